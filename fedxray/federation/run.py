@@ -1,0 +1,234 @@
+"""One federated run on this machine: server and sites as separate processes over mutual TLS, from their kits."""
+
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from fedxray.errors import UserError
+from fedxray.federation.job import write_job
+from fedxray.federation.kits import ADMIN, SERVER, check_kits
+from fedxray.files import read_json, write_json
+from fedxray.tensorboard import count_scalars
+from fedxray.training import Settings
+
+MAIN = {
+    SERVER: ("nvflare.private.fed.app.server.server_train", "fed_server.json"),
+    "site": ("nvflare.private.fed.app.client.client_train", "fed_client.json"),
+}
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Where the kits and the data lie, and how long to wait."""
+
+    kits: Path  # the folder of kits.json
+    sites: dict[str, Path]  # each site's directory of data
+    shared: Path  # the server's: the shared validation set
+    tensorboard: Path  # where the sites' scalars arrive live
+    start_timeout_s: int = 120
+    round_timeout_s: int = 3600
+
+
+def run_federation(
+    federation: Federation,
+    settings: Settings,
+    rounds: int,
+    local_epochs: int,
+    workspace: Path,
+    say: Callable[[str], None] = print,
+) -> tuple[Path, dict]:
+    """Run one job and return (the folder with its results, the checks that it passed).
+
+    The folder holds `model.safetensors`, `rounds.jsonl` and `<site>.csv`, each site's metrics. `workspace` is private
+    to the run (0700: it holds copies of keys) and the caller removes it. Raises UserError, with the last error of the
+    site that failed, if the job did not do all that it should have.
+    """
+    sites = list(federation.sites)
+    check_kits(federation.kits, sites)
+    shutil.rmtree(workspace, ignore_errors=True)
+    workspace.mkdir(mode=0o700, parents=True)
+    shutil.rmtree(federation.tensorboard, ignore_errors=True)
+    port = _free_port()
+    for name in (SERVER, ADMIN, *sites):
+        _copy_kit(federation, name, workspace, port)
+    job = write_job(workspace / "job", settings, sites, rounds, local_epochs, federation.round_timeout_s)
+    with _processes(workspace, sites, settings.threads) as ended, _session(federation, workspace, ended) as session:
+        _wait_for_sites(session, sites, federation.start_timeout_s, workspace, ended)
+        say(f"{len(sites)} sites registered: {', '.join(sites)}")
+        job_id = session.submit_job(str(job))
+        status = _follow(session, job_id, workspace, ended, rounds, say)
+        if status != "FINISHED:COMPLETED":
+            raise UserError(f"federated job ended as {status}: {_last_error(workspace, [SERVER, *sites])}")
+        result = Path(session.download_job_result(job_id, str(workspace / "result"))) / "workspace"
+    for site in sites:
+        shutil.copy(workspace / site / job_id / "metrics.csv", result / f"{site}.csv")
+    checks = _check(result, federation, settings, rounds, local_epochs)
+    return result, {"status": status, **checks}
+
+
+def _copy_kit(federation: Federation, name: str, workspace: Path, port: int) -> None:
+    """A private copy of a kit, aimed at `port`, with the site's own settings and nothing shared between two runs."""
+    kit = workspace / name
+    shutil.copytree(federation.kits / "kits" / name, kit)
+    for path in (kit / "startup").glob("fed_*.json"):
+        config = read_json(path)
+        if name == ADMIN:
+            config["admin"]["port"] = port
+        else:
+            config["servers"][0]["service"]["target"] = f"localhost:{port}"
+        if name == SERVER:
+            config["servers"][0]["admin_port"] = port
+        write_json(path, config)
+    if name == SERVER:  # its stores lie under /tmp by default, where two servers would meet
+        path = kit / "local" / "resources.json"
+        path.write_text(path.read_text().replace("/tmp/nvflare", str((kit / "store").resolve())))
+        own = {"data": str(federation.shared.resolve()), "tensorboard": str(federation.tensorboard.resolve())}
+    elif name in federation.sites:
+        own = {"data": str(federation.sites[name].resolve())}
+    if name != ADMIN:
+        (kit / "transfer").mkdir()
+        write_json(kit / "local" / "fedxray.json", own)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def _processes(workspace: Path, sites: list[str], threads: int):
+    """Start the server and the sites under a guard; yields a function that returns the ended ones, [(name, code)]."""
+    specs = []
+    for name in (SERVER, *sites):
+        module, config = MAIN.get(name, MAIN["site"])
+        kit = workspace / name
+        argv = [sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config, "--set", "secure_train=true"]
+        argv += [f"org={name.replace('-', '_') if name in sites else 'fedxray'}", "config_folder=config"]
+        argv += [f"uid={name}"] if name in sites else []
+        env = {"OMP_NUM_THREADS": str(threads), "MALLOC_ARENA_MAX": "4"}
+        specs.append({"name": name, "argv": argv, "env": env, "log": str(kit / "out.txt")})
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "fedxray.federation.guard"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def ended() -> list[tuple[str, int]]:
+        lines = []
+        while select.select([guard.stdout], [], [], 0)[0] and (line := guard.stdout.readline()):
+            lines.append(json.loads(line))
+        return [(line["name"], line["code"]) for line in lines]
+
+    try:
+        guard.stdin.write(json.dumps(specs) + "\n")
+        guard.stdin.flush()
+        yield ended
+    finally:
+        guard.stdin.close()
+        guard.wait()
+
+
+@contextmanager
+def _session(federation: Federation, workspace: Path, ended: Callable):
+    """The admin's session with the server, as soon as that answers."""
+    from nvflare.fuel.flare_api.flare_api import new_secure_session
+
+    deadline = time.monotonic() + federation.start_timeout_s
+    while True:
+        _check_alive(ended, workspace)
+        try:
+            session = new_secure_session(ADMIN, str(workspace / ADMIN), timeout=5.0)
+            break
+        except Exception as error:
+            if time.monotonic() > deadline:
+                raise UserError(f"the server did not answer in {federation.start_timeout_s} s: {error}") from error
+            time.sleep(0.3)
+    try:
+        yield session
+    finally:
+        session.close()  # or its threads keep the process from exiting
+
+
+def _wait_for_sites(session, sites: list[str], timeout_s: int, workspace: Path, ended: Callable) -> None:
+    deadline = time.monotonic() + timeout_s
+    while missing := set(sites) - {client.name for client in session.get_system_info().client_info}:
+        _check_alive(ended, workspace)
+        if time.monotonic() > deadline:
+            names = sorted(missing)
+            raise UserError(f"not registered in {timeout_s} s: {', '.join(names)}: {_last_error(workspace, names)}")
+        time.sleep(0.2)
+
+
+def _follow(session, job_id: str, workspace: Path, ended: Callable, rounds: int, say: Callable) -> str:
+    """Say one line per round until the job has ended; returns its status."""
+    path, said = workspace / SERVER / job_id / "rounds.jsonl", 0
+    while True:
+        _check_alive(ended, workspace)
+        status = str(session.get_job_meta(job_id).get("status"))
+        lines = path.read_text().splitlines() if path.exists() else []
+        for line in lines[said:]:
+            row = json.loads(line)
+            say(
+                f"round {row['round']}/{rounds}  loss {row['train_loss']:.4f}  "
+                f"validation AUROC {row['validation_auroc']:.4f}  {row['seconds']:.1f} s"
+            )
+        said = len(lines)
+        if status.startswith("FINISHED"):
+            return status
+        time.sleep(0.3)
+
+
+def _check_alive(ended: Callable, workspace: Path) -> None:
+    """Raise UserError if the server or a site has ended before the job."""
+    for name, code in ended():
+        raise UserError(f"{name} ended with exit code {code}: {_last_error(workspace, [name])}")
+
+
+def _last_error(workspace: Path, names: list[str]) -> str:
+    """The last error that one of `names` logged, sites before the server: a site's failure is the server's cause."""
+    for name in sorted(names, key=lambda name: name == SERVER):
+        for path in sorted((workspace / name).rglob("error_log.txt"), key=lambda path: -len(path.parts)):
+            lines = [line for line in path.read_text(errors="replace").splitlines() if " - ERROR - " in line]
+            if lines:
+                return f"{name}: {lines[0].split(' - ')[-1]}"
+    return "no error was logged; see the log of this rule"
+
+
+def _check(result: Path, federation: Federation, settings: Settings, rounds: int, local_epochs: int) -> dict:
+    """What the job should have done, each shown in its results; raises UserError for what it did not."""
+    sites = list(federation.sites)
+    lines = [json.loads(line) for line in (result / "rounds.jsonl").read_text().splitlines()]
+    from fedxray.models import get_parameters  # torch is loaded already, by the settings' module
+
+    initial, final = get_parameters(settings.build()), load_file(result / "model.safetensors")
+    streamed = {site: sum(count_scalars(federation.tensorboard / site).values()) for site in sites}
+    recorded = {site: 4 * (len((result / f"{site}.csv").read_text().splitlines()) - 1) for site in sites}
+    checks = {
+        "rounds": [line["round"] for line in lines] == list(range(1, rounds + 1)),
+        "sites_in_every_round": all(sorted(line["images"]) == sorted(sites) for line in lines),
+        "model_changed": any(not np.array_equal(initial[name], final[name]) for name in initial),
+        "epochs_recorded": all(count == 4 * rounds * local_epochs for count in recorded.values()),
+        "scalars_streamed": streamed == recorded,
+    }
+    if failed := [name for name, passed in checks.items() if not passed]:
+        raise UserError(f"federated job completed, but failed its checks: {', '.join(failed)}")
+    return checks | {"streamed_scalars": streamed}
+
+
+def log_of(workspace: Path) -> str:
+    """Every process's log, for the rule's log of a run that failed; keys are not in them."""
+    parts = []
+    for path in sorted(workspace.glob("*/out.txt")):
+        parts.append(f"===== {path.parent.name} =====\n{path.read_text(errors='replace')}")
+    return os.linesep.join(parts)

@@ -1,0 +1,90 @@
+"""What the server's process runs: the rounds, the aggregation, and the scalars that arrive live."""
+
+import json
+import time
+from pathlib import Path
+
+from nvflare.apis.analytix import AnalyticsData
+from nvflare.apis.dxo import MetaKey, from_shareable
+from nvflare.apis.fl_context import FLContext
+from nvflare.apis.shareable import Shareable
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.widgets.streaming import AnalyticsReceiver
+from nvflare.app_common.workflows.model_controller import ModelController
+
+from fedxray.data.site import load_site
+from fedxray.fedavg import fedavg
+from fedxray.federation.local import local_settings
+from fedxray.models import get_parameters, save_model, set_parameters
+from fedxray.tensorboard import EventFile
+from fedxray.training import Settings, validate
+
+
+class FedAvgController(ModelController):
+    """FedAvg over named sites, every one of them in every round, with validation on the shared set after each."""
+
+    def __init__(self, settings: dict, sites: list, rounds: int, local_epochs: int, round_timeout_s: int):
+        """`settings` are the fields of `fedxray.training.Settings`; `round_timeout_s` bounds one round."""
+        super().__init__(persistor_id="", ignore_result_error=False, task_check_period=0.05)
+        self.settings = Settings(**settings)
+        self.sites = sites
+        self.rounds = rounds
+        self.local_epochs = local_epochs
+        self.round_timeout_s = round_timeout_s
+
+    def run(self) -> None:
+        """Run every round; writes `rounds.jsonl` (one line a round) and `model.safetensors` into the job's folder."""
+        folder = Path(self.get_run_dir())
+        data = load_site(local_settings(self.engine.get_workspace())["data"])
+        model = self.settings.build()
+        for number in range(self.rounds):
+            start = time.perf_counter()
+            results = self._train(get_parameters(model), number)
+            images = {site: int(result.meta[MetaKey.NUM_STEPS_CURRENT_ROUND]) for site, result in results.items()}
+            set_parameters(model, fedavg({site: result.params for site, result in results.items()}, images))
+            losses = {site: result.meta["rows"][-1]["train_loss"] for site, result in results.items()}
+            row = {
+                "round": number + 1,
+                "epoch": (number + 1) * self.local_epochs,
+                "train_loss": sum(losses[site] * images[site] for site in sorted(images)) / sum(images.values()),
+                **validate(model, data.part("validation"), self.settings),
+                "seconds": round(time.perf_counter() - start, 3),
+                "images": images,
+            }
+            save_model(folder / "model.safetensors", get_parameters(model))
+            with (folder / "rounds.jsonl").open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def _train(self, parameters: dict, number: int) -> dict[str, FLModel]:
+        """One round: send the model to every site, and return each site's result; raises if one is missing."""
+        task = FLModel(params_type=ParamsType.FULL, params=parameters, current_round=number, total_rounds=self.rounds)
+        results = self.send_model_and_wait(targets=self.sites, data=task, timeout=self.round_timeout_s)
+        answered = {result.meta["client_name"]: result for result in results}
+        missing = sorted(set(self.sites) - set(answered))
+        if missing:
+            raise RuntimeError(f"round {number + 1}: no result from {', '.join(missing)}")
+        return answered
+
+
+class LiveScalars(AnalyticsReceiver):
+    """Writes the scalars that the sites stream, as they arrive, where the server's TensorBoard looks."""
+
+    def __init__(self):
+        super().__init__(events=["fed.analytix_log_stats"])
+        self.files = {}
+
+    def initialize(self, fl_ctx: FLContext) -> None:
+        """Called by NVFlare at the start of the run."""
+        self.folder = Path(local_settings(fl_ctx.get_engine().get_workspace())["tensorboard"])
+
+    def save(self, fl_ctx: FLContext, shareable: Shareable, record_origin: str) -> None:
+        """Append one streamed scalar of the site `record_origin`."""
+        scalar = AnalyticsData.from_dxo(from_shareable(shareable))
+        if record_origin not in self.files:
+            self.files[record_origin] = EventFile(self.folder / record_origin)
+        self.files[record_origin].add({scalar.tag: scalar.value}, scalar.step)
+
+    def finalize(self, fl_ctx: FLContext) -> None:
+        """Called by NVFlare at the end of the run."""
+        for file in self.files.values():
+            file.close()

@@ -1,0 +1,143 @@
+"""A run and what it leaves: `model.safetensors`, `metrics.csv` and `record.json` in one directory, for every mode."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from fedxray.data.site import load_site, pool
+from fedxray.errors import UserError
+from fedxray.files import read_table, write_json, write_table
+from fedxray.models import get_parameters, load_model, save_model, set_parameters
+from fedxray.training import Settings, Trainer, pick_device, predict
+
+METRICS = ["epoch", "series", "train_loss", "validation_loss", "validation_accuracy", "validation_auroc", "seconds"]
+
+
+def parse_settings(text: str) -> Settings:
+    """The training settings from the JSON that a rule passes; raises UserError for what is not such."""
+    try:
+        return Settings(**json.loads(text))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--settings: {error}; it takes the fields of fedxray.training.Settings as JSON") from error
+
+
+def train_here(mode: str, directories: list[Path], settings: Settings, output: Path, say: Callable = print) -> None:
+    """Train on the union of the sites' training images in this process: central, or local with one site."""
+    start = time.perf_counter()
+    sites = [load_site(directory) for directory in directories]
+    train = pool(sites, "train")
+
+    def report(row: dict) -> None:
+        say(
+            f"epoch {row['epoch']}/{settings.epochs}  loss {row['train_loss']:.4f}  "
+            f"validation AUROC {row['validation_auroc']:.4f}  {row['seconds']:.1f} s"
+        )
+
+    model = settings.build()
+    rows = Trainer(settings, train, sites[0].part("validation")).fit(model, 0, settings.epochs, report)
+    write_run(
+        output,
+        get_parameters(model),
+        pd.DataFrame(rows).assign(series="global"),
+        settings,
+        mode=mode,
+        sites=[site.name for site in sites],
+        train_images=len(train[1]),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def train_federation(federation, settings: Settings, rounds: int, local_epochs: int, output: Path, say=print) -> None:
+    """Train by one NVFlare job of `federation` (a `fedxray.federation.run.Federation`).
+
+    On failure every process's log goes to `say`; on every way out the private workspace, with its keys, is removed.
+    """
+    from fedxray.federation.run import log_of, run_federation
+
+    start = time.perf_counter()
+    workspace = output / "workspace"
+    try:
+        result, checks = run_federation(federation, settings, rounds, local_epochs, workspace, say)
+        lines = [json.loads(line) for line in (result / "rounds.jsonl").read_text().splitlines()]
+        metrics = [pd.DataFrame(lines).assign(series="global")]
+        metrics += [read_table(result / f"{site}.csv").assign(series=site) for site in federation.sites]
+        parameters = load_model(result / "model.safetensors")
+    except BaseException:
+        say(log_of(workspace))
+        raise
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+    size = sum(array.nbytes for array in parameters.values())
+    write_run(
+        output,
+        parameters,
+        pd.concat(metrics),
+        settings,
+        mode="federated",
+        sites=list(federation.sites),
+        train_images=sum(lines[-1]["images"].values()),
+        seconds=time.perf_counter() - start,
+        rounds=rounds,
+        local_epochs=local_epochs,
+        bytes_sent=2 * size * len(federation.sites) * rounds,  # down and up, each site, each round
+        checks=checks,
+    )
+
+
+def write_run(
+    output: Path,
+    parameters: dict,
+    metrics: pd.DataFrame,
+    settings: Settings,
+    *,
+    mode: str,
+    sites: list[str],
+    train_images: int,
+    seconds: float,
+    rounds: int | None = None,
+    local_epochs: int | None = None,
+    bytes_sent: int = 0,
+    checks: dict | None = None,
+) -> None:
+    """Write a run's files (docs/architecture.md has their columns); the model last, so that it means a whole run."""
+    write_table(output / "metrics.csv", metrics[METRICS])
+    write_json(
+        output / "record.json",
+        {
+            "mode": mode,
+            "site": sites[0] if mode == "local" else "pooled",
+            "lr": settings.lr,
+            "epochs": settings.epochs,
+            "rounds": rounds,
+            "local_epochs": local_epochs,
+            "seed": settings.seed,
+            "sites": sites,
+            "train_images": train_images,
+            "parameters": sum(array.size for array in parameters.values()),
+            "bytes_sent": bytes_sent,
+            "seconds": round(seconds, 3),
+            "device": str(pick_device(settings.device)),
+            "settings": asdict(settings),
+            "checks": checks or {},
+        },
+    )
+    save_model(output / "model.safetensors", parameters)
+
+
+def predict_run(model_path: Path, directories: list[Path], settings: Settings) -> pd.DataFrame:
+    """Probabilities of one model for the shared validation set and each site's test set (see `predictions.csv`)."""
+    model = settings.build()
+    set_parameters(model, load_model(model_path))
+    sites = [load_site(directory) for directory in directories]
+    parts = [("validation", "validation", sites[0]), *((site.name, "test", site) for site in sites)]
+    tables = []
+    for name, part, site in parts:
+        rows = site.table[site.table["split"] == part]
+        probability = predict(model, site.part(part)[0], settings)
+        tables.append(rows.assign(set=name, probability=probability))
+    return pd.concat(tables)[["set", "image", "patient", "label", "aetiology", "probability"]]

@@ -1,0 +1,190 @@
+"""The trainer: the one that central, local and federated training all use.
+
+Every draw (order of images, augmentation, dropout) comes from the run's seed and the number of the epoch, never from
+who trains or when; so one site that holds everything repeats central training bit for bit.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedxray.metrics import accuracy, auroc
+from fedxray.models import build_model
+from fedxray.seeds import seed_of
+
+Part = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size), labels float32 (n,)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one run trains with: the values of the config, the point and the seed."""
+
+    model: str
+    image_size: int
+    seed: int
+    epochs: int  # passes over the data in the whole run; in a federation rounds x local_epochs
+    lr: float
+    optimizer: str = "adamw"  # adamw | sgd
+    weight_decay: float = 0.01
+    momentum: float = 0.9  # of sgd
+    schedule: str = "cosine"  # cosine | constant
+    batch_size: int = 32
+    shift: float = 0.05  # augmentation: up to this share of the image's side
+    rotate: float = 5.0  # degrees
+    scale: float = 0.05
+    contrast: float = 0.1
+    flip: bool = False
+    class_weights: bool = False
+    device: str = "auto"  # auto | cpu | cuda
+    mixed_precision: bool = True  # on CUDA only
+    threads: int = 1
+
+    def build(self) -> nn.Module:
+        """The initial model: the same for every mode and site of one seed."""
+        return build_model(self.model, self.image_size, self.seed)
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the first CUDA device if there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+class Trainer:
+    """Trains `model` in place on `train`, and measures it on `validation` after each epoch."""
+
+    def __init__(self, settings: Settings, train: Part, validation: Part):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA's matrix products vary from run to run
+        torch.set_num_threads(settings.threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        self.settings = settings
+        self.device = pick_device(settings.device)
+        self.images, self.labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in train)
+        self.validation = validation
+        positive = float(self.labels.sum())
+        weight = (len(self.labels) - positive) / positive if settings.class_weights else 1.0
+        self.positive_weight = torch.tensor(weight, device=self.device)
+
+    def fit(self, model: nn.Module, first: int, last: int, report: Callable[[dict], None] = lambda row: None) -> list:
+        """Train epochs `first`..`last` (from 0, `last` excluded) of the run's `epochs` with a fresh optimizer.
+
+        Returns, and calls `report` with, one row per epoch: epoch (counted from 1), train_loss, validation_loss,
+        validation_accuracy, validation_auroc, seconds.
+        """
+        model.to(self.device)
+        optimizer = _optimizer(model, self.settings)
+        rows = []
+        for epoch in range(first, last):
+            start = time.perf_counter()
+            loss = self._train_epoch(model, optimizer, epoch)
+            row = {"epoch": epoch + 1, "train_loss": loss, **validate(model, self.validation, self.settings)}
+            row["seconds"] = round(time.perf_counter() - start, 3)
+            rows.append(row)
+            report(row)
+        return rows
+
+    def _train_epoch(self, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> float:
+        """One pass over the data; returns the mean training loss per image."""
+        model.train()
+        total = torch.zeros((), device=self.device)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_of(self.settings.seed, "epoch", epoch))
+            order = torch.randperm(len(self.labels))
+            batches = order.split(self.settings.batch_size)
+            for number, batch in enumerate(batches):
+                for group in optimizer.param_groups:
+                    group["lr"] = _lr(self.settings, epoch + number / len(batches))
+                images = augment(_standardise(self.images[batch].to(self.device)), self.settings)
+                labels = self.labels[batch].to(self.device)
+                with _autocast(self.device, self.settings):
+                    logits = model(images)
+                loss = functional.binary_cross_entropy_with_logits(
+                    logits.float(), labels, pos_weight=self.positive_weight
+                )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach() * len(batch)
+        return float(total) / len(self.labels)
+
+
+def validate(model: nn.Module, part: Part, settings: Settings) -> dict:
+    """validation_loss (mean cross-entropy), validation_accuracy (at 0.5) and validation_auroc of `model` on `part`."""
+    labels = part[1].astype(np.float64)
+    probabilities = np.clip(predict(model, part[0], settings), 1e-7, 1 - 1e-7)
+    loss = -np.mean(labels * np.log(probabilities) + (1 - labels) * np.log1p(-probabilities))
+    return {
+        "validation_loss": float(loss),
+        "validation_accuracy": float(accuracy(labels, probabilities, 0.5)),
+        "validation_auroc": float(auroc(labels, probabilities)),
+    }
+
+
+def predict(model: nn.Module, images: np.ndarray, settings: Settings) -> np.ndarray:
+    """The probability of pneumonia of each image, float64 (n,), from uint8 images (n, size, size)."""
+    torch.set_num_threads(settings.threads)
+    device = pick_device(settings.device)
+    model.to(device).eval()
+    with torch.inference_mode(), _autocast(device, settings):
+        logits = [
+            model(_standardise(torch.from_numpy(np.ascontiguousarray(images[i : i + 256])).to(device))).double().cpu()
+            for i in range(0, len(images), 256)
+        ]
+    return torch.sigmoid(torch.cat(logits)).numpy()
+
+
+def augment(images: Tensor, settings: Settings) -> Tensor:
+    """Shift, rotate, scale, flip and change the contrast of each image by its own draw; float32 (n, 1, size, size).
+
+    Works on tensors, so on a GPU where the images are there. Draws from torch's current generator.
+    """
+    n = len(images)
+    draw = (torch.rand(n, 5) * 2 - 1).to(images.device)  # one draw for all, on the CPU: the same on every device
+    mirror = torch.where(draw[:, 4] < 0, -1.0, 1.0) if settings.flip else torch.ones_like(draw[:, 4])
+    if settings.shift or settings.rotate or settings.scale or settings.flip:
+        angle, size = draw[:, 0] * math.radians(settings.rotate), 1 + draw[:, 1] * settings.scale
+        cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
+        shift_x, shift_y = draw[:, 2] * 2 * settings.shift, draw[:, 3] * 2 * settings.shift
+        matrix = torch.stack([cos * mirror, -sin, shift_x, sin * mirror, cos, shift_y], dim=1).view(n, 2, 3)
+        grid = functional.affine_grid(matrix, images.shape, align_corners=False)
+        images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    if settings.contrast:
+        gain = 1 + settings.contrast * (torch.rand(n, 1, 1, 1) * 2 - 1).to(images.device)
+        images = images * gain
+    return images
+
+
+def _standardise(images: Tensor) -> Tensor:
+    """uint8 (n, size, size) to float32 (n, 1, size, size) of mean 0 and deviation 1 each: exposure says nothing."""
+    images = images.float().unsqueeze(1)
+    deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True)
+    return (images - mean) / (deviation + 1.0)
+
+
+def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    return torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay)
+
+
+def _lr(settings: Settings, epoch: float) -> float:
+    """The learning rate after `epoch` passes: constant, or half a cosine from lr to 0 (Loshchilov & Hutter 2017)."""
+    if settings.schedule == "constant":
+        return settings.lr
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+
+
+def _autocast(device: torch.device, settings: Settings) -> torch.autocast:
+    """bfloat16 on CUDA cards that compute in it, if the settings want it; the CPU always computes in float32."""
+    wanted = settings.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)

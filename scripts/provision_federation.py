@@ -1,0 +1,18 @@
+"""Make the startup kits of server, sites and admin; what was made before stays as it is."""
+
+from pathlib import Path
+
+from fedxray import cli
+from fedxray.federation.kits import provision
+
+
+def main(options):
+    """Provision beside `options.output`."""
+    provision(options.project, options.output.parent)
+
+
+if __name__ == "__main__":
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--project", type=Path, required=True, help="NVFlare project file")
+    arguments.add_argument("--output", type=Path, required=True, help="kits.json; kits/ and state/ lie beside it")
+    cli.run(main, arguments)
