@@ -17,14 +17,8 @@ from fedxray.data.site import load_site
 from fedxray.federation.local import local_settings
 from fedxray.files import write_table
 from fedxray.models import get_parameters, set_parameters
+from fedxray.tensorboard import SCALARS
 from fedxray.training import Settings, Trainer
-
-SCALARS = {
-    "train_loss": "train/loss",
-    "validation_loss": "validation/loss",
-    "validation_accuracy": "validation/accuracy",
-    "validation_auroc": "validation/auroc",
-}
 
 
 class SiteTrainer(Executor):

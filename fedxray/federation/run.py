@@ -98,7 +98,7 @@ def _copy_kit(federation: Federation, name: str, workspace: Path, port: int) -> 
     elif name in federation.sites:
         own = {"data": str(federation.sites[name].resolve())}
     if name != ADMIN:
-        (kit / "transfer").mkdir()
+        (kit / "transfer").mkdir(exist_ok=True)
         write_json(kit / "local" / "fedxray.json", own)
 
 

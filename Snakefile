@@ -1,0 +1,31 @@
+# Federated against central and local training for pneumonia in chest X-rays.
+# Read from the top: the configuration, one file of rules for each stage, and the one target.
+
+from snakemake.utils import min_version, validate
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+validate(config, "config/schema.yaml")
+
+
+report: "report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/federation.smk"
+include: "rules/training.smk"
+include: "rules/analysis.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        comparison=f"{OUT}/comparison.csv",
+        figures=expand(f"{OUT}/figures/{{figure}}.{{format}}", figure=FIGURES, format=["svg", "png"]),
+        tensorboard=f"{OUT}/tensorboard",
+        pages=expand(f"{OUT}/report/{{page}}.html", page=["environment", "configuration", "data"]),

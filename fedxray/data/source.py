@@ -1,0 +1,109 @@
+"""One reader of images, in a zip (which is never unpacked) or a directory, with or without a manifest."""
+
+import io
+import re
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from fedxray.errors import UserError
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff")
+LABELS = {"normal": 0, "pneumonia": 1, "0": 0, "1": 1}
+
+
+class Source:
+    """Images by name; use as a context manager. `names` are sorted, `labels` is 0 (normal) or 1 (pneumonia) of each.
+
+    `manifest` is its table, one row per name in the order of `names`, or None. Raises UserError for a path that is not
+    there, not a zip, or without images, and for a manifest that does not fit.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        manifest = self.path if self.path.suffix == ".csv" else None
+        self.root = self.path.parent if manifest else self.path
+        self.zip = None
+        if not self.path.exists():
+            raise UserError(f"{path}: no such file or directory; set dataset.archive or dataset.folder to your images")
+        if self.root.is_dir():
+            members = [file.relative_to(self.root).as_posix() for file in self.root.rglob("*") if file.is_file()]
+        else:
+            try:
+                self.zip = zipfile.ZipFile(self.path)
+            except zipfile.BadZipFile as error:
+                raise UserError(f"{path}: not a zip archive, or cut short; download it again") from error
+            members = self.zip.namelist()
+        listed = manifest.name if manifest else "manifest.csv"
+        self.manifest = _manifest(self, listed, members) if listed in members else None
+        if self.manifest is not None:
+            self.names = tuple(self.manifest["image"])
+            self.labels = tuple(self.manifest["label"])
+        else:
+            self.names = tuple(sorted(_once(members)))
+            self.labels = tuple(_folder_label(name) for name in self.names)
+        if not self.names:
+            raise UserError(
+                f"{path}: no images ({', '.join(SUFFIXES)}) in folders NORMAL and PNEUMONIA, and no manifest.csv"
+            )
+        for label, name in enumerate(("NORMAL", "PNEUMONIA")):
+            if label not in self.labels:
+                raise UserError(f"{path}: no image is {name}; both classes are needed")
+
+    def read(self, name: str) -> bytes:
+        """The bytes of the file `name`."""
+        return self.zip.read(name) if self.zip else (self.root / name).read_bytes()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.zip:
+            self.zip.close()
+
+
+def _folder_label(name: str) -> int | None:
+    """The label by the last folder called NORMAL or PNEUMONIA, or None."""
+    folders = [part.lower() for part in PurePosixPath(name).parts[:-1] if part.lower() in ("normal", "pneumonia")]
+    return LABELS[folders[-1]] if folders else None
+
+
+def _once(members: list[str]) -> list[str]:
+    """The labelled images, each once: without resource forks, hidden files and the second copy in Kaggle's archive."""
+    images = [
+        name
+        for name in members
+        if name.lower().endswith(SUFFIXES)
+        and _folder_label(name) is not None
+        and "__MACOSX" not in name
+        and not PurePosixPath(name).name.startswith(".")
+    ]
+    present = set(images)
+    return [name for name in images if _first_copy(name) == name or _first_copy(name) not in present]
+
+
+def _first_copy(name: str) -> str:
+    """`chest_xray/chest_xray/x` is a second copy of `chest_xray/x`."""
+    return re.sub(r"(^|/)chest_xray/chest_xray/", r"\1chest_xray/", name)
+
+
+def _manifest(source: Source, listed: str, members: list[str]) -> pd.DataFrame:
+    """The manifest, checked: columns image and label (to 0 or 1), optionally patient, site and split."""
+    path = f"{source.path}: {listed}" if source.path.name != listed else str(source.path)
+    table = pd.read_csv(io.BytesIO(source.read(listed)), dtype=str, keep_default_na=False)
+    for column in ("image", "label"):
+        if column not in table:
+            raise UserError(f"{path}: no column {column}; it needs image and label, and may have patient, site, split")
+    labels = table["label"].str.strip().str.lower().map(LABELS)
+    if labels.isna().any():
+        row = int(labels.isna().argmax())
+        raise UserError(f"{path}: row {row + 2}: label {table['label'][row]!r}; use NORMAL or PNEUMONIA (or 0 or 1)")
+    present = set(members)
+    for name in table["image"]:
+        if name not in present:
+            raise UserError(f"{path}: image {name} is not there; paths are relative to the manifest")
+    twice = table["image"][table["image"].duplicated()]
+    if len(twice):
+        raise UserError(f"{path}: image {twice.iloc[0]} is listed twice")
+    return table.assign(label=labels.astype(int)).sort_values("image", ignore_index=True)

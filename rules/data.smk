@@ -1,0 +1,172 @@
+# From a source of images to each site's own data: catalogue, pixels, cohort, sites.
+
+SOURCE = config["dataset"]["source"]
+
+if SOURCE == "folder":
+    IMAGES = config["dataset"]["folder"]
+elif SOURCE == "kaggle" and config["dataset"]["archive"]:
+    IMAGES = config["dataset"]["archive"]
+else:
+    IMAGES = f"{OUT}/data/images.zip"
+
+if not IMAGES:
+    raise WorkflowError("config: dataset.folder is empty; set it to the directory or manifest.csv of your images")
+if IMAGES != f"{OUT}/data/images.zip" and not Path(IMAGES).exists():
+    raise WorkflowError(f"config: dataset.{'folder' if SOURCE == 'folder' else 'archive'}: {IMAGES} does not exist")
+
+
+if SOURCE == "phantom":
+
+    rule draw_phantom:
+        input:
+            code=code("draw_phantom"),
+        output:
+            images=f"{OUT}/data/images.zip",
+        params:
+            patients=config["dataset"]["phantom"]["patients"],
+            seed=config["dataset"]["phantom"]["seed"],
+        log:
+            f"{OUT}/logs/draw_phantom.log",
+        benchmark:
+            f"{OUT}/benchmarks/draw_phantom.tsv"
+        threads: 8
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        shell:
+            "{PYTHON:q} scripts/draw_phantom.py --patients {params.patients} --seed {params.seed}"
+            " --processes {threads} --output {output.images:q} 2>&1 | tee {log:q}"
+
+
+if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
+
+    rule fetch_kaggle:
+        input:
+            code=code("fetch_kaggle"),
+        output:
+            images=f"{OUT}/data/images.zip",
+        params:
+            dataset="paultimothymooney/chest-xray-pneumonia",
+        log:
+            f"{OUT}/logs/fetch_kaggle.log",
+        benchmark:
+            f"{OUT}/benchmarks/fetch_kaggle.tsv"
+        threads: 1
+        resources:
+            mem_mb=500,
+            runtime=240,
+        shell:
+            "{PYTHON:q} scripts/fetch_kaggle.py --dataset {params.dataset:q} --output {output.images:q}"
+            " 2>&1 | tee {log:q}"
+
+
+rule catalogue_images:
+    input:
+        code=code("catalogue_images"),
+        images=IMAGES,
+    output:
+        catalogue=f"{OUT}/data/catalogue.csv",
+        summary=f"{OUT}/data/catalogue.json",
+    params:
+        bad_images=config["dataset"]["bad_images"],
+    log:
+        f"{OUT}/logs/catalogue_images.log",
+    benchmark:
+        f"{OUT}/benchmarks/catalogue_images.tsv"
+    threads: 8
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "{PYTHON:q} scripts/catalogue_images.py --source {input.images:q} --bad-images {params.bad_images}"
+        " --processes {threads} --output {output.catalogue:q} --summary {output.summary:q} 2>&1 | tee {log:q}"
+
+
+rule resample_images:
+    input:
+        code=code("resample_images"),
+        images=IMAGES,
+        catalogue=rules.catalogue_images.output.catalogue,
+    output:
+        pixels=f"{OUT}/data/pixels.npy",
+    params:
+        size=config["image_size"],
+    log:
+        f"{OUT}/logs/resample_images.log",
+    benchmark:
+        f"{OUT}/benchmarks/resample_images.tsv"
+    threads: 8
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        "{PYTHON:q} scripts/resample_images.py --source {input.images:q} --catalogue {input.catalogue:q}"
+        " --size {params.size} --processes {threads} --output {output.pixels:q} 2>&1 | tee {log:q}"
+
+
+rule draw_cohort:
+    input:
+        code=code("draw_cohort"),
+        catalogue=rules.catalogue_images.output.catalogue,
+    output:
+        split=f"{OUT}/cohort/split.csv",
+    params:
+        split=config["split"],
+        sites=SITES,
+    log:
+        f"{OUT}/logs/draw_cohort.log",
+    benchmark:
+        f"{OUT}/benchmarks/draw_cohort.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "{PYTHON:q} scripts/draw_cohort.py --catalogue {input.catalogue:q} --sites {params.sites:q}"
+        " --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
+        " --validation-fraction {params.split[validation_fraction]} --balance {params.split[balance]}"
+        " --partition {params.split[partition]} --output {output.split:q} 2>&1 | tee {log:q}"
+
+
+rule check_split:
+    input:
+        code=code("check_split"),
+        split=rules.draw_cohort.output.split,
+    output:
+        counts=f"{OUT}/cohort/counts.csv",
+    params:
+        sites=SITES,
+    log:
+        f"{OUT}/logs/check_split.log",
+    benchmark:
+        f"{OUT}/benchmarks/check_split.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "{PYTHON:q} scripts/check_split.py --split {input.split:q} --sites {params.sites:q}"
+        " --output {output.counts:q} 2>&1 | tee {log:q}"
+
+
+rule make_site:
+    input:
+        code=code("make_site"),
+        split=rules.draw_cohort.output.split,
+        checked=rules.check_split.output.counts,
+        pixels=rules.resample_images.output.pixels,
+    output:
+        images=f"{OUT}/sites/{{site}}/images.npy",
+        table=f"{OUT}/sites/{{site}}/images.csv",
+        card=f"{OUT}/sites/{{site}}/card.json",
+    log:
+        f"{OUT}/logs/make_site/{{site}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/make_site/{{site}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    shell:
+        "{PYTHON:q} scripts/make_site.py --split {input.split:q} --pixels {input.pixels:q} --site {wildcards.site:q}"
+        " --images {output.images:q} --table {output.table:q} --card {output.card:q} 2>&1 | tee {log:q}"

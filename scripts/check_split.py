@@ -1,0 +1,20 @@
+"""Check that no patient is in two splits or two sites and that every site has both classes; write the counts."""
+
+from pathlib import Path
+
+from fedxray import cli
+from fedxray.data.cohort import check_split
+from fedxray.files import read_table, write_table
+
+
+def main(options):
+    """Write the counts of a split that passes."""
+    write_table(options.output, check_split(read_table(options.split), options.sites))
+
+
+if __name__ == "__main__":
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--split", type=Path, required=True, help="split.csv")
+    arguments.add_argument("--sites", nargs="+", required=True, help="names of the sites")
+    arguments.add_argument("--output", type=Path, required=True, help="counts.csv")
+    cli.run(main, arguments)
