@@ -26,6 +26,13 @@ rule all:
     default_target: True
     input:
         comparison=f"{OUT}/comparison.csv",
-        figures=expand(f"{OUT}/figures/{{figure}}.{{format}}", figure=FIGURES, format=["svg", "png"]),
+        figures=expand(
+            f"{OUT}/figures/{{figure}}.{{format}}",
+            figure=FIGURES,
+            format=["svg", "png"],
+        ),
         tensorboard=f"{OUT}/tensorboard",
-        pages=expand(f"{OUT}/report/{{page}}.html", page=["environment", "configuration", "data"]),
+        pages=expand(
+            f"{OUT}/report/{{page}}.html",
+            page=["environment", "configuration", "data"],
+        ),

@@ -35,7 +35,7 @@ class Settings:
     weight_decay: float = 0.01
     momentum: float = 0.9  # of sgd
     schedule: str = "cosine"  # cosine | constant
-    batch_size: int = 32
+    batch_size: int = 16
     shift: float = 0.05  # augmentation: up to this share of the image's side
     rotate: float = 5.0  # degrees
     scale: float = 0.05

@@ -34,7 +34,11 @@ wildcard_constraints:
 
 def runs_of(mode):
     """The runs of `mode`, one per seed (and, trained alone, per site), as paths under `runs/`."""
-    pattern = {"federated": FEDERATED_POINT, "central": POINT, "local": POINT + "/{site}"}[mode]
+    pattern = {
+        "federated": FEDERATED_POINT,
+        "central": POINT,
+        "local": POINT + "/{site}",
+    }[mode]
     return expand(
         f"{mode}/{pattern}",
         lr=config["training"]["lr"],
@@ -51,9 +55,15 @@ RUNS = [run for mode in MODES for run in runs_of(mode)]
 
 def settings_of(wildcards):
     """The training settings of one run (fields of fedxray.training.Settings), as JSON for its script."""
-    point = dict(part.split("=") for part in wildcards.get("run", "").replace("/", ",").split(",") if "=" in part)
+    point = dict(
+        part.split("=")
+        for part in wildcards.get("run", "").replace("/", ",").split(",")
+        if "=" in part
+    )
     point |= {key: value for key, value in wildcards.items() if key != "run"}
-    training = {key: value for key, value in config["training"].items() if key != "augmentation"}
+    training = {
+        key: value for key, value in config["training"].items() if key != "augmentation"
+    }
     settings = training | config["training"]["augmentation"]
     settings |= {
         "model": config["model"]["name"],
@@ -61,7 +71,9 @@ def settings_of(wildcards):
         "class_weights": config["split"]["balance"] == "weighted_loss",
         "lr": float(point["lr"]),
         "seed": int(point["seed"]),
-        "epochs": int(point.get("epochs") or int(point["rounds"]) * int(point["local_epochs"])),
+        "epochs": int(
+            point.get("epochs") or int(point["rounds"]) * int(point["local_epochs"])
+        ),
     }
     return json.dumps(settings)
 
@@ -92,10 +104,17 @@ def imported(path):
     names = set()
     for node in ast.walk(ast.parse(Path(path).read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            names |= {
+                node.module,
+                *(f"{node.module}.{alias.name}" for alias in node.names),
+            }
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    files = {f"{name.replace('.', '/')}.py" for name in names if name.split(".")[0] == "fedxray"}
+    files = {
+        f"{name.replace('.', '/')}.py"
+        for name in names
+        if name.split(".")[0] == "fedxray"
+    }
     files = {file for file in files if Path(file).exists() and file != str(path)}
     return frozenset(files.union(*(imported(file) for file in files)))
 

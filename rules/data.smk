@@ -10,9 +10,13 @@ else:
     IMAGES = f"{OUT}/data/images.zip"
 
 if not IMAGES:
-    raise WorkflowError("config: dataset.folder is empty; set it to the directory or manifest.csv of your images")
+    raise WorkflowError(
+        "config: dataset.folder is empty; set it to the directory or manifest.csv of your images"
+    )
 if IMAGES != f"{OUT}/data/images.zip" and not Path(IMAGES).exists():
-    raise WorkflowError(f"config: dataset.{'folder' if SOURCE == 'folder' else 'archive'}: {IMAGES} does not exist")
+    raise WorkflowError(
+        f"config: dataset.{'folder' if SOURCE == 'folder' else 'archive'}: {IMAGES} does not exist"
+    )
 
 
 if SOURCE == "phantom":
@@ -22,9 +26,6 @@ if SOURCE == "phantom":
             code=code("draw_phantom"),
         output:
             images=f"{OUT}/data/images.zip",
-        params:
-            patients=config["dataset"]["phantom"]["patients"],
-            seed=config["dataset"]["phantom"]["seed"],
         log:
             f"{OUT}/logs/draw_phantom.log",
         benchmark:
@@ -33,6 +34,9 @@ if SOURCE == "phantom":
         resources:
             mem_mb=2000,
             runtime=30,
+        params:
+            patients=config["dataset"]["phantom"]["patients"],
+            seed=config["dataset"]["phantom"]["seed"],
         shell:
             "{PYTHON:q} scripts/draw_phantom.py --patients {params.patients} --seed {params.seed}"
             " --processes {threads} --output {output.images:q} 2>&1 | tee {log:q}"
@@ -45,8 +49,6 @@ if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
             code=code("fetch_kaggle"),
         output:
             images=f"{OUT}/data/images.zip",
-        params:
-            dataset="paultimothymooney/chest-xray-pneumonia",
         log:
             f"{OUT}/logs/fetch_kaggle.log",
         benchmark:
@@ -55,6 +57,8 @@ if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
         resources:
             mem_mb=500,
             runtime=240,
+        params:
+            dataset="paultimothymooney/chest-xray-pneumonia",
         shell:
             "{PYTHON:q} scripts/fetch_kaggle.py --dataset {params.dataset:q} --output {output.images:q}"
             " 2>&1 | tee {log:q}"
@@ -67,8 +71,6 @@ rule catalogue_images:
     output:
         catalogue=f"{OUT}/data/catalogue.csv",
         summary=f"{OUT}/data/catalogue.json",
-    params:
-        bad_images=config["dataset"]["bad_images"],
     log:
         f"{OUT}/logs/catalogue_images.log",
     benchmark:
@@ -77,6 +79,8 @@ rule catalogue_images:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        bad_images=config["dataset"]["bad_images"],
     shell:
         "{PYTHON:q} scripts/catalogue_images.py --source {input.images:q} --bad-images {params.bad_images}"
         " --processes {threads} --output {output.catalogue:q} --summary {output.summary:q} 2>&1 | tee {log:q}"
@@ -89,8 +93,6 @@ rule resample_images:
         catalogue=rules.catalogue_images.output.catalogue,
     output:
         pixels=f"{OUT}/data/pixels.npy",
-    params:
-        size=config["image_size"],
     log:
         f"{OUT}/logs/resample_images.log",
     benchmark:
@@ -99,6 +101,8 @@ rule resample_images:
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        size=config["image_size"],
     shell:
         "{PYTHON:q} scripts/resample_images.py --source {input.images:q} --catalogue {input.catalogue:q}"
         " --size {params.size} --processes {threads} --output {output.pixels:q} 2>&1 | tee {log:q}"
@@ -110,9 +114,6 @@ rule draw_cohort:
         catalogue=rules.catalogue_images.output.catalogue,
     output:
         split=f"{OUT}/cohort/split.csv",
-    params:
-        split=config["split"],
-        sites=SITES,
     log:
         f"{OUT}/logs/draw_cohort.log",
     benchmark:
@@ -121,6 +122,9 @@ rule draw_cohort:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        split=config["split"],
+        sites=SITES,
     shell:
         "{PYTHON:q} scripts/draw_cohort.py --catalogue {input.catalogue:q} --sites {params.sites:q}"
         " --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
@@ -134,8 +138,6 @@ rule check_split:
         split=rules.draw_cohort.output.split,
     output:
         counts=f"{OUT}/cohort/counts.csv",
-    params:
-        sites=SITES,
     log:
         f"{OUT}/logs/check_split.log",
     benchmark:
@@ -144,6 +146,8 @@ rule check_split:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        sites=SITES,
     shell:
         "{PYTHON:q} scripts/check_split.py --split {input.split:q} --sites {params.sites:q}"
         " --output {output.counts:q} 2>&1 | tee {log:q}"

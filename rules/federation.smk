@@ -7,8 +7,6 @@ rule render_project:
         template="config/project.yml",
     output:
         project=f"{OUT}/federation/project.yml",
-    params:
-        sites=SITES,
     log:
         f"{OUT}/logs/render_project.log",
     benchmark:
@@ -17,6 +15,8 @@ rule render_project:
     resources:
         mem_mb=500,
         runtime=5,
+    params:
+        sites=SITES,
     shell:
         "{PYTHON:q} scripts/render_project.py --template {input.template:q} --sites {params.sites:q}"
         " --output {output.project:q} 2>&1 | tee {log:q}"

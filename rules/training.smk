@@ -3,20 +3,19 @@
 
 rule train_federated:
     input:
-        code=code("train_federated", "fedxray/federation/client.py", "fedxray/federation/server.py"),
+        code=code(
+            "train_federated",
+            "fedxray/federation/client.py",
+            "fedxray/federation/server.py",
+        ),
         kits=rules.provision_federation.output.kits,
-        sites=site_files("images.npy", "images.csv", "card.json", sites=SITES + ["shared"]),
+        sites=site_files(
+            "images.npy", "images.csv", "card.json", sites=SITES + ["shared"]
+        ),
     output:
         model=f"{OUT}/runs/federated/{FEDERATED_POINT}/model.safetensors",
         metrics=f"{OUT}/runs/federated/{FEDERATED_POINT}/metrics.csv",
         record=f"{OUT}/runs/federated/{FEDERATED_POINT}/record.json",
-    params:
-        folders=site_folders(),
-        shared=f"{OUT}/sites/shared",
-        settings=settings_of,
-        timeouts=lookup("federation", within=config),
-        live=f"{OUT}/tensorboard/federated/{FEDERATED_POINT}",
-        folder=subpath(output.model, parent=True),
     log:
         f"{OUT}/logs/train_federated/{FEDERATED_POINT}.log",
     benchmark:
@@ -26,6 +25,13 @@ rule train_federated:
         mem_mb=2000 + 2000 * len(SITES),
         runtime=240,
         gpu=0 if config["training"]["device"] == "cpu" else 1,
+    params:
+        folders=site_folders(),
+        shared=f"{OUT}/sites/shared",
+        settings=settings_of,
+        timeouts=lookup("federation", within=config),
+        live=f"{OUT}/tensorboard/federated/{FEDERATED_POINT}",
+        folder=subpath(output.model, parent=True),
     shell:
         "{PYTHON:q} scripts/train_federated.py --kits {input.kits:q} --sites {params.folders:q}"
         " --shared {params.shared:q} --settings {params.settings:q} --rounds {wildcards.rounds}"
@@ -42,10 +48,6 @@ rule train_central:
         model=f"{OUT}/runs/central/{POINT}/model.safetensors",
         metrics=f"{OUT}/runs/central/{POINT}/metrics.csv",
         record=f"{OUT}/runs/central/{POINT}/record.json",
-    params:
-        folders=site_folders(),
-        settings=settings_of,
-        folder=subpath(output.model, parent=True),
     log:
         f"{OUT}/logs/train_central/{POINT}.log",
     benchmark:
@@ -55,6 +57,10 @@ rule train_central:
         mem_mb=4000,
         runtime=240,
         gpu=0 if config["training"]["device"] == "cpu" else 1,
+    params:
+        folders=site_folders(),
+        settings=settings_of,
+        folder=subpath(output.model, parent=True),
     shell:
         "{PYTHON:q} scripts/train_central.py --sites {params.folders:q} --settings {params.settings:q}"
         " --output {params.folder:q} 2>&1 | tee {log:q}"
@@ -63,15 +69,14 @@ rule train_central:
 rule train_local:
     input:
         code=code("train_local"),
-        site=expand(f"{OUT}/sites/{{{{site}}}}/{{name}}", name=["images.npy", "images.csv", "card.json"]),
+        site=expand(
+            f"{OUT}/sites/{{{{site}}}}/{{name}}",
+            name=["images.npy", "images.csv", "card.json"],
+        ),
     output:
         model=f"{OUT}/runs/local/{POINT}/{{site}}/model.safetensors",
         metrics=f"{OUT}/runs/local/{POINT}/{{site}}/metrics.csv",
         record=f"{OUT}/runs/local/{POINT}/{{site}}/record.json",
-    params:
-        site=f"{OUT}/sites/{{site}}",
-        settings=settings_of,
-        folder=subpath(output.model, parent=True),
     log:
         f"{OUT}/logs/train_local/{POINT}/{{site}}.log",
     benchmark:
@@ -81,6 +86,10 @@ rule train_local:
         mem_mb=4000,
         runtime=240,
         gpu=0 if config["training"]["device"] == "cpu" else 1,
+    params:
+        site=f"{OUT}/sites/{{site}}",
+        settings=settings_of,
+        folder=subpath(output.model, parent=True),
     shell:
         "{PYTHON:q} scripts/train_local.py --site {params.site:q} --settings {params.settings:q}"
         " --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,20 @@
+"""Plot every metric with its interval on the pooled test set, models side by side."""
+
+from pathlib import Path
+
+from fedxray import cli, figures
+from fedxray.files import read_table
+
+
+def main(options):
+    """Draw the figure."""
+    figures.save(figures.metric_intervals(read_table(options.comparison)), options.svg, options.png, options.note)
+
+
+if __name__ == "__main__":
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--comparison", type=Path, required=True, help="comparison.csv")
+    arguments.add_argument("--note", default="", help="shown on the figure, such as: Synthetic phantom data")
+    arguments.add_argument("--svg", type=Path, required=True)
+    arguments.add_argument("--png", type=Path, required=True)
+    cli.run(main, arguments)
