@@ -55,7 +55,7 @@ def run_federation(
     to the run (0700: it holds copies of keys) and the caller removes it. Raises UserError, with the last error of the
     site that failed, if the job did not do all that it should have.
     """
-    sites = list(federation.sites)
+    sites, workspace = list(federation.sites), workspace.resolve()  # NVFlare changes its directory
     check_kits(federation.kits, sites)
     shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir(mode=0o700, parents=True)
@@ -202,6 +202,10 @@ def _last_error(workspace: Path, names: list[str]) -> str:
             lines = [line for line in path.read_text(errors="replace").splitlines() if " - ERROR - " in line]
             if lines:
                 return f"{name}: {lines[0].split(' - ')[-1]}"
+    for name in names:
+        lines = (workspace / name / "out.txt").read_text(errors="replace").strip().splitlines()
+        if lines and "Error" in lines[-1]:
+            return f"{name}: {lines[-1]}"
     return "no error was logged; see the log of this rule"
 
 
