@@ -81,9 +81,10 @@ def _draw_anatomy(rng: np.random.Generator) -> dict:
         "rib_phase": rng.uniform(0, 2 * np.pi),
         "bone": rng.uniform(10, 22),
         "vessels": rng.uniform(5, 15),
+        "markings": rng.uniform(0, 14),  # fine as an opacity is, in healthy lungs too
         "texture": _smooth_noise(rng, 5.0),
         "shadows": [(rng.uniform(-0.6, 0.6), rng.uniform(-0.3, 0.6), rng.uniform(0.15, 0.35)) for _ in range(2)],
-        "severity": rng.uniform(0.35, 1.2),
+        "severity": rng.uniform(0.0, 1.1),  # so that some cases cannot be seen
         "site": (rng.choice([-1, 1]), rng.uniform(-0.45, 0.45)),
     }
 
@@ -110,6 +111,7 @@ def _draw_image(anatomy: dict, aetiology: str, rng: np.random.Generator) -> np.n
     image += anatomy["vessels"] * lungs * (0.5 + anatomy["texture"]) * (0.4 + 1.5 * hila)
     for centre_x, centre_y, size in anatomy["shadows"]:  # breast, scapula, skin folds: smooth, and in the well too
         image += 9 * _soft(1 - np.hypot(x - centre_x, y - centre_y) / size, 0.3)
+    image += anatomy["markings"] * lungs * _smooth_noise(rng, 3.0)
     return image + lungs * _opacity(anatomy, aetiology, x, y, rng)
 
 
