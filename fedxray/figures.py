@@ -175,8 +175,8 @@ def gallery(sites: list[Path], columns: int = 4) -> Figure:
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
         line[0].set_ylabel(site.name)
-    axes[0, columns // 2].set_title("normal", loc="left")
-    axes[0, columns + columns // 2].set_title("pneumonia", loc="left")
+    axes[0, 0].set_title("normal", loc="left")
+    axes[0, columns].set_title("pneumonia", loc="left")
     return figure
 
 

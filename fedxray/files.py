@@ -54,7 +54,7 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
 
     Raises UserError if one of `columns` is missing.
     """
-    table = pd.read_csv(path, keep_default_na=False, na_values={}, float_precision="round_trip")
+    table = pd.read_csv(path, keep_default_na=False, na_values={})
     missing = [name for name in columns if name not in table]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; it has {', '.join(table)}")

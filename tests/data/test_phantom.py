@@ -1,0 +1,85 @@
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fedxray.data.catalogue import build_catalogue
+from fedxray.data.cohort import draw_cohort
+from fedxray.data.phantom import draw_phantom
+from fedxray.data.pixels import resample
+from fedxray.errors import UserError
+from fedxray.files import write_table
+from fedxray.metrics import auroc
+from fedxray.training import Settings, Trainer, predict
+
+NAME = re.compile(
+    r"chest_xray/(train|val|test)/(NORMAL/(NORMAL2-)?IM-\d{4}-0001(-\d{4})?|PNEUMONIA/person\d+_(bacteria|virus)_\d+)\.jpeg"
+)
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory):
+    path = tmp_path_factory.mktemp("phantom") / "images.zip"
+    draw_phantom(path, 800, 1, 2)
+    return path
+
+
+def thumbnail(image):
+    return np.asarray(Image.fromarray(image).resize((8, 8), Image.Resampling.BOX)).ravel()
+
+
+def test_the_same_bytes_for_any_number_of_processes(tmp_path):
+    for name, seed, processes in (("a", 1, 1), ("b", 1, 2), ("c", 2, 1)):
+        draw_phantom(tmp_path / name, 30, seed, processes)
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_layout_patients_and_variety(phantom):
+    with zipfile.ZipFile(phantom) as archive:
+        assert all(NAME.fullmatch(name) for name in archive.namelist() if name != "manifest.csv")
+    table, _ = build_catalogue(phantom, "stop", 2)
+    assert table.groupby("patient")["official_split"].nunique().max() == 1
+    assert table.groupby("patient").size().max() > 2
+    assert set(table["mode"]) == {"L", "RGB"}
+    assert table["width"].nunique() > 50
+    assert set(table["acquisition"]) == {"device-a", "device-b", "device-c"}
+
+
+def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
+    """The default model lies between 0.85 and 0.99, and at least 0.05 above a logistic regression on thumbnails."""
+    table, _ = build_catalogue(phantom, "stop", 2)
+    write_table(tmp_path / "catalogue.csv", table)
+    resample(phantom, tmp_path / "catalogue.csv", 64, 2, tmp_path / "pixels.npy")
+    pixels, split = np.load(tmp_path / "pixels.npy"), draw_cohort(table, ["us", "europe", "asia"], seed=1)
+    parts = {}
+    for name in ("train", "validation", "test"):
+        rows = (split["split"] == name).to_numpy()
+        parts[name] = pixels[rows], split["label"].to_numpy(np.float32)[rows]
+    settings = Settings(model="compact", image_size=64, seed=1, epochs=20, lr=0.003)
+    model = settings.build()
+    Trainer(settings, parts["train"], parts["validation"]).fit(model, 0, 20)
+    reached = auroc(parts["test"][1], predict(model, parts["test"][0], settings))
+    small = {
+        n: np.stack([np.asarray(Image.fromarray(i).resize((8, 8), Image.Resampling.BOX)).ravel() for i in p[0]])
+        for n, p in parts.items()
+    }
+    scores = []
+    for strength in (1.0, 0.01):
+        logistic = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=3000))
+        logistic.fit(small["train"], parts["train"][1])
+        scores.append(auroc(parts["test"][1], logistic.predict_proba(small["test"])[:, 1]))
+    print(f"phantom: compact {reached:.3f}, logistic regression on 8x8 {max(scores):.3f}")
+    assert 0.85 <= reached <= 0.99
+    assert max(scores) <= reached - 0.05
+
+
+def test_too_few_patients(tmp_path):
+    with pytest.raises(UserError, match="--patients 5"):
+        draw_phantom(tmp_path / "x.zip", 5, 1, 1)

@@ -1,0 +1,151 @@
+"""Real federations: provisioned kits, separate processes, mutual TLS over loopback."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from conftest import make_sites
+
+from fedxray.data.site import load_site
+from fedxray.errors import UserError
+from fedxray.fedavg import fedavg
+from fedxray.federation.kits import check_kits, provision, render_project
+from fedxray.federation.run import Federation
+from fedxray.files import read_json, read_table, sha256
+from fedxray.models import get_parameters, load_model, set_parameters
+from fedxray.runs import train_federation, train_here
+from fedxray.training import Settings, Trainer
+
+SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "lr": 0.003, "device": "cpu"}
+
+
+def kits_for(folder, sites):
+    render_project("config/project.yml", sites, folder / "project.yml")
+    provision(folder / "project.yml", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def kits(tmp_path_factory):
+    return kits_for(tmp_path_factory.mktemp("kits"), ["us", "europe", "asia"])
+
+
+def federation_of(kits, folders, tmp_path):
+    shared = next(iter(folders.values())).parent / "shared"
+    return Federation(kits=kits, sites=folders, shared=shared, tensorboard=tmp_path / "live", start_timeout_s=60)
+
+
+def ours():
+    """The NVFlare processes that this test's federation started."""
+    return [p for p in psutil.process_iter(["cmdline"]) if "nvflare.private" in " ".join(p.info["cmdline"] or [])]
+
+
+def plain_fedavg(folders, settings, rounds, local_epochs):
+    """The oracle: FedAvg in one process, a loop over rounds and sites."""
+    sites = {name: load_site(folder) for name, folder in folders.items()}
+    model = settings.build()
+    parameters = get_parameters(model)
+    for number in range(rounds):
+        results = {}
+        for name, site in sites.items():
+            set_parameters(model, parameters)
+            trainer = Trainer(settings, site.part("train"), site.part("validation"))
+            trainer.fit(model, number * local_epochs, (number + 1) * local_epochs)
+            results[name] = get_parameters(model)
+        parameters = fedavg(results, {name: len(site.part("train")[1]) for name, site in sites.items()})
+    return parameters
+
+
+def test_two_federations_at_once_equal_the_plain_loop_bit_for_bit(kits, site_folders, tmp_path):
+    settings = Settings(**SETTINGS, epochs=4)
+    script = [sys.executable, "scripts/train_federated.py", "--kits", str(kits / "kits.json"), "--sites"]
+    script += [*map(str, site_folders.values()), "--shared", str(site_folders["us"].parent / "shared")]
+    script += ["--settings", json.dumps(SETTINGS | {"epochs": 4}), "--rounds", "2", "--local-epochs", "2"]
+    runs = [
+        subprocess.Popen([*script, "--tensorboard", str(tmp_path / f"live{n}"), "--output", str(tmp_path / f"run{n}")])
+        for n in range(2)
+    ]
+    assert [run.wait(240) for run in runs] == [0, 0]
+    expected = plain_fedavg(site_folders, settings, 2, 2)
+    for number in range(2):
+        run = tmp_path / f"run{number}"
+        model = load_model(run / "model.safetensors")
+        assert all(np.array_equal(model[name], expected[name]) for name in expected)
+        assert sorted(path.name for path in run.iterdir()) == ["metrics.csv", "model.safetensors", "record.json"]
+        record, metrics = read_json(run / "record.json"), read_table(run / "metrics.csv")
+        assert all(record["checks"].values())
+        assert record["checks"]["streamed_scalars"] == dict.fromkeys(site_folders, 16)
+        assert record["bytes_sent"] == 2 * 2 * 3 * 76_977 * 4
+        assert list(metrics[metrics["series"] == "global"]["epoch"]) == [2, 4]
+    assert not ours()
+
+
+def test_one_site_and_one_round_are_central_training_bit_for_bit(tmp_path):
+    folders = make_sites(tmp_path, ("asia",))
+    settings = Settings(**SETTINGS, epochs=3)
+    federation = federation_of(kits_for(tmp_path / "federation", ["asia"]), folders, tmp_path)
+    train_federation(federation, settings, 1, 3, tmp_path / "federated")
+    train_here("central", list(folders.values()), settings, tmp_path / "central")
+    one, other = (load_model(tmp_path / name / "model.safetensors") for name in ("federated", "central"))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp_path):
+    folders = make_sites(tmp_path)
+    (folders["europe"] / "images.csv").write_text("broken\n")
+    said = []
+    with pytest.raises(UserError, match=r"europe.*changed since its data card"):
+        train_federation(
+            federation_of(kits, folders, tmp_path), Settings(**SETTINGS, epochs=1), 1, 1, tmp_path / "run", said.append
+        )
+    assert not (tmp_path / "run" / "workspace").exists()
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert "PRIVATE KEY" not in "".join(said)
+    assert not ours()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_outlives_the_run(kits, site_folders, tmp_path, how):
+    script = [sys.executable, "scripts/train_federated.py", "--kits", str(kits / "kits.json"), "--sites"]
+    script += [*map(str, site_folders.values()), "--shared", str(site_folders["us"].parent / "shared")]
+    script += ["--settings", json.dumps(SETTINGS | {"epochs": 500}), "--rounds", "500", "--local-epochs", "1"]
+    script += ["--tensorboard", str(tmp_path / "live"), "--output", str(tmp_path / "run")]
+    run = subprocess.Popen(script, stdout=subprocess.PIPE, text=True)
+    for line in run.stdout:
+        if line.startswith("round 1/"):
+            break
+    assert len(ours()) >= 8  # a parent and a job process for the server and each site
+    run.send_signal(how)
+    assert run.wait(60) != 0
+    deadline = time.monotonic() + 30
+    while ours() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not ours()
+    assert how == signal.SIGKILL or not (tmp_path / "run" / "workspace").exists()
+
+
+def test_keys_are_private_jobs_carry_no_code_and_a_new_site_leaves_the_others_alone(tmp_path):
+    kits_for(tmp_path, ["us", "europe"])
+    before = {path: sha256(path) for path in (tmp_path / "kits").rglob("*") if path.is_file()}
+    for path in (tmp_path / "kits").rglob("*.key"):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    for state in (tmp_path / "state").rglob("cert.json"):
+        assert stat.S_IMODE(os.stat(state).st_mode) == 0o600
+    for policy in (tmp_path / "kits").rglob("authorization.json"):
+        assert {rights["byoc"] for rights in read_json(policy)["permissions"].values()} == {"none"}
+    allowed = read_json(tmp_path / "kits" / "us" / "local" / "resources.json")["class_allow_list"]
+    assert "fedxray.federation.client.SiteTrainer" in allowed
+    kits_for(tmp_path, ["us", "europe", "asia"])
+    assert (tmp_path / "kits" / "asia").is_dir()
+    assert {path: sha256(path) for path in before} == before
+    kits_for(tmp_path, ["us"])
+    assert not (tmp_path / "kits" / "europe").exists()
+    with pytest.raises(UserError, match="no startup kit for europe"):
+        check_kits(tmp_path, ["us", "europe"])
