@@ -12,6 +12,8 @@ rule predict_run:
         f"{OUT}/logs/predict_run/{{run}}.log",
     benchmark:
         f"{OUT}/benchmarks/predict_run/{{run}}.tsv"
+    conda:
+        "../environment.yml"
     threads: config["training"]["threads"]
     resources:
         mem_mb=4000,
@@ -20,7 +22,7 @@ rule predict_run:
         folders=site_folders(),
         settings=settings_of,
     shell:
-        "{PYTHON:q} scripts/predict_run.py --model {input.model:q} --sites {params.folders:q}"
+        "python scripts/predict_run.py --model {input.model:q} --sites {params.folders:q}"
         " --settings {params.settings:q} --output {output.predictions:q} 2>&1 | tee {log:q}"
 
 
@@ -34,6 +36,8 @@ rule evaluate_run:
         f"{OUT}/logs/evaluate_run/{{run}}.log",
     benchmark:
         f"{OUT}/benchmarks/evaluate_run/{{run}}.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -41,7 +45,7 @@ rule evaluate_run:
     params:
         evaluation=config["evaluation"],
     shell:
-        "{PYTHON:q} scripts/evaluate_run.py --predictions {input.predictions:q}"
+        "python scripts/evaluate_run.py --predictions {input.predictions:q}"
         " --replicates {params.evaluation[replicates]} --confidence {params.evaluation[confidence]}"
         " --seed {params.evaluation[seed]} --output {output.evaluation:q} 2>&1 | tee {log:q}"
 
@@ -61,6 +65,8 @@ rule compare_runs:
         f"{OUT}/logs/compare_runs.log",
     benchmark:
         f"{OUT}/benchmarks/compare_runs.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -68,7 +74,7 @@ rule compare_runs:
     params:
         runs=run_folders(),
     shell:
-        "{PYTHON:q} scripts/compare_runs.py --runs {params.runs:q} --output {output.comparison:q} 2>&1 | tee {log:q}"
+        "python scripts/compare_runs.py --runs {params.runs:q} --output {output.comparison:q} 2>&1 | tee {log:q}"
 
 
 rule export_tensorboard:
@@ -82,6 +88,8 @@ rule export_tensorboard:
         f"{OUT}/logs/export_tensorboard.log",
     benchmark:
         f"{OUT}/benchmarks/export_tensorboard.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -90,7 +98,7 @@ rule export_tensorboard:
         root=f"{OUT}/runs",
         runs=run_folders(),
     shell:
-        "{PYTHON:q} scripts/export_tensorboard.py --root {params.root:q} --runs {params.runs:q}"
+        "python scripts/export_tensorboard.py --root {params.root:q} --runs {params.runs:q}"
         " --output {output.events:q} 2>&1 | tee {log:q}"
 
 
@@ -118,6 +126,8 @@ rule render_pages:
         f"{OUT}/logs/render_pages.log",
     benchmark:
         f"{OUT}/benchmarks/render_pages.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=500,
@@ -126,8 +136,8 @@ rule render_pages:
         config=json.dumps(config),
         note=NOTE,
     shell:
-        "{PYTHON:q} scripts/render_pages.py --config {params.config:q} --summary {input.summary:q}"
-        " --cards {input.cards:q} --note {params.note:q} --environment {output.environment:q}"
+        "python scripts/render_pages.py --config {params.config:q} --summary {input.summary:q}"
+        " --cards {input.cards:q} --note={params.note:q} --environment {output.environment:q}"
         " --configuration {output.configuration:q} --data {output.data:q} 2>&1 | tee {log:q}"
 
 
@@ -146,6 +156,8 @@ rule plot_learning_curves:
         f"{OUT}/logs/plot_learning_curves.log",
     benchmark:
         f"{OUT}/benchmarks/plot_learning_curves.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -154,7 +166,7 @@ rule plot_learning_curves:
         runs=run_folders(),
         note=NOTE,
     shell:
-        "{PYTHON:q} scripts/plot_learning_curves.py --runs {params.runs:q} --note {params.note:q}"
+        "python scripts/plot_learning_curves.py --runs {params.runs:q} --note={params.note:q}"
         " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
 
 
@@ -174,6 +186,8 @@ rule plot_roc:
         f"{OUT}/logs/plot_roc.log",
     benchmark:
         f"{OUT}/benchmarks/plot_roc.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -183,8 +197,8 @@ rule plot_roc:
         evaluation=config["evaluation"],
         note=NOTE,
     shell:
-        "{PYTHON:q} scripts/plot_roc.py --runs {params.runs:q} --replicates {params.evaluation[replicates]}"
-        " --confidence {params.evaluation[confidence]} --seed {params.evaluation[seed]} --note {params.note:q}"
+        "python scripts/plot_roc.py --runs {params.runs:q} --replicates {params.evaluation[replicates]}"
+        " --confidence {params.evaluation[confidence]} --seed {params.evaluation[seed]} --note={params.note:q}"
         " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
 
 
@@ -203,6 +217,8 @@ rule plot_metrics:
         f"{OUT}/logs/plot_metrics.log",
     benchmark:
         f"{OUT}/benchmarks/plot_metrics.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -210,7 +226,7 @@ rule plot_metrics:
     params:
         note=NOTE,
     shell:
-        "{PYTHON:q} scripts/plot_metrics.py --comparison {input.comparison:q} --note {params.note:q}"
+        "python scripts/plot_metrics.py --comparison {input.comparison:q} --note={params.note:q}"
         " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
 
 
@@ -229,6 +245,8 @@ rule plot_gain:
         f"{OUT}/logs/plot_gain.log",
     benchmark:
         f"{OUT}/benchmarks/plot_gain.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -236,7 +254,7 @@ rule plot_gain:
     params:
         note=NOTE,
     shell:
-        "{PYTHON:q} scripts/plot_gain.py --comparison {input.comparison:q} --note {params.note:q}"
+        "python scripts/plot_gain.py --comparison {input.comparison:q} --note={params.note:q}"
         " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
 
 
@@ -255,6 +273,8 @@ rule plot_sites:
         f"{OUT}/logs/plot_sites.log",
     benchmark:
         f"{OUT}/benchmarks/plot_sites.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -262,7 +282,7 @@ rule plot_sites:
     params:
         note=NOTE,
     shell:
-        "{PYTHON:q} scripts/plot_sites.py --cards {input.cards:q} --note {params.note:q}"
+        "python scripts/plot_sites.py --cards {input.cards:q} --note={params.note:q}"
         " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
 
 
@@ -281,6 +301,8 @@ rule plot_gallery:
         f"{OUT}/logs/plot_gallery.log",
     benchmark:
         f"{OUT}/benchmarks/plot_gallery.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -289,5 +311,5 @@ rule plot_gallery:
         sites=site_folders(),
         note=NOTE,
     shell:
-        "{PYTHON:q} scripts/plot_gallery.py --sites {params.sites:q} --note {params.note:q}"
+        "python scripts/plot_gallery.py --sites {params.sites:q} --note={params.note:q}"
         " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"

@@ -2,7 +2,7 @@
 
 import ast
 import json
-import sys
+import re
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,6 @@ SITES = config["sites"]
 MODES = ["federated", "central", "local"]
 FIGURES = ["learning_curves", "roc", "metrics", "gain", "sites", "gallery"]
 NOTE = "Synthetic phantom data" if config["dataset"]["source"] == "phantom" else ""
-PYTHON = sys.executable
 
 EPOCHS = config["federation"]["rounds"] * config["federation"]["local_epochs"]
 
@@ -37,7 +36,7 @@ def runs_of(mode):
     pattern = {
         "federated": FEDERATED_POINT,
         "central": POINT,
-        "local": POINT + "/{site}",
+        "local": f"{POINT}/{{site}}",
     }[mode]
     return expand(
         f"{mode}/{pattern}",
@@ -55,12 +54,10 @@ RUNS = [run for mode in MODES for run in runs_of(mode)]
 
 def settings_of(wildcards):
     """The training settings of one run (fields of fedxray.training.Settings), as JSON for its script."""
-    point = dict(
-        part.split("=")
-        for part in wildcards.get("run", "").replace("/", ",").split(",")
-        if "=" in part
-    )
-    point |= {key: value for key, value in wildcards.items() if key != "run"}
+    named = re.findall(r"(\w+)=([^,/]+)", wildcards.get("run", ""))
+    point = dict(named) | {
+        key: value for key, value in wildcards.items() if key != "run"
+    }
     training = {
         key: value for key, value in config["training"].items() if key != "augmentation"
     }
@@ -111,7 +108,7 @@ def imported(path):
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     files = {
-        f"{name.replace('.', '/')}.py"
+        f"{name.replace('.', chr(47))}.py"
         for name in names
         if name.split(".")[0] == "fedxray"
     }
@@ -120,7 +117,7 @@ def imported(path):
 
 
 def code(script, *named):
-    """The script of a rule and every file of fedxray that it runs, its inputs too: an edit reruns what it touches.
+    """The script of a step and every file of fedxray that it runs, as its inputs: an edit reruns what it touches.
 
     `named` are files that a script runs without importing them.
     """

@@ -30,6 +30,8 @@ if SOURCE == "phantom":
             f"{OUT}/logs/draw_phantom.log",
         benchmark:
             f"{OUT}/benchmarks/draw_phantom.tsv"
+        conda:
+            "../environment.yml"
         threads: 8
         resources:
             mem_mb=2000,
@@ -38,7 +40,7 @@ if SOURCE == "phantom":
             patients=config["dataset"]["phantom"]["patients"],
             seed=config["dataset"]["phantom"]["seed"],
         shell:
-            "{PYTHON:q} scripts/draw_phantom.py --patients {params.patients} --seed {params.seed}"
+            "python scripts/draw_phantom.py --patients {params.patients} --seed {params.seed}"
             " --processes {threads} --output {output.images:q} 2>&1 | tee {log:q}"
 
 
@@ -53,6 +55,8 @@ if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
             f"{OUT}/logs/fetch_kaggle.log",
         benchmark:
             f"{OUT}/benchmarks/fetch_kaggle.tsv"
+        conda:
+            "../environment.yml"
         threads: 1
         resources:
             mem_mb=500,
@@ -60,7 +64,7 @@ if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
         params:
             dataset="paultimothymooney/chest-xray-pneumonia",
         shell:
-            "{PYTHON:q} scripts/fetch_kaggle.py --dataset {params.dataset:q} --output {output.images:q}"
+            "python scripts/fetch_kaggle.py --dataset {params.dataset:q} --output {output.images:q}"
             " 2>&1 | tee {log:q}"
 
 
@@ -75,6 +79,8 @@ rule catalogue_images:
         f"{OUT}/logs/catalogue_images.log",
     benchmark:
         f"{OUT}/benchmarks/catalogue_images.tsv"
+    conda:
+        "../environment.yml"
     threads: 8
     resources:
         mem_mb=2000,
@@ -82,7 +88,7 @@ rule catalogue_images:
     params:
         bad_images=config["dataset"]["bad_images"],
     shell:
-        "{PYTHON:q} scripts/catalogue_images.py --source {input.images:q} --bad-images {params.bad_images}"
+        "python scripts/catalogue_images.py --source {input.images:q} --bad-images {params.bad_images}"
         " --processes {threads} --output {output.catalogue:q} --summary {output.summary:q} 2>&1 | tee {log:q}"
 
 
@@ -97,6 +103,8 @@ rule resample_images:
         f"{OUT}/logs/resample_images.log",
     benchmark:
         f"{OUT}/benchmarks/resample_images.tsv"
+    conda:
+        "../environment.yml"
     threads: 8
     resources:
         mem_mb=2000,
@@ -104,7 +112,7 @@ rule resample_images:
     params:
         size=config["image_size"],
     shell:
-        "{PYTHON:q} scripts/resample_images.py --source {input.images:q} --catalogue {input.catalogue:q}"
+        "python scripts/resample_images.py --source {input.images:q} --catalogue {input.catalogue:q}"
         " --size {params.size} --processes {threads} --output {output.pixels:q} 2>&1 | tee {log:q}"
 
 
@@ -118,6 +126,8 @@ rule draw_cohort:
         f"{OUT}/logs/draw_cohort.log",
     benchmark:
         f"{OUT}/benchmarks/draw_cohort.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -126,7 +136,7 @@ rule draw_cohort:
         split=config["split"],
         sites=SITES,
     shell:
-        "{PYTHON:q} scripts/draw_cohort.py --catalogue {input.catalogue:q} --sites {params.sites:q}"
+        "python scripts/draw_cohort.py --catalogue {input.catalogue:q} --sites {params.sites:q}"
         " --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
         " --validation-fraction {params.split[validation_fraction]} --balance {params.split[balance]}"
         " --partition {params.split[partition]} --output {output.split:q} 2>&1 | tee {log:q}"
@@ -142,6 +152,8 @@ rule check_split:
         f"{OUT}/logs/check_split.log",
     benchmark:
         f"{OUT}/benchmarks/check_split.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -149,7 +161,7 @@ rule check_split:
     params:
         sites=SITES,
     shell:
-        "{PYTHON:q} scripts/check_split.py --split {input.split:q} --sites {params.sites:q}"
+        "python scripts/check_split.py --split {input.split:q} --sites {params.sites:q}"
         " --output {output.counts:q} 2>&1 | tee {log:q}"
 
 
@@ -167,10 +179,12 @@ rule make_site:
         f"{OUT}/logs/make_site/{{site}}.log",
     benchmark:
         f"{OUT}/benchmarks/make_site/{{site}}.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
     shell:
-        "{PYTHON:q} scripts/make_site.py --split {input.split:q} --pixels {input.pixels:q} --site {wildcards.site:q}"
+        "python scripts/make_site.py --split {input.split:q} --pixels {input.pixels:q} --site {wildcards.site:q}"
         " --images {output.images:q} --table {output.table:q} --card {output.card:q} 2>&1 | tee {log:q}"

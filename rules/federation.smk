@@ -11,6 +11,8 @@ rule render_project:
         f"{OUT}/logs/render_project.log",
     benchmark:
         f"{OUT}/benchmarks/render_project.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=500,
@@ -18,7 +20,7 @@ rule render_project:
     params:
         sites=SITES,
     shell:
-        "{PYTHON:q} scripts/render_project.py --template {input.template:q} --sites {params.sites:q}"
+        "python scripts/render_project.py --template {input.template:q} --sites {params.sites:q}"
         " --output {output.project:q} 2>&1 | tee {log:q}"
 
 
@@ -34,10 +36,12 @@ rule provision_federation:
         f"{OUT}/logs/provision_federation.log",
     benchmark:
         f"{OUT}/benchmarks/provision_federation.tsv"
+    conda:
+        "../environment.yml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=5,
     shell:
-        "{PYTHON:q} scripts/provision_federation.py --project {input.project:q} --output {output.kits:q}"
+        "python scripts/provision_federation.py --project {input.project:q} --output {output.kits:q}"
         " 2>&1 | tee {log:q}"

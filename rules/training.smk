@@ -20,6 +20,8 @@ rule train_federated:
         f"{OUT}/logs/train_federated/{FEDERATED_POINT}.log",
     benchmark:
         f"{OUT}/benchmarks/train_federated/{FEDERATED_POINT}.tsv"
+    conda:
+        "../environment.yml"
     threads: len(SITES) * config["training"]["threads"]
     resources:
         mem_mb=2000 + 2000 * len(SITES),
@@ -27,13 +29,13 @@ rule train_federated:
         gpu=0 if config["training"]["device"] == "cpu" else 1,
     params:
         folders=site_folders(),
-        shared=f"{OUT}/sites/shared",
+        shared=site_folders(["shared"]),
         settings=settings_of,
         timeouts=lookup("federation", within=config),
         live=f"{OUT}/tensorboard/federated/{FEDERATED_POINT}",
         folder=subpath(output.model, parent=True),
     shell:
-        "{PYTHON:q} scripts/train_federated.py --kits {input.kits:q} --sites {params.folders:q}"
+        "python scripts/train_federated.py --kits {input.kits:q} --sites {params.folders:q}"
         " --shared {params.shared:q} --settings {params.settings:q} --rounds {wildcards.rounds}"
         " --local-epochs {wildcards.local_epochs} --start-timeout-s {params.timeouts[start_timeout_s]}"
         " --round-timeout-s {params.timeouts[round_timeout_s]} --tensorboard {params.live:q}"
@@ -52,6 +54,8 @@ rule train_central:
         f"{OUT}/logs/train_central/{POINT}.log",
     benchmark:
         f"{OUT}/benchmarks/train_central/{POINT}.tsv"
+    conda:
+        "../environment.yml"
     threads: config["training"]["threads"]
     resources:
         mem_mb=4000,
@@ -62,7 +66,7 @@ rule train_central:
         settings=settings_of,
         folder=subpath(output.model, parent=True),
     shell:
-        "{PYTHON:q} scripts/train_central.py --sites {params.folders:q} --settings {params.settings:q}"
+        "python scripts/train_central.py --sites {params.folders:q} --settings {params.settings:q}"
         " --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
@@ -81,6 +85,8 @@ rule train_local:
         f"{OUT}/logs/train_local/{POINT}/{{site}}.log",
     benchmark:
         f"{OUT}/benchmarks/train_local/{POINT}/{{site}}.tsv"
+    conda:
+        "../environment.yml"
     threads: config["training"]["threads"]
     resources:
         mem_mb=4000,
@@ -91,5 +97,5 @@ rule train_local:
         settings=settings_of,
         folder=subpath(output.model, parent=True),
     shell:
-        "{PYTHON:q} scripts/train_local.py --site {params.site:q} --settings {params.settings:q}"
+        "python scripts/train_local.py --site {params.site:q} --settings {params.settings:q}"
         " --output {params.folder:q} 2>&1 | tee {log:q}"

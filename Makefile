@@ -1,0 +1,44 @@
+# Every command makes .venv first if it is not there: Python 3.11 or later, git and make are all that is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint report clean requirements
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . 2>/dev/null \
+		|| $(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+run: .venv/ready ## the whole experiment on synthetic data, ending with the comparison and report.html
+	snakemake --cores all
+	snakemake --report report.html
+	@cat results/phantom/logs/compare_runs.log
+	@echo "report.html has the figures; results/phantom/comparison.csv every number"
+
+test: .venv/ready lint ## every check and test
+	python -m pytest
+
+lint: .venv/ready ## style of Python and Snakemake files
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+report: .venv/ready ## report.html of the results that are there
+	snakemake --report report.html
+
+requirements: .venv/ready ## pin the requirements anew, for every platform
+	$(PYTHON) -m pip install --quiet uv
+	$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --all-extras \
+		--custom-compile-command "make requirements" --upgrade --output-file requirements.txt pyproject.toml
+
+clean: ## remove the environment; results stay
+	rm -rf .venv
