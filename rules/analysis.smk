@@ -95,10 +95,9 @@ rule export_tensorboard:
         mem_mb=1000,
         runtime=10,
     params:
-        root=f"{OUT}/runs",
         runs=run_folders(),
     shell:
-        "python scripts/export_tensorboard.py --root {params.root:q} --runs {params.runs:q}"
+        "python scripts/export_tensorboard.py --runs {params.runs:q}"
         " --output {output.events:q} 2>&1 | tee {log:q}"
 
 

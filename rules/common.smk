@@ -108,7 +108,7 @@ def imported(path):
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     files = {
-        f"{name.replace('.', chr(47))}.py"
+        f"{Path(*name.split('.'))}.py"
         for name in names
         if name.split(".")[0] == "fedxray"
     }

@@ -73,10 +73,9 @@ rule train_central:
 rule train_local:
     input:
         code=code("train_local"),
-        site=expand(
-            f"{OUT}/sites/{{{{site}}}}/{{name}}",
-            name=["images.npy", "images.csv", "card.json"],
-        ),
+        images=f"{OUT}/sites/{{site}}/images.npy",
+        table=f"{OUT}/sites/{{site}}/images.csv",
+        card=f"{OUT}/sites/{{site}}/card.json",
     output:
         model=f"{OUT}/runs/local/{POINT}/{{site}}/model.safetensors",
         metrics=f"{OUT}/runs/local/{POINT}/{{site}}/metrics.csv",
@@ -93,7 +92,7 @@ rule train_local:
         runtime=240,
         gpu=0 if config["training"]["device"] == "cpu" else 1,
     params:
-        site=f"{OUT}/sites/{{site}}",
+        site=subpath(input.card, parent=True),
         settings=settings_of,
         folder=subpath(output.model, parent=True),
     shell:

@@ -10,13 +10,13 @@ from fedxray.tensorboard import export_runs
 def main(options):
     """Replace the log directory."""
     shutil.rmtree(options.output, ignore_errors=True)
-    names = [run.relative_to(options.root).as_posix() for run in options.runs]
-    export_runs(options.runs, names, options.output)
+    export_runs(options.runs, [run.as_posix().rpartition("/runs/")[2] for run in options.runs], options.output)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--runs", type=Path, nargs="+", required=True, help="directories of runs")
-    arguments.add_argument("--root", type=Path, required=True, help="names of runs are relative to this")
+    arguments.add_argument(
+        "--runs", type=Path, nargs="+", required=True, help="directories of runs; below runs/ is the name"
+    )
     arguments.add_argument("--output", type=Path, required=True, help="TensorBoard log directory")
     cli.run(main, arguments)
