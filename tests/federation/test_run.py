@@ -42,9 +42,10 @@ def federation_of(kits, folders, tmp_path):
     return Federation(kits=kits, sites=folders, shared=shared, tensorboard=tmp_path / "live", start_timeout_s=60)
 
 
-def ours():
-    """The NVFlare processes that this test's federation started."""
-    return [p for p in psutil.process_iter(["cmdline"]) if "nvflare.private" in " ".join(p.info["cmdline"] or [])]
+def ours(folder):
+    """The NVFlare processes that a federation with its workspace below `folder` has started."""
+    lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if "nvflare.private" in line and str(folder) in line]
 
 
 def plain_fedavg(folders, settings, rounds, local_epochs):
@@ -84,7 +85,7 @@ def test_two_federations_at_once_equal_the_plain_loop_bit_for_bit(kits, site_fol
         assert record["checks"]["streamed_scalars"] == dict.fromkeys(site_folders, 16)
         assert record["bytes_sent"] == 2 * 2 * 3 * 76_977 * 4
         assert list(metrics[metrics["series"] == "global"]["epoch"]) == [2, 4]
-    assert not ours()
+    assert not ours(tmp_path)
 
 
 def test_one_site_and_one_round_are_central_training_bit_for_bit(tmp_path):
@@ -108,7 +109,7 @@ def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp
     assert not (tmp_path / "run" / "workspace").exists()
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert "PRIVATE KEY" not in "".join(said)
-    assert not ours()
+    assert not ours(tmp_path)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -121,13 +122,13 @@ def test_no_process_outlives_the_run(kits, site_folders, tmp_path, how):
     for line in run.stdout:
         if line.startswith("round 1/"):
             break
-    assert len(ours()) >= 8  # a parent and a job process for the server and each site
+    assert len(ours(tmp_path)) >= 8  # a parent and a job process for the server and each site
     run.send_signal(how)
     assert run.wait(60) != 0
     deadline = time.monotonic() + 30
-    while ours() and time.monotonic() < deadline:
+    while ours(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not ours()
+    assert not ours(tmp_path)
     assert how == signal.SIGKILL or not (tmp_path / "run" / "workspace").exists()
 
 
