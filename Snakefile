@@ -1,7 +1,7 @@
 # Federated against central and local training for pneumonia in chest X-rays.
 # Read from the top: the configuration, one file of rules for each stage, and the one target.
 
-from snakemake.utils import min_version, validate
+from snakemake.utils import min_version
 
 min_version("9.0")
 
@@ -9,13 +9,12 @@ min_version("9.0")
 configfile: "config/config.yaml"
 
 
-validate(config, "config/schema.yaml")
+include: "rules/common.smk"  # checks the configuration against config/schema.yaml first
 
 
 report: "report/workflow.rst"
 
 
-include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/federation.smk"
 include: "rules/training.smk"
@@ -32,7 +31,5 @@ rule all:
             format=["svg", "png"],
         ),
         tensorboard=f"{OUT}/tensorboard",
-        pages=expand(
-            f"{OUT}/report/{{page}}.html",
-            page=["environment", "configuration", "data"],
-        ),
+        model=f"{OUT}/model/model.safetensors",
+        pages=expand(f"{OUT}/report/{{page}}.html", page=PAGES),

@@ -1,66 +1,257 @@
-"""From a run's predictions to its evaluation, and from every run's evaluation to the comparison."""
+"""From runs to conclusions: each point's validation, the chosen points, their predictions, evaluation and differences.
 
+The test sets are looked at for the chosen points alone: `choose` sees validation only, and what follows sees `chosen`.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fedxray.errors import UserError
 from fedxray.files import read_json, read_table
-from fedxray.metrics import METRICS, bootstrap, choose_threshold, evaluate
+from fedxray.metrics import METRICS, bootstrap, choose_threshold, evaluate, patient_weights
 from fedxray.seeds import stream
+from fedxray.statistics import Difference, differences, estimates, holm, noninferior, sentence
+from fedxray.sweep import MODES, Run
 
-POINT = ["mode", "site", "lr", "epochs", "rounds", "seed"]
 COST = ["parameters", "bytes_sent", "seconds"]
-MODES = ["federated", "central", "local"]
+VALIDATION = ["validation_auroc", "validation_accuracy", "validation_loss"]
+MODEL = ["cohort", "mode", "site"]  # what is compared; a point of each is chosen
+PRIMARY = "auroc"
 
 
-def evaluate_predictions(predictions: pd.DataFrame, replicates: int, confidence: float, seed: int) -> pd.DataFrame:
-    """One row per test set (each site's, and `pooled`, their union), at the threshold chosen on validation.
+def table_of_runs(runs: list[Run], folder: Path) -> pd.DataFrame:
+    """One row per run, in the order given: its model, point, seed, cost, validation after its last epoch, and path."""
+    rows = []
+    for run in runs:
+        record, metrics = read_json(folder / run.path / "record.json"), read_table(folder / run.path / "metrics.csv")
+        last = metrics[metrics["series"] == "global"].iloc[-1]
+        names = {"cohort": run.cohort.rstrip("/"), "mode": run.mode, "site": run.site}
+        point = {"lr": run.values["lr"], "epochs": record["epochs"], "rounds": record["rounds"]}
+        point |= {"local_epochs": record["local_epochs"]} | run.values
+        costs = {name: record[name] for name in COST}
+        rows.append(names | point | {"seed": run.seed} | costs | {name: last[name] for name in VALIDATION})
+        rows[-1]["path"] = run.path
+    table = pd.DataFrame(rows)
+    return table.astype({"rounds": "Int64", "local_epochs": "Int64"})  # empty where there are none
 
-    The same patients are drawn for every model, so that differences between models are not the bootstrap's.
+
+def choose(table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with a column `chosen`: of each model the point with the highest validation AUROC, averaged over seeds.
+
+    Of several such the one with fewer epochs, then the smaller learning rate, then the first.
     """
+    point = point_columns(table)
+    groups = table.groupby([*MODEL, *point], dropna=False, sort=False)
+    means = groups["validation_auroc"].mean().reset_index()
+    order = means.sort_values(["validation_auroc", "epochs", "lr"], ascending=[False, True, True], kind="stable")
+    best = order.drop_duplicates(MODEL)[[*MODEL, *point]].assign(chosen=True)
+    merged = table.merge(best, on=[*MODEL, *point], how="left", validate="many_to_one")
+    return merged.assign(chosen=merged["chosen"].eq(True))
+
+
+def point_columns(table: pd.DataFrame) -> list[str]:
+    """The columns of a table of runs that say which point a run is, less the seed."""
+    other = {*MODEL, "seed", *COST, *VALIDATION, "path", "chosen"}
+    return [name for name in table if name not in other]
+
+
+def global_curves(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The rows of `metrics.csv` of the global model of each of `runs`, with the columns of `runs`."""
+    tables = []
+    for _, run in runs.iterrows():
+        metrics = read_table(folder / run["path"] / "metrics.csv")
+        own = {name: run[name] for name in run.index if name not in metrics}
+        tables.append(metrics[metrics["series"] == "global"].assign(**own))
+    return pd.concat(tables, ignore_index=True)
+
+
+def federated_curves(points: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """One row per federated run and round: cohort, name (of the point), chosen, round, bytes, validation_auroc."""
+    curves = global_curves(points[points["mode"] == "federated"], folder)
+    rounds = curves["epoch"] // curves["local_epochs"]
+    return pd.DataFrame(
+        {
+            "cohort": curves["cohort"],
+            "name": curves["path"].str.rpartition("/")[2].str.rpartition(",seed=")[0],
+            "chosen": curves["chosen"],
+            "round": rounds,
+            "bytes": curves["bytes_sent"] // curves["rounds"] * rounds,
+            "validation_auroc": curves["validation_auroc"],
+        }
+    )
+
+
+def compare(chosen: pd.DataFrame, predictions: pd.DataFrame, replicates: int, confidence: float, seed: int):
+    """One row per chosen run and test set (`pooled`, the union, first): every metric at the threshold of validation.
+
+    Columns as in docs/architecture.md. The same patients are drawn for every model of a test set, so that differences
+    between models are not the bootstrap's. Raises UserError if a set is missing.
+    """
+    rows = []
+    groups = dict(list(predictions.groupby("path", sort=False)))
+    for _, run in chosen.iterrows():
+        threshold, tests = _threshold_and_tests(groups.get(run["path"], predictions[:0]))
+        point = {name: run[name] for name in ("mode", "cohort", "site")}
+        for name, part in tests:
+            data = part["label"].to_numpy(float), part["probability"].to_numpy()
+            values = evaluate(*data, threshold)
+            rng = stream(seed, "bootstrap", name)
+            intervals = bootstrap(*data, part["patient"].to_numpy(str), threshold, replicates, confidence, rng)
+            row = point | {"test_set": name} | {key: run[key] for key in (*point_columns(chosen), "seed")}
+            row |= {"images": len(part), "patients": part["patient"].nunique(), "threshold": threshold}
+            for metric in METRICS:
+                row |= {metric: values[metric]}
+                row |= dict(zip((f"{metric}_low", f"{metric}_high"), intervals[metric], strict=True))
+            rows.append(row | {key: run[key] for key in COST})
+    table = pd.DataFrame(rows)
+    table = table.astype({"rounds": "Int64", "local_epochs": "Int64"})
+    order = table.assign(rank=table["mode"].map(MODES.index), part=table["test_set"] != "pooled")
+    order = order.sort_values(["cohort", "rank", "site", "seed", "part"], kind="stable")
+    return table.loc[order.index].reset_index(drop=True)
+
+
+def _threshold_and_tests(predictions: pd.DataFrame) -> tuple[float, list[tuple[str, pd.DataFrame]]]:
+    """The threshold that validation chooses, and (name, predictions) of `pooled` and each site's test set."""
     validation = predictions[predictions["set"] == "validation"]
     tests = predictions[predictions["set"] != "validation"]
     if validation.empty or tests.empty:
         raise UserError("predictions: no rows of the validation set or of a test set")
     threshold = choose_threshold(validation["label"].to_numpy(float), validation["probability"].to_numpy())
+    return threshold, [("pooled", tests), *tests.groupby("set", sort=False)]
+
+
+class Models:
+    """The chosen models of one cohort on one test set: aligned over seeds and sites, with one set of drawn patients."""
+
+    def __init__(self, chosen: pd.DataFrame, predictions: pd.DataFrame, test_set: str, replicates: int, seed: int):
+        """`chosen` and `predictions` of one cohort; raises UserError if two runs were not asked the same images."""
+        self.keys, self.test_set = {}, test_set
+        groups = dict(list(predictions.groupby("path", sort=False)))
+        for _, run in chosen.sort_values("seed").iterrows():
+            threshold, tests = _threshold_and_tests(groups.get(run["path"], predictions[:0]))
+            part = dict(tests)[test_set]
+            known = self.keys.setdefault((run["mode"], run["site"]), ([], []))
+            known[0].append(part["probability"].to_numpy())
+            known[1].append(threshold)
+            if not hasattr(self, "images"):
+                self.images, self.labels = list(part["image"]), part["label"].to_numpy(float)
+                self.patients = part["patient"].to_numpy(str)
+            elif self.images != list(part["image"]):
+                raise UserError(f"predictions: {run['path']} was asked other images than the other models")
+        self.weights = patient_weights(self.patients, replicates, stream(seed, "bootstrap", test_set))
+
+    def estimate(self, model: tuple[str, str], confidence: float) -> dict[str, Difference]:
+        """Each metric of one model, pooled over seeds."""
+        probabilities, thresholds = (np.array(part) for part in self.keys[model])
+        return estimates(self.labels, self.patients, probabilities, thresholds, self.weights, confidence)
+
+    def difference(self, a: tuple[str, str], b: tuple[str, str], confidence: float) -> dict[str, Difference]:
+        """Each metric of `a` minus that of `b`, paired over images and seeds, pooled over seeds."""
+        (ours, our_cuts), (theirs, their_cuts) = ([np.array(part) for part in self.keys[model]] for model in (a, b))
+        return differences(self.labels, self.patients, ours, theirs, our_cuts, their_cuts, self.weights, confidence)
+
+
+def every_models(chosen: pd.DataFrame, predictions: pd.DataFrame, replicates: int, seed: int) -> Iterator:
+    """(cohort, `Models`) for each cohort and test set, pooled first."""
+    for cohort, runs in chosen.groupby("cohort", sort=False):
+        own = predictions[predictions["path"].isin(runs["path"])]
+        sets = [name for name in own["set"].unique() if name != "validation"]
+        for test_set in ("pooled", *sets):
+            yield cohort, Models(runs, own, test_set, replicates, seed)
+
+
+def summarise(chosen: pd.DataFrame, predictions: pd.DataFrame, replicates: int, confidence: float, seed: int):
+    """One row per cohort, model, test set and metric, pooled over seeds: estimate, low, high, se, df, seeds, images."""
     rows = []
-    for name, part in [("pooled", tests), *tests.groupby("set", sort=False)]:
-        data = part["label"].to_numpy(float), part["probability"].to_numpy()
-        values = evaluate(*data, threshold)
-        patients, rng = part["patient"].to_numpy(str), stream(seed, "bootstrap", name)
-        intervals = bootstrap(*data, patients, threshold, replicates, confidence, rng)
-        row = {"test_set": name, "images": len(part), "patients": part["patient"].nunique(), "threshold": threshold}
-        for metric in METRICS:
-            row |= dict(
-                zip((metric, f"{metric}_low", f"{metric}_high"), (values[metric], *intervals[metric]), strict=True)
-            )
-        rows.append(row)
+    for cohort, models in every_models(chosen, predictions, replicates, seed):
+        for mode, site in models.keys:
+            names = {"cohort": cohort, "mode": mode, "site": site, "test_set": models.test_set}
+            for metric, value in models.estimate((mode, site), confidence).items():
+                rows.append(names | {"metric": metric} | _columns(value) | {"images": len(models.images)})
+    return pd.DataFrame(rows).drop(columns="p")
+
+
+def contrast(
+    chosen: pd.DataFrame, predictions: pd.DataFrame, replicates: int, confidence: float, seed: int, margin: float
+):
+    """One row per cohort, comparison and metric: federated minus central, and minus each site alone.
+
+    Against central on the pooled test set; against a site alone on that and on the site's own. p values are adjusted
+    (Holm) over all comparisons of a metric; AUROC is the primary one, and has a verdict of non-inferiority to central.
+    """
+    found = []
+    for cohort, models in every_models(chosen, predictions, replicates, seed):
+        for mode, site in models.keys:
+            pooled, own = models.test_set == "pooled", models.test_set == site
+            if (mode == "central" and pooled) or (mode == "local" and (pooled or own)):
+                values = models.difference(("federated", "pooled"), (mode, site), confidence)
+                found += [((cohort, mode, site, models.test_set), value) for value in values.values()]
+    rows = []
+    for metric in METRICS:
+        family = [(names, value) for names, value in found if value.metric == metric]
+        adjusted = holm(np.array([value.p for _, value in family]))
+        for ((cohort, mode, site, test_set), value), p in zip(family, adjusted, strict=True):
+            limit = margin if metric == PRIMARY and mode == "central" else None
+            row = {"cohort": cohort, "against": mode, "site": site, "test_set": test_set, "metric": metric}
+            row |= _columns(value) | {"p_adjusted": p}
+            row["noninferior"] = "" if limit is None else str(noninferior(value, limit)).lower()
+            row["sentence"] = sentence(value, "federated", model_name(mode, site), p, limit, test_set)
+            rows.append(row)
     return pd.DataFrame(rows)
 
 
-def compare(runs: list[Path]) -> pd.DataFrame:
-    """One row per model and test set of `runs` (their directories): federated, central, local; pooled first."""
-    parts = []
-    for run in runs:
-        record, evaluation = read_json(run / "record.json"), read_table(run / "evaluation.csv")
-        point = pd.DataFrame([{key: record[key] for key in POINT}] * len(evaluation))
-        cost = pd.DataFrame([{key: record[key] for key in COST}] * len(evaluation))
-        parts.append(pd.concat([point, evaluation, cost], axis=1))
-    table = pd.concat(parts, ignore_index=True)
-    table.insert(2, "test_set", table.pop("test_set"))
-    table["rounds"] = table["rounds"].astype("Int64")  # empty where there are none
-    keys = pd.DataFrame({"mode": table["mode"].map(MODES.index), "pooled": table["test_set"] != "pooled"})
-    keys = pd.concat([keys, table[["lr", "epochs", "site", "seed", "test_set"]]], axis=1)
-    return table.loc[keys.sort_values(list(keys)).index].reset_index(drop=True)
+def cross_site(found: dict, comparison: pd.DataFrame, tolerance: float) -> pd.DataFrame:
+    """One row per cohort, seed, site and metric: the value `through_federation` and the one computed `here`.
+
+    `found` is {cohort: {"seed=S": {site: {metric: value}}}} of `fedxray.federation.run.evaluate`. Raises UserError if
+    two differ by more than `tolerance`, which would mean that a site has other data or other code.
+    """
+    federated = comparison[comparison["mode"] == "federated"].set_index(["cohort", "seed", "test_set"])
+    rows = []
+    for cohort, models in found.items():
+        for name, sites in models.items():
+            seed = int(name.removeprefix("seed="))
+            for site, values in sites.items():
+                for metric in METRICS:
+                    here = float(federated.at[(cohort, seed, site), metric])
+                    if not (abs(values[metric] - here) <= tolerance or (np.isnan(values[metric]) and np.isnan(here))):
+                        raise UserError(
+                            f"cross-site evaluation: {metric} of seed {seed} at {site} is {values[metric]!r} there and "
+                            f"{here!r} here; has the site other data, or another version of fedxray?"
+                        )
+                    keys = {"cohort": cohort, "seed": seed, "site": site, "metric": metric}
+                    rows.append(keys | {"through_federation": values[metric], "here": here})
+    return pd.DataFrame(rows)
 
 
-def summary(comparison: pd.DataFrame) -> str:
-    """The pooled rows as text for a terminal."""
-    lines = [f"{'':<24}{'AUROC':<24}{'accuracy':>9}{'sensitivity':>13}{'specificity':>13}{'seconds':>9}"]
-    for _, row in comparison[comparison["test_set"] == "pooled"].iterrows():
-        name = f"{row['mode']} {row['site'] if row['mode'] == 'local' else ''} seed {row['seed']}"
-        interval = f"{row['auroc']:.4f} [{row['auroc_low']:.4f}, {row['auroc_high']:.4f}]"
-        decided = f"{row['accuracy']:>9.3f}{row['sensitivity']:>13.3f}{row['specificity']:>13.3f}"
-        lines.append(f"{' '.join(name.split()):<24}{interval:<24}{decided}{row['seconds']:>9.1f}")
+def _columns(value: Difference) -> dict:
+    names = ("estimate", "low", "high", "se", "se_within", "se_between", "df", "p", "seeds")
+    return {name: getattr(value, name) for name in names}
+
+
+def model_name(mode: str, site: str) -> str:
+    """How figures, tables and sentences call a model."""
+    return f"{site} alone" if mode == "local" else mode
+
+
+def summary_text(summary: pd.DataFrame, contrasts: pd.DataFrame, confidence: float) -> str:
+    """The pooled test set and the conclusions as text for a terminal."""
+    pooled = summary[summary["test_set"] == "pooled"]
+    shown = ["auroc", "accuracy", "sensitivity", "specificity"]
+    lines = [f"Pooled test set, with {confidence:.0%} intervals by patient".ljust(50)]
+    lines.append(" " * 26 + "".join(f"{'AUROC' if name == 'auroc' else name:<24}" for name in shown))
+    for (cohort, mode, site), rows in pooled.groupby(MODEL, sort=False):
+        values = rows.set_index("metric")
+        cells = [
+            f"{values.at[name, 'estimate']:.3f} [{values.at[name, 'low']:.3f}, {values.at[name, 'high']:.3f}]"
+            for name in shown
+        ]
+        name = " ".join(filter(None, [model_name(mode, site), cohort]))
+        lines.append(f"{name:<26}" + "".join(f"{cell:<24}" for cell in cells).rstrip())
+    primary = contrasts[(contrasts["metric"] == PRIMARY) & (contrasts["against"] == "central")]
+    for _, row in primary.iterrows():
+        lines.append(f"{row['cohort']}: {row['sentence']}" if row["cohort"] else row["sentence"])
     return "\n".join(lines)

@@ -1,7 +1,6 @@
 """A run and what it leaves: `model.safetensors`, `metrics.csv` and `record.json` in one directory, for every mode."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,8 +11,8 @@ import pandas as pd
 from fedxray.data.site import load_site, pool
 from fedxray.errors import UserError
 from fedxray.files import read_table, write_json, write_table
-from fedxray.models import get_parameters, load_model, save_model, set_parameters
-from fedxray.training import Settings, Trainer, pick_device, predict
+from fedxray.models import get_parameters, load_model, save_model
+from fedxray.training import Settings, Trainer, pick_device
 
 METRICS = ["epoch", "series", "train_loss", "validation_loss", "validation_accuracy", "validation_auroc", "seconds"]
 
@@ -52,26 +51,19 @@ def train_here(mode: str, directories: list[Path], settings: Settings, output: P
     )
 
 
-def train_federation(federation, settings: Settings, rounds: int, local_epochs: int, output: Path, say=print) -> None:
-    """Train by one NVFlare job of `federation` (a `fedxray.federation.run.Federation`).
-
-    On failure every process's log goes to `say`; on every way out the private workspace, with its keys, is removed.
-    """
-    from fedxray.federation.run import log_of, run_federation
+def train_federation(
+    federation, settings: Settings, rounds: int, local_epochs: int, tensorboard: Path, output: Path, say=print
+) -> None:
+    """Train by one NVFlare job of `federation` (a `fedxray.federation.run.Federation`)."""
+    from fedxray.federation import run
 
     start = time.perf_counter()
-    workspace = output / "workspace"
-    try:
-        result, checks = run_federation(federation, settings, rounds, local_epochs, workspace, say)
+    with run.private(output / "workspace", say) as workspace:
+        result, checks = run.train(federation, settings, rounds, local_epochs, tensorboard, workspace, say)
         lines = [json.loads(line) for line in (result / "rounds.jsonl").read_text().splitlines()]
         metrics = [pd.DataFrame(lines).assign(series="global")]
         metrics += [read_table(result / f"{site}.csv").assign(series=site) for site in federation.sites]
         parameters = load_model(result / "model.safetensors")
-    except BaseException:
-        say(log_of(workspace))
-        raise
-    finally:
-        shutil.rmtree(workspace, ignore_errors=True)
     size = sum(array.nbytes for array in parameters.values())
     write_run(
         output,
@@ -127,17 +119,3 @@ def write_run(
         },
     )
     save_model(output / "model.safetensors", parameters)
-
-
-def predict_run(model_path: Path, directories: list[Path], settings: Settings) -> pd.DataFrame:
-    """Probabilities of one model for the shared validation set and each site's test set (see `predictions.csv`)."""
-    model = settings.build()
-    set_parameters(model, load_model(model_path))
-    sites = [load_site(directory) for directory in directories]
-    parts = [("validation", "validation", sites[0]), *((site.name, "test", site) for site in sites)]
-    tables = []
-    for name, part, site in parts:
-        rows = site.table[site.table["split"] == part]
-        probability = predict(model, site.part(part)[0], settings)
-        tables.append(rows.assign(set=name, probability=probability))
-    return pd.concat(tables)[["set", "image", "patient", "label", "aetiology", "probability"]]

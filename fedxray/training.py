@@ -102,7 +102,7 @@ class Trainer:
             for number, batch in enumerate(batches):
                 for group in optimizer.param_groups:
                     group["lr"] = _lr(self.settings, epoch + number / len(batches))
-                images = augment(_standardise(self.images[batch].to(self.device)), self.settings)
+                images = augment(standardise(self.images[batch].to(self.device)), self.settings)
                 labels = self.labels[batch].to(self.device)
                 with _autocast(self.device, self.settings):
                     logits = model(images)
@@ -135,7 +135,7 @@ def predict(model: nn.Module, images: np.ndarray, settings: Settings) -> np.ndar
     model.to(device).eval()
     with torch.inference_mode(), _autocast(device, settings):
         logits = [
-            model(_standardise(torch.from_numpy(np.ascontiguousarray(images[i : i + 256])).to(device))).double().cpu()
+            model(standardise(torch.from_numpy(np.ascontiguousarray(images[i : i + 256])).to(device))).double().cpu()
             for i in range(0, len(images), 256)
         ]
     return torch.sigmoid(torch.cat(logits)).numpy()
@@ -162,7 +162,7 @@ def augment(images: Tensor, settings: Settings) -> Tensor:
     return images
 
 
-def _standardise(images: Tensor) -> Tensor:
+def standardise(images: Tensor) -> Tensor:
     """uint8 (n, size, size) to float32 (n, 1, size, size) of mean 0 and deviation 1 each: exposure says nothing."""
     images = images.float().unsqueeze(1)
     deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True)

@@ -1,66 +1,67 @@
-# From models to conclusions: predictions, evaluation, comparison, figures, TensorBoard and the report's pages.
+# From models to conclusions: the chosen points, their predictions, comparison, figures, TensorBoard, model and report.
 
 
-rule predict_run:
+# The test sets are first read in predict_chosen, for the points that validation has chosen here.
+rule choose_points:
     input:
-        code=code("predict_run"),
-        model=f"{OUT}/runs/{{run}}/model.safetensors",
-        sites=site_files("images.npy", "images.csv", "card.json"),
+        code=code("choose_points"),
+        records=run_files("record.json"),
+        metrics=run_files("metrics.csv"),
     output:
-        predictions=f"{OUT}/runs/{{run}}/predictions.csv",
+        points=shown(f"{OUT}/points.csv", "points", "4. Tables"),
     log:
-        f"{OUT}/logs/predict_run/{{run}}.log",
+        f"{OUT}/logs/choose_points.log",
     benchmark:
-        f"{OUT}/benchmarks/predict_run/{{run}}.tsv"
+        f"{OUT}/benchmarks/choose_points.tsv"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        experiment=EXPERIMENT,
+        runs=f"{OUT}/runs",
+    shell:
+        "python scripts/choose_points.py --experiment {params.experiment:q} --runs {params.runs:q}"
+        " --output {output.points:q} 2>&1 | tee {log:q}"
+
+
+rule predict_chosen:
+    input:
+        code=code("predict_chosen"),
+        points=rules.choose_points.output.points,
+        models=run_files("model.safetensors"),
+        sites=every_site_file("images.npy", "images.csv", "card.json"),
+    output:
+        predictions=f"{OUT}/predictions.csv",
+    log:
+        f"{OUT}/logs/predict_chosen.log",
+    benchmark:
+        f"{OUT}/benchmarks/predict_chosen.tsv"
     conda:
         "../environment.yml"
     threads: config["training"]["threads"]
     resources:
         mem_mb=4000,
         runtime=60,
+        gpu=GPU,
     params:
-        folders=site_folders(),
-        settings=settings_of,
+        experiment=EXPERIMENT,
+        runs=f"{OUT}/runs",
+        sites=f"{OUT}/sites",
     shell:
-        "python scripts/predict_run.py --model {input.model:q} --sites {params.folders:q}"
-        " --settings {params.settings:q} --output {output.predictions:q} 2>&1 | tee {log:q}"
-
-
-rule evaluate_run:
-    input:
-        code=code("evaluate_run"),
-        predictions=rules.predict_run.output.predictions,
-    output:
-        evaluation=f"{OUT}/runs/{{run}}/evaluation.csv",
-    log:
-        f"{OUT}/logs/evaluate_run/{{run}}.log",
-    benchmark:
-        f"{OUT}/benchmarks/evaluate_run/{{run}}.tsv"
-    conda:
-        "../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=60,
-    params:
-        evaluation=config["evaluation"],
-    shell:
-        "python scripts/evaluate_run.py --predictions {input.predictions:q}"
-        " --replicates {params.evaluation[replicates]} --confidence {params.evaluation[confidence]}"
-        " --seed {params.evaluation[seed]} --output {output.evaluation:q} 2>&1 | tee {log:q}"
+        "python scripts/predict_chosen.py --experiment {params.experiment:q} --points {input.points:q}"
+        " --runs {params.runs:q} --sites {params.sites:q} --output {output.predictions:q} 2>&1 | tee {log:q}"
 
 
 rule compare_runs:
     input:
         code=code("compare_runs"),
-        records=run_files("record.json"),
-        evaluations=run_files("evaluation.csv"),
+        points=rules.choose_points.output.points,
+        predictions=rules.predict_chosen.output.predictions,
     output:
-        comparison=report(
-            f"{OUT}/comparison.csv",
-            caption="../report/comparison.rst",
-            category="1. Results",
-        ),
+        comparison=shown(f"{OUT}/comparison.csv", "comparison", "4. Tables"),
     log:
         f"{OUT}/logs/compare_runs.log",
     benchmark:
@@ -69,12 +70,78 @@ rule compare_runs:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=2000,
+        runtime=60,
     params:
-        runs=run_folders(),
+        evaluation=config["evaluation"],
     shell:
-        "python scripts/compare_runs.py --runs {params.runs:q} --output {output.comparison:q} 2>&1 | tee {log:q}"
+        "python scripts/compare_runs.py --points {input.points:q} --predictions {input.predictions:q}"
+        " --replicates {params.evaluation[replicates]} --confidence {params.evaluation[confidence]}"
+        " --seed {params.evaluation[seed]} --output {output.comparison:q} 2>&1 | tee {log:q}"
+
+
+rule contrast_models:
+    input:
+        code=code("contrast_models"),
+        points=rules.choose_points.output.points,
+        predictions=rules.predict_chosen.output.predictions,
+    output:
+        summary=f"{OUT}/summary.csv",
+        differences=shown(f"{OUT}/differences.csv", "differences_table", "4. Tables"),
+    log:
+        f"{OUT}/logs/contrast_models.log",
+    benchmark:
+        f"{OUT}/benchmarks/contrast_models.tsv"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        evaluation=config["evaluation"],
+    shell:
+        "python scripts/contrast_models.py --points {input.points:q} --predictions {input.predictions:q}"
+        " --replicates {params.evaluation[replicates]} --confidence {params.evaluation[confidence]}"
+        " --seed {params.evaluation[seed]} --margin {params.evaluation[margin]}"
+        " --summary {output.summary:q} --differences {output.differences:q} 2>&1 | tee {log:q}"
+
+
+rule evaluate_federated:
+    input:
+        code=code(
+            "evaluate_federated",
+            "fedxray/federation/client.py",
+            "fedxray/federation/server.py",
+        ),
+        kits=rules.provision_federation.output.kits,
+        points=rules.choose_points.output.points,
+        comparison=rules.compare_runs.output.comparison,
+        sites=every_site_file("images.npy", "images.csv", "card.json", shared=True),
+    output:
+        metrics=f"{OUT}/cross_site.csv",
+    log:
+        f"{OUT}/logs/evaluate_federated.log",
+    benchmark:
+        f"{OUT}/benchmarks/evaluate_federated.tsv"
+    conda:
+        "../environment.yml"
+    threads: len(config["sites"]) * config["training"]["threads"]
+    resources:
+        mem_mb=2000 + 2000 * len(config["sites"]),
+        runtime=60,
+        gpu=GPU,
+        start_timeout_s=config["federation"]["start_timeout_s"],
+        round_timeout_s=config["federation"]["round_timeout_s"],
+    params:
+        experiment=EXPERIMENT,
+        runs=f"{OUT}/runs",
+        sites=f"{OUT}/sites",
+    shell:
+        "python scripts/evaluate_federated.py --experiment {params.experiment:q} --kits {input.kits:q}"
+        " --points {input.points:q} --comparison {input.comparison:q} --runs {params.runs:q}"
+        " --sites {params.sites:q} --start-timeout-s {resources.start_timeout_s}"
+        " --round-timeout-s {resources.round_timeout_s} --output {output.metrics:q} 2>&1 | tee {log:q}"
 
 
 rule export_tensorboard:
@@ -92,34 +159,160 @@ rule export_tensorboard:
         "../environment.yml"
     threads: 1
     resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        experiment=EXPERIMENT,
+        runs=f"{OUT}/runs",
+    shell:
+        "python scripts/export_tensorboard.py --experiment {params.experiment:q} --runs {params.runs:q}"
+        " --output {output.events:q} 2>&1 | tee {log:q}"
+
+
+rule export_model:
+    input:
+        code=code("export_model"),
+        points=rules.choose_points.output.points,
+        comparison=rules.compare_runs.output.comparison,
+        models=run_files("model.safetensors"),
+    output:
+        model=f"{OUT}/model/model.safetensors",
+        onnx=f"{OUT}/model/model.onnx",
+        config=f"{OUT}/model/config.json",
+    log:
+        f"{OUT}/logs/export_model.log",
+    benchmark:
+        f"{OUT}/benchmarks/export_model.tsv"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        runs=f"{OUT}/runs",
+        experiment=config["experiment"],
+        note=NOTE,
+        folder=subpath(output.model, parent=True),
+    shell:
+        "python scripts/export_model.py --points {input.points:q} --comparison {input.comparison:q}"
+        " --runs {params.runs:q} --experiment {params.experiment:q} --note={params.note:q}"
+        " --output {params.folder:q} 2>&1 | tee {log:q}"
+
+
+rule plot_data:
+    input:
+        code=code("plot_data"),
+        cards=every_site_file("card.json"),
+        images=every_site_file("images.npy", "images.csv"),
+    output:
+        **figures("sites", "gallery", category="2. Data"),
+    log:
+        f"{OUT}/logs/plot_data.log",
+    benchmark:
+        f"{OUT}/benchmarks/plot_data.tsv"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
         mem_mb=1000,
         runtime=10,
     params:
-        runs=run_folders(),
+        experiment=EXPERIMENT,
+        sites=f"{OUT}/sites",
+        note=NOTE,
+        folder=f"{OUT}/figures",
     shell:
-        "python scripts/export_tensorboard.py --runs {params.runs:q}"
-        " --output {output.events:q} 2>&1 | tee {log:q}"
+        "python scripts/plot_data.py --experiment {params.experiment:q} --sites {params.sites:q}"
+        " --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+
+
+rule plot_results:
+    input:
+        code=code("plot_results"),
+        points=rules.choose_points.output.points,
+        metrics=run_files("metrics.csv"),
+        predictions=rules.predict_chosen.output.predictions,
+        summary=rules.contrast_models.output.summary,
+        differences=rules.contrast_models.output.differences,
+        heterogeneity=[f"{OUT}/cohort/{cohort}heterogeneity.json" for cohort in COHORTS],
+    output:
+        **figures(*RESULTS, category="1. Conclusions"),
+    log:
+        f"{OUT}/logs/plot_results.log",
+    benchmark:
+        f"{OUT}/benchmarks/plot_results.tsv"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=20,
+    params:
+        figures=RESULTS,
+        runs=f"{OUT}/runs",
+        cohorts=f"{OUT}/cohort",
+        evaluation=config["evaluation"],
+        note=NOTE,
+        folder=f"{OUT}/figures",
+    shell:
+        "python scripts/plot_results.py --figures {params.figures} --points {input.points:q} --runs {params.runs:q}"
+        " --predictions {input.predictions:q} --summary {input.summary:q} --differences {input.differences:q}"
+        " --cohorts {params.cohorts:q} --replicates {params.evaluation[replicates]}"
+        " --confidence {params.evaluation[confidence]} --seed {params.evaluation[seed]}"
+        " --margin {params.evaluation[margin]} --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+
+
+rule plot_mistakes:
+    input:
+        code=code("plot_mistakes"),
+        predictions=rules.predict_chosen.output.predictions,
+        model=rules.export_model.output.model,
+        config=rules.export_model.output.config,
+        sites=every_site_file("images.npy", "images.csv", "card.json"),
+    output:
+        **figures("mistakes", category="1. Conclusions"),
+    log:
+        f"{OUT}/logs/plot_mistakes.log",
+    benchmark:
+        f"{OUT}/benchmarks/plot_mistakes.tsv"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        model=subpath(input.model, parent=True),
+        sites=f"{OUT}/sites",
+        note=NOTE,
+        folder=f"{OUT}/figures",
+    shell:
+        "python scripts/plot_mistakes.py --model {params.model:q} --predictions {input.predictions:q}"
+        " --sites {params.sites:q} --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule render_pages:
     input:
         code=code("render_pages"),
         summary=rules.catalogue_images.output.summary,
-        cards=site_files("card.json", sites=["shared"] + SITES),
-        comparison=rules.compare_runs.output.comparison,
+        cards=every_site_file("card.json", shared=True),
+        records=run_files("record.json"),
+        points=rules.choose_points.output.points,
+        results=rules.contrast_models.output.summary,
+        differences=rules.contrast_models.output.differences,
+        cross_site=rules.evaluate_federated.output.metrics,
+        model=rules.export_model.output.config,
+        predictions=rules.predict_chosen.output.predictions,
+        heterogeneity=[f"{OUT}/cohort/{cohort}heterogeneity.json" for cohort in COHORTS],
     output:
-        environment=report(
-            f"{OUT}/report/environment.html",
-            caption="../report/environment.rst",
-            category="3. Record",
-        ),
-        configuration=report(
-            f"{OUT}/report/configuration.html",
-            caption="../report/configuration.rst",
-            category="3. Record",
-        ),
-        data=report(
-            f"{OUT}/report/data.html", caption="../report/data.rst", category="2. Data"
+        **pages(
+            conclusions="1. Conclusions",
+            datasheet="2. Data",
+            methods="3. Record",
+            model_card="3. Record",
+            configuration="3. Record",
+            environment="3. Record",
         ),
     log:
         f"{OUT}/logs/render_pages.log",
@@ -129,186 +322,13 @@ rule render_pages:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=1000,
         runtime=10,
     params:
         config=json.dumps(config),
+        results=OUT,
         note=NOTE,
+        folder=f"{OUT}/report",
     shell:
-        "python scripts/render_pages.py --config {params.config:q} --summary {input.summary:q}"
-        " --cards {input.cards:q} --note={params.note:q} --environment {output.environment:q}"
-        " --configuration {output.configuration:q} --data {output.data:q} 2>&1 | tee {log:q}"
-
-
-rule plot_learning_curves:
-    input:
-        code=code("plot_learning_curves"),
-        metrics=run_files("metrics.csv"),
-    output:
-        svg=report(
-            f"{OUT}/figures/learning_curves.svg",
-            caption="../report/learning_curves.rst",
-            category="1. Results",
-        ),
-        png=f"{OUT}/figures/learning_curves.png",
-    log:
-        f"{OUT}/logs/plot_learning_curves.log",
-    benchmark:
-        f"{OUT}/benchmarks/plot_learning_curves.tsv"
-    conda:
-        "../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        runs=run_folders(),
-        note=NOTE,
-    shell:
-        "python scripts/plot_learning_curves.py --runs {params.runs:q} --note={params.note:q}"
-        " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
-
-
-rule plot_roc:
-    input:
-        code=code("plot_roc"),
-        predictions=run_files("predictions.csv"),
-        evaluations=run_files("evaluation.csv"),
-    output:
-        svg=report(
-            f"{OUT}/figures/roc.svg",
-            caption="../report/roc.rst",
-            category="1. Results",
-        ),
-        png=f"{OUT}/figures/roc.png",
-    log:
-        f"{OUT}/logs/plot_roc.log",
-    benchmark:
-        f"{OUT}/benchmarks/plot_roc.tsv"
-    conda:
-        "../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        runs=run_folders(),
-        evaluation=config["evaluation"],
-        note=NOTE,
-    shell:
-        "python scripts/plot_roc.py --runs {params.runs:q} --replicates {params.evaluation[replicates]}"
-        " --confidence {params.evaluation[confidence]} --seed {params.evaluation[seed]} --note={params.note:q}"
-        " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
-
-
-rule plot_metrics:
-    input:
-        code=code("plot_metrics"),
-        comparison=rules.compare_runs.output.comparison,
-    output:
-        svg=report(
-            f"{OUT}/figures/metrics.svg",
-            caption="../report/metrics.rst",
-            category="1. Results",
-        ),
-        png=f"{OUT}/figures/metrics.png",
-    log:
-        f"{OUT}/logs/plot_metrics.log",
-    benchmark:
-        f"{OUT}/benchmarks/plot_metrics.tsv"
-    conda:
-        "../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        note=NOTE,
-    shell:
-        "python scripts/plot_metrics.py --comparison {input.comparison:q} --note={params.note:q}"
-        " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
-
-
-rule plot_gain:
-    input:
-        code=code("plot_gain"),
-        comparison=rules.compare_runs.output.comparison,
-    output:
-        svg=report(
-            f"{OUT}/figures/gain.svg",
-            caption="../report/gain.rst",
-            category="1. Results",
-        ),
-        png=f"{OUT}/figures/gain.png",
-    log:
-        f"{OUT}/logs/plot_gain.log",
-    benchmark:
-        f"{OUT}/benchmarks/plot_gain.tsv"
-    conda:
-        "../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        note=NOTE,
-    shell:
-        "python scripts/plot_gain.py --comparison {input.comparison:q} --note={params.note:q}"
-        " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
-
-
-rule plot_sites:
-    input:
-        code=code("plot_sites"),
-        cards=site_files("card.json"),
-    output:
-        svg=report(
-            f"{OUT}/figures/sites.svg",
-            caption="../report/sites.rst",
-            category="2. Data",
-        ),
-        png=f"{OUT}/figures/sites.png",
-    log:
-        f"{OUT}/logs/plot_sites.log",
-    benchmark:
-        f"{OUT}/benchmarks/plot_sites.tsv"
-    conda:
-        "../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        note=NOTE,
-    shell:
-        "python scripts/plot_sites.py --cards {input.cards:q} --note={params.note:q}"
-        " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
-
-
-rule plot_gallery:
-    input:
-        code=code("plot_gallery"),
-        files=site_files("images.npy", "images.csv"),
-    output:
-        svg=report(
-            f"{OUT}/figures/gallery.svg",
-            caption="../report/gallery.rst",
-            category="2. Data",
-        ),
-        png=f"{OUT}/figures/gallery.png",
-    log:
-        f"{OUT}/logs/plot_gallery.log",
-    benchmark:
-        f"{OUT}/benchmarks/plot_gallery.tsv"
-    conda:
-        "../environment.yml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        sites=site_folders(),
-        note=NOTE,
-    shell:
-        "python scripts/plot_gallery.py --sites {params.sites:q} --note={params.note:q}"
-        " --svg {output.svg:q} --png {output.png:q} 2>&1 | tee {log:q}"
+        "python scripts/render_pages.py --config {params.config:q} --results {params.results:q}"
+        " --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -1,98 +1,141 @@
-# What the other rules share: paths, points, and which code a script depends on.
+# What the other rules share: the checked configuration, paths, points, and which code a script depends on.
 
 import ast
 import json
-import re
+import sys
 from functools import cache
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
+import pandas as pd
+import yaml
+from snakemake.utils import Paramspace
+
+from fedxray import sweep
+from fedxray.config import check_config
+from fedxray.errors import UserError
+
+try:
+    check_config(config, yaml.safe_load(Path("config/schema.yaml").read_text()))
+except UserError as error:
+    sys.exit(f"error: {error}")
 
 OUT = f"results/{config['experiment']}"
-SITES = config["sites"]
-MODES = ["federated", "central", "local"]
-FIGURES = ["learning_curves", "roc", "metrics", "gain", "sites", "gallery"]
 NOTE = "Synthetic phantom data" if config["dataset"]["source"] == "phantom" else ""
 
-EPOCHS = config["federation"]["rounds"] * config["federation"]["local_epochs"]
+GPU = 0 if config["training"]["device"] == "cpu" else 1
 
-# A point is what a run's path says of it. Central and local training know epochs, a federation rounds of local epochs.
-POINT = "lr={lr},epochs={epochs},seed={seed}"
-FEDERATED_POINT = "lr={lr},rounds={rounds},local_epochs={local_epochs},seed={seed}"
+# The sweep's runs, and for each mode the points as a Paramspace: its pattern names a run's folder, below its cohort's.
+RUNS = sweep.runs(config)
+COHORTS = sweep.cohorts(config)
+SPACES = {
+    mode: Paramspace(
+        pd.DataFrame(sweep.space(mode, config)),
+        filename_params="*",
+        param_sep="=",
+        filename_sep=",",
+    )
+    for mode in sweep.MODES
+}
+FEDERATED, CENTRAL, LOCAL = (
+    f"{mode}/{{cohort}}{space.wildcard_pattern}" for mode, space in SPACES.items()
+)
+RESULTS = ["learning_curves", "roc", "metrics", "gain", "differences", "cross_site"]
+RESULTS += ["calibration", "communication"]
+RESULTS += ["sweep"] if len(sweep.points(config)) > len(COHORTS) else []
+RESULTS += ["cohorts"] if len(COHORTS) > 1 else []
+FIGURES = [*RESULTS, "sites", "gallery", "mistakes"]
+PAGES = ["conclusions", "datasheet", "methods", "model_card", "configuration"]
+PAGES += ["environment"]
+
+# What a script needs to know which runs there are: these sections, as JSON.
+EXPERIMENT = json.dumps(
+    {
+        key: config[key]
+        for key in (
+            "sites",
+            "split",
+            "model",
+            "training",
+            "federation",
+            "seeds",
+            "sweep",
+        )
+    }
+)
 
 
 wildcard_constraints:
-    site="|".join(SITES + ["shared"]),
-    lr=r"[0-9.e+-]+",
-    epochs=r"\d+",
-    rounds=r"\d+",
-    local_epochs=r"\d+",
-    seed=r"\d+",
-    run=r"(federated|central|local)/.+",
+    **{name: "[^,/]+" for space in SPACES.values() for name in space.ordered_columns},
+    cohort="|([a-z_]+=[^,/]+,?)+/",
+    site="|".join([*config["sites"], "shared"]),
 
 
-def runs_of(mode):
-    """The runs of `mode`, one per seed (and, trained alone, per site), as paths under `runs/`."""
-    pattern = {
-        "federated": FEDERATED_POINT,
-        "central": POINT,
-        "local": f"{POINT}/{{site}}",
-    }[mode]
-    return expand(
-        f"{mode}/{pattern}",
-        lr=config["training"]["lr"],
-        epochs=EPOCHS,
-        rounds=config["federation"]["rounds"],
-        local_epochs=config["federation"]["local_epochs"],
-        seed=config["seeds"],
-        site=SITES,
-    )
+def settings_of(mode):
+    """For a rule of `mode`: its training settings (fields of fedxray.training.Settings), as JSON for its script."""
+
+    def settings(wildcards):
+        point = {
+            key: getattr(value, "item", lambda value=value: value)()
+            for key, value in SPACES[mode].instance(wildcards).items()
+        }
+        return json.dumps(sweep.settings(point, config))
+
+    return settings
 
 
-RUNS = [run for mode in MODES for run in runs_of(mode)]
+def site_files(*names, shared=False):
+    """The files `names` of each site of the cohort (with `shared`, of the shared validation set too)."""
+
+    def files(wildcards):
+        folders = site_folders(wildcards)
+        folders += [f"{OUT}/sites/{wildcards.cohort}shared"] if shared else []
+        return expand("{folder}/{name}", folder=folders, name=names)
+
+    return files
 
 
-def settings_of(wildcards):
-    """The training settings of one run (fields of fedxray.training.Settings), as JSON for its script."""
-    named = re.findall(r"(\w+)=([^,/]+)", wildcards.get("run", ""))
-    point = dict(named) | {
-        key: value for key, value in wildcards.items() if key != "run"
+def site_folders(wildcards):
+    """The directory of each site of the cohort, as a script takes it."""
+    sites = sweep.sites_of(wildcards.cohort, config)
+    return expand(f"{OUT}/sites/{wildcards.cohort}{{site}}", site=sites)
+
+
+def every_site_file(*names, shared=False):
+    """The files `names` of each site of every cohort."""
+    folders = [
+        f"{OUT}/sites/{cohort}{site}"
+        for cohort in COHORTS
+        for site in sweep.sites_of(cohort, config) + ["shared"] * shared
+    ]
+    return expand("{folder}/{name}", folder=folders, name=names)
+
+
+def run_files(name):
+    """The file `name` of each run."""
+    return [f"{OUT}/runs/{run.path}/{name}" for run in RUNS]
+
+
+def shown(path, name, category):
+    """The file `path` as a part of the report, with the caption of its name."""
+    about = {"category": category, "labels": {"what": name.replace("_", " ")}}
+    return report(path, caption=f"../report/{name}.rst", **about)
+
+
+def figures(*names, category):
+    """The outputs of a rule that draws these figures: each as SVG, which the report shows, and as PNG."""
+    svg = {
+        f"{name}_svg": shown(f"{OUT}/figures/{name}.svg", name, category)
+        for name in names
     }
-    training = {
-        key: value for key, value in config["training"].items() if key != "augmentation"
+    return svg | {f"{name}_png": f"{OUT}/figures/{name}.png" for name in names}
+
+
+def pages(**categories):
+    """The outputs of a rule that writes these pages of the report, each in its category."""
+    return {
+        name: shown(f"{OUT}/report/{name}.html", name, category)
+        for name, category in categories.items()
     }
-    settings = training | config["training"]["augmentation"]
-    settings |= {
-        "model": config["model"]["name"],
-        "image_size": config["image_size"],
-        "class_weights": config["split"]["balance"] == "weighted_loss",
-        "lr": float(point["lr"]),
-        "seed": int(point["seed"]),
-        "epochs": int(
-            point.get("epochs") or int(point["rounds"]) * int(point["local_epochs"])
-        ),
-    }
-    return json.dumps(settings)
-
-
-def site_files(*names, sites=SITES):
-    """The files `names` of each of `sites`."""
-    return expand(f"{OUT}/sites/{{site}}/{{name}}", site=sites, name=names)
-
-
-def site_folders(sites=SITES):
-    """The directory of each of `sites`, as a script takes it."""
-    return [f"{OUT}/sites/{site}" for site in sites]
-
-
-def run_files(name, runs=RUNS):
-    """The file `name` of each of `runs`."""
-    return [f"{OUT}/runs/{run}/{name}" for run in runs]
-
-
-def run_folders(runs=RUNS):
-    """The directory of each of `runs`, as a script takes it."""
-    return [f"{OUT}/runs/{run}" for run in runs]
 
 
 @cache

@@ -9,14 +9,9 @@ elif SOURCE == "kaggle" and config["dataset"]["archive"]:
 else:
     IMAGES = f"{OUT}/data/images.zip"
 
-if not IMAGES:
-    raise WorkflowError(
-        "config: dataset.folder is empty; set it to the directory or manifest.csv of your images"
-    )
 if IMAGES != f"{OUT}/data/images.zip" and not Path(IMAGES).exists():
-    raise WorkflowError(
-        f"config: dataset.{'folder' if SOURCE == 'folder' else 'archive'}: {IMAGES} does not exist"
-    )
+    key = "folder" if SOURCE == "folder" else "archive"
+    sys.exit(f"error: config: dataset.{key}: {IMAGES} does not exist; mend the path")
 
 
 if SOURCE == "phantom":
@@ -116,16 +111,17 @@ rule resample_images:
         " --size {params.size} --processes {threads} --output {output.pixels:q} 2>&1 | tee {log:q}"
 
 
+# {cohort} is empty, or the folder of a cohort that the sweep has, such as partition=dirichlet,alpha=0.1/
 rule draw_cohort:
     input:
         code=code("draw_cohort"),
         catalogue=rules.catalogue_images.output.catalogue,
     output:
-        split=f"{OUT}/cohort/split.csv",
+        split=f"{OUT}/cohort/{{cohort}}split.csv",
     log:
-        f"{OUT}/logs/draw_cohort.log",
+        f"{OUT}/logs/draw_cohort/{{cohort}}split.log",
     benchmark:
-        f"{OUT}/benchmarks/draw_cohort.tsv"
+        f"{OUT}/benchmarks/draw_cohort/{{cohort}}split.tsv"
     conda:
         "../environment.yml"
     threads: 1
@@ -133,13 +129,14 @@ rule draw_cohort:
         mem_mb=1000,
         runtime=10,
     params:
-        split=config["split"],
-        sites=SITES,
+        split=lambda wildcards: sweep.cohort_settings(wildcards.cohort, config),
+        sites=lambda wildcards: sweep.sites_of(wildcards.cohort, config),
     shell:
         "python scripts/draw_cohort.py --catalogue {input.catalogue:q} --sites {params.sites:q}"
         " --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
         " --validation-fraction {params.split[validation_fraction]} --balance {params.split[balance]}"
-        " --partition {params.split[partition]} --output {output.split:q} 2>&1 | tee {log:q}"
+        " --partition {params.split[partition]} --alpha {params.split[alpha]} --power {params.split[power]}"
+        " --viral-share {params.split[viral_share]} --output {output.split:q} 2>&1 | tee {log:q}"
 
 
 rule check_split:
@@ -147,11 +144,12 @@ rule check_split:
         code=code("check_split"),
         split=rules.draw_cohort.output.split,
     output:
-        counts=f"{OUT}/cohort/counts.csv",
+        counts=f"{OUT}/cohort/{{cohort}}counts.csv",
+        heterogeneity=f"{OUT}/cohort/{{cohort}}heterogeneity.json",
     log:
-        f"{OUT}/logs/check_split.log",
+        f"{OUT}/logs/check_split/{{cohort}}split.log",
     benchmark:
-        f"{OUT}/benchmarks/check_split.tsv"
+        f"{OUT}/benchmarks/check_split/{{cohort}}split.tsv"
     conda:
         "../environment.yml"
     threads: 1
@@ -159,10 +157,10 @@ rule check_split:
         mem_mb=1000,
         runtime=10,
     params:
-        sites=SITES,
+        sites=lambda wildcards: sweep.sites_of(wildcards.cohort, config),
     shell:
         "python scripts/check_split.py --split {input.split:q} --sites {params.sites:q}"
-        " --output {output.counts:q} 2>&1 | tee {log:q}"
+        " --output {output.counts:q} --heterogeneity {output.heterogeneity:q} 2>&1 | tee {log:q}"
 
 
 rule make_site:
@@ -172,13 +170,13 @@ rule make_site:
         checked=rules.check_split.output.counts,
         pixels=rules.resample_images.output.pixels,
     output:
-        images=f"{OUT}/sites/{{site}}/images.npy",
-        table=f"{OUT}/sites/{{site}}/images.csv",
-        card=f"{OUT}/sites/{{site}}/card.json",
+        images=f"{OUT}/sites/{{cohort}}{{site}}/images.npy",
+        table=f"{OUT}/sites/{{cohort}}{{site}}/images.csv",
+        card=f"{OUT}/sites/{{cohort}}{{site}}/card.json",
     log:
-        f"{OUT}/logs/make_site/{{site}}.log",
+        f"{OUT}/logs/make_site/{{cohort}}{{site}}.log",
     benchmark:
-        f"{OUT}/benchmarks/make_site/{{site}}.tsv"
+        f"{OUT}/benchmarks/make_site/{{cohort}}{{site}}.tsv"
     conda:
         "../environment.yml"
     threads: 1

@@ -18,7 +18,7 @@ rule render_project:
         mem_mb=500,
         runtime=5,
     params:
-        sites=SITES,
+        sites=config["sites"],
     shell:
         "python scripts/render_project.py --template {input.template:q} --sites {params.sites:q}"
         " --output {output.project:q} 2>&1 | tee {log:q}"

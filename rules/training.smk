@@ -1,4 +1,4 @@
-# One run per mode and point, with the same trainer and the same number of passes over the data.
+# One run per mode, point and cohort, with the same trainer and the same number of passes over the data.
 
 
 rule train_federated:
@@ -9,36 +9,36 @@ rule train_federated:
             "fedxray/federation/server.py",
         ),
         kits=rules.provision_federation.output.kits,
-        sites=site_files(
-            "images.npy", "images.csv", "card.json", sites=SITES + ["shared"]
-        ),
+        sites=site_files("images.npy", "images.csv", "card.json", shared=True),
     output:
-        model=f"{OUT}/runs/federated/{FEDERATED_POINT}/model.safetensors",
-        metrics=f"{OUT}/runs/federated/{FEDERATED_POINT}/metrics.csv",
-        record=f"{OUT}/runs/federated/{FEDERATED_POINT}/record.json",
+        model=f"{OUT}/runs/{FEDERATED}/model.safetensors",
+        metrics=f"{OUT}/runs/{FEDERATED}/metrics.csv",
+        record=f"{OUT}/runs/{FEDERATED}/record.json",
     log:
-        f"{OUT}/logs/train_federated/{FEDERATED_POINT}.log",
+        f"{OUT}/logs/train/{FEDERATED}.log",
     benchmark:
-        f"{OUT}/benchmarks/train_federated/{FEDERATED_POINT}.tsv"
+        f"{OUT}/benchmarks/train/{FEDERATED}.tsv"
     conda:
         "../environment.yml"
-    threads: len(SITES) * config["training"]["threads"]
+    threads: len(config["sites"]) * config["training"]["threads"]
+    # The timeouts are here and not among the params, because another patience gives the same model.
     resources:
-        mem_mb=2000 + 2000 * len(SITES),
+        mem_mb=2000 + 2000 * len(config["sites"]),
         runtime=240,
-        gpu=0 if config["training"]["device"] == "cpu" else 1,
+        gpu=GPU,
+        start_timeout_s=config["federation"]["start_timeout_s"],
+        round_timeout_s=config["federation"]["round_timeout_s"],
     params:
-        folders=site_folders(),
-        shared=site_folders(["shared"]),
-        settings=settings_of,
-        timeouts=lookup("federation", within=config),
-        live=f"{OUT}/tensorboard/federated/{FEDERATED_POINT}",
+        folders=site_folders,
+        shared=f"{OUT}/sites/{{cohort}}shared",
+        settings=settings_of("federated"),
+        live=f"{OUT}/tensorboard/{FEDERATED}",
         folder=subpath(output.model, parent=True),
     shell:
         "python scripts/train_federated.py --kits {input.kits:q} --sites {params.folders:q}"
         " --shared {params.shared:q} --settings {params.settings:q} --rounds {wildcards.rounds}"
-        " --local-epochs {wildcards.local_epochs} --start-timeout-s {params.timeouts[start_timeout_s]}"
-        " --round-timeout-s {params.timeouts[round_timeout_s]} --tensorboard {params.live:q}"
+        " --local-epochs {wildcards.local_epochs} --start-timeout-s {resources.start_timeout_s}"
+        " --round-timeout-s {resources.round_timeout_s} --tensorboard {params.live:q}"
         " --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
@@ -47,23 +47,23 @@ rule train_central:
         code=code("train_central"),
         sites=site_files("images.npy", "images.csv", "card.json"),
     output:
-        model=f"{OUT}/runs/central/{POINT}/model.safetensors",
-        metrics=f"{OUT}/runs/central/{POINT}/metrics.csv",
-        record=f"{OUT}/runs/central/{POINT}/record.json",
+        model=f"{OUT}/runs/{CENTRAL}/model.safetensors",
+        metrics=f"{OUT}/runs/{CENTRAL}/metrics.csv",
+        record=f"{OUT}/runs/{CENTRAL}/record.json",
     log:
-        f"{OUT}/logs/train_central/{POINT}.log",
+        f"{OUT}/logs/train/{CENTRAL}.log",
     benchmark:
-        f"{OUT}/benchmarks/train_central/{POINT}.tsv"
+        f"{OUT}/benchmarks/train/{CENTRAL}.tsv"
     conda:
         "../environment.yml"
     threads: config["training"]["threads"]
     resources:
         mem_mb=4000,
         runtime=240,
-        gpu=0 if config["training"]["device"] == "cpu" else 1,
+        gpu=GPU,
     params:
-        folders=site_folders(),
-        settings=settings_of,
+        folders=site_folders,
+        settings=settings_of("central"),
         folder=subpath(output.model, parent=True),
     shell:
         "python scripts/train_central.py --sites {params.folders:q} --settings {params.settings:q}"
@@ -73,27 +73,27 @@ rule train_central:
 rule train_local:
     input:
         code=code("train_local"),
-        images=f"{OUT}/sites/{{site}}/images.npy",
-        table=f"{OUT}/sites/{{site}}/images.csv",
-        card=f"{OUT}/sites/{{site}}/card.json",
+        images=f"{OUT}/sites/{{cohort}}{{site}}/images.npy",
+        table=f"{OUT}/sites/{{cohort}}{{site}}/images.csv",
+        card=f"{OUT}/sites/{{cohort}}{{site}}/card.json",
     output:
-        model=f"{OUT}/runs/local/{POINT}/{{site}}/model.safetensors",
-        metrics=f"{OUT}/runs/local/{POINT}/{{site}}/metrics.csv",
-        record=f"{OUT}/runs/local/{POINT}/{{site}}/record.json",
+        model=f"{OUT}/runs/{LOCAL}/{{site}}/model.safetensors",
+        metrics=f"{OUT}/runs/{LOCAL}/{{site}}/metrics.csv",
+        record=f"{OUT}/runs/{LOCAL}/{{site}}/record.json",
     log:
-        f"{OUT}/logs/train_local/{POINT}/{{site}}.log",
+        f"{OUT}/logs/train/{LOCAL}/{{site}}.log",
     benchmark:
-        f"{OUT}/benchmarks/train_local/{POINT}/{{site}}.tsv"
+        f"{OUT}/benchmarks/train/{LOCAL}/{{site}}.tsv"
     conda:
         "../environment.yml"
     threads: config["training"]["threads"]
     resources:
         mem_mb=4000,
         runtime=240,
-        gpu=0 if config["training"]["device"] == "cpu" else 1,
+        gpu=GPU,
     params:
         site=subpath(input.card, parent=True),
-        settings=settings_of,
+        settings=settings_of("local"),
         folder=subpath(output.model, parent=True),
     shell:
         "python scripts/train_local.py --site {params.site:q} --settings {params.settings:q}"

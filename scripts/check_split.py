@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from fedxray import cli
-from fedxray.data.cohort import check_split
-from fedxray.files import read_table, write_table
+from fedxray.data.cohort import check_split, heterogeneity
+from fedxray.files import read_table, write_json, write_table
 
 
 def main(options):
-    """Write the counts of a split that passes."""
-    write_table(options.output, check_split(read_table(options.split), options.sites))
+    """Write the counts of a split that passes, and how unlike its sites are."""
+    table = read_table(options.split)
+    write_table(options.output, check_split(table, options.sites))
+    write_json(options.heterogeneity, heterogeneity(table, options.sites))
 
 
 if __name__ == "__main__":
@@ -17,4 +19,5 @@ if __name__ == "__main__":
     arguments.add_argument("--split", type=Path, required=True, help="split.csv")
     arguments.add_argument("--sites", nargs="+", required=True, help="names of the sites")
     arguments.add_argument("--output", type=Path, required=True, help="counts.csv")
+    arguments.add_argument("--heterogeneity", type=Path, required=True, help="heterogeneity.json")
     cli.run(main, arguments)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedxray import cli
-from fedxray.data.cohort import draw_cohort
+from fedxray.data.cohort import PARTITIONS, draw_cohort
 from fedxray.files import read_table, write_table
 
 
@@ -18,6 +18,9 @@ def main(options):
         options.validation_fraction,
         options.balance,
         options.partition,
+        options.alpha,
+        options.power,
+        options.viral_share,
     )
     write_table(options.output, table)
 
@@ -31,6 +34,9 @@ if __name__ == "__main__":
     arguments.add_argument("--test-fraction", type=float, default=0.2)
     arguments.add_argument("--validation-fraction", type=float, default=0.1)
     arguments.add_argument("--balance", choices=["none", "undersample", "weighted_loss"], default="none")
-    arguments.add_argument("--partition", choices=["iid", "acquisition"], default="iid")
+    arguments.add_argument("--partition", choices=PARTITIONS, default="iid")
+    arguments.add_argument("--alpha", type=float, default=0.5, help="of dirichlet: the smaller, the more skew")
+    arguments.add_argument("--power", type=float, default=1.0, help="of quantity: site r gets r^-power of the images")
+    arguments.add_argument("--viral-share", type=float, default=0.8, help="of aetiology: what the last site gets")
     arguments.add_argument("--output", type=Path, required=True, help="split.csv")
     cli.run(main, arguments)

@@ -13,11 +13,11 @@ def main(options):
         kits=options.kits.parent,
         sites={directory.name: directory for directory in options.sites},
         shared=options.shared,
-        tensorboard=options.tensorboard,
         start_timeout_s=options.start_timeout_s,
         round_timeout_s=options.round_timeout_s,
     )
-    train_federation(federation, parse_settings(options.settings), options.rounds, options.local_epochs, options.output)
+    schedule = options.rounds, options.local_epochs
+    train_federation(federation, parse_settings(options.settings), *schedule, options.tensorboard, options.output)
 
 
 if __name__ == "__main__":

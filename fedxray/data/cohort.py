@@ -6,8 +6,12 @@ import pandas as pd
 from fedxray.errors import UserError
 from fedxray.seeds import stream
 
+CLASSES = ["NORMAL", "PNEUMONIA"]  # of label 0 and 1
 SEVERITY = ["none", "unknown", "virus", "bacteria"]  # of a patient with several: the last of these
+PARTITIONS = ["iid", "acquisition", "dirichlet", "quantity", "aetiology"]
 SHARED = "shared"
+LEAST_SHARE = 0.1  # of an equal share of each label's images: what a site of a dirichlet partition must get
+DRAWS = 10_000  # of the shares until each site has that much
 
 
 def draw_cohort(
@@ -19,34 +23,32 @@ def draw_cohort(
     validation_fraction: float = 0.1,
     balance: str = "none",
     partition: str = "iid",
+    alpha: float = 0.5,
+    power: float = 1.0,
+    viral_share: float = 0.8,
 ) -> pd.DataFrame:
     """One row per image of the catalogue: image, label, aetiology, patient, split, site.
 
     Patients go to train, validation and test, and those of train and test to sites, within each aetiology in the
     wanted proportion of images. `test="official"` keeps Kaggle's test patients. The validation set is one, shared
-    (site `shared`). Raises UserError for fractions that leave nothing, and for a partition that does not fit.
+    (site `shared`). The shares of the sites are the same in train and test: equal (`iid`), or by `alpha`
+    (`dirichlet`), `power` (`quantity`) or `viral_share` (`aetiology`); `acquisition` takes the device or the site that
+    a manifest names. Raises UserError for fractions that leave nothing, too few patients for so many sites, and a
+    partition that does not fit or whose parameter is out of range. Whether each site has what it needs, `check_split`
+    says.
     """
-    if test_fraction + validation_fraction >= 1:
-        raise UserError("split: test_fraction and validation_fraction leave nothing to train on; their sum must be < 1")
+    _check_patients(catalogue, sites)
     patients = _patients(catalogue)
-    kept = pd.Series(False, index=patients.index)
-    if test == "official":
-        kept = patients.index.to_series().isin(catalogue["patient"][catalogue["official_split"] == "test"])
-        if not kept.any():
-            raise UserError("split.test: official, but no image is in an official test folder; set split.test: redraw")
-        test_fraction = 0.0
-    shares = {"train": 1 - test_fraction - validation_fraction, "validation": validation_fraction}
-    shares |= {"test": test_fraction} if test_fraction else {}
-    split = _allocate_strata(patients[~kept], shares, stream(seed, "cohort", "split"))
-    split = split.reindex(patients.index).fillna("test")
-    site = pd.Series(SHARED, index=patients.index)
-    for part in ("train", "test"):
-        rows = patients[split == part]
-        if partition == "iid":
-            drawn = _allocate_strata(rows, dict.fromkeys(sites, 1.0), stream(seed, "cohort", "sites", part))
-        else:
-            drawn = _natural_sites(rows, sorted(set(catalogue["acquisition"])), sites)
-        site[drawn.index] = drawn
+    split = _draw_splits(catalogue, patients, seed, test, test_fraction, validation_fraction)
+    site, placed = pd.Series(SHARED, index=patients.index), split != "validation"
+    if partition == "acquisition":
+        site[placed] = _natural_sites(patients[placed], sorted(set(catalogue["acquisition"])), sites)
+    else:
+        shares = _site_shares(patients, sites, seed, partition, alpha, power, viral_share)
+        for part in ("train", "test"):
+            rng = stream(seed, "cohort", "sites", part)
+            drawn = _allocate_strata(patients[split == part], shares, rng, fit=True)
+            site[drawn.index] = drawn
     table = catalogue[["image", "label", "aetiology", "patient"]].copy()
     table["split"] = table["patient"].map(split)
     table["site"] = table["patient"].map(site)
@@ -56,26 +58,31 @@ def draw_cohort(
     return table
 
 
-def allocate(sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def allocate(sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator, fit: bool = False) -> np.ndarray:
     """Put groups of `sizes` images into bins in proportion to `shares`; returns each group's bin, int (groups,).
 
     In random order, larger groups first, each into the bin that lacks the largest share of its target: so every bin
-    gets its part of the large groups too. Off by at most about one group.
+    gets its part of the large groups too. Off by at most about one group. With `fit` a bin takes no group of which it
+    lacks less than half, unless all do: a bin of a very small share is not flooded by one large group, and may stay
+    empty. `fit` changes nothing where the shares are equal; without it no share may be 0.
     """
     target = shares / shares.sum() * sizes.sum()
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
     filled, bins = np.zeros(len(shares)), np.zeros(len(sizes), dtype=int)
     for group in order:
-        bins[group] = np.argmax((target - filled) / target)
+        lacks = target - filled
+        able = np.flatnonzero(lacks >= sizes[group] / 2) if fit else np.arange(len(shares))
+        bins[group] = able[np.argmax(lacks[able] / target[able])] if len(able) else np.argmax(lacks)
         filled[bins[group]] += sizes[group]
     return bins
 
 
 def check_split(table: pd.DataFrame, sites: list[str]) -> pd.DataFrame:
-    """Images, patients and prevalence of each site, split and aetiology, of a split that holds what it must.
+    """Images and patients of each site, split and aetiology, of a split that holds what it must.
 
-    Raises UserError for a patient in two splits or two sites, or a site without both classes in train or test.
+    Raises UserError for a patient in two splits or two sites, or a site with fewer than two training images or no test
+    image of a class.
     """
     used = table[table["split"] != "unused"]
     for column in ("split", "site"):
@@ -83,15 +90,58 @@ def check_split(table: pd.DataFrame, sites: list[str]) -> pd.DataFrame:
         if (many > 1).any():
             raise UserError(f"patient {many.idxmax()} is in {many.max()} {column}s; a patient must be in one")
     for site, split in [(SHARED, "validation"), *((site, split) for site in sites for split in ("train", "test"))]:
-        labels = set(used["label"][(used["site"] == site) & (used["split"] == split)])
-        for label, name in enumerate(("NORMAL", "PNEUMONIA")):
-            if label not in labels:
+        labels = used["label"][(used["site"] == site) & (used["split"] == split)]
+        needed, way = (2, "smaller split.test") if split == "train" else (1, f"larger split.{split}")
+        for label, name in enumerate(CLASSES):
+            images = (labels == label).sum()
+            if images < needed:
                 raise UserError(
-                    f"site {site} has no {name} image in {split}: take more patients, fewer sites, a larger "
-                    f"split.{'test' if split == 'test' else 'validation'}_fraction, or another split.seed"
+                    f"site {site} has {images or 'no'} {name} image in {split} and needs {needed}: take a milder "
+                    "split.partition (larger split.alpha, smaller split.power), more patients, fewer sites, "
+                    f"a {way}_fraction, or another split.seed"
                 )
     groups = used.groupby(["site", "split", "aetiology"])
     return groups.agg(images=("image", "size"), patients=("patient", "nunique")).reset_index()
+
+
+def heterogeneity(table: pd.DataFrame, sites: list[str]) -> dict:
+    """How unlike the sites of a split that passed `check_split` are, over their training images.
+
+    `label_divergence` and `aetiology_divergence` in bits (0: all alike), `size_ratio` of the largest to the smallest
+    site in images, and `sites`: of each its `images` and `prevalence` (share of pneumonia).
+    """
+    train = table[table["split"] == "train"]
+    labels = train.groupby("site")["label"].agg(["size", "mean"]).loc[sites]
+    return {
+        "label_divergence": _divergence(train["site"], train["label"]),
+        "aetiology_divergence": _divergence(train["site"], train["aetiology"]),
+        "size_ratio": float(labels["size"].max() / labels["size"].min()),
+        "sites": {site: {"images": int(size), "prevalence": float(mean)} for site, size, mean in labels.itertuples()},
+    }
+
+
+def _divergence(site: pd.Series, kind: pd.Series) -> float:
+    """Generalised Jensen-Shannon divergence of the sites' distributions of `kind`, weighted by size, in bits.
+
+    The entropy of the pool less the mean entropy of the sites (Lin 1991, IEEE Trans. Inf. Theory 37:145), which is
+    the mutual information of site and kind.
+    """
+    joint = pd.crosstab(site, kind, normalize=True).to_numpy()
+    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    seen = joint > 0
+    return max(0.0, float(np.sum(joint[seen] * np.log2(joint[seen] / apart[seen]))))
+
+
+def _check_patients(catalogue: pd.DataFrame, sites: list[str]) -> None:
+    """Raise UserError if a class has too few patients for every site's train and test and the validation set."""
+    needed = 2 * len(sites) + 1
+    for label, name in enumerate(CLASSES):
+        patients = catalogue["patient"][catalogue["label"] == label].nunique()
+        if patients < needed:
+            raise UserError(
+                f"sites: {len(sites)} sites need {needed} patients with {name} images (each site one in train and one "
+                f"in test, and one in validation), but there are {patients}; name fewer sites or add patients"
+            )
 
 
 def _patients(catalogue: pd.DataFrame) -> pd.DataFrame:
@@ -102,13 +152,93 @@ def _patients(catalogue: pd.DataFrame) -> pd.DataFrame:
     return table.assign(aetiology=[SEVERITY[number] for number in table["rank"]])
 
 
-def _allocate_strata(patients: pd.DataFrame, shares: dict[str, float], rng: np.random.Generator) -> pd.Series:
-    """The bin of each patient, by `allocate` within each aetiology."""
-    names, result = np.array(list(shares)), pd.Series(index=patients.index, dtype=object)
-    for _, stratum in patients.groupby("aetiology"):
-        bins = allocate(stratum["images"].to_numpy(), np.array(list(shares.values())), rng)
+def _draw_splits(
+    catalogue: pd.DataFrame, patients: pd.DataFrame, seed: int, test: str, test_fraction: float, validation: float
+) -> pd.Series:
+    """train, validation or test, of each patient."""
+    if test_fraction + validation >= 1:
+        raise UserError("split: test_fraction and validation_fraction leave nothing to train on; their sum must be < 1")
+    kept = pd.Series(False, index=patients.index)
+    if test == "official":
+        kept = patients.index.to_series().isin(catalogue["patient"][catalogue["official_split"] == "test"])
+        if not kept.any():
+            raise UserError("split.test: official, but no image is in an official test folder; set split.test: redraw")
+        test_fraction = 0.0
+    shares = {"train": 1 - test_fraction - validation, "validation": validation}
+    shares |= {"test": test_fraction} if test_fraction else {}
+    split = _allocate_strata(patients[~kept], pd.DataFrame(shares, index=SEVERITY), stream(seed, "cohort", "split"))
+    return split.reindex(patients.index).fillna("test")
+
+
+def _allocate_strata(
+    patients: pd.DataFrame, shares: pd.DataFrame, rng: np.random.Generator, fit: bool = False
+) -> pd.Series:
+    """The bin of each patient, by `allocate` within each aetiology; `shares` has a row of each, a column per bin."""
+    names, result = shares.columns.to_numpy(), pd.Series(index=patients.index, dtype=object)
+    for aetiology, stratum in patients.groupby("aetiology"):
+        bins = allocate(stratum["images"].to_numpy(), shares.loc[aetiology].to_numpy(), rng, fit)
         result[stratum.index] = names[bins]
     return result
+
+
+def _site_shares(
+    patients: pd.DataFrame, sites: list[str], seed: int, partition: str, alpha: float, power: float, viral_share: float
+) -> pd.DataFrame:
+    """What each site (column) gets of each aetiology's images (row), relative to the other sites."""
+    if partition == "dirichlet":
+        shares = _dirichlet_shares(len(sites), alpha, stream(seed, "cohort", "sites", "shares"))
+    elif partition == "quantity":
+        shares = _quantity_shares(len(sites), power)
+    elif partition == "aetiology":
+        shares = _aetiology_shares(patients.groupby("aetiology")["images"].sum(), len(sites), viral_share)
+    else:
+        shares = 1.0
+    return pd.DataFrame(shares, index=SEVERITY, columns=sites)
+
+
+def _dirichlet_shares(sites: int, alpha: float, rng: np.random.Generator) -> np.ndarray:
+    """Label skew: for each label the shares of the sites are Dirichlet(alpha); float (aetiologies, sites).
+
+    Alpha as in Hsu, Qi, Brown 2019 (arXiv:1909.06335), who draw the labels of each site; that the sites of each label
+    are drawn, so that all images are used, is Yurochkin et al. 2019 (arXiv:1905.12022). Drawn again until each site
+    has `LEAST_SHARE` of each label, much as Li et al. 2022 (arXiv:2102.02079) do until each has a least size; raises
+    UserError if `DRAWS` are not enough.
+    """
+    if not 0 < alpha < np.inf:
+        raise UserError(f"split.alpha: {alpha}, but dirichlet needs a number above 0; 0.1 is much skew, 10 little")
+    for _ in range(DRAWS):
+        normal, pneumonia = rng.dirichlet(np.full(sites, alpha), 2)
+        if min(*normal, *pneumonia) >= LEAST_SHARE / sites:
+            return np.array([normal if aetiology == "none" else pneumonia for aetiology in SEVERITY])
+    raise UserError(
+        f"split.alpha: {alpha} is too small for {sites} sites: in none of {DRAWS} draws had each site "
+        f"{LEAST_SHARE:.0%} of an equal share of each label; take a larger split.alpha or fewer sites"
+    )
+
+
+def _quantity_shares(sites: int, power: float) -> np.ndarray:
+    """Sizes by a power law: the site of rank r, from 1, gets r^-power; float (aetiologies, sites)."""
+    if not 0 <= power < np.inf:
+        raise UserError(f"split.power: {power}, but quantity needs 0 (equal sites) or more")
+    return np.tile(np.arange(1.0, sites + 1) ** -power, (len(SEVERITY), 1))
+
+
+def _aetiology_shares(images: pd.Series, sites: int, viral_share: float) -> np.ndarray:
+    """The last site gets `viral_share` of the viral images, the others the rest; float (aetiologies, sites).
+
+    The other pneumonia makes up for it: each site gets what it lacks of an equal number of pneumonia images, which is
+    none for a last site with more viral images than that. `images` is the number of each aetiology.
+    """
+    if not 0 < viral_share <= 1:
+        raise UserError(f"split.viral_share: {viral_share}, but aetiology needs a share above 0 and at most 1")
+    if "virus" not in images:
+        raise UserError(
+            "split.partition: aetiology, but no image is known to be viral (file names as Kaggle's say it: "
+            "person1_virus_2.jpeg); choose another split.partition"
+        )
+    virus = np.append(np.full(sites - 1, (1 - viral_share) / max(1, sites - 1)), viral_share)
+    others = np.maximum(0, images.drop("none", errors="ignore").sum() / sites - virus * images["virus"])
+    return np.array([{"none": np.ones(sites), "virus": virus}.get(aetiology, others) for aetiology in SEVERITY])
 
 
 def _natural_sites(patients: pd.DataFrame, values: list[str], sites: list[str]) -> pd.Series:

@@ -1,10 +1,10 @@
-"""What a hospital's process runs: the NVFlare executor that trains the global model on the site's own data."""
+"""What a hospital's process runs: the NVFlare executors that train and evaluate models on the site's own data."""
 
 from pathlib import Path
 
 import pandas as pd
 from nvflare.apis.analytix import AnalyticsDataType
-from nvflare.apis.dxo import MetaKey
+from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import ReturnCode
 from nvflare.apis.fl_context import FLContext
@@ -16,9 +16,10 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from fedxray.data.site import load_site
 from fedxray.federation.local import local_settings
 from fedxray.files import write_table
+from fedxray.metrics import evaluate
 from fedxray.models import get_parameters, set_parameters
 from fedxray.tensorboard import SCALARS
-from fedxray.training import Settings, Trainer
+from fedxray.training import Settings, Trainer, predict
 
 
 class SiteTrainer(Executor):
@@ -62,3 +63,29 @@ class SiteTrainer(Executor):
             params=get_parameters(model),
             meta={MetaKey.NUM_STEPS_CURRENT_ROUND: len(self.trainer.labels), "rows": rows},
         )
+
+
+class SiteEvaluator(Executor):
+    """Answers NVFlare's cross-site evaluation: every metric of a model on the site's own test set."""
+
+    def __init__(self, settings: dict):
+        """`settings` are the fields of `fedxray.training.Settings`."""
+        super().__init__()
+        self.settings = Settings(**settings)
+        self.test = None
+
+    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """Answer one `validate` task; the model comes with the `threshold` that validation chose."""
+        try:
+            if self.test is None:
+                data = load_site(local_settings(fl_ctx.get_engine().get_workspace())["data"])
+                self.test = data.part("test")
+            sent, model = from_shareable(shareable), self.settings.build()
+            set_parameters(model, sent.data)
+            images, labels = self.test
+            probabilities = predict(model, images, self.settings)
+            values = evaluate(labels.astype(float), probabilities, sent.get_meta_prop("threshold"))
+            return DXO(DataKind.METRICS, data=values).to_shareable()
+        except Exception as error:
+            self.log_exception(fl_ctx, f"{type(error).__name__}: {error}")
+            return make_reply(ReturnCode.EXECUTION_EXCEPTION)

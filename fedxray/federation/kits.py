@@ -19,7 +19,9 @@ ADMIN = "admin@fedxray.org"
 
 # Our components, which a job may name: each kit's class allow-list gets them, and NVFlare's own list stays.
 COMPONENTS = (
+    "fedxray.federation.client.SiteEvaluator",
     "fedxray.federation.client.SiteTrainer",
+    "fedxray.federation.server.ChosenModels",
     "fedxray.federation.server.FedAvgController",
     "fedxray.federation.server.LiveScalars",
     "nvflare.app_common.widgets.streaming.AnalyticsSender",
@@ -51,8 +53,8 @@ def provision(project: Path, folder: Path) -> None:
         shutil.rmtree(stale)
     for name in names:
         if not (kits / name).exists():
-            _restrict(made / name)
             os.replace(made / name, kits / name)
+        _restrict(kits / name)
     for leftover in made.parent.glob("prod_*"):
         shutil.rmtree(leftover)
     write_json(folder / "kits.json", {name: _certificate(kits / name) for name in sorted(names)})

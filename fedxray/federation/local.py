@@ -9,7 +9,9 @@ from fedxray.files import read_json
 
 
 def local_settings(workspace: Workspace) -> dict:
-    """Read `local/fedxray.json` of this kit: `data` (a site directory), on a server also `tensorboard` (live events).
+    """Read `local/fedxray.json` of this kit: `data` (a site directory); on a server also what a job needs there.
+
+    That is `tensorboard` (where live events go) for training, and `models` ({name: {path, threshold}}) for evaluation.
 
     Raises UserError if the file is missing.
     """

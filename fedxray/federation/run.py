@@ -1,4 +1,4 @@
-"""One federated run on this machine: server and sites as separate processes over mutual TLS, from their kits."""
+"""A federated job on this machine: server and sites as separate processes over mutual TLS, from their kits."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from fedxray.errors import UserError
-from fedxray.federation.job import write_job
+from fedxray.federation.job import write_evaluation, write_training
 from fedxray.federation.kits import ADMIN, SERVER, check_kits
 from fedxray.files import read_json, write_json
 from fedxray.tensorboard import count_scalars
@@ -36,52 +36,89 @@ class Federation:
     kits: Path  # the folder of kits.json
     sites: dict[str, Path]  # each site's directory of data
     shared: Path  # the server's: the shared validation set
-    tensorboard: Path  # where the sites' scalars arrive live
     start_timeout_s: int = 120
     round_timeout_s: int = 3600
 
 
-def run_federation(
+def train(
     federation: Federation,
     settings: Settings,
     rounds: int,
     local_epochs: int,
+    tensorboard: Path,
     workspace: Path,
     say: Callable[[str], None] = print,
 ) -> tuple[Path, dict]:
-    """Run one job and return (the folder with its results, the checks that it passed).
+    """Train by one job and return (the folder with its results, the checks that it passed).
 
-    The folder holds `model.safetensors`, `rounds.jsonl` and `<site>.csv`, each site's metrics. `workspace` is private
-    to the run (0700: it holds copies of keys) and the caller removes it. Raises UserError, with the last error of the
-    site that failed, if the job did not do all that it should have.
+    The folder holds `model.safetensors`, `rounds.jsonl` and `<site>.csv`, each site's metrics; scalars arrive live in
+    `tensorboard`. `workspace` is private to the run (0700: it holds copies of keys) and the caller removes it. Raises
+    UserError, with the last error of the site that failed, if the job did not do all that it should have.
     """
     sites, workspace = list(federation.sites), workspace.resolve()  # NVFlare changes its directory
+    shutil.rmtree(tensorboard, ignore_errors=True)
+    job = write_training(workspace / "job", settings, sites, rounds, local_epochs, federation.round_timeout_s)
+    server = {"tensorboard": str(tensorboard.resolve())}
+    result, job_id = _run(federation, job, server, settings.threads, workspace, rounds, say)
+    for site in sites:
+        shutil.copy(workspace / site / job_id / "metrics.csv", result / f"{site}.csv")
+    return result, _check(result, sites, tensorboard, settings, rounds, local_epochs)
+
+
+def evaluate(federation: Federation, settings: Settings, models: dict[str, dict], workspace: Path) -> dict:
+    """NVFlare's cross-site evaluation of `models` ({name: {path, threshold}}): {name: {site: {metric: value}}}.
+
+    Each site evaluates each model on its own test set, and metrics alone leave it. Raises UserError as `train` does.
+    """
+    workspace = workspace.resolve()
+    job = write_evaluation(workspace / "job", settings, list(federation.sites), federation.round_timeout_s)
+    server = {"models": {name: model | {"path": str(Path(model["path"]).resolve())} for name, model in models.items()}}
+    result, _ = _run(federation, job, server, settings.threads, workspace, 0, print)
+    found = read_json(result / "cross_site_val" / "cross_val_results.json")
+    asked = [(site, name) for name in models for site in federation.sites]
+    if missing := [f"{site} of {name}" for site, name in asked if not found.get(site, {}).get(f"SRV_{name}")]:
+        raise UserError(f"cross-site evaluation: no metrics from {missing[0]}: {_last_error(workspace, [SERVER])}")
+    return {name: {site: found[site][f"SRV_{name}"] for site in federation.sites} for name in models}
+
+
+def _run(
+    federation: Federation, job: Path, server: dict, threads: int, workspace: Path, rounds: int, say: Callable
+) -> tuple[Path, str]:
+    """Start everything, run one job to its end, stop everything; returns (the folder of its results, its id)."""
+    sites = list(federation.sites)
     check_kits(federation.kits, sites)
-    shutil.rmtree(workspace, ignore_errors=True)
-    workspace.mkdir(mode=0o700, parents=True)
-    shutil.rmtree(federation.tensorboard, ignore_errors=True)
     port = _free_port()
-    for name in (SERVER, ADMIN, *sites):
-        _copy_kit(federation, name, workspace, port)
-    job = write_job(workspace / "job", settings, sites, rounds, local_epochs, federation.round_timeout_s)
-    with _processes(workspace, sites, settings.threads) as ended, _session(federation, workspace, ended) as session:
+    own = {SERVER: {"data": str(federation.shared.resolve())} | server, ADMIN: {}}
+    own |= {site: {"data": str(folder.resolve())} for site, folder in federation.sites.items()}
+    for name, values in own.items():
+        _copy_kit(federation.kits / "kits" / name, name, values, workspace / name, port)
+    with _processes(workspace, sites, threads) as ended, _session(federation, workspace, ended) as session:
         _wait_for_sites(session, sites, federation.start_timeout_s, workspace, ended)
         say(f"{len(sites)} sites registered: {', '.join(sites)}")
         job_id = session.submit_job(str(job))
         status = _follow(session, job_id, workspace, ended, rounds, say)
         if status != "FINISHED:COMPLETED":
             raise UserError(f"federated job ended as {status}: {_last_error(workspace, [SERVER, *sites])}")
-        result = Path(session.download_job_result(job_id, str(workspace / "result"))) / "workspace"
-    for site in sites:
-        shutil.copy(workspace / site / job_id / "metrics.csv", result / f"{site}.csv")
-    checks = _check(result, federation, settings, rounds, local_epochs)
-    return result, {"status": status, **checks}
+        return Path(session.download_job_result(job_id, str(workspace / "result"))) / "workspace", job_id
 
 
-def _copy_kit(federation: Federation, name: str, workspace: Path, port: int) -> None:
-    """A private copy of a kit, aimed at `port`, with the site's own settings and nothing shared between two runs."""
-    kit = workspace / name
-    shutil.copytree(federation.kits / "kits" / name, kit)
+@contextmanager
+def private(workspace: Path, say: Callable[[str], None]):
+    """An empty folder for `train` or `evaluate`, removed on every way out, with every log said first on failure."""
+    shutil.rmtree(workspace, ignore_errors=True)
+    workspace.mkdir(mode=0o700, parents=True)
+    try:
+        yield workspace
+    except BaseException:
+        say(log_of(workspace))
+        raise
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _copy_kit(source: Path, name: str, own: dict, kit: Path, port: int) -> None:
+    """A private copy of a kit, aimed at `port`, with its own settings and nothing shared between two runs."""
+    shutil.copytree(source, kit)
     for path in (kit / "startup").glob("fed_*.json"):
         config = read_json(path)
         if name == ADMIN:
@@ -94,9 +131,6 @@ def _copy_kit(federation: Federation, name: str, workspace: Path, port: int) -> 
     if name == SERVER:  # its stores lie under /tmp by default, where two servers would meet
         path = kit / "local" / "resources.json"
         path.write_text(path.read_text().replace("/tmp/nvflare", str((kit / "store").resolve())))
-        own = {"data": str(federation.shared.resolve()), "tensorboard": str(federation.tensorboard.resolve())}
-    elif name in federation.sites:
-        own = {"data": str(federation.sites[name].resolve())}
     if name != ADMIN:
         (kit / "transfer").mkdir(exist_ok=True)
         write_json(kit / "local" / "fedxray.json", own)
@@ -209,16 +243,18 @@ def _last_error(workspace: Path, names: list[str]) -> str:
     return "no error was logged; see the log of this rule"
 
 
-def _check(result: Path, federation: Federation, settings: Settings, rounds: int, local_epochs: int) -> dict:
+def _check(
+    result: Path, sites: list[str], tensorboard: Path, settings: Settings, rounds: int, local_epochs: int
+) -> dict:
     """What the job should have done, each shown in its results; raises UserError for what it did not."""
-    sites = list(federation.sites)
     lines = [json.loads(line) for line in (result / "rounds.jsonl").read_text().splitlines()]
     from fedxray.models import get_parameters  # torch is loaded already, by the settings' module
 
     initial, final = get_parameters(settings.build()), load_file(result / "model.safetensors")
-    streamed = {site: sum(count_scalars(federation.tensorboard / site).values()) for site in sites}
+    streamed = {site: sum(count_scalars(tensorboard / site).values()) for site in sites}
     recorded = {site: 4 * (len((result / f"{site}.csv").read_text().splitlines()) - 1) for site in sites}
     checks = {
+        "completed": True,  # or `_run` raised
         "rounds": [line["round"] for line in lines] == list(range(1, rounds + 1)),
         "sites_in_every_round": all(sorted(line["images"]) == sorted(sites) for line in lines),
         "model_changed": any(not np.array_equal(initial[name], final[name]) for name in initial),

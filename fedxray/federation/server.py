@@ -1,22 +1,23 @@
-"""What the server's process runs: the rounds, the aggregation, and the scalars that arrive live."""
+"""What the server's process runs: the rounds, the aggregation, the scalars that arrive live, and models to evaluate."""
 
 import json
 import time
 from pathlib import Path
 
 from nvflare.apis.analytix import AnalyticsData
-from nvflare.apis.dxo import MetaKey, from_shareable
+from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.abstract.model_locator import ModelLocator
 from nvflare.app_common.widgets.streaming import AnalyticsReceiver
 from nvflare.app_common.workflows.model_controller import ModelController
 
 from fedxray.data.site import load_site
 from fedxray.fedavg import fedavg
 from fedxray.federation.local import local_settings
-from fedxray.models import get_parameters, save_model, set_parameters
-from fedxray.tensorboard import EventFile
+from fedxray.models import get_parameters, load_model, save_model, set_parameters
+from fedxray.tensorboard import SCALARS, EventFile
 from fedxray.training import Settings, validate
 
 
@@ -34,8 +35,8 @@ class FedAvgController(ModelController):
 
     def run(self) -> None:
         """Run every round; writes `rounds.jsonl` (one line a round) and `model.safetensors` into the job's folder."""
-        folder = Path(self.get_run_dir())
-        data = load_site(local_settings(self.engine.get_workspace())["data"])
+        folder, own = Path(self.get_run_dir()), local_settings(self.engine.get_workspace())
+        data, live = load_site(own["data"]), EventFile(Path(own["tensorboard"]))
         model = self.settings.build()
         for number in range(self.rounds):
             start = time.perf_counter()
@@ -51,9 +52,11 @@ class FedAvgController(ModelController):
                 "seconds": round(time.perf_counter() - start, 3),
                 "images": images,
             }
+            live.add({tag: row[column] for column, tag in SCALARS.items()}, row["epoch"])
             save_model(folder / "model.safetensors", get_parameters(model))
             with (folder / "rounds.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
+        live.close()
 
     def _train(self, parameters: dict, number: int) -> dict[str, FLModel]:
         """One round: send the model to every site, and return each site's result; raises if one is missing."""
@@ -88,3 +91,19 @@ class LiveScalars(AnalyticsReceiver):
         """Called by NVFlare at the end of the run."""
         for file in self.files.values():
             file.close()
+
+
+class ChosenModels(ModelLocator):
+    """The models of NVFlare's cross-site evaluation: `models` in the server's settings, {name: {path, threshold}}."""
+
+    def get_model_names(self, fl_ctx: FLContext) -> list[str]:
+        """The names, in the order given."""
+        return list(self._models(fl_ctx))
+
+    def locate_model(self, model_name: str, fl_ctx: FLContext) -> DXO:
+        """The parameters of one model, with its threshold."""
+        model = self._models(fl_ctx)[model_name]
+        return DXO(DataKind.WEIGHTS, data=load_model(model["path"]), meta={"threshold": model["threshold"]})
+
+    def _models(self, fl_ctx: FLContext) -> dict:
+        return local_settings(fl_ctx.get_engine().get_workspace())["models"]

@@ -1,9 +1,17 @@
+import functools
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import mutual_info_score
 
-from fedxray.data.cohort import allocate, check_split, draw_cohort
+from fedxray.data.catalogue import build_catalogue
+from fedxray.data.cohort import PARTITIONS, allocate, check_split, draw_cohort, heterogeneity
 from fedxray.errors import UserError
+from fedxray.files import read_json, read_table, write_table
 
 SITES = ["us", "europe", "asia"]
 
@@ -20,6 +28,22 @@ def catalogue(patients=300, seed=0):
             )
     columns = ["image", "label", "aetiology", "patient", "official_split", "acquisition"]
     return pd.DataFrame(rows, columns=columns)
+
+
+@functools.cache
+def catalogue_of(path):
+    return build_catalogue(path, "stop", 2)[0]
+
+
+@pytest.fixture
+def real(real_zip):
+    return catalogue_of(real_zip)
+
+
+def shares(table, split="train", column="aetiology"):
+    """What each site (row) has of each aetiology's images (column) in one split."""
+    counts = table[table["split"] == split].groupby(["site", column]).size().unstack(fill_value=0).reindex(SITES)
+    return (counts / counts.sum()).fillna(0.0)
 
 
 def test_no_patient_in_two_splits_or_sites_and_shares_as_wanted():
@@ -46,6 +70,18 @@ def test_allocate_gives_each_bin_its_share():
     sizes = np.array([30] * 6 + [1] * 120)
     bins = allocate(sizes, np.array([0.5, 0.3, 0.2]), np.random.default_rng(0))
     assert np.allclose(np.bincount(bins, sizes) / sizes.sum(), [0.5, 0.3, 0.2], atol=0.02)
+
+
+def test_allocate_with_fit_is_the_same_for_equal_shares_and_floods_no_small_bin():
+    rng = np.random.default_rng(0)
+    for seed in range(200):
+        sizes, bins = rng.choice([1, 2, 5, 30], rng.integers(0, 40)), rng.integers(1, 8)
+        one, other = (allocate(sizes, np.ones(bins), np.random.default_rng(seed), fit) for fit in (False, True))
+        assert (one == other).all()
+    sizes = np.array([30] * 6 + [1] * 120)
+    for small, images in ((0.0, 0), (0.001, 0), (0.01, 3)):
+        bins = allocate(sizes, np.array([1 - small, small]), np.random.default_rng(0), fit=True)
+        assert np.bincount(bins, sizes, minlength=2)[1] == images
 
 
 def test_the_official_test_set_is_kept():
@@ -75,6 +111,139 @@ def test_acquisition_is_the_natural_split():
         draw_cohort(images, ["us", "europe"], seed=1, partition="acquisition")
 
 
+def test_dirichlet_draws_one_share_a_label_for_train_and_test():
+    images, seen = catalogue(3000), []
+    for seed in range(5):
+        table = draw_cohort(images, SITES, seed, partition="dirichlet", alpha=1)
+        train, test = shares(table), shares(table, "test")
+        assert np.allclose(train, test, atol=0.02)
+        assert np.allclose(train["virus"], train["bacteria"], atol=0.02)
+        assert not np.allclose(train["virus"], train["none"], atol=0.02)
+        seen.append(train["none"].to_numpy())
+    assert np.ptp(seen, axis=0).min() > 0.1  # other seeds, other shares
+    table = draw_cohort(images, SITES, seed=1, partition="dirichlet", alpha=1e6)
+    assert np.allclose(shares(table), 1 / 3, atol=0.01)
+
+
+def test_dirichlet_shares_have_the_variance_of_alpha():
+    images, alpha = catalogue(300), 2.0
+    drawn = [
+        shares(draw_cohort(images, SITES, s, partition="dirichlet", alpha=alpha), column="label") for s in range(100)
+    ]
+    variance = np.stack(drawn).var(axis=0).mean()
+    assert variance == pytest.approx((1 / 3) * (2 / 3) / (3 * alpha + 1), rel=0.2)
+
+
+def test_quantity_is_a_power_law_of_the_rank_with_the_same_labels():
+    for power, wanted in ((1, [6 / 11, 3 / 11, 2 / 11]), (2, [36 / 49, 9 / 49, 4 / 49]), (0, [1 / 3] * 3)):
+        table = draw_cohort(catalogue(3000), SITES, seed=1, partition="quantity", power=power)
+        for split in ("train", "test"):
+            assert np.allclose(shares(table, split), np.array(wanted)[:, None], atol=0.02)
+        assert heterogeneity(table, SITES)["label_divergence"] < 1e-3
+
+
+@pytest.mark.parametrize("viral_share", [0.1, 0.5, 0.8, 1.0])
+def test_aetiology_gives_the_last_site_the_viral_cases(viral_share):
+    table = draw_cohort(catalogue(3000), SITES, seed=1, partition="aetiology", viral_share=viral_share)
+    for split in ("train", "test"):
+        got = shares(table, split)
+        assert np.allclose(got["virus"], [(1 - viral_share) / 2] * 2 + [viral_share], atol=0.03)
+        assert np.allclose(got["none"], 1 / 3, atol=0.02)
+    pneumonia = shares(table, column="label")[1]  # as many viral as bacterial: equal numbers up to a share of 2/3
+    assert np.allclose(
+        pneumonia, [(1 - max(viral_share / 2, 1 / 3)) / 2] * 2 + [max(viral_share / 2, 1 / 3)], atol=0.02
+    )
+
+
+def test_undersampling_balances_skewed_sites_too():
+    table = draw_cohort(catalogue(3000), SITES, seed=1, balance="undersample", partition="dirichlet", alpha=1)
+    assert heterogeneity(table, SITES)["label_divergence"] == pytest.approx(0, abs=1e-12)
+
+
+def test_any_partition_puts_every_image_in_one_place():
+    rng, official = np.random.default_rng(0), ["redraw", "official"]
+    for seed in range(120):
+        images, sites = catalogue(int(rng.integers(60, 200)), seed), [f"site-{n}" for n in range(rng.integers(1, 7))]
+        partition = PARTITIONS[seed % len(PARTITIONS)]
+        if partition == "acquisition":
+            images["acquisition"] = images["patient"].map(lambda p, sites=sites: sites[int(p[1:]) % len(sites)])
+        options = {"alpha": 10 ** rng.uniform(0, 4), "power": rng.uniform(0, 9), "viral_share": rng.uniform(1e-3, 1)}
+        table = draw_cohort(images, sites, seed, str(rng.choice(official)), partition=partition, **options)
+        assert table[["image", "patient"]].equals(images[["image", "patient"]])
+        assert (table.groupby("patient")[["split", "site"]].nunique() == 1).all().all()
+        assert set(table["split"]) == {"train", "validation", "test"}
+        assert set(table["site"]) <= {"shared", *sites}
+        assert ((table["site"] == "shared") == (table["split"] == "validation")).all()
+
+
+def test_partitions_of_the_real_images(real):
+    found, cases = {}, {"iid": {}, "quantity": {}, "aetiology": {}, "dirichlet": {"alpha": 1}}
+    for partition, options in cases.items():
+        for test in ("redraw", "official"):
+            table = draw_cohort(real, SITES, 1, test, partition=partition, **options)
+            check_split(table, SITES)
+            found[partition, test] = heterogeneity(table, SITES)
+    for test in ("redraw", "official"):
+        assert found["iid", test]["label_divergence"] < 1e-5
+        assert found["quantity", test]["label_divergence"] < 1e-5
+        assert found["quantity", test]["size_ratio"] == pytest.approx(3, rel=0.01)
+        assert found["aetiology", test]["size_ratio"] == pytest.approx(1, abs=0.02)
+        assert found["aetiology", test]["aetiology_divergence"] > 0.2
+        assert found["dirichlet", test]["label_divergence"] > 0.05
+
+
+def test_heterogeneity_is_mutual_information_in_bits():
+    def measure(partition, alpha=1.0, seed=1):
+        table = draw_cohort(images, SITES, seed, partition=partition, alpha=alpha)
+        train = table[table["split"] == "train"]
+        sites = [site for site in SITES if site in set(train["site"])]  # alpha 0.1 may leave one without an image
+        found = heterogeneity(table, sites)
+        for column in ("label", "aetiology"):
+            bits = mutual_info_score(train["site"], train[column]) / np.log(2)
+            assert found[f"{column}_divergence"] == pytest.approx(bits, abs=1e-12)
+        sizes = train["site"].value_counts()
+        assert found["size_ratio"] == sizes.max() / sizes.min()
+        for site in sites:
+            labels = train["label"][train["site"] == site]
+            assert found["sites"][site] == {"images": len(labels), "prevalence": pytest.approx(labels.mean())}
+        return found["label_divergence"]
+
+    images = catalogue(3000)
+    assert measure("iid") == pytest.approx(0, abs=1e-4)
+    assert measure("aetiology") == pytest.approx(0, abs=0.02)
+    skewed, mild = (np.mean([measure("dirichlet", alpha, seed) for seed in range(10)]) for alpha in (0.1, 10))
+    assert skewed > 5 * mild > 0
+    apart = pd.DataFrame({"split": "train", "site": ["us", "europe"] * 4, "label": [0, 1] * 4, "aetiology": "none"})
+    assert heterogeneity(apart, ["us", "europe"])["label_divergence"] == 1  # bit: the site tells the label
+    assert heterogeneity(apart, ["us", "europe"])["aetiology_divergence"] == 0
+
+
+def test_what_draw_cohort_refuses():
+    images, bad = catalogue(), float("nan")
+    wrong = {
+        "alpha": ("dirichlet", [0, -1, bad]),
+        "power": ("quantity", [-1, bad]),
+        "viral_share": ("aetiology", [0, 2]),
+    }
+    for name, (partition, values) in wrong.items():
+        for value in values:
+            with pytest.raises(UserError, match=rf"split\.{name}: {value}"):
+                draw_cohort(images, SITES, seed=1, partition=partition, **{name: value})
+    with pytest.raises(UserError, match="no image is known to be viral"):
+        draw_cohort(images.replace({"aetiology": {"virus": "unknown"}}), SITES, seed=1, partition="aetiology")
+    for partition in PARTITIONS:
+        with pytest.raises(UserError, match=r"60 sites need 121 patients with NORMAL images .* there are 100"):
+            draw_cohort(images, [f"site-{n}" for n in range(60)], seed=1, partition=partition)
+    with pytest.raises(UserError, match=r"split\.alpha: 0\.001 is too small for 3 sites"):
+        draw_cohort(images, SITES, seed=1, partition="dirichlet", alpha=1e-3)
+
+
+def test_dirichlet_gives_every_site_a_part_of_each_label_however_skewed():
+    for seed in range(10):
+        table = draw_cohort(catalogue(3000), SITES, seed, partition="dirichlet", alpha=0.1)
+        assert shares(table, column="label").to_numpy().min() > 0.9 * 0.1 / 3
+
+
 def test_what_check_split_refuses():
     table = draw_cohort(catalogue(), SITES, seed=1)
     wrong, patient = table.copy(), table["patient"].value_counts().index[0]
@@ -87,3 +256,21 @@ def test_what_check_split_refuses():
         check_split(table[~missing], SITES)
     with pytest.raises(UserError, match="nothing to train on"):
         draw_cohort(catalogue(), SITES, seed=1, test_fraction=0.7, validation_fraction=0.3)
+    train = table.index[(table["site"] == "asia") & (table["split"] == "train") & (table["label"] == 1)]
+    with pytest.raises(UserError, match=r"asia has 1 PNEUMONIA image in train and needs 2: .*smaller split.test_frac"):
+        check_split(table.drop(train[1:]), SITES)
+
+
+def test_the_scripts_draw_and_check(tmp_path):
+    scripts, split = Path(__file__).parents[2] / "scripts", tmp_path / "split.csv"
+    write_table(tmp_path / "catalogue.csv", catalogue())
+    draw = ["draw_cohort.py", "--catalogue", tmp_path / "catalogue.csv", "--sites", *SITES, "--seed", 1]
+    draw += ["--partition", "quantity", "--power", 2, "--alpha", 1, "--viral-share", 0.5, "--output", split]
+    counts, unlike = tmp_path / "counts.csv", tmp_path / "heterogeneity.json"
+    check = ["check_split.py", "--split", split, "--sites", *SITES, "--output", counts, "--heterogeneity", unlike]
+    for name, *options in (draw, check):
+        subprocess.run([sys.executable, scripts / name, *map(str, options)], check=True)
+    table = draw_cohort(catalogue(), SITES, seed=1, partition="quantity", power=2)
+    assert read_table(split).equals(table)
+    assert read_table(counts).equals(check_split(table, SITES))
+    assert read_json(unlike) == heterogeneity(table, SITES)

@@ -1,0 +1,78 @@
+"""Checks of the configuration, before any job: every fault as one line that names the key and what to do."""
+
+from copy import deepcopy
+from difflib import get_close_matches
+
+from jsonschema import Draft202012Validator
+
+from fedxray.errors import UserError
+from fedxray.sweep import points
+
+
+def check_config(config: dict, schema: dict) -> None:
+    """Raise UserError, a line for each fault, if `config` is not what `schema` and the experiment want."""
+    faults = [_fault(error) for error in Draft202012Validator(schema).iter_errors(config)]
+    if not faults:
+        faults = [*_across(config), *_swept(config, schema)]
+    if faults:
+        raise UserError("\n".join(f"config: {fault}" for fault in faults))
+    points(config)
+
+
+def _fault(error) -> str:
+    """One fault of the schema as `key: what is wrong; what to do`."""
+    key = ".".join(str(part) for part in error.absolute_path) or "the file"
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        unknown = sorted(set(error.instance) - set(known))
+        prefix = f"{key}." if error.absolute_path else ""
+        near = get_close_matches(unknown[0], known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        return f"{prefix}{unknown[0]}: unknown key; {hint}"
+    hint = ""
+    if error.validator == "type" and isinstance(error.instance, str) and error.schema.get("type") == "number":
+        hint = "; write it as 0.001 or 1.0e-3 (YAML reads 1e-3 as text)"
+    if error.validator == "enum" and isinstance(error.instance, str):
+        near = get_close_matches(error.instance, [str(value) for value in error.validator_value], 1)
+        return f"{key}: {error.instance!r} is not known; {_choices(near, error.validator_value)}"
+    described = f" ({error.schema['description']})" if "description" in error.schema else ""
+    return f"{key}: {error.message}{hint or described}"
+
+
+def _choices(near: list, values: list) -> str:
+    return f"did you mean {near[0]}?" if near else f"one of {', '.join(map(str, values[:8]))}"
+
+
+def _across(config: dict) -> list[str]:
+    """Faults between keys."""
+    faults, split, dataset = [], config["split"], config["dataset"]
+    if split["test"] == "redraw" and split["test_fraction"] + split["validation_fraction"] >= 1:
+        faults.append("split: test_fraction and validation_fraction leave nothing to train on; their sum must be < 1")
+    if config["model"]["name"] == "demo" and config["image_size"] != 224:
+        faults.append(f"image_size: the demo's network takes 224 pixels, not {config['image_size']}; set it to 224")
+    if dataset["source"] == "folder" and not dataset["folder"]:
+        faults.append("dataset.folder: empty; set it to the directory or manifest.csv of your images")
+    return faults
+
+
+def _swept(config: dict, schema: dict) -> list[str]:
+    """Faults of the sweep's values: each must be one that its key could have, or N of `sites`."""
+    sweep, faults = config["sweep"], []
+    entries = [(f"sweep.grid.{key}", key, value) for key, values in sweep["grid"].items() for value in values]
+    entries += [("sweep.points", key, value) for point in sweep["points"] for key, value in point.items()]
+    for where, key, value in entries:
+        if key == "sites":
+            if not (isinstance(value, int) and 1 <= value <= len(config["sites"])):
+                faults.append(f"{where}: {value!r} is not a number of sites from 1 to {len(config['sites'])}, as named")
+            continue
+        tried = deepcopy(config)
+        *parents, last = key.split(".")
+        section = tried
+        for parent in parents:
+            section = section.get(parent, {}) if isinstance(section, dict) else {}
+        if last not in section:
+            continue  # `points` names it
+        section[last] = value
+        found = [_fault(error) for error in Draft202012Validator(schema).iter_errors(tried)]
+        faults += [f"{where}: {fault}" for fault in [*found, *_across(tried)]]
+    return list(dict.fromkeys(faults))

@@ -1,0 +1,60 @@
+"""Evaluate the chosen federated models by NVFlare's cross-site evaluation, and check that it agrees to the last digit.
+
+Each hospital evaluates the model on its own test set and sends its metrics alone. On a GPU, whose sums may be taken in
+another order, a difference of 1e-5 passes.
+"""
+
+import json
+from pathlib import Path
+
+from fedxray import cli
+from fedxray.evaluation import cross_site
+from fedxray.federation import run
+from fedxray.files import read_json, read_table, write_table
+from fedxray.sweep import sites_of
+from fedxray.training import Settings
+
+
+def main(options):
+    """Run one federation for each cohort, and write one row per model, site and metric."""
+    experiment, comparison = json.loads(options.experiment), read_table(options.comparison)
+    points = read_table(options.points)
+    chosen = points[points["chosen"] & (points["mode"] == "federated")]
+    found = {}
+    for cohort, rows in chosen.groupby("cohort", sort=False):
+        folder = options.sites / cohort
+        federation = run.Federation(
+            kits=options.kits.parent,
+            sites={site: folder / site for site in sites_of(cohort, experiment)},
+            shared=folder / "shared",
+            start_timeout_s=options.start_timeout_s,
+            round_timeout_s=options.round_timeout_s,
+        )
+        own = comparison[(comparison["cohort"] == cohort) & (comparison["mode"] == "federated")]
+        thresholds = own.drop_duplicates("seed").set_index("seed")["threshold"]
+        models = {
+            f"seed={seed}": {"path": str(options.runs / path / "model.safetensors"), "threshold": thresholds[seed]}
+            for seed, path in zip(rows["seed"], rows["path"], strict=True)
+        }
+        record = read_json(options.runs / rows["path"].iloc[0] / "record.json")
+        with run.private(options.output.parent / "workspace", print) as workspace:
+            found[cohort] = run.evaluate(federation, Settings(**record["settings"]), models, workspace)
+    table = cross_site(found, comparison, tolerance=0.0 if record["device"] == "cpu" else 1e-5)
+    write_table(options.output, table)
+    print(f"{len(table)} metrics of the sites agree with those computed here")
+
+
+if __name__ == "__main__":
+    arguments = cli.parser(__doc__)
+    arguments.add_argument(
+        "--experiment", required=True, help="the configuration as JSON: its sites, seeds, sweep, ..."
+    )
+    arguments.add_argument("--kits", type=Path, required=True, help="kits.json of provision_federation")
+    arguments.add_argument("--points", type=Path, required=True, help="points.csv")
+    arguments.add_argument("--comparison", type=Path, required=True, help="comparison.csv")
+    arguments.add_argument("--runs", type=Path, required=True, help="the folder of all runs")
+    arguments.add_argument("--sites", type=Path, required=True, help="the folder of all sites' data")
+    arguments.add_argument("--start-timeout-s", type=int, default=120, help="for all sites to register")
+    arguments.add_argument("--round-timeout-s", type=int, default=3600, help="for all sites to answer")
+    arguments.add_argument("--output", type=Path, required=True, help="cross_site.csv")
+    cli.run(main, arguments)

@@ -1,0 +1,28 @@
+"""Plot the most confident mistakes of the exported model on the pooled test set, with Grad-CAM."""
+
+from pathlib import Path
+
+from fedxray import cli
+from fedxray.deploy import load_exported
+from fedxray.figures import save
+from fedxray.figures.mistakes import confident_mistakes, mistakes
+from fedxray.files import read_table
+
+
+def main(options):
+    """Draw the figure."""
+    model, config = load_exported(options.model)
+    predictions = read_table(options.predictions)
+    own = predictions[predictions["path"] == config["run"]]
+    wrong = confident_mistakes(own, config["threshold"])
+    save(mistakes(model, wrong, options.sites / config["cohort"]), options.output, "mistakes", options.note)
+
+
+if __name__ == "__main__":
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--model", type=Path, required=True, help="directory of the exported model")
+    arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
+    arguments.add_argument("--sites", type=Path, required=True, help="the folder of all sites' data")
+    arguments.add_argument("--note", default="", help="shown on the figure, such as: Synthetic phantom data")
+    arguments.add_argument("--output", type=Path, required=True, help="folder of the figure")
+    cli.run(main, arguments)
