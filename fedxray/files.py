@@ -50,11 +50,14 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read a CSV written by `write_table`. Empty cells are empty strings in text columns and NaN in number columns.
+    """Read a CSV written by `write_table`: empty cells are "" in text columns and in empty ones, NaN among numbers.
 
     Raises UserError if one of `columns` is missing.
     """
-    table = pd.read_csv(path, keep_default_na=False, na_values={})
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    for name in table:
+        if not pd.api.types.is_numeric_dtype(table[name]) or table[name].isna().all():
+            table[name] = table[name].astype(object).fillna("")
     missing = [name for name in columns if name not in table]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; it has {', '.join(table)}")

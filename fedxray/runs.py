@@ -10,8 +10,8 @@ import pandas as pd
 
 from fedxray.data.site import load_site, pool
 from fedxray.errors import UserError
-from fedxray.files import read_table, write_json, write_table
-from fedxray.models import get_parameters, load_model, save_model
+from fedxray.files import write_json, write_table
+from fedxray.models import get_parameters, save_model
 from fedxray.training import Settings, Trainer, pick_device
 
 METRICS = ["epoch", "series", "train_loss", "validation_loss", "validation_accuracy", "validation_auroc", "seconds"]
@@ -48,36 +48,6 @@ def train_here(mode: str, directories: list[Path], settings: Settings, output: P
         sites=[site.name for site in sites],
         train_images=len(train[1]),
         seconds=time.perf_counter() - start,
-    )
-
-
-def train_federation(
-    federation, settings: Settings, rounds: int, local_epochs: int, tensorboard: Path, output: Path, say=print
-) -> None:
-    """Train by one NVFlare job of `federation` (a `fedxray.federation.run.Federation`)."""
-    from fedxray.federation import run
-
-    start = time.perf_counter()
-    with run.private(output / "workspace", say) as workspace:
-        result, checks = run.train(federation, settings, rounds, local_epochs, tensorboard, workspace, say)
-        lines = [json.loads(line) for line in (result / "rounds.jsonl").read_text().splitlines()]
-        metrics = [pd.DataFrame(lines).assign(series="global")]
-        metrics += [read_table(result / f"{site}.csv").assign(series=site) for site in federation.sites]
-        parameters = load_model(result / "model.safetensors")
-    size = sum(array.nbytes for array in parameters.values())
-    write_run(
-        output,
-        parameters,
-        pd.concat(metrics),
-        settings,
-        mode="federated",
-        sites=list(federation.sites),
-        train_images=sum(lines[-1]["images"].values()),
-        seconds=time.perf_counter() - start,
-        rounds=rounds,
-        local_epochs=local_epochs,
-        bytes_sent=2 * size * len(federation.sites) * rounds,  # down and up, each site, each round
-        checks=checks,
     )
 
 

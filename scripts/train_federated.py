@@ -4,7 +4,8 @@ from pathlib import Path
 
 from fedxray import cli
 from fedxray.federation.run import Federation
-from fedxray.runs import parse_settings, train_federation
+from fedxray.federation.training import train_federation
+from fedxray.runs import parse_settings
 
 
 def main(options):

@@ -23,13 +23,13 @@ from fedxray.seeds import stream
 
 AETIOLOGIES, SHARES = ("none", "bacteria", "virus"), (0.4, 0.36, 0.24)
 # Exposure (gamma), blur (pixels of the grid) and noise (grey levels) of the three devices.
-DEVICES = {"device-a": (0.85, 0.4, 3.0), "device-b": (1.0, 0.6, 4.5), "device-c": (1.2, 0.8, 6.0)}
-GRID = 224  # pixels of a side while drawing
+DEVICES = {"device-a": (0.9, 0.3, 3.0), "device-b": (1.0, 0.5, 4.5), "device-c": (1.15, 0.7, 6.0)}
+GRID = 192  # pixels of a side while drawing
 # Lengths and places below are shares of the image's half side: x from -1 (the patient's right) to 1, y down.
 X = np.linspace(-1, 1, GRID, dtype=np.float32)[None, :]
 Y = np.linspace(-1, 1, GRID, dtype=np.float32)[:, None]
 ASIDE = np.abs(X)
-TISSUE, AIR, HEART, SPINE = 150.0, 112.0, 18.0, 30.0  # grey levels of each at full thickness; AIR is taken away
+TISSUE, AIR, HEART, SPINE = 155.0, 124.0, 16.0, 26.0  # grey levels of each at full thickness; AIR is taken away
 FAINT = 0.13  # share of the patients with pneumonia in whom next to nothing is to be seen
 # Where a lobe's consolidation lies: x and y, and its spread along both.
 LOBES = (
@@ -90,7 +90,7 @@ def _draw_chest(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nd
     middle = 0.11 + 0.04 * np.exp(-(((Y + 0.8) / 0.25) ** 2)) + 0.03 * np.exp(-(((Y - base) / 0.3) ** 2))
     heart = _draw_heart(width, base, rng)
     tree = _draw_tree(width, base, rng)
-    clear = rng.uniform(0.7, 1.0) * (1 + rng.uniform(-0.08, 0.08) * X)  # one lung may be lighter, as by a turned pose
+    clear = rng.uniform(0.64, 1.0) * (1 + rng.uniform(-0.10, 0.10) * X)  # one lung may be lighter, as by a turned pose
     air = cage * (1 - below) * _soft(ASIDE - middle, 0.04) * (1 - 0.92 * heart) * clear
     air *= 1 - rng.uniform(0.10, 0.35) * tree - rng.uniform(0.0, 0.05) * _smooth_noise(rng, 40)
     solid = _draw_body(width, rng) + HEART * heart * cage + rng.uniform(5, 20) * below
@@ -103,11 +103,11 @@ def _draw_chest(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nd
 
 def _draw_body(width: float, rng: np.random.Generator) -> np.ndarray:
     """Soft tissue (grey levels): neck, shoulders and trunk, thinner to the sides, and wide shadows over all of it."""
-    trunk = width + rng.uniform(0.14, 0.26) + 0.5 * np.exp(-(((Y + 0.74) / 0.2) ** 2))
+    trunk = width + rng.uniform(0.18, 0.34) + 0.5 * np.exp(-(((Y + 0.74) / 0.2) ** 2))
     edge = 0.34 + (trunk - 0.34) / (1 + np.exp(-(Y + rng.uniform(0.84, 0.94)) / 0.03))
     thickness = np.sqrt(np.clip(1 - (X / edge) ** 2, 0, 1))
     shadows = [  # breast, scapula, folds of skin
-        (*rng.uniform((-0.7, -0.6), (0.7, 0.5)), *rng.uniform(0.20, 0.45, 2), rng.uniform(0, 34)) for _ in range(4)
+        (*rng.uniform((-0.7, -0.6), (0.7, 0.5)), *rng.uniform(0.20, 0.45, 2), rng.uniform(0, 46)) for _ in range(5)
     ]
     return TISSUE * thickness**0.6 + np.minimum(1, 4 * thickness) * _blobs(shadows)
 
@@ -156,21 +156,21 @@ def _draw_tree(width: float, base: float, rng: np.random.Generator) -> np.ndarra
                 turns = rng.normal((0.3, -0.3), 0.15) if rng.random() < 0.4 else rng.normal(0, 0.25, 1)
                 grown += [(to_x, to_y, angle + turn) for turn in turns]
             ends = grown
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(0.8)), np.float32) / 255
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(0.7)), np.float32) / 255
 
 
 def _draw_opacity(aetiology: str, tree: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The share of the lungs' air that pneumonia takes, 0 to 1: one dense lobe, or faint patches on both sides."""
-    severity = rng.uniform(0.0, 0.3) if rng.random() < FAINT else rng.uniform(0.6, 1.3)
-    texture = np.clip(0.75 + 0.6 * _smooth_noise(rng, 26), 0.2, 3)
+    severity = rng.uniform(0.0, 0.3) if rng.random() < FAINT else rng.uniform(0.7, 1.4)
+    texture = np.clip(0.9 + 0.4 * _smooth_noise(rng, 28), 0.2, 3)
     if aetiology == "bacteria":
         x, y, wide, high = LOBES[rng.integers(len(LOBES))]
-        centres = rng.normal((x, y), (wide, high), (22, 2))
-        patches = [(*centre, *rng.uniform(0.04, 0.09, 2), rng.uniform(0.4, 1.4)) for centre in centres]
+        centres = rng.normal((x, y), (wide, high), (40, 2))
+        patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.3, 1.3)) for centre in centres]
         dense = 1 - np.exp(-severity * 1.3 * _blobs(patches) * texture)
         return dense * (1 - 0.5 * tree)  # air bronchograms
-    centres = [(side * (0.18 + rng.gamma(2, 0.09)), rng.normal(0.02, 0.28)) for side in (-1, 1) for _ in range(15)]
-    patches = [(*centre, *rng.uniform(0.035, 0.08, 2), rng.uniform(0.3, 1.0)) for centre in centres]
+    centres = [(side * (0.18 + rng.gamma(2, 0.09)), rng.normal(0.02, 0.28)) for side in (-1, 1) for _ in range(22)]
+    patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.2, 0.9)) for centre in centres]
     return 1 - np.exp(-severity * 1.0 * _blobs(patches) * texture)
 
 
@@ -180,12 +180,12 @@ def _expose(solid, air, opacity, device: tuple, rng: np.random.Generator) -> byt
     image = solid - AIR * rng.uniform(0.85, 1.05) * air * (1 - rng.uniform(0.8, 1.0) * opacity)
     grey = Image.fromarray(np.clip(image * rng.uniform(0.85, 1.1) + rng.uniform(0, 14), 0, 255).astype(np.uint8))
     _draw_marks(grey, rng)
-    width = int(rng.integers(260, 480))
+    width = int(rng.integers(240, 420))
     size = width, int(width * rng.uniform(0.7, 0.95))
     grey = grey.filter(ImageFilter.GaussianBlur(blur * rng.uniform(0.7, 1.3)))
     grey = grey.transform(size, Image.Transform.AFFINE, _pose(size, rng), Image.Resampling.BILINEAR)
     values = np.asarray(grey, np.float32) + noise * rng.standard_normal(size[::-1], np.float32)
-    curve = 255 * (np.arange(256) / 255) ** (gamma * rng.uniform(0.85, 1.15))
+    curve = 255 * (np.arange(256) / 255) ** (gamma * rng.uniform(0.9, 1.1))
     grey = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).point(curve.astype(int).tolist())
     file = io.BytesIO()
     (grey.convert("RGB") if rng.random() < 0.05 else grey).save(file, "JPEG", quality=88)

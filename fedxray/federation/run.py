@@ -92,7 +92,7 @@ def _run(
     own |= {site: {"data": str(folder.resolve())} for site, folder in federation.sites.items()}
     for name, values in own.items():
         _copy_kit(federation.kits / "kits" / name, name, values, workspace / name, port)
-    with _processes(workspace, sites, threads) as ended, _session(federation, workspace, ended) as session:
+    with _processes(workspace, sites, threads) as ended, _session(federation, workspace, port, ended) as session:
         _wait_for_sites(session, sites, federation.start_timeout_s, workspace, ended)
         say(f"{len(sites)} sites registered: {', '.join(sites)}")
         job_id = session.submit_job(str(job))
@@ -174,7 +174,7 @@ def _processes(workspace: Path, sites: list[str], threads: int):
 
 
 @contextmanager
-def _session(federation: Federation, workspace: Path, ended: Callable):
+def _session(federation: Federation, workspace: Path, port: int, ended: Callable):
     """The admin's session with the server, as soon as that answers."""
     from nvflare.fuel.flare_api.flare_api import new_secure_session
 
@@ -182,12 +182,13 @@ def _session(federation: Federation, workspace: Path, ended: Callable):
     while True:
         _check_alive(ended, workspace)
         try:
+            socket.create_connection(("localhost", port), timeout=1).close()  # or NVFlare logs each failed attempt
             session = new_secure_session(ADMIN, str(workspace / ADMIN), timeout=5.0)
             break
         except Exception as error:
             if time.monotonic() > deadline:
                 raise UserError(f"the server did not answer in {federation.start_timeout_s} s: {error}") from error
-            time.sleep(0.3)
+            time.sleep(0.2)
     try:
         yield session
     finally:
