@@ -12,7 +12,7 @@ help: ## list these commands
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable . 2>/dev/null \
 		|| $(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@

@@ -31,6 +31,9 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
+        sys.exit(1)
 
 
 def _end_with_snakemake() -> None:

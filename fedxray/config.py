@@ -3,6 +3,7 @@
 from copy import deepcopy
 from difflib import get_close_matches
 
+import yaml
 from jsonschema import Draft202012Validator
 
 from fedxray.errors import UserError
@@ -17,6 +18,20 @@ def check_config(config: dict, schema: dict) -> None:
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
     points(config)
+
+
+def typed(value, schema: dict):
+    """`value` with the words of the command line, which reads nested values as text, as what the schema wants."""
+    wanted = schema.get("type")
+    if isinstance(value, dict):
+        known, other = schema.get("properties", {}), schema.get("additionalProperties")
+        other = other if isinstance(other, dict) else {}
+        return {key: typed(item, known.get(key, other)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [typed(item, schema.get("items", {})) for item in value]
+    if isinstance(value, str) and wanted != "string" and "enum" not in schema:
+        return yaml.safe_load(value)
+    return value
 
 
 def _fault(error) -> str:
@@ -60,7 +75,7 @@ def _swept(config: dict, schema: dict) -> list[str]:
     sweep, faults = config["sweep"], []
     entries = [(f"sweep.grid.{key}", key, value) for key, values in sweep["grid"].items() for value in values]
     entries += [("sweep.points", key, value) for point in sweep["points"] for key, value in point.items()]
-    for where, key, value in entries:
+    for where, key, value in {repr(entry): entry for entry in entries}.values():
         if key == "sites":
             if not (isinstance(value, int) and 1 <= value <= len(config["sites"])):
                 faults.append(f"{where}: {value!r} is not a number of sites from 1 to {len(config['sites'])}, as named")
@@ -75,4 +90,4 @@ def _swept(config: dict, schema: dict) -> list[str]:
         section[last] = value
         found = [_fault(error) for error in Draft202012Validator(schema).iter_errors(tried)]
         faults += [f"{where}: {fault}" for fault in [*found, *_across(tried)]]
-    return list(dict.fromkeys(faults))
+    return faults

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fedxray.errors import UserError
 from fedxray.files import read_json, read_table
-from fedxray.metrics import METRICS, bootstrap, choose_threshold, evaluate, patient_weights
+from fedxray.metrics import METRICS, auroc, bootstrap, choose_threshold, evaluate, patient_weights
 from fedxray.seeds import stream
 from fedxray.statistics import Difference, differences, estimates, holm, noninferior, sentence
 from fedxray.sweep import MODES, Run
@@ -224,6 +224,42 @@ def cross_site(found: dict, comparison: pd.DataFrame, tolerance: float) -> pd.Da
                         )
                     keys = {"cohort": cohort, "seed": seed, "site": site, "metric": metric}
                     rows.append(keys | {"through_federation": values[metric], "here": here})
+    return pd.DataFrame(rows)
+
+
+def fairness(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per model, of one cohort's AUROC rows of `summary`: on each test set, the worst site's, their spread."""
+    names = [model_name(mode, site) for mode, site in zip(rows["mode"], rows["site"], strict=True)]
+    matrix = rows.assign(model=names).pivot(index="model", columns="test_set", values="estimate")
+    matrix = matrix.loc[list(dict.fromkeys(names)), list(dict.fromkeys(rows["test_set"]))]
+    sites = matrix.drop(columns="pooled")
+    return matrix.assign(**{"worst site": sites.min(axis=1), "spread": sites.max(axis=1) - sites.min(axis=1)})
+
+
+def by_aetiology(
+    predictions: pd.DataFrame, threshold: float, replicates: int, confidence: float, seed: int
+) -> pd.DataFrame:
+    """One row per aetiology of one model's pooled test set: AUROC against normal, and the share called pneumonia.
+
+    Each with its interval by bootstrap over patients; AUROC is NaN for `none`, the normal images themselves.
+    """
+    tests = predictions[predictions["set"] != "validation"]
+    rows, tail = [], (1 - confidence) / 2
+    for aetiology, images in tests.groupby("aetiology"):
+        part = tests[tests["aetiology"].isin(["none", aetiology])]
+        own, labels = (part["aetiology"] == aetiology).to_numpy(), part["label"].to_numpy(float)
+        probabilities, patients = part["probability"].to_numpy(), part["patient"].to_numpy(str)
+        drawn = patient_weights(patients, replicates, stream(seed, "aetiology", aetiology))
+        values = []
+        for weights in (np.ones(len(part)), *drawn):
+            called = np.average(probabilities[own] >= threshold, weights=weights[own]) if weights[own].any() else np.nan
+            values.append((auroc(labels, probabilities, weights), called))
+        row = {"aetiology": aetiology, "images": len(images), "patients": images["patient"].nunique()}
+        for name, column in zip(("auroc", "called_pneumonia"), np.array(values).T, strict=True):
+            defined = column[1:][~np.isnan(column[1:])]
+            low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (np.nan, np.nan)
+            row |= {name: column[0], f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
     return pd.DataFrame(rows)
 
 

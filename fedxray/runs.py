@@ -11,6 +11,7 @@ import pandas as pd
 from fedxray.data.site import load_site, pool
 from fedxray.errors import UserError
 from fedxray.files import write_json, write_table
+from fedxray.machine import EnergyMeter, machine
 from fedxray.models import get_parameters, save_model
 from fedxray.training import Settings, Trainer, pick_device
 
@@ -27,7 +28,7 @@ def parse_settings(text: str) -> Settings:
 
 def train_here(mode: str, directories: list[Path], settings: Settings, output: Path, say: Callable = print) -> None:
     """Train on the union of the sites' training images in this process: central, or local with one site."""
-    start = time.perf_counter()
+    start, meter = time.perf_counter(), EnergyMeter()
     sites = [load_site(directory) for directory in directories]
     train = pool(sites, "train")
 
@@ -48,6 +49,7 @@ def train_here(mode: str, directories: list[Path], settings: Settings, output: P
         sites=[site.name for site in sites],
         train_images=len(train[1]),
         seconds=time.perf_counter() - start,
+        energy_j=meter.joules(),
     )
 
 
@@ -61,6 +63,7 @@ def write_run(
     sites: list[str],
     train_images: int,
     seconds: float,
+    energy_j: float | None,
     rounds: int | None = None,
     local_epochs: int | None = None,
     bytes_sent: int = 0,
@@ -83,7 +86,9 @@ def write_run(
             "parameters": sum(array.size for array in parameters.values()),
             "bytes_sent": bytes_sent,
             "seconds": round(seconds, 3),
+            "energy_j": energy_j,
             "device": str(pick_device(settings.device)),
+            "machine": machine(),
             "settings": asdict(settings),
             "checks": checks or {},
         },

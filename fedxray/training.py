@@ -65,6 +65,7 @@ class Trainer:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA's matrix products vary from run to run
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # it would fill each new tensor; none is read empty
         self.settings = settings
         self.device = pick_device(settings.device)
         self.images, self.labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in train)

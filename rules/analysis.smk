@@ -304,7 +304,9 @@ rule render_pages:
         cross_site=rules.evaluate_federated.output.metrics,
         model=rules.export_model.output.config,
         predictions=rules.predict_chosen.output.predictions,
+        comparison=rules.compare_runs.output.comparison,
         heterogeneity=[f"{OUT}/cohort/{cohort}heterogeneity.json" for cohort in COHORTS],
+        templates=expand("report/pages/{page}.html", page=["page", *PAGES]),
     output:
         **pages(
             conclusions="1. Conclusions",

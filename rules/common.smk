@@ -11,11 +11,13 @@ import yaml
 from snakemake.utils import Paramspace
 
 from fedxray import sweep
-from fedxray.config import check_config
+from fedxray.config import check_config, typed
 from fedxray.errors import UserError
 
+schema = yaml.safe_load(Path("config/schema.yaml").read_text())
+config.update(typed(config, schema))
 try:
-    check_config(config, yaml.safe_load(Path("config/schema.yaml").read_text()))
+    check_config(config, schema)
 except UserError as error:
     sys.exit(f"error: {error}")
 

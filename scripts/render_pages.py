@@ -1,29 +1,25 @@
-"""Write the report's pages: environment, configuration and data."""
+"""Write the report's pages: conclusions, datasheet, methods, model card, configuration and environment."""
 
 import json
 from pathlib import Path
 
-from fedxray import cli, pages
-from fedxray.files import read_json, write_text
+from fedxray import cli
+from fedxray.files import write_text
+from fedxray.pages import render
 
 
 def main(options):
-    """Write the three pages."""
-    tables = {
-        "environment": pages.environment(),
-        "configuration": pages.configuration(json.loads(options.config)),
-        "data": pages.data(read_json(options.summary), [read_json(card) for card in options.cards]),
-    }
-    for name, content in tables.items():
-        write_text(getattr(options, name), pages.page(name.capitalize(), content, options.note))
+    """Write every page."""
+    pages = render(options.templates, json.loads(options.config), options.results, options.note)
+    for name, text in pages.items():
+        write_text(options.output / f"{name}.html", text)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
+    arguments.add_argument("--templates", type=Path, default=Path("report/pages"), help="folder of the pages' texts")
     arguments.add_argument("--config", required=True, help="the configuration as JSON")
-    arguments.add_argument("--summary", type=Path, required=True, help="catalogue.json")
-    arguments.add_argument("--cards", type=Path, nargs="+", required=True, help="card.json of each site")
+    arguments.add_argument("--results", type=Path, required=True, help="results/<experiment>")
     arguments.add_argument("--note", default="", help="shown on each page, such as: Synthetic phantom data")
-    for name in ("environment", "configuration", "data"):
-        arguments.add_argument(f"--{name}", type=Path, required=True, help="HTML to write")
+    arguments.add_argument("--output", type=Path, required=True, help="folder of the pages")
     cli.run(main, arguments)

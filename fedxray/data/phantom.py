@@ -30,11 +30,11 @@ X = np.linspace(-1, 1, GRID, dtype=np.float32)[None, :]
 Y = np.linspace(-1, 1, GRID, dtype=np.float32)[:, None]
 ASIDE = np.abs(X)
 TISSUE, AIR, HEART, SPINE = 155.0, 124.0, 16.0, 26.0  # grey levels of each at full thickness; AIR is taken away
-FAINT = 0.13  # share of the patients with pneumonia in whom next to nothing is to be seen
+FAINT = 0.2  # share of the patients with pneumonia in whom next to nothing is to be seen
 # Where a lobe's consolidation lies: x and y, and its spread along both.
 LOBES = (
-    *((-0.38, -0.36, 0.15, 0.17), (-0.34, 0.04, 0.15, 0.14), (-0.42, 0.24, 0.16, 0.17)),
-    *((0.38, -0.34, 0.15, 0.19), (0.46, 0.20, 0.14, 0.19)),
+    *((-0.40, -0.34, 0.17, 0.20), (-0.38, 0.04, 0.17, 0.17), (-0.44, 0.24, 0.18, 0.19)),
+    *((0.40, -0.32, 0.17, 0.22), (0.48, 0.20, 0.16, 0.21)),
 )
 
 
@@ -83,21 +83,21 @@ def draw_patient(seed: int, patient: int) -> list[tuple[str, str, str, bytes]]:
 
 def _draw_chest(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One patient's chest: solid parts (grey levels), air of the lungs and branches of the bronchi (shares)."""
-    width, apex, base = rng.uniform(0.58, 0.72), rng.uniform(-0.84, -0.70), rng.uniform(0.38, 0.60)
+    width, apex, base = rng.uniform(0.64, 0.76), rng.uniform(-0.84, -0.72), rng.uniform(0.42, 0.60)
     outer = width * (1 - np.clip((0.35 - Y) / (0.35 - apex), 0, 1) ** 2.4) ** 0.55  # the rib cage, narrow above
     dome = base + rng.uniform(0.12, 0.30) * ((ASIDE / width - 0.55) / 0.5) ** 2 + rng.uniform(0.0, 0.08) * (X > 0)
     cage, below = _soft(outer - ASIDE, 0.035), _soft(Y - dome, 0.04)
     middle = 0.11 + 0.04 * np.exp(-(((Y + 0.8) / 0.25) ** 2)) + 0.03 * np.exp(-(((Y - base) / 0.3) ** 2))
     heart = _draw_heart(width, base, rng)
     tree = _draw_tree(width, base, rng)
-    clear = rng.uniform(0.64, 1.0) * (1 + rng.uniform(-0.10, 0.10) * X)  # one lung may be lighter, as by a turned pose
+    clear = rng.uniform(0.62, 1.0) * (1 + rng.uniform(-0.14, 0.14) * X)  # one lung may be lighter, as by a turned pose
     air = cage * (1 - below) * _soft(ASIDE - middle, 0.04) * (1 - 0.92 * heart) * clear
-    air *= 1 - rng.uniform(0.10, 0.35) * tree - rng.uniform(0.0, 0.05) * _smooth_noise(rng, 40)
+    air *= 1 - rng.uniform(0.06, 0.26) * tree - rng.uniform(0.0, 0.05) * _smooth_noise(rng, 40)
     solid = _draw_body(width, rng) + HEART * heart * cage + rng.uniform(5, 20) * below
     column = np.exp(-((X / 0.085) ** 2)) * (1 + 0.14 * np.cos(rng.uniform(20, 26) * Y + rng.uniform(0, 6)))
     solid += SPINE * column + _draw_ribs(outer, width, rng) + _draw_clavicles(rng)
     if rng.random() < 0.5:  # gas in the stomach
-        solid -= below * _blobs([(rng.uniform(0.25, 0.45), base + 0.17, 0.13, 0.07, rng.uniform(20, 60))])
+        solid -= below * _blobs([(rng.uniform(0.25, 0.45), base + 0.17, 0.13, 0.07, rng.uniform(10, 40))])
     return solid, air, tree
 
 
@@ -107,7 +107,7 @@ def _draw_body(width: float, rng: np.random.Generator) -> np.ndarray:
     edge = 0.34 + (trunk - 0.34) / (1 + np.exp(-(Y + rng.uniform(0.84, 0.94)) / 0.03))
     thickness = np.sqrt(np.clip(1 - (X / edge) ** 2, 0, 1))
     shadows = [  # breast, scapula, folds of skin
-        (*rng.uniform((-0.7, -0.6), (0.7, 0.5)), *rng.uniform(0.20, 0.45, 2), rng.uniform(0, 46)) for _ in range(5)
+        (*rng.uniform((-0.7, -0.6), (0.7, 0.5)), *rng.uniform(0.20, 0.45, 2), rng.uniform(0, 52)) for _ in range(4)
     ]
     return TISSUE * thickness**0.6 + np.minimum(1, 4 * thickness) * _blobs(shadows)
 
@@ -125,7 +125,7 @@ def _draw_heart(width: float, base: float, rng: np.random.Generator) -> np.ndarr
 
 def _draw_ribs(outer: np.ndarray, width: float, rng: np.random.Generator) -> np.ndarray:
     """The ribs (grey levels): the back ones fall to the sides, the fainter front ones to the middle."""
-    count, phase, bone = rng.uniform(4.6, 5.6), rng.uniform(0, 1), rng.uniform(8, 17)
+    count, phase, bone = rng.uniform(4.6, 5.6), rng.uniform(0, 1), rng.uniform(7, 15)
     turn = np.linspace(0, 1, 256, endpoint=False, dtype=np.float32)
     band = _soft(0.21 - np.abs(turn - 0.5), 0.05) * (0.6 + 10 * (turn - 0.5) ** 2)  # denser at its edges
     out = ASIDE / width
@@ -138,7 +138,7 @@ def _draw_ribs(outer: np.ndarray, width: float, rng: np.random.Generator) -> np.
 def _draw_clavicles(rng: np.random.Generator) -> np.ndarray:
     """Both collar bones (grey levels), a little apart in height."""
     middle = rng.uniform(-0.66, -0.56) - 0.30 * ASIDE - 0.05 * np.sin(6 * ASIDE) + rng.uniform(-0.06, 0.06) * X
-    return rng.uniform(22, 40) * _soft(0.04 - np.abs(Y - middle), 0.025) * _soft(ASIDE - 0.08, 0.04)
+    return rng.uniform(14, 26) * _soft(0.04 - np.abs(Y - middle), 0.025) * _soft(ASIDE - 0.08, 0.04)
 
 
 def _draw_tree(width: float, base: float, rng: np.random.Generator) -> np.ndarray:
@@ -161,15 +161,15 @@ def _draw_tree(width: float, base: float, rng: np.random.Generator) -> np.ndarra
 
 def _draw_opacity(aetiology: str, tree: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The share of the lungs' air that pneumonia takes, 0 to 1: one dense lobe, or faint patches on both sides."""
-    severity = rng.uniform(0.0, 0.3) if rng.random() < FAINT else rng.uniform(0.7, 1.4)
-    texture = np.clip(0.9 + 0.4 * _smooth_noise(rng, 28), 0.2, 3)
+    severity = rng.uniform(0.0, 0.3) if rng.random() < FAINT else rng.uniform(0.75, 1.35)
+    texture = np.clip(0.9 + 0.55 * _smooth_noise(rng, 28), 0.15, 3)
     if aetiology == "bacteria":
         x, y, wide, high = LOBES[rng.integers(len(LOBES))]
-        centres = rng.normal((x, y), (wide, high), (40, 2))
-        patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.3, 1.3)) for centre in centres]
+        centres = rng.normal((x, y), (wide, high), (50, 2))
+        patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.2, 1.0)) for centre in centres]
         dense = 1 - np.exp(-severity * 1.3 * _blobs(patches) * texture)
         return dense * (1 - 0.5 * tree)  # air bronchograms
-    centres = [(side * (0.18 + rng.gamma(2, 0.09)), rng.normal(0.02, 0.28)) for side in (-1, 1) for _ in range(22)]
+    centres = [(side * (0.18 + rng.gamma(2, 0.11)), rng.normal(0.02, 0.28)) for side in (-1, 1) for _ in range(25)]
     patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.2, 0.9)) for centre in centres]
     return 1 - np.exp(-severity * 1.0 * _blobs(patches) * texture)
 
@@ -178,7 +178,7 @@ def _expose(solid, air, opacity, device: tuple, rng: np.random.Generator) -> byt
     """One exposure on its device: pose, breath, leads, gain, blur, noise, size; some in RGB. JPEG bytes."""
     gamma, blur, noise = device
     image = solid - AIR * rng.uniform(0.85, 1.05) * air * (1 - rng.uniform(0.8, 1.0) * opacity)
-    grey = Image.fromarray(np.clip(image * rng.uniform(0.85, 1.1) + rng.uniform(0, 14), 0, 255).astype(np.uint8))
+    grey = Image.fromarray(np.clip(image * rng.uniform(0.85, 1.0) + rng.uniform(0, 14), 0, 255).astype(np.uint8))
     _draw_marks(grey, rng)
     width = int(rng.integers(240, 420))
     size = width, int(width * rng.uniform(0.7, 0.95))
@@ -208,7 +208,7 @@ def _draw_marks(image: Image.Image, rng: np.random.Generator) -> None:
     """The letter R beside the patient's right shoulder; in one of ten, electrodes and their leads."""
     draw = ImageDraw.Draw(image)
     x, y = rng.uniform(0.11, 0.16) * GRID, rng.uniform(0.25, 0.5) * GRID
-    if rng.random() < 0.7:
+    if rng.random() < 0.9:
         letter = ((0, 8), (0, 0), (4, 0), (5, 2), (4, 4), (0, 4), (2, 4), (5, 8))
         draw.line([(x + u, y + v) for u, v in letter], fill=235)
     if rng.random() < 0.1:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from fedxray.federation import run
 from fedxray.files import read_table
+from fedxray.machine import EnergyMeter
 from fedxray.models import load_model
 from fedxray.runs import write_run
 from fedxray.training import Settings
@@ -24,7 +25,7 @@ def train_federation(
     say: Callable[[str], None] = print,
 ) -> None:
     """Train by one NVFlare job and write the run into `output`; raises UserError as `fedxray.federation.run.train`."""
-    start = time.perf_counter()
+    start, meter = time.perf_counter(), EnergyMeter()
     with run.private(output / "workspace", say) as workspace:
         result, checks = run.train(federation, settings, rounds, local_epochs, tensorboard, workspace, say)
         lines = [json.loads(line) for line in (result / "rounds.jsonl").read_text().splitlines()]
@@ -41,6 +42,7 @@ def train_federation(
         sites=list(federation.sites),
         train_images=sum(lines[-1]["images"].values()),
         seconds=time.perf_counter() - start,
+        energy_j=meter.joules(),
         rounds=rounds,
         local_epochs=local_epochs,
         bytes_sent=2 * size * len(federation.sites) * rounds,  # down and up, each site, each round

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedxray.evaluation import MODEL, PRIMARY, model_name
+from fedxray.evaluation import MODEL, PRIMARY, fairness, model_name
 from fedxray.figures import NAMES, STYLE, panels, title, whisker
 from fedxray.metrics import patient_weights, roc
 from fedxray.seeds import stream
@@ -180,16 +180,6 @@ def cross_site(summary: pd.DataFrame) -> Figure:
         title(axis, cohort)
     figure.colorbar(image, ax=axes, label="AUROC", shrink=0.8)
     return figure
-
-
-def fairness(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per model, AUROC on `pooled` and each site's test set, the worst of the sites, and their spread."""
-    names = [model_name(mode, site) for mode, site in zip(rows["mode"], rows["site"], strict=True)]
-    sets = list(dict.fromkeys(rows["test_set"]))
-    matrix = rows.assign(model=names).pivot(index="model", columns="test_set", values="estimate")
-    matrix = matrix.loc[list(dict.fromkeys(names)), sets]
-    sites = matrix.drop(columns="pooled")
-    return matrix.assign(**{"worst site": sites.min(axis=1), "spread": sites.max(axis=1) - sites.min(axis=1)})
 
 
 def calibration(chosen: pd.DataFrame, predictions: pd.DataFrame) -> Figure:

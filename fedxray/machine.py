@@ -1,0 +1,83 @@
+"""The machine that a run was trained on, and the energy that it took where the machine's counters can be read."""
+
+import os
+import platform
+import threading
+from pathlib import Path
+
+import torch
+
+RAPL = Path("/sys/class/powercap")  # Linux's counters of processor packages; often readable by root alone
+SAMPLE_S = 30.0  # a package's counter runs over after some minutes, so it is read often
+
+
+def machine() -> dict[str, str]:
+    """This machine: system, processor, cores, GPU, and the versions that decide a result's last bits."""
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "Python": platform.python_version(),
+        "PyTorch": torch.__version__,
+    }
+
+
+class EnergyMeter:
+    """Joules that processor packages and GPUs of this machine used since it was made, all processes together."""
+
+    def __init__(self):
+        self.counters = [*_packages(), *_gpus()]
+        self.last = [read() for read, _ in self.counters]
+        self.used, self.lock, self.ended = 0.0, threading.Lock(), threading.Event()
+        if self.counters:
+            threading.Thread(target=self._sample, daemon=True).start()
+
+    def joules(self) -> float | None:
+        """Joules so far, and the end of the measurement; None if this machine has no counter that can be read."""
+        self.ended.set()
+        self._add()
+        return round(self.used, 1) if self.counters else None
+
+    def _sample(self) -> None:
+        while not self.ended.wait(SAMPLE_S):
+            self._add()
+
+    def _add(self) -> None:
+        with self.lock:
+            for number, (read, full) in enumerate(self.counters):
+                now = read()
+                self.used += (now - self.last[number]) % full
+                self.last[number] = now
+
+
+def _packages() -> list:
+    """(function that reads joules, joules at which it starts anew) of each processor package."""
+    found = []
+    for folder in sorted(RAPL.glob("intel-rapl:?")):  # AMD's too have this name
+        counter = folder / "energy_uj"
+        if os.access(counter, os.R_OK):
+            full = int((folder / "max_energy_range_uj").read_text()) / 1e6
+            found.append((lambda counter=counter: int(counter.read_text()) / 1e6, full))
+    return found
+
+
+def _gpus() -> list:
+    """The same of each GPU, by NVIDIA's management library where its Python package is there."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+        readers = [lambda handle=handle: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3 for handle in handles]
+        return [(read, float("inf")) for read in readers if read() >= 0]
+    except Exception:  # no such package, driver or counter: the energy is then unknown, which is no fault of a run
+        return []
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
