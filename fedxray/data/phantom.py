@@ -30,7 +30,7 @@ X = np.linspace(-1, 1, GRID, dtype=np.float32)[None, :]
 Y = np.linspace(-1, 1, GRID, dtype=np.float32)[:, None]
 ASIDE = np.abs(X)
 TISSUE, AIR, HEART, SPINE = 155.0, 124.0, 16.0, 26.0  # grey levels of each at full thickness; AIR is taken away
-FAINT = 0.2  # share of the patients with pneumonia in whom next to nothing is to be seen
+FAINT = 0.18  # share of the patients with pneumonia in whom next to nothing is to be seen
 # Where a lobe's consolidation lies: x and y, and its spread along both.
 LOBES = (
     *((-0.40, -0.34, 0.17, 0.20), (-0.38, 0.04, 0.17, 0.17), (-0.44, 0.24, 0.18, 0.19)),
@@ -90,7 +90,7 @@ def _draw_chest(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nd
     middle = 0.11 + 0.04 * np.exp(-(((Y + 0.8) / 0.25) ** 2)) + 0.03 * np.exp(-(((Y - base) / 0.3) ** 2))
     heart = _draw_heart(width, base, rng)
     tree = _draw_tree(width, base, rng)
-    clear = rng.uniform(0.62, 1.0) * (1 + rng.uniform(-0.14, 0.14) * X)  # one lung may be lighter, as by a turned pose
+    clear = rng.uniform(0.64, 1.0) * (1 + rng.uniform(-0.14, 0.14) * X)  # one lung may be lighter, as by a turned pose
     air = cage * (1 - below) * _soft(ASIDE - middle, 0.04) * (1 - 0.92 * heart) * clear
     air *= 1 - rng.uniform(0.06, 0.26) * tree - rng.uniform(0.0, 0.05) * _smooth_noise(rng, 40)
     solid = _draw_body(width, rng) + HEART * heart * cage + rng.uniform(5, 20) * below
@@ -107,7 +107,7 @@ def _draw_body(width: float, rng: np.random.Generator) -> np.ndarray:
     edge = 0.34 + (trunk - 0.34) / (1 + np.exp(-(Y + rng.uniform(0.84, 0.94)) / 0.03))
     thickness = np.sqrt(np.clip(1 - (X / edge) ** 2, 0, 1))
     shadows = [  # breast, scapula, folds of skin
-        (*rng.uniform((-0.7, -0.6), (0.7, 0.5)), *rng.uniform(0.20, 0.45, 2), rng.uniform(0, 52)) for _ in range(4)
+        (*rng.uniform((-0.7, -0.6), (0.7, 0.5)), *rng.uniform(0.20, 0.45, 2), rng.uniform(0, 50)) for _ in range(4)
     ]
     return TISSUE * thickness**0.6 + np.minimum(1, 4 * thickness) * _blobs(shadows)
 
@@ -161,16 +161,16 @@ def _draw_tree(width: float, base: float, rng: np.random.Generator) -> np.ndarra
 
 def _draw_opacity(aetiology: str, tree: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The share of the lungs' air that pneumonia takes, 0 to 1: one dense lobe, or faint patches on both sides."""
-    severity = rng.uniform(0.0, 0.3) if rng.random() < FAINT else rng.uniform(0.75, 1.35)
+    severity = rng.uniform(0.0, 0.3) if rng.random() < FAINT else rng.uniform(0.85, 1.45)
     texture = np.clip(0.9 + 0.55 * _smooth_noise(rng, 28), 0.15, 3)
     if aetiology == "bacteria":
         x, y, wide, high = LOBES[rng.integers(len(LOBES))]
         centres = rng.normal((x, y), (wide, high), (50, 2))
-        patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.2, 1.0)) for centre in centres]
+        patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.3, 1.2)) for centre in centres]
         dense = 1 - np.exp(-severity * 1.3 * _blobs(patches) * texture)
         return dense * (1 - 0.5 * tree)  # air bronchograms
     centres = [(side * (0.18 + rng.gamma(2, 0.11)), rng.normal(0.02, 0.28)) for side in (-1, 1) for _ in range(25)]
-    patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.2, 0.9)) for centre in centres]
+    patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.2, 1.1)) for centre in centres]
     return 1 - np.exp(-severity * 1.0 * _blobs(patches) * texture)
 
 

@@ -13,15 +13,17 @@ import psutil
 import pytest
 from conftest import make_sites
 
+from fedxray import metrics
 from fedxray.data.site import load_site
 from fedxray.errors import UserError
 from fedxray.fedavg import fedavg
 from fedxray.federation.kits import check_kits, provision, render_project
-from fedxray.federation.run import Federation
+from fedxray.federation.run import Federation, evaluate, private
+from fedxray.federation.training import train_federation
 from fedxray.files import read_json, read_table, sha256
-from fedxray.models import get_parameters, load_model, set_parameters
-from fedxray.runs import train_federation, train_here
-from fedxray.training import Settings, Trainer
+from fedxray.models import build_model, get_parameters, load_model, save_model, set_parameters
+from fedxray.runs import train_here
+from fedxray.training import Settings, Trainer, predict
 
 SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "lr": 0.003, "device": "cpu"}
 
@@ -37,9 +39,9 @@ def kits(tmp_path_factory):
     return kits_for(tmp_path_factory.mktemp("kits"), ["us", "europe", "asia"])
 
 
-def federation_of(kits, folders, tmp_path):
+def federation_of(kits, folders):
     shared = next(iter(folders.values())).parent / "shared"
-    return Federation(kits=kits, sites=folders, shared=shared, tensorboard=tmp_path / "live", start_timeout_s=60)
+    return Federation(kits=kits, sites=folders, shared=shared, start_timeout_s=60)
 
 
 def ours(folder):
@@ -80,32 +82,50 @@ def test_two_federations_at_once_equal_the_plain_loop_bit_for_bit(kits, site_fol
         model = load_model(run / "model.safetensors")
         assert all(np.array_equal(model[name], expected[name]) for name in expected)
         assert sorted(path.name for path in run.iterdir()) == ["metrics.csv", "model.safetensors", "record.json"]
-        record, metrics = read_json(run / "record.json"), read_table(run / "metrics.csv")
+        record, table = read_json(run / "record.json"), read_table(run / "metrics.csv")
         assert all(record["checks"].values())
         assert record["checks"]["streamed_scalars"] == dict.fromkeys(site_folders, 16)
         assert record["bytes_sent"] == 2 * 2 * 3 * 76_977 * 4
-        assert list(metrics[metrics["series"] == "global"]["epoch"]) == [2, 4]
+        assert list(table[table["series"] == "global"]["epoch"]) == [2, 4]
     assert not ours(tmp_path)
 
 
 def test_one_site_and_one_round_are_central_training_bit_for_bit(tmp_path):
     folders = make_sites(tmp_path, ("asia",))
     settings = Settings(**SETTINGS, epochs=3)
-    federation = federation_of(kits_for(tmp_path / "federation", ["asia"]), folders, tmp_path)
-    train_federation(federation, settings, 1, 3, tmp_path / "federated")
+    federation = federation_of(kits_for(tmp_path / "federation", ["asia"]), folders)
+    train_federation(federation, settings, 1, 3, tmp_path / "live", tmp_path / "federated")
     train_here("central", list(folders.values()), settings, tmp_path / "central")
     one, other = (load_model(tmp_path / name / "model.safetensors") for name in ("federated", "central"))
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+def test_nvflares_cross_site_evaluation_agrees_to_the_last_digit(kits, site_folders, tmp_path):
+    settings, models = Settings(**SETTINGS, epochs=1), {}
+    for seed in (1, 2):
+        path = tmp_path / f"{seed}.safetensors"
+        save_model(path, get_parameters(build_model("compact", 16, seed)))
+        models[f"seed={seed}"] = {"path": str(path), "threshold": 0.5}
+    with private(tmp_path / "workspace", print) as workspace:
+        found = evaluate(federation_of(kits, site_folders), settings, models, workspace)
+    assert set(found) == set(models)
+    for name, model in models.items():
+        network = settings.build()
+        set_parameters(network, load_model(model["path"]))
+        for site, folder in site_folders.items():
+            images, labels = load_site(folder).part("test")
+            here = metrics.evaluate(labels.astype(float), predict(network, images, settings), 0.5)
+            assert found[name][site] == here
+    assert not (tmp_path / "workspace").exists()
+    assert not ours(tmp_path)
+
+
 def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp_path):
     folders = make_sites(tmp_path)
     (folders["europe"] / "images.csv").write_text("broken\n")
-    said = []
+    said, settings, output = [], Settings(**SETTINGS, epochs=1), tmp_path / "run"
     with pytest.raises(UserError, match=r"europe.*changed since its data card"):
-        train_federation(
-            federation_of(kits, folders, tmp_path), Settings(**SETTINGS, epochs=1), 1, 1, tmp_path / "run", said.append
-        )
+        train_federation(federation_of(kits, folders), settings, 1, 1, tmp_path / "live", output, said.append)
     assert not (tmp_path / "run" / "workspace").exists()
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert "PRIVATE KEY" not in "".join(said)
