@@ -130,7 +130,7 @@ class Models:
         """`chosen` and `predictions` of one cohort; raises UserError if two runs were not asked the same images."""
         self.keys, self.test_set = {}, test_set
         groups = dict(list(predictions.groupby("path", sort=False)))
-        for _, run in chosen.sort_values("seed").iterrows():
+        for _, run in chosen.sort_values("seed", kind="stable").iterrows():
             threshold, tests = _threshold_and_tests(groups.get(run["path"], predictions[:0]))
             part = dict(tests)[test_set]
             known = self.keys.setdefault((run["mode"], run["site"]), ([], []))

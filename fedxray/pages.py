@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fedxray.evaluation import MODEL, PRIMARY, by_aetiology, fairness, model_name, point_columns
 from fedxray.files import read_json, read_table
+from fedxray.statistics import words
 from fedxray.sweep import KNOBS, cohort_settings, cohorts, name_of, sites_of
 
 PAGES = ("conclusions", "datasheet", "methods", "model_card", "configuration", "environment")
@@ -49,7 +50,7 @@ class Results:
             "primary": [line for line, first in zip(lines, central, strict=True) if first],
             "secondary": [line for line, first in zip(lines, central, strict=True) if not first],
             "pooled": [
-                _model(*keys) | {metric.replace("_", " "): _interval(rows, metric) for metric in SHOWN}
+                _model(*keys) | {words(metric): _interval(rows, metric) for metric in SHOWN}
                 for keys, rows in pooled.groupby(MODEL, sort=False)
             ],
             "fairness": [
@@ -125,16 +126,13 @@ class Results:
             "sites": record["sites"],
             "by_site": [
                 {"test set": row["test_set"], "images": row["images"], "patients": row["patients"]}
-                | {
-                    metric.replace("_", " "): _cell(row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
-                    for metric in SHOWN
-                }
+                | {words(metric): _cell(row[metric], row[f"{metric}_low"], row[f"{metric}_high"]) for metric in SHOWN}
                 for row in _rows(rows)
             ],
             "by_aetiology": [
                 {"aetiology": {"none": "normal"}.get(row["aetiology"], row["aetiology"]), "images": row["images"]}
                 | {
-                    name.replace("_", " "): _cell(row[name], row[f"{name}_low"], row[f"{name}_high"])
+                    words(name): _cell(row[name], row[f"{name}_low"], row[f"{name}_high"])
                     for name in ("auroc", "called_pneumonia")
                 }
                 for row in _rows(by_aetiology(own, model["threshold"], *draw))

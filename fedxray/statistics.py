@@ -269,8 +269,7 @@ def sentence(
 
     Raises ValueError for a `margin` with a metric of which lower is better.
     """
-    metric = WORDS.get(difference.metric, difference.metric.replace("_", " "))
-    lead = f"On the {test_set} test set the {metric}"
+    lead = f"On the {test_set} test set the {words(difference.metric)}"
     if np.isnan(difference.estimate):
         return f"{lead} is undefined, so {a_name} and {b_name} cannot be compared by it."
     text = f"{lead} of {a_name} is {_apart(difference, b_name)}; {_verdict(difference, a_name, adjusted_p)}."
@@ -309,6 +308,11 @@ def _verdict(difference: Difference, a_name: str, adjusted_p: float) -> str:
         )
     better = (difference.estimate > 0) != (difference.metric in LOWER_IS_BETTER)
     return f"the interval excludes 0: {a_name} is {'better' if better else 'worse'} ({p}, adjusted)"
+
+
+def words(metric: str) -> str:
+    """How sentences, tables and figures call a metric."""
+    return WORDS.get(metric, metric.replace("_", " "))
 
 
 def reliability(

@@ -306,7 +306,7 @@ rule render_pages:
         predictions=rules.predict_chosen.output.predictions,
         comparison=rules.compare_runs.output.comparison,
         heterogeneity=[f"{OUT}/cohort/{cohort}heterogeneity.json" for cohort in COHORTS],
-        templates=expand("report/pages/{page}.html", page=["page", *PAGES]),
+        templates=expand("report/pages/{page}.html", page=["page", "table", *PAGES]),
     output:
         **pages(
             conclusions="1. Conclusions",

@@ -22,7 +22,8 @@ def export(folder, name="compact", size=32, threshold=0.5):
     settings = Settings(model=name, image_size=size, seed=1, epochs=1, lr=0.003)
     network = settings.build()
     save_model(folder.parent / f"{name}.safetensors", get_parameters(network))
-    about = {"threshold": threshold, "experiment": "quick", "mode": "federated", "note": "Synthetic phantom data"}
+    origin = {"experiment": "quick", "cohort": "", "mode": "federated", "run": "federated/lr=0.003"}
+    about = {"threshold": threshold, "origin": origin, "note": "Synthetic phantom data"}
     export_model(folder.parent / f"{name}.safetensors", settings, folder, **about)
     return network, settings
 
@@ -180,7 +181,8 @@ def test_a_model_that_is_not_what_was_exported_is_refused(copy, images):
 
 def test_an_export_that_fails_leaves_no_directory_that_predicts(copy, images, tmp_path, monkeypatch):
     save_model(tmp_path / "run.safetensors", get_parameters(Settings("compact", 32, 2, 1, 0.1).build()))
-    about = {"threshold": 0.5, "experiment": "quick", "mode": "central"}
+    origin = {"experiment": "quick", "cohort": "", "mode": "central", "run": "central/lr=0.003"}
+    about = {"threshold": 0.5, "origin": origin}
     with pytest.raises(UserError, match="not parameters of resnet18"):
         export_model(tmp_path / "run.safetensors", Settings("resnet18", 32, 1, 1, 0.1), copy, **about)
     assert len(predict_images(copy, [images])[0]) == 3  # nothing was written yet

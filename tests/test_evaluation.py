@@ -2,58 +2,196 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fedxray import evaluation
 from fedxray.errors import UserError
-from fedxray.evaluation import compare, evaluate_predictions, summary
-from fedxray.files import write_json, write_table
-from fedxray.metrics import choose_threshold
+from fedxray.files import read_table, write_json, write_table
+from fedxray.metrics import METRICS, auroc, choose_threshold
+from fedxray.sweep import Run
+
+DRAW = 50, 0.95, 1  # replicates, confidence, seed
+SITES = ("us", "asia")
 
 
-def predictions(seed=0, images=60):
+def predictions(path="a", seed=0, images=60, signal=0.4):
+    """Three images of a patient, and the same images and labels whatever the seed."""
     rng, parts = np.random.default_rng(seed), []
-    for name in ("validation", "us", "asia"):
-        label = np.arange(images) % 2
-        probability = np.clip(0.4 * label + 0.6 * rng.random(images), 0, 1)
-        patient = [f"{name}-{number // 3}" for number in range(images)]
-        parts.append(pd.DataFrame({"set": name, "patient": patient, "label": label, "probability": probability}))
+    for name in ("validation", *SITES):
+        number = np.arange(images)
+        label = number // 3 % 2
+        columns = {"set": name, "patient": [f"{name}-{n // 3}" for n in number], "label": label}
+        columns |= {"image": [f"{name}-{n}" for n in number]}
+        columns |= {"aetiology": np.where(label == 0, "none", np.where(number % 2, "virus", "bacteria"))}
+        probability = np.clip(signal * label + (1 - signal) * rng.random(images), 0, 1)
+        parts.append(pd.DataFrame(columns | {"probability": probability, "path": path}))
     return pd.concat(parts, ignore_index=True)
 
 
-def test_the_threshold_is_of_validation_and_test_labels_cannot_move_it():
-    table = predictions()
-    evaluation = evaluate_predictions(table, 50, 0.95, 1)
-    validation = table[table["set"] == "validation"]
-    expected = choose_threshold(validation["label"].to_numpy(float), validation["probability"].to_numpy())
-    table.loc[table["set"] != "validation", "label"] = 1 - table["label"]
-    other = evaluate_predictions(table, 50, 0.95, 1)
-    assert set(evaluation["threshold"]) == set(other["threshold"]) == {expected}
-    assert list(evaluation["test_set"]) == ["pooled", "us", "asia"]
-    assert list(evaluation["images"]) == [120, 60, 60]
-    assert (evaluation["auroc_low"] <= evaluation["auroc_high"]).all()
+def points(*models, cohort=""):
+    """A row per (mode, site, lr, seed, validation AUROC); its path is its number."""
+    rows = []
+    for number, (mode, site, lr, seed, value) in enumerate(models):
+        row = {"cohort": cohort, "mode": mode, "site": site, "lr": lr, "epochs": 4}
+        row |= {"rounds": 4 if mode == "federated" else None, "local_epochs": 1 if mode == "federated" else None}
+        row |= {"seed": seed, "parameters": 9, "bytes_sent": 0, "seconds": 2.5}
+        row |= {"validation_auroc": value, "validation_accuracy": 0.5, "validation_loss": 0.5, "path": str(number)}
+        rows.append(row)
+    return pd.DataFrame(rows).astype({"rounds": "Int64", "local_epochs": "Int64"})
 
 
-def test_the_same_seed_gives_the_same_intervals():
-    one, same, other = (evaluate_predictions(predictions(), 50, 0.95, seed) for seed in (1, 1, 2))
+@pytest.fixture
+def experiment():
+    """Chosen models of two seeds each, with their predictions."""
+    kinds = [("federated", "pooled"), ("central", "pooled"), ("local", "us"), ("local", "asia")]
+    table = points(*((mode, site, 0.1, seed, 0.8) for mode, site in kinds for seed in (1, 2))).assign(chosen=True)
+    signals = {"federated": 0.4, "central": 0.42, "local": 0.1}
+    parts = [predictions(row["path"], i, signal=signals[row["mode"]]) for i, (_, row) in enumerate(table.iterrows())]
+    return table, pd.concat(parts, ignore_index=True)
+
+
+def test_the_point_is_chosen_by_its_mean_over_seeds_for_each_model():
+    runs = [("federated", "pooled", lr, seed, value) for lr, seed, value in [(0.1, 1, 0.95), (0.1, 2, 0.5)]]
+    runs += [("federated", "pooled", 0.2, seed, 0.8) for seed in (1, 2)]
+    runs += [("central", "pooled", lr, 1, value) for lr, value in [(0.1, 0.9), (0.2, 0.7)]]
+    table = evaluation.choose(points(*runs))
+    assert set(zip(*table[table["chosen"]][["mode", "lr"]].T.to_numpy(), strict=True)) == {
+        ("federated", 0.2),
+        ("central", 0.1),
+    }
+    assert table["chosen"].sum() == 3
+    tie = evaluation.choose(points(*(("central", "pooled", lr, 1, 0.8) for lr in (0.3, 0.2))))
+    assert list(tie["lr"][tie["chosen"]]) == [0.2]
+
+
+def test_each_cohort_has_its_own_choice():
+    one, other = (points(("central", "pooled", lr, 1, 0.8), cohort=name) for name, lr in (("a=1", 0.1), ("a=2", 0.2)))
+    assert evaluation.choose(pd.concat([one, other], ignore_index=True))["chosen"].all()
+
+
+def test_the_table_of_runs_reads_records_and_last_epochs(tmp_path):
+    run = Run("federated", "", "pooled", {"lr": 0.1, "rounds": 2, "local_epochs": 1, "batch_size": 8}, 3, "federated/x")
+    record = {"epochs": 2, "rounds": 2, "local_epochs": 1, "parameters": 9, "bytes_sent": 7, "seconds": 2.5}
+    write_json(tmp_path / run.path / "record.json", record)
+    rows = [("global", 1, 0.6), ("global", 2, 0.7), ("us", 2, 0.9)]
+    table = pd.DataFrame(rows, columns=["series", "epoch", "validation_auroc"])
+    write_table(tmp_path / run.path / "metrics.csv", table.assign(validation_accuracy=0.5, validation_loss=0.5))
+    found = evaluation.table_of_runs([run], tmp_path)
+    assert found.loc[0, ["validation_auroc", "batch_size", "seed", "path"]].tolist() == [0.7, 8, 3, run.path]
+    assert evaluation.point_columns(found) == ["lr", "epochs", "rounds", "local_epochs", "batch_size"]
+
+
+def test_the_threshold_is_of_validation_and_test_labels_cannot_move_it(experiment):
+    chosen, table = experiment
+    own = table[(table["path"] == "0") & (table["set"] == "validation")]
+    expected = choose_threshold(own["label"].to_numpy(float), own["probability"].to_numpy())
+    turned = table.assign(label=table["label"].where(table["set"] == "validation", 1 - table["label"]))
+    for given in (table, turned):
+        rows = evaluation.compare(chosen[:1], given, *DRAW)
+        assert set(rows["threshold"]) == {expected}
+    assert list(rows["test_set"]) == ["pooled", "us", "asia"]
+    assert list(rows["images"]) == [120, 60, 60]
+    assert (rows["auroc_low"] <= rows["auroc_high"]).all()
+
+
+def test_the_comparison_has_a_row_for_each_run_and_test_set(experiment, tmp_path):
+    table = evaluation.compare(*experiment, *DRAW)
+    assert list(table["mode"]) == ["federated"] * 6 + ["central"] * 6 + ["local"] * 12
+    wanted = ["mode", "cohort", "site", "test_set", "lr", "epochs", "rounds", "local_epochs", "seed"]
+    assert list(table.columns[:9]) == wanted
+    assert table["rounds"].isna().sum() == 18
+    assert {f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")} <= set(table)
+    write_table(tmp_path / "c.csv", table)
+    assert read_table(tmp_path / "c.csv")["rounds"].isna().sum() == 18
+
+
+def test_the_same_seed_gives_the_same_intervals(experiment):
+    one, same, other = (evaluation.compare(*experiment, 50, 0.95, seed) for seed in (1, 1, 2))
     assert one.equals(same)
     assert not one.equals(other)
 
 
-def test_no_test_set_is_an_error():
+def test_no_test_set_is_an_error(experiment):
+    chosen, table = experiment
     with pytest.raises(UserError, match="no rows"):
-        evaluate_predictions(predictions().query("set == 'validation'"), 50, 0.95, 1)
+        evaluation.compare(chosen, table[table["set"] == "validation"], *DRAW)
 
 
-def test_the_comparison_has_a_row_for_each_model_and_test_set(tmp_path):
-    runs = []
-    for number, (mode, site) in enumerate([("local", "us"), ("central", "pooled"), ("federated", "pooled")]):
-        run = tmp_path / str(number)
-        rounds = 4 if mode == "federated" else None
-        record = {"mode": mode, "site": site, "lr": 0.1, "epochs": 4, "rounds": rounds, "seed": 1}
-        write_json(run / "record.json", record | {"parameters": 9, "bytes_sent": 0, "seconds": 2.5})
-        write_table(run / "evaluation.csv", evaluate_predictions(predictions(number), 50, 0.95, 1))
-        runs.append(run)
-    table = compare(runs)
-    assert list(table["mode"]) == ["federated"] * 3 + ["central"] * 3 + ["local"] * 3
-    assert list(table["test_set"][:3]) == ["pooled", "asia", "us"]
-    assert list(table.columns[:7]) == ["mode", "site", "test_set", "lr", "epochs", "rounds", "seed"]
-    assert table["rounds"].isna().sum() == 6
-    assert "local us seed 1" in summary(table)
+def test_the_summary_is_the_mean_over_seeds(experiment):
+    table = experiment[1]
+    summary = evaluation.summarise(*experiment, *DRAW)
+    row = summary[(summary["mode"] == "federated") & (summary["test_set"] == "us") & (summary["metric"] == "auroc")]
+    each = []
+    for path in ("0", "1"):
+        part = table[(table["path"] == path) & (table["set"] == "us")]
+        each.append(auroc(part["label"].to_numpy(float), part["probability"].to_numpy()))
+    assert row["estimate"].item() == pytest.approx(np.mean(each))
+    assert row["se_between"].item() == pytest.approx(np.std(each, ddof=1) / np.sqrt(2))
+    assert len(summary) == 4 * 3 * len(METRICS)
+
+
+def test_the_contrasts_are_paired_adjusted_and_said(experiment):
+    table = evaluation.contrast(*experiment, *DRAW, margin=0.5)
+    rows = table[table["metric"] == "auroc"]
+    assert list(zip(rows["against"], rows["site"], rows["test_set"], strict=True)) == [
+        ("central", "pooled", "pooled"),
+        ("local", "us", "pooled"),
+        ("local", "asia", "pooled"),
+        ("local", "us", "us"),
+        ("local", "asia", "asia"),
+    ]
+    assert (rows["p_adjusted"] >= rows["p"]).all()
+    assert list(rows["noninferior"]) == ["true", "", "", "", ""]
+    assert (rows["estimate"][1:] > 0).all()
+    assert "non-inferior within the margin of 0.5" in rows["sentence"].iloc[0]
+    summary = evaluation.summarise(*experiment, *DRAW).set_index(["mode", "site", "test_set", "metric"])["estimate"]
+    apart = summary["federated", "pooled", "pooled", "auroc"] - summary["central", "pooled", "pooled", "auroc"]
+    assert rows["estimate"].iloc[0] == pytest.approx(apart)
+    text = evaluation.summary_text(evaluation.summarise(*experiment, *DRAW), table, 0.95)
+    assert "us alone" in text
+    assert rows["sentence"].iloc[0] in text
+
+
+def test_models_that_were_asked_other_images_cannot_be_contrasted(experiment):
+    chosen, table = experiment
+    wrong = table.drop(table.index[(table["path"] == "2") & (table["image"] == "us-0")])
+    with pytest.raises(UserError, match="2 was asked other images"):
+        evaluation.summarise(chosen, wrong, *DRAW)
+
+
+def test_fairness_names_the_worst_site_and_the_spread(experiment):
+    summary = evaluation.summarise(*experiment, *DRAW)
+    table = evaluation.fairness(summary[summary["metric"] == "auroc"])
+    assert list(table.index) == ["federated", "central", "us alone", "asia alone"]
+    row = table.loc["federated"]
+    assert row["worst site"] == min(row["us"], row["asia"])
+    assert row["spread"] == pytest.approx(abs(row["us"] - row["asia"]))
+
+
+def test_by_aetiology_against_normal():
+    table = predictions()
+    rows = evaluation.by_aetiology(table, 0.5, *DRAW).set_index("aetiology")
+    tests = table[table["set"] != "validation"]
+    for aetiology in ("virus", "bacteria"):
+        part = tests[tests["aetiology"].isin(["none", aetiology])]
+        expected = auroc(part["label"].to_numpy(float), part["probability"].to_numpy())
+        assert rows.at[aetiology, "auroc"] == pytest.approx(expected)
+        called = (tests["probability"][tests["aetiology"] == aetiology] >= 0.5).mean()
+        assert rows.at[aetiology, "called_pneumonia"] == pytest.approx(called)
+        assert rows.at[aetiology, "auroc_low"] <= expected <= rows.at[aetiology, "auroc_high"]
+    assert np.isnan(rows.at["none", "auroc"])
+
+
+def test_a_metric_that_a_site_computes_otherwise_is_an_error(experiment):
+    comparison = evaluation.compare(*experiment, *DRAW)
+    federated = comparison[comparison["mode"] == "federated"].set_index(["seed", "test_set"])
+    found = {
+        "": {
+            f"seed={seed}": {site: federated.loc[(seed, site), list(METRICS)].to_dict() for site in SITES}
+            for seed in (1, 2)
+        }
+    }
+    table = evaluation.cross_site(found, comparison, 0.0)
+    assert len(table) == 2 * 2 * len(METRICS)
+    found[""]["seed=2"]["asia"]["brier"] += 1e-9
+    with pytest.raises(UserError, match="brier of seed 2 at asia"):
+        evaluation.cross_site(found, comparison, 0.0)
+    evaluation.cross_site(found, comparison, 1e-5)

@@ -9,6 +9,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from fedxray.files import atomic
+from fedxray.metrics import METRICS
+from fedxray.statistics import LOWER_IS_BETTER, words
 
 # Okabe & Ito's colours, with a marker and a line of its own for each mode: readable in colour blindness and in grey.
 STYLE = {
@@ -16,17 +18,7 @@ STYLE = {
     "central": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     "local": {"color": "#009E73", "marker": "^", "linestyle": ":"},
 }
-NAMES = {
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "f1": "F1",
-    "brier": "Brier score (lower is better)",
-    "calibration_error": "calibration error (lower is better)",
-}
+NAMES = {metric: words(metric) + (" (lower is better)" if metric in LOWER_IS_BETTER else "") for metric in METRICS}
 plt.rcParams.update(
     {
         "font.size": 11,

@@ -74,9 +74,8 @@ def communication(curves: pd.DataFrame) -> Figure:
             marker = "o" if len(means) == 1 else ""
             axis.plot(x, means["validation_auroc"], color=colour, label=label, marker=marker, **thick)
     axes[0].set(xlabel="communication rounds", ylabel="validation AUROC of the global model")
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
     axes[1].set(xlabel="megabytes sent, all sites, both ways")
-    for axis in axes:
-        axis.set_xscale("log" if curves["round"].max() > 30 else "linear")
     if len(groups) <= 12:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return figure
