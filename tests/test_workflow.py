@@ -1,29 +1,28 @@
-"""The workflow itself, in a copy of the repository: dry runs, errors of the configuration, and the whole graph once."""
+"""The workflow itself, in a copy of the repository: dry runs, errors of the configuration, and whole graphs."""
 
+import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
+from fedxray.files import sha256
+
 REPOSITORY = Path(__file__).parents[1]
-PARTS = [
-    "Snakefile",
-    "rules",
-    "scripts",
-    "fedxray",
-    "config",
-    "profiles",
-    "report",
-    "environment.yml",
-    "requirements.txt",
-]
+PARTS = ["Snakefile", "rules", "scripts", "fedxray", "config", "profiles", "report", "environment.yml"]
+PARTS += ["requirements.txt"]
+SMOKE = ["--configfile", "config/smoke.yaml"]
+SWEEP = ["--configfile", "config/sweeps/smoke.yaml"]
+DATA = {"draw_phantom", "catalogue_images", "resample_images", "draw_cohort", "make_site", "provision_federation"}
+TRAINING = {"train_federated", "train_central", "train_local"}
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("repository")
+def copy_repository(folder):
     for part in PARTS:
         source = REPOSITORY / part
         if source.is_dir():
@@ -33,35 +32,50 @@ def copy(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    return copy_repository(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="module")
+def finished(copy):
+    """The copy, after the whole graph of config/smoke.yaml has run in it."""
+    done = snakemake(copy, *SMOKE)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return copy
+
+
 def snakemake(folder, *arguments):
     command = ["snakemake", "--cores", "2", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
 def planned(folder, *arguments):
-    """The rules that a dry run would run."""
+    """How many jobs of each rule a dry run would run."""
     done = snakemake(folder, "--dry-run", *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
     text = done.stdout + done.stderr
-    return {line.split()[0] for line in text.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit()}
+    assert done.returncode == 0, text
+    words = (line.split() for line in text.splitlines())
+    return {word[0]: int(word[1]) for word in words if len(word) == 2 and word[1].isdigit()}
 
 
 @pytest.mark.parametrize(
-    ("override", "key"),
+    ("override", "said"),
     [
-        ("training={lr: 1e-3}", "lr"),  # YAML reads it as a string
-        ("training={learning_rate: 0.1}", "learning_rate"),
-        ("sites=[us, Europe]", "Europe"),
-        ("sites=[us, shared]", "shared"),
-        ("image_size=8", "image_size"),
-        ("dataset={source: folder}", "dataset.folder"),
-        ("dataset={source: kaggle, archive: /no/such.zip}", "/no/such.zip"),
+        ("training={lr: 1e-3}", "training.lr: '1e-3' is not of type 'number'"),  # YAML reads it as text
+        ("training={learning_rate: 0.1}", "training.learning_rate: unknown key"),
+        ("sites=[us, shared]", "sites.1"),
+        ("dataset={source: folder}", "dataset.folder: empty"),
+        ("dataset={source: kaggle, archive: /no/such.zip}", "dataset.archive: /no/such.zip does not exist"),
+        ("sweep={grid: {training.lr: [0.1, fast]}}", "sweep.grid.training.lr: training.lr: 'fast'"),
+        ("sweep={grid: {image_size: [32]}}", "sweep.grid: image_size cannot be swept"),
     ],
 )
-def test_an_error_of_the_configuration_names_the_key_before_any_job(copy, override, key):
+def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override, said):
     done = snakemake(copy, "--dry-run", "--config", override)
-    assert done.returncode != 0
-    assert key in done.stdout + done.stderr
+    assert done.returncode == 1
+    assert [said in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
+    assert "Traceback" not in done.stderr
     assert not (copy / "results" / "phantom").exists()
 
 
@@ -69,36 +83,124 @@ def test_kaggle_fetches_and_an_archive_does_not(copy, real_zip):
     assert "fetch_kaggle" in planned(copy, "--configfile", "config/kaggle.yaml")
     rules = planned(copy, "--configfile", "config/kaggle.yaml", "--config", f"dataset={{archive: {real_zip}}}")
     assert "fetch_kaggle" not in rules
-    assert {"catalogue_images", "train_federated"} <= rules
+    assert {"catalogue_images", "train_federated"} <= set(rules)
 
 
-def test_the_whole_graph_then_only_what_a_change_touches(copy):
-    smoke = ["--configfile", "config/smoke.yaml"]
-    done = snakemake(copy, *smoke)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    results = copy / "results" / "smoke"
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "config" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_sweep_can_be_planned(copy, path):
+    rules = planned(copy, "--configfile", f"config/sweeps/{path.name}")
+    assert set(rules) >= TRAINING
+    assert rules["resample_images"] == rules["provision_federation"] == rules["choose_points"] == 1
+
+
+def test_the_whole_graph_ends_in_a_comparison(finished):
+    results = finished / "results" / "smoke"
     table = pd.read_csv(results / "comparison.csv")
     assert len(table) == 5 * 4
     assert set(table["mode"]) == {"federated", "central", "local"}
     assert not list(results.rglob("workspace"))
-    assert "Synthetic phantom data" in (results / "report" / "data.html").read_text()
+    for page in (results / "report").glob("*.html"):
+        text = page.read_text()
+        assert "Synthetic phantom data" in text, page.name
+        assert "http" not in text.split("</style>")[1], page.name
+    assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 11
+    record = pd.read_csv(results / "cross_site.csv")
+    assert (record["through_federation"] == record["here"]).all()
 
-    assert "Nothing to be done" in "".join([(d := snakemake(copy, *smoke)).stdout, d.stderr])
-    before = {"draw_phantom", "catalogue_images", "resample_images", "draw_cohort", "make_site", "provision_federation"}
-    changed = planned(copy, *smoke, "--config", "training={lr: 0.01}")
-    assert {"train_federated", "train_central", "train_local", "compare_runs"} <= changed
-    assert not changed & before
 
-    added = planned(copy, *smoke, "--config", "sites=[us, europe, asia, africa]")
+def test_a_second_run_does_nothing(finished):
+    done = snakemake(finished, *SMOKE)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_only_what_a_change_touches_runs_again(finished):
+    changed = set(planned(finished, *SMOKE, "--config", "training={lr: 0.01}"))
+    assert changed >= TRAINING | {"compare_runs"}
+    assert not changed & DATA
+    added = set(planned(finished, *SMOKE, "--config", "sites=[us, europe, asia, africa]"))
     assert "resample_images" not in added
     assert {"provision_federation", "draw_cohort"} <= added
+    assert planned(finished, *SMOKE, "--config", "federation={round_timeout_s: 99}") == {}
+    report = set(planned(finished, *SMOKE, "--config", "evaluation={margin: 0.05}"))
+    assert report
+    assert not report & (DATA | TRAINING | {"predict_chosen"})
 
-    with (copy / "fedxray" / "fedavg.py").open("a") as file:
-        file.write("\n# edited\n")
-    edited = planned(copy, *smoke)
-    assert "train_federated" in edited
-    assert not edited & (before | {"train_central", "train_local"})
 
-    done = snakemake(copy, *smoke, "--report", "report.html")
+@pytest.mark.parametrize(
+    ("file", "again", "spared"),
+    [
+        ("fedavg.py", {"train_federated"}, DATA | {"train_central", "train_local"}),
+        ("federation/run.py", {"train_federated"}, DATA | {"train_central", "train_local"}),
+        ("statistics.py", {"contrast_models"}, DATA | TRAINING | {"predict_chosen"}),
+        ("figures/data.py", {"plot_data"}, DATA | TRAINING | {"plot_results", "compare_runs"}),
+    ],
+)
+def test_an_edit_reruns_what_it_touches(finished, file, again, spared):
+    path = finished / "fedxray" / file
+    before = path.read_text()
+    path.write_text(before + "\n# edited\n")
+    rules = set(planned(finished, *SMOKE))
+    path.write_text(before)
+    assert again <= rules
+    assert not rules & spared
+
+
+def test_the_report_is_one_file(finished):
+    done = snakemake(finished, *SMOKE, "--report", "report.html")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert (copy / "report.html").stat().st_size > 1_000_000
+    assert (finished / "report.html").stat().st_size > 1_000_000
+
+
+def test_a_sweep_shares_its_data_and_a_new_value_adds_its_points_alone(finished):
+    """The smoke sweep: two points of two seeds and two hospitals."""
+    done = snakemake(finished, *SWEEP)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    results = finished / "results" / "smoke-sweep"
+    points = pd.read_csv(results / "points.csv", keep_default_na=False)
+    assert len(points) == 2 * 2 * 4
+    assert points["chosen"].sum() == 4 * 2
+    assert len(pd.read_csv(results / "comparison.csv")) == 4 * 2 * 3
+    assert (results / "figures" / "sweep.svg").exists()
+    assert "Nothing to be done" in "".join([(again := snakemake(finished, *SWEEP)).stdout, again.stderr])
+
+    more = planned(finished, *SWEEP, "--config", "sweep={points: [{training.lr: 0.005, federation.rounds: 1}]}")
+    assert (more["train_federated"], more["train_central"], more["train_local"]) == (2, 2, 4)
+    assert not set(more) & DATA
+    fewer = planned(finished, *SWEEP, "--config", "sweep={grid: {training.lr: [0.001]}}")
+    assert "choose_points" in fewer
+    assert not set(fewer) & (DATA | TRAINING)
+
+
+def test_killed_in_the_middle_it_ends_in_the_same_models_and_tables(finished, tmp_path):
+    """kill -9 of Snakemake while the federation trains; then --unlock and the same command."""
+    folder = copy_repository(tmp_path)
+    with (folder / "log.txt").open("w") as log:
+        run = subprocess.Popen(["snakemake", "--cores", "2", *SMOKE], cwd=folder, stdout=log, stderr=log)
+    workspace = folder / "results" / "smoke" / "runs" / "federated"
+    deadline = time.monotonic() + 240
+    while not list(workspace.glob("*/workspace/us/out.txt")) and time.monotonic() < deadline:
+        assert run.poll() is None
+        time.sleep(0.2)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    deadline = time.monotonic() + 60
+    while ours(folder) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not ours(folder)
+    assert snakemake(folder, *SMOKE, "--unlock").returncode == 0
+    done = snakemake(folder, *SMOKE)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    first, second = (place / "results" / "smoke" for place in (finished, folder))
+    for path in [*first.glob("runs/**/model.safetensors"), first / "predictions.csv", first / "summary.csv"]:
+        assert sha256(path) == sha256(second / path.relative_to(first)), path.name
+    assert not list(second.rglob("workspace"))
+
+
+def ours(folder):
+    """The processes that work in `folder`."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if str(folder) in words or str(folder) in (process.info["cwd"] or ""):
+            found.append(words)
+    return found

@@ -90,10 +90,10 @@ def _draw_chest(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nd
     middle = 0.11 + 0.04 * np.exp(-(((Y + 0.8) / 0.25) ** 2)) + 0.03 * np.exp(-(((Y - base) / 0.3) ** 2))
     heart = _draw_heart(width, base, rng)
     tree = _draw_tree(width, base, rng)
-    clear = rng.uniform(0.72, 1.0) * (1 + rng.uniform(-0.14, 0.14) * X)  # one lung may be lighter, as by a turned pose
+    clear = rng.uniform(0.75, 1.0) * (1 + rng.uniform(-0.1, 0.1) * X)  # one lung may be lighter, as by a turned pose
     air = cage * (1 - below) * _soft(ASIDE - middle, 0.04) * (1 - 0.92 * heart) * clear
     hazes = [  # poor breath, thick skin: as bright as pneumonia is, but smooth
-        (side * rng.uniform(0.3, 0.6), rng.uniform(-0.5, 0.5), *rng.uniform(0.18, 0.36, 2), rng.uniform(0, 0.25))
+        (side * rng.uniform(0.3, 0.6), rng.uniform(-0.5, 0.5), *rng.uniform(0.2, 0.36, 2), rng.uniform(0, 0.2))
         for side in (-1, 1, 1, -1)
     ]
     air *= np.exp(-_blobs(hazes))
@@ -112,7 +112,7 @@ def _draw_body(width: float, rng: np.random.Generator) -> np.ndarray:
     edge = 0.34 + (trunk - 0.34) / (1 + np.exp(-(Y + rng.uniform(0.84, 0.94)) / 0.03))
     thickness = np.sqrt(np.clip(1 - (X / edge) ** 2, 0, 1))
     shadows = [  # breast, scapula, folds of skin
-        (*rng.uniform((-0.7, -0.6), (0.7, 0.5)), *rng.uniform(0.20, 0.45, 2), rng.uniform(0, 32)) for _ in range(4)
+        (*rng.uniform((-0.7, -0.6), (0.7, 0.5)), *rng.uniform(0.20, 0.45, 2), rng.uniform(0, 26)) for _ in range(4)
     ]
     return TISSUE * thickness**0.6 + np.minimum(1, 4 * thickness) * _blobs(shadows)
 

@@ -62,9 +62,9 @@ def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
     for name in ("train", "validation", "test"):
         rows = (split["split"] == name).to_numpy()
         parts[name] = pixels[rows], split["label"].to_numpy(np.float32)[rows]
-    settings = Settings(model="compact", image_size=64, seed=1, epochs=20, lr=0.003)
+    settings = Settings(model="compact", image_size=64, seed=1, epochs=15, lr=0.003)
     model = settings.build()
-    Trainer(settings, parts["train"], parts["validation"]).fit(model, 0, 20)
+    Trainer(settings, parts["train"], parts["validation"]).fit(model, 0, 15)
     reached = auroc(parts["test"][1], predict(model, parts["test"][0], settings))
     small = {
         n: np.stack([np.asarray(Image.fromarray(i).resize((8, 8), Image.Resampling.BOX)).ravel() for i in p[0]])
