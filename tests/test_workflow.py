@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -45,9 +46,13 @@ def finished(copy):
     return copy
 
 
+# The jobs call `python`, which must be the one that runs the tests, whether its environment is active or not.
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
 def snakemake(folder, *arguments):
-    command = ["snakemake", "--cores", "2", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def planned(folder, *arguments):
@@ -175,7 +180,8 @@ def test_killed_in_the_middle_it_ends_in_the_same_models_and_tables(finished, tm
     """kill -9 of Snakemake while the federation trains; then --unlock and the same command."""
     folder = copy_repository(tmp_path)
     with (folder / "log.txt").open("w") as log:
-        run = subprocess.Popen(["snakemake", "--cores", "2", *SMOKE], cwd=folder, stdout=log, stderr=log)
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
+        run = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
     workspace = folder / "results" / "smoke" / "runs" / "federated"
     deadline = time.monotonic() + 240
     while not list(workspace.glob("*/workspace/us/out.txt")) and time.monotonic() < deadline:
