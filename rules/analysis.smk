@@ -1,4 +1,5 @@
 # From models to conclusions: the chosen points, their predictions, comparison, figures, TensorBoard, model and report.
+# Inputs are paths, not rules.<name>.output: beside such a one Snakemake hashes all runs' files for each of them.
 
 
 # The test sets are first read in predict_chosen, for the points that validation has chosen here.
@@ -30,7 +31,7 @@ rule choose_points:
 rule predict_chosen:
     input:
         code=code("predict_chosen"),
-        points=rules.choose_points.output.points,
+        points=f"{OUT}/points.csv",
         models=run_files("model.safetensors"),
         sites=every_site_file("images.npy", "images.csv", "card.json"),
     output:
@@ -58,8 +59,8 @@ rule predict_chosen:
 rule compare_runs:
     input:
         code=code("compare_runs"),
-        points=rules.choose_points.output.points,
-        predictions=rules.predict_chosen.output.predictions,
+        points=f"{OUT}/points.csv",
+        predictions=f"{OUT}/predictions.csv",
     output:
         comparison=shown(f"{OUT}/comparison.csv", "comparison", "4. Tables"),
     log:
@@ -83,8 +84,8 @@ rule compare_runs:
 rule contrast_models:
     input:
         code=code("contrast_models"),
-        points=rules.choose_points.output.points,
-        predictions=rules.predict_chosen.output.predictions,
+        points=f"{OUT}/points.csv",
+        predictions=f"{OUT}/predictions.csv",
     output:
         summary=f"{OUT}/summary.csv",
         differences=shown(f"{OUT}/differences.csv", "differences_table", "4. Tables"),
@@ -114,9 +115,9 @@ rule evaluate_federated:
             "fedxray/federation/client.py",
             "fedxray/federation/server.py",
         ),
-        kits=rules.provision_federation.output.kits,
-        points=rules.choose_points.output.points,
-        comparison=rules.compare_runs.output.comparison,
+        kits=KITS,
+        points=f"{OUT}/points.csv",
+        comparison=f"{OUT}/comparison.csv",
         sites=every_site_file("images.npy", "images.csv", "card.json", shared=True),
     output:
         metrics=f"{OUT}/cross_site.csv",
@@ -172,8 +173,8 @@ rule export_tensorboard:
 rule export_model:
     input:
         code=code("export_model"),
-        points=rules.choose_points.output.points,
-        comparison=rules.compare_runs.output.comparison,
+        points=f"{OUT}/points.csv",
+        comparison=f"{OUT}/comparison.csv",
         models=run_files("model.safetensors"),
     output:
         model=f"{OUT}/model/model.safetensors",
@@ -230,11 +231,11 @@ rule plot_data:
 rule plot_results:
     input:
         code=code("plot_results"),
-        points=rules.choose_points.output.points,
+        points=f"{OUT}/points.csv",
         metrics=run_files("metrics.csv"),
-        predictions=rules.predict_chosen.output.predictions,
-        summary=rules.contrast_models.output.summary,
-        differences=rules.contrast_models.output.differences,
+        predictions=f"{OUT}/predictions.csv",
+        summary=f"{OUT}/summary.csv",
+        differences=f"{OUT}/differences.csv",
         heterogeneity=[f"{OUT}/cohort/{cohort}heterogeneity.json" for cohort in COHORTS],
     output:
         **figures(*RESULTS, category="1. Conclusions"),
@@ -266,9 +267,9 @@ rule plot_results:
 rule plot_mistakes:
     input:
         code=code("plot_mistakes"),
-        predictions=rules.predict_chosen.output.predictions,
-        model=rules.export_model.output.model,
-        config=rules.export_model.output.config,
+        predictions=f"{OUT}/predictions.csv",
+        model=f"{OUT}/model/model.safetensors",
+        config=f"{OUT}/model/config.json",
         sites=every_site_file("images.npy", "images.csv", "card.json"),
     output:
         **figures("mistakes", category="1. Conclusions"),
@@ -295,16 +296,16 @@ rule plot_mistakes:
 rule render_pages:
     input:
         code=code("render_pages"),
-        summary=rules.catalogue_images.output.summary,
+        summary=f"{OUT}/data/catalogue.json",
         cards=every_site_file("card.json", shared=True),
         records=run_files("record.json"),
-        points=rules.choose_points.output.points,
-        results=rules.contrast_models.output.summary,
-        differences=rules.contrast_models.output.differences,
-        cross_site=rules.evaluate_federated.output.metrics,
-        model=rules.export_model.output.config,
-        predictions=rules.predict_chosen.output.predictions,
-        comparison=rules.compare_runs.output.comparison,
+        points=f"{OUT}/points.csv",
+        results=f"{OUT}/summary.csv",
+        differences=f"{OUT}/differences.csv",
+        cross_site=f"{OUT}/cross_site.csv",
+        model=f"{OUT}/model/config.json",
+        predictions=f"{OUT}/predictions.csv",
+        comparison=f"{OUT}/comparison.csv",
         heterogeneity=[f"{OUT}/cohort/{cohort}heterogeneity.json" for cohort in COHORTS],
         templates=expand("report/pages/{page}.html", page=["page", "table", *PAGES]),
     output:

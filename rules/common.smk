@@ -22,12 +22,13 @@ except UserError as error:
     sys.exit(f"error: {error}")
 
 OUT = f"results/{config['experiment']}"
+KITS = f"{OUT}/federation/kits.json"
 NOTE = "Synthetic phantom data" if config["dataset"]["source"] == "phantom" else ""
 
 GPU = 0 if config["training"]["device"] == "cpu" else 1
 
 # The sweep's runs, and for each mode the points as a Paramspace: its pattern names a run's folder, below its cohort's.
-RUNS = sweep.runs(config)
+RUNS = {run.path: run for run in sweep.runs(config)}
 COHORTS = sweep.cohorts(config)
 SPACES = {
     mode: Paramspace(
@@ -72,15 +73,12 @@ wildcard_constraints:
     site="|".join([*config["sites"], "shared"]),
 
 
-def settings_of(mode):
-    """For a rule of `mode`: its training settings (fields of fedxray.training.Settings), as JSON for its script."""
+def settings_of(pattern):
+    """For a rule whose run's folder is `pattern`: its training settings (fedxray.training.Settings) as JSON."""
 
     def settings(wildcards):
-        point = {
-            key: getattr(value, "item", lambda value=value: value)()
-            for key, value in SPACES[mode].instance(wildcards).items()
-        }
-        return json.dumps(sweep.settings(point, config))
+        run = RUNS[pattern.format(**wildcards)]
+        return json.dumps(sweep.settings(run.values | {"seed": run.seed}, config))
 
     return settings
 
@@ -114,7 +112,7 @@ def every_site_file(*names, shared=False):
 
 def run_files(name):
     """The file `name` of each run."""
-    return [f"{OUT}/runs/{run.path}/{name}" for run in RUNS]
+    return [f"{OUT}/runs/{path}/{name}" for path in RUNS]
 
 
 def shown(path, name, category):

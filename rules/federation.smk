@@ -31,7 +31,7 @@ rule provision_federation:
         code=code("provision_federation"),
         project=rules.render_project.output.project,
     output:
-        kits=f"{OUT}/federation/kits.json",
+        kits=KITS,
     log:
         f"{OUT}/logs/provision_federation.log",
     benchmark:

@@ -8,7 +8,7 @@ rule train_federated:
             "fedxray/federation/client.py",
             "fedxray/federation/server.py",
         ),
-        kits=rules.provision_federation.output.kits,
+        kits=KITS,
         sites=site_files("images.npy", "images.csv", "card.json", shared=True),
     output:
         model=f"{OUT}/runs/{FEDERATED}/model.safetensors",
@@ -31,7 +31,7 @@ rule train_federated:
     params:
         folders=site_folders,
         shared=f"{OUT}/sites/{{cohort}}shared",
-        settings=settings_of("federated"),
+        settings=settings_of(FEDERATED),
         live=f"{OUT}/tensorboard/{FEDERATED}",
         folder=subpath(output.model, parent=True),
     shell:
@@ -63,7 +63,7 @@ rule train_central:
         gpu=GPU,
     params:
         folders=site_folders,
-        settings=settings_of("central"),
+        settings=settings_of(CENTRAL),
         folder=subpath(output.model, parent=True),
     shell:
         "python scripts/train_central.py --sites {params.folders:q} --settings {params.settings:q}"
@@ -93,7 +93,7 @@ rule train_local:
         gpu=GPU,
     params:
         site=subpath(input.card, parent=True),
-        settings=settings_of("local"),
+        settings=settings_of(f"{LOCAL}/{{site}}"),
         folder=subpath(output.model, parent=True),
     shell:
         "python scripts/train_local.py --site {params.site:q} --settings {params.settings:q}"

@@ -25,12 +25,13 @@ AETIOLOGIES, SHARES = ("none", "bacteria", "virus"), (0.4, 0.36, 0.24)
 # Exposure (gamma), blur (pixels of the grid) and noise (grey levels) of the three devices.
 DEVICES = {"device-a": (0.9, 0.3, 3.0), "device-b": (1.0, 0.5, 4.5), "device-c": (1.15, 0.7, 6.0)}
 GRID = 192  # pixels of a side while drawing
-# Lengths and places below are shares of the image's half side: x from -1 (the patient's right) to 1, y down.
+# Lengths and places below are shares of the grid's half side: x from -1 (the patient's right) to 1, y down.
 X = np.linspace(-1, 1, GRID, dtype=np.float32)[None, :]
 Y = np.linspace(-1, 1, GRID, dtype=np.float32)[:, None]
 ASIDE = np.abs(X)
 TISSUE, AIR, HEART, SPINE = 155.0, 124.0, 16.0, 26.0  # grey levels of each at full thickness; AIR is taken away
 FAINT = 0.13  # share of the patients with pneumonia in whom next to nothing is to be seen
+ZOOM = 0.84  # share of the grid's width that an image shows
 # Where a lobe's consolidation lies: x and y, and its spread along both.
 LOBES = (
     *((-0.40, -0.34, 0.17, 0.20), (-0.38, 0.04, 0.17, 0.17), (-0.44, 0.24, 0.18, 0.19)),
@@ -176,10 +177,10 @@ def _draw_opacity(aetiology: str, tree: np.ndarray, rng: np.random.Generator) ->
         return dense * (1 - 0.5 * tree)  # air bronchograms
     centres = [(side * (0.18 + rng.gamma(2, 0.11)), rng.normal(0.02, 0.28)) for side in (-1, 1) for _ in range(25)]
     patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.2, 1.1)) for centre in centres]
-    return 1 - np.exp(-severity * 1.0 * _blobs(patches) * texture)
+    return 1 - np.exp(-severity * _blobs(patches) * texture)
 
 
-def _expose(solid, air, opacity, device: tuple, rng: np.random.Generator) -> bytes:
+def _expose(solid: np.ndarray, air: np.ndarray, opacity: np.ndarray | float, device: tuple, rng) -> bytes:
     """One exposure on its device: pose, breath, leads, gain, blur, noise, size; some in RGB. JPEG bytes."""
     gamma, blur, noise = device
     image = solid - AIR * rng.uniform(0.85, 1.05) * air * (1 - rng.uniform(0.8, 1.0) * opacity)
@@ -199,14 +200,10 @@ def _expose(solid, air, opacity, device: tuple, rng: np.random.Generator) -> byt
 
 def _pose(size: tuple[int, int], rng: np.random.Generator) -> tuple:
     """Pillow's affine map from pixels of the image to those of the grid: a turn, a shift, a zoom that hides edges."""
-    angle, breath = rng.normal(0, 0.02), rng.uniform(0.80, 0.90)
-    a, b, d, e = 0.84, -0.84 * angle, breath * angle, breath
-    shift_x, shift_y = rng.uniform(-0.04, 0.04, 2)
-    to_x, to_y = GRID / size[0], GRID / size[1]
-    return (
-        *(a * to_x, b * to_y, GRID / 2 * (1 + shift_x - a - b)),
-        *(d * to_x, e * to_y, GRID / 2 * (1 + shift_y - d - e)),
-    )
+    angle, breath = rng.normal(0, 0.02), rng.uniform(0.80, 0.90)  # radians; share of the grid's height
+    turn = np.array([[1, -angle], [angle, 1]]) * [[ZOOM], [breath]]
+    shift = GRID / 2 * (1 + rng.uniform(-0.04, 0.04, 2) - turn.sum(axis=1))
+    return tuple(np.column_stack([turn * GRID / size, shift]).ravel().tolist())
 
 
 def _draw_marks(image: Image.Image, rng: np.random.Generator) -> None:

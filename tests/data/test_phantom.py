@@ -10,11 +10,12 @@ from sklearn.preprocessing import StandardScaler
 
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.cohort import draw_cohort
-from fedxray.data.phantom import draw_phantom
+from fedxray.data.phantom import GRID, _draw_opacity, draw_phantom
 from fedxray.data.pixels import resample
 from fedxray.errors import UserError
 from fedxray.files import write_table
 from fedxray.metrics import auroc
+from fedxray.seeds import stream
 from fedxray.training import Settings, Trainer, predict
 
 NAME = re.compile(
@@ -52,8 +53,19 @@ def test_layout_patients_and_variety(phantom):
     assert set(table["acquisition"]) == {"device-a", "device-b", "device-c"}
 
 
+@pytest.mark.parametrize("aetiology", ["bacteria", "virus"])
+def test_pneumonia_only_brightens(aetiology):
+    """It takes a share of the lungs' air, so that nothing gets darker; how much varies by patient."""
+    bronchi = np.zeros((GRID, GRID), np.float32)
+    shares = np.stack([_draw_opacity(aetiology, bronchi, stream(1, "test", number)) for number in range(40)])
+    assert shares.min() >= 0
+    assert shares.max() <= 1
+    means = shares.mean(axis=(1, 2))
+    assert means.min() < 0.3 * np.median(means)
+
+
 def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
-    """The default model lies between 0.85 and 0.99, and at least 0.05 above a logistic regression on thumbnails."""
+    """The default model lies between 0.85 and 0.99, and at least 0.07 above a logistic regression on thumbnails."""
     table, _ = build_catalogue(phantom, "stop", 2)
     write_table(tmp_path / "catalogue.csv", table)
     resample(phantom, tmp_path / "catalogue.csv", 64, 2, tmp_path / "pixels.npy")
@@ -66,10 +78,7 @@ def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
     model = settings.build()
     Trainer(settings, parts["train"], parts["validation"]).fit(model, 0, 15)
     reached = auroc(parts["test"][1], predict(model, parts["test"][0], settings))
-    small = {
-        n: np.stack([np.asarray(Image.fromarray(i).resize((8, 8), Image.Resampling.BOX)).ravel() for i in p[0]])
-        for n, p in parts.items()
-    }
+    small = {name: np.stack([thumbnail(image) for image in images]) for name, (images, _) in parts.items()}
     scores = []
     for strength in (1.0, 0.01):
         logistic = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=3000))
@@ -77,7 +86,7 @@ def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
         scores.append(auroc(parts["test"][1], logistic.predict_proba(small["test"])[:, 1]))
     print(f"phantom: compact {reached:.3f}, logistic regression on 8x8 {max(scores):.3f}")
     assert 0.85 <= reached <= 0.99
-    assert max(scores) <= reached - 0.05
+    assert max(scores) <= reached - 0.07
 
 
 def test_too_few_patients(tmp_path):
