@@ -20,7 +20,7 @@ help: ## list these commands
 run: .venv/ready ## the whole experiment on synthetic data, ending with the comparison and report.html
 	snakemake --cores all
 	snakemake --report report.html
-	@cat results/phantom/logs/compare_runs.log
+	@cat results/phantom/logs/contrast_models.log
 	@echo "report.html has the figures; results/phantom/comparison.csv every number"
 
 test: .venv/ready lint ## every check and test

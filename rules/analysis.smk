@@ -22,7 +22,7 @@ rule choose_points:
         runtime=10,
     params:
         experiment=EXPERIMENT,
-        runs=f"{OUT}/runs",
+        runs=below("runs"),
     shell:
         "python scripts/choose_points.py --experiment {params.experiment:q} --runs {params.runs:q}"
         " --output {output.points:q} 2>&1 | tee {log:q}"
@@ -49,8 +49,8 @@ rule predict_chosen:
         gpu=GPU,
     params:
         experiment=EXPERIMENT,
-        runs=f"{OUT}/runs",
-        sites=f"{OUT}/sites",
+        runs=below("runs"),
+        sites=below("sites"),
     shell:
         "python scripts/predict_chosen.py --experiment {params.experiment:q} --points {input.points:q}"
         " --runs {params.runs:q} --sites {params.sites:q} --output {output.predictions:q} 2>&1 | tee {log:q}"
@@ -136,8 +136,8 @@ rule evaluate_federated:
         round_timeout_s=config["federation"]["round_timeout_s"],
     params:
         experiment=EXPERIMENT,
-        runs=f"{OUT}/runs",
-        sites=f"{OUT}/sites",
+        runs=below("runs"),
+        sites=below("sites"),
     shell:
         "python scripts/evaluate_federated.py --experiment {params.experiment:q} --kits {input.kits:q}"
         " --points {input.points:q} --comparison {input.comparison:q} --runs {params.runs:q}"
@@ -164,7 +164,7 @@ rule export_tensorboard:
         runtime=10,
     params:
         experiment=EXPERIMENT,
-        runs=f"{OUT}/runs",
+        runs=below("runs"),
     shell:
         "python scripts/export_tensorboard.py --experiment {params.experiment:q} --runs {params.runs:q}"
         " --output {output.events:q} 2>&1 | tee {log:q}"
@@ -191,7 +191,7 @@ rule export_model:
         mem_mb=4000,
         runtime=10,
     params:
-        runs=f"{OUT}/runs",
+        runs=below("runs"),
         experiment=config["experiment"],
         note=NOTE,
         folder=subpath(output.model, parent=True),
@@ -220,9 +220,9 @@ rule plot_data:
         runtime=10,
     params:
         experiment=EXPERIMENT,
-        sites=f"{OUT}/sites",
+        sites=below("sites"),
         note=NOTE,
-        folder=f"{OUT}/figures",
+        folder=subpath(output.sites_svg, parent=True),
     shell:
         "python scripts/plot_data.py --experiment {params.experiment:q} --sites {params.sites:q}"
         " --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"
@@ -251,11 +251,11 @@ rule plot_results:
         runtime=20,
     params:
         figures=RESULTS,
-        runs=f"{OUT}/runs",
-        cohorts=f"{OUT}/cohort",
+        runs=below("runs"),
+        cohorts=below("cohort"),
         evaluation=config["evaluation"],
         note=NOTE,
-        folder=f"{OUT}/figures",
+        folder=subpath(output.learning_curves_svg, parent=True),
     shell:
         "python scripts/plot_results.py --figures {params.figures} --points {input.points:q} --runs {params.runs:q}"
         " --predictions {input.predictions:q} --summary {input.summary:q} --differences {input.differences:q}"
@@ -285,9 +285,9 @@ rule plot_mistakes:
         runtime=10,
     params:
         model=subpath(input.model, parent=True),
-        sites=f"{OUT}/sites",
+        sites=below("sites"),
         note=NOTE,
-        folder=f"{OUT}/figures",
+        folder=subpath(output.mistakes_svg, parent=True),
     shell:
         "python scripts/plot_mistakes.py --model {params.model:q} --predictions {input.predictions:q}"
         " --sites {params.sites:q} --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"
@@ -329,9 +329,9 @@ rule render_pages:
         runtime=10,
     params:
         config=json.dumps(config),
-        results=OUT,
+        results=below(""),
         note=NOTE,
-        folder=f"{OUT}/report",
+        folder=subpath(output.conclusions, parent=True),
     shell:
         "python scripts/render_pages.py --config {params.config:q} --results {params.results:q}"
         " --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"

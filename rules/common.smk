@@ -74,7 +74,7 @@ wildcard_constraints:
 
 
 def settings_of(pattern):
-    """For a rule whose run's folder is `pattern`: its training settings (fedxray.training.Settings) as JSON."""
+    """A param: the training settings (fedxray.training.Settings), as JSON, of the run whose folder is `pattern`."""
 
     def settings(wildcards):
         run = RUNS[pattern.format(**wildcards)]
@@ -100,6 +100,11 @@ def site_folders(wildcards):
     return expand(f"{OUT}/sites/{wildcards.cohort}{{site}}", site=sites)
 
 
+def below(path):
+    """For a param: a folder of the results that holds inputs, as a script takes it."""
+    return lambda wildcards: f"{OUT}/{path.format(**wildcards)}"
+
+
 def every_site_file(*names, shared=False):
     """The files `names` of each site of every cohort."""
     folders = [
@@ -122,7 +127,7 @@ def shown(path, name, category):
 
 
 def figures(*names, category):
-    """The outputs of a rule that draws these figures: each as SVG, which the report shows, and as PNG."""
+    """Outputs that are these figures: each as SVG, which the report shows, and as PNG."""
     svg = {
         f"{name}_svg": shown(f"{OUT}/figures/{name}.svg", name, category)
         for name in names
@@ -131,7 +136,7 @@ def figures(*names, category):
 
 
 def pages(**categories):
-    """The outputs of a rule that writes these pages of the report, each in its category."""
+    """Outputs that are these pages of the report, each in its category."""
     return {
         name: shown(f"{OUT}/report/{name}.html", name, category)
         for name, category in categories.items()

@@ -30,7 +30,7 @@ rule train_federated:
         round_timeout_s=config["federation"]["round_timeout_s"],
     params:
         folders=site_folders,
-        shared=f"{OUT}/sites/{{cohort}}shared",
+        shared=below("sites/{cohort}shared"),
         settings=settings_of(FEDERATED),
         live=f"{OUT}/tensorboard/{FEDERATED}",
         folder=subpath(output.model, parent=True),
