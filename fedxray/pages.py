@@ -206,7 +206,11 @@ def flat(value: dict, prefix: str = "") -> list[tuple[str, object]]:
     """(dotted key, value) of every leaf of a tree."""
     rows = []
     for key, item in value.items():
-        rows += flat(item, f"{prefix}{key}.") if isinstance(item, dict) and item else [(f"{prefix}{key}", str(item))]
+        if isinstance(item, dict) and item:
+            rows += flat(item, f"{prefix}{key}.")
+        else:
+            listed = ", ".join(map(str, item)) if isinstance(item, list) else item
+            rows.append((f"{prefix}{key}", "none" if item in ([], {}, "") else listed))
     return rows
 
 
@@ -228,7 +232,10 @@ def _interval(rows: pd.DataFrame, metric: str) -> str:
 
 
 def _cell(value: float, low: float, high: float) -> str:
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if not np.isnan(low) else f"{value:.3f}"
+    if np.isnan(value):
+        return "-"
+    text = f"{value:.3f} [{low:.3f}, {high:.3f}]" if not np.isnan(low) else f"{value:.3f}"
+    return text.replace(" ", "\u00a0")  # so that an interval is not broken between lines
 
 
 def _short(value) -> str:

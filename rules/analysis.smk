@@ -9,7 +9,7 @@ rule choose_points:
         records=run_files("record.json"),
         metrics=run_files("metrics.csv"),
     output:
-        points=shown(f"{OUT}/points.csv", "points", "4. Tables"),
+        points=shown(f"{OUT}/points.csv", "points", "5. Tables"),
     log:
         f"{OUT}/logs/choose_points.log",
     benchmark:
@@ -62,7 +62,7 @@ rule compare_runs:
         points=f"{OUT}/points.csv",
         predictions=f"{OUT}/predictions.csv",
     output:
-        comparison=shown(f"{OUT}/comparison.csv", "comparison", "4. Tables"),
+        comparison=shown(f"{OUT}/comparison.csv", "comparison", "5. Tables"),
     log:
         f"{OUT}/logs/compare_runs.log",
     benchmark:
@@ -88,7 +88,7 @@ rule contrast_models:
         predictions=f"{OUT}/predictions.csv",
     output:
         summary=f"{OUT}/summary.csv",
-        differences=shown(f"{OUT}/differences.csv", "differences_table", "4. Tables"),
+        differences=shown(f"{OUT}/differences.csv", "differences_table", "5. Tables"),
     log:
         f"{OUT}/logs/contrast_models.log",
     benchmark:
@@ -207,7 +207,7 @@ rule plot_data:
         cards=every_site_file("card.json"),
         images=every_site_file("images.npy", "images.csv"),
     output:
-        **figures("sites", "gallery", category="2. Data"),
+        **figures("sites", "gallery", category="3. Data"),
     log:
         f"{OUT}/logs/plot_data.log",
     benchmark:
@@ -238,7 +238,7 @@ rule plot_results:
         differences=f"{OUT}/differences.csv",
         heterogeneity=[f"{OUT}/cohort/{cohort}heterogeneity.json" for cohort in COHORTS],
     output:
-        **figures(*RESULTS, category="1. Conclusions"),
+        **figures(*RESULTS, category="2. Results"),
     log:
         f"{OUT}/logs/plot_results.log",
     benchmark:
@@ -272,7 +272,7 @@ rule plot_mistakes:
         config=f"{OUT}/model/config.json",
         sites=every_site_file("images.npy", "images.csv", "card.json"),
     output:
-        **figures("mistakes", category="1. Conclusions"),
+        **figures("mistakes", category="2. Results"),
     log:
         f"{OUT}/logs/plot_mistakes.log",
     benchmark:
@@ -311,11 +311,11 @@ rule render_pages:
     output:
         **pages(
             conclusions="1. Conclusions",
-            datasheet="2. Data",
-            methods="3. Record",
-            model_card="3. Record",
-            configuration="3. Record",
-            environment="3. Record",
+            datasheet="3. Data",
+            methods="4. Record",
+            model_card="4. Record",
+            configuration="4. Record",
+            environment="4. Record",
         ),
     log:
         f"{OUT}/logs/render_pages.log",
