@@ -24,7 +24,7 @@ run: .venv/ready ## the whole experiment on synthetic data, ending with the comp
 	@echo "report.html has the figures; results/phantom/comparison.csv every number"
 
 test: .venv/ready lint ## every check and test
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 lint: .venv/ready ## style of Python and Snakemake files
 	ruff check .
