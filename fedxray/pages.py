@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fedxray.evaluation import MODEL, PRIMARY, by_aetiology, fairness, model_name, point_columns
+from fedxray.evaluation import PRIMARY, by_aetiology, fairness, model_name
 from fedxray.files import read_json, read_table
+from fedxray.points import MODEL, point_columns
 from fedxray.statistics import words
 from fedxray.sweep import KNOBS, cohort_settings, cohorts, name_of, sites_of
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from fedxray import cli
-from fedxray.evaluation import choose, table_of_runs
 from fedxray.files import write_table
+from fedxray.points import choose, table_of_runs
 from fedxray.sweep import runs
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from fedxray import cli
-from fedxray.evaluation import federated_curves, global_curves
 from fedxray.figures import results, save, sweep
 from fedxray.files import read_json, read_table
+from fedxray.points import federated_curves, global_curves
 
 
 def main(options):

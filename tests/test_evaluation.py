@@ -1,12 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import points_of
 
 from fedxray import evaluation
 from fedxray.errors import UserError
-from fedxray.files import read_table, write_json, write_table
+from fedxray.files import read_table, write_table
 from fedxray.metrics import METRICS, auroc, choose_threshold
-from fedxray.sweep import Run
 
 DRAW = 50, 0.95, 1  # replicates, confidence, seed
 SITES = ("us", "asia")
@@ -26,57 +26,14 @@ def predictions(path="a", seed=0, images=60, signal=0.4):
     return pd.concat(parts, ignore_index=True)
 
 
-def points(*models, cohort=""):
-    """A row per (mode, site, lr, seed, validation AUROC); its path is its number."""
-    rows = []
-    for number, (mode, site, lr, seed, value) in enumerate(models):
-        row = {"cohort": cohort, "mode": mode, "site": site, "lr": lr, "epochs": 4}
-        row |= {"rounds": 4 if mode == "federated" else None, "local_epochs": 1 if mode == "federated" else None}
-        row |= {"seed": seed, "parameters": 9, "bytes_sent": 0, "seconds": 2.5}
-        row |= {"validation_auroc": value, "validation_accuracy": 0.5, "validation_loss": 0.5, "path": str(number)}
-        rows.append(row)
-    return pd.DataFrame(rows).astype({"rounds": "Int64", "local_epochs": "Int64"})
-
-
 @pytest.fixture
 def experiment():
     """Chosen models of two seeds each, with their predictions."""
     kinds = [("federated", "pooled"), ("central", "pooled"), ("local", "us"), ("local", "asia")]
-    table = points(*((mode, site, 0.1, seed, 0.8) for mode, site in kinds for seed in (1, 2))).assign(chosen=True)
+    table = points_of(*((mode, site, 0.1, seed, 0.8) for mode, site in kinds for seed in (1, 2))).assign(chosen=True)
     signals = {"federated": 0.4, "central": 0.42, "local": 0.1}
     parts = [predictions(row["path"], i, signal=signals[row["mode"]]) for i, (_, row) in enumerate(table.iterrows())]
     return table, pd.concat(parts, ignore_index=True)
-
-
-def test_the_point_is_chosen_by_its_mean_over_seeds_for_each_model():
-    runs = [("federated", "pooled", lr, seed, value) for lr, seed, value in [(0.1, 1, 0.95), (0.1, 2, 0.5)]]
-    runs += [("federated", "pooled", 0.2, seed, 0.8) for seed in (1, 2)]
-    runs += [("central", "pooled", lr, 1, value) for lr, value in [(0.1, 0.9), (0.2, 0.7)]]
-    table = evaluation.choose(points(*runs))
-    assert set(zip(*table[table["chosen"]][["mode", "lr"]].T.to_numpy(), strict=True)) == {
-        ("federated", 0.2),
-        ("central", 0.1),
-    }
-    assert table["chosen"].sum() == 3
-    tie = evaluation.choose(points(*(("central", "pooled", lr, 1, 0.8) for lr in (0.3, 0.2))))
-    assert list(tie["lr"][tie["chosen"]]) == [0.2]
-
-
-def test_each_cohort_has_its_own_choice():
-    one, other = (points(("central", "pooled", lr, 1, 0.8), cohort=name) for name, lr in (("a=1", 0.1), ("a=2", 0.2)))
-    assert evaluation.choose(pd.concat([one, other], ignore_index=True))["chosen"].all()
-
-
-def test_the_table_of_runs_reads_records_and_last_epochs(tmp_path):
-    run = Run("federated", "", "pooled", {"lr": 0.1, "rounds": 2, "local_epochs": 1, "batch_size": 8}, 3, "federated/x")
-    record = {"epochs": 2, "rounds": 2, "local_epochs": 1, "parameters": 9, "bytes_sent": 7, "seconds": 2.5}
-    write_json(tmp_path / run.path / "record.json", record)
-    rows = [("global", 1, 0.6), ("global", 2, 0.7), ("us", 2, 0.9)]
-    table = pd.DataFrame(rows, columns=["series", "epoch", "validation_auroc"])
-    write_table(tmp_path / run.path / "metrics.csv", table.assign(validation_accuracy=0.5, validation_loss=0.5))
-    found = evaluation.table_of_runs([run], tmp_path)
-    assert found.loc[0, ["validation_auroc", "batch_size", "seed", "path"]].tolist() == [0.7, 8, 3, run.path]
-    assert evaluation.point_columns(found) == ["lr", "epochs", "rounds", "local_epochs", "batch_size"]
 
 
 def test_the_threshold_is_of_validation_and_test_labels_cannot_move_it(experiment):

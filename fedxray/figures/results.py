@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedxray.evaluation import MODEL, PRIMARY, fairness, model_name
+from fedxray.evaluation import PRIMARY, fairness, model_name
 from fedxray.figures import NAMES, STYLE, panels, title, whisker
 from fedxray.metrics import patient_weights, roc
+from fedxray.points import MODEL
 from fedxray.seeds import stream
 from fedxray.statistics import reliability
 

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedxray.evaluation import MODEL, PRIMARY, model_name, point_columns
+from fedxray.evaluation import PRIMARY, model_name
 from fedxray.figures import STYLE, title
+from fedxray.points import MODEL, point_columns
 
 MEGABYTE = 1e6
 
