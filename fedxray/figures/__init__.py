@@ -59,7 +59,7 @@ def panels(count: int, width: float, height: float, columns: int = 3, **options)
 def title(axis, cohort: str) -> None:
     """Name the cohort of a panel, where there are several."""
     if cohort:
-        axis.set_title(cohort.replace(",", ", "), fontsize=10)
+        axis.set_title(cohort.replace(", ", ",").replace(",", ", "), fontsize=10)
 
 
 def whisker(axis, row, mode: str, y: float, label: str | None = None) -> None:

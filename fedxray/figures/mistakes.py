@@ -49,6 +49,8 @@ def mistakes(model: nn.Module, wrong: pd.DataFrame, sites: Path, columns: int = 
     )
     for axis in axes.flat:
         axis.axis("off")
+    if wrong.empty:
+        axes[0, 0].text(0, 0.5, "no test image is on the wrong side of the threshold")
     for number, (_, row) in enumerate(wrong.iterrows()):
         image = images[row["image"]]
         plain, over = axes.flat[2 * number : 2 * number + 2]

@@ -141,14 +141,19 @@ def differences(table: pd.DataFrame, margin: float) -> Figure:
     names = []
     for cohort, mode, site, test_set in (key for key, _ in rows):
         own = f", {test_set}'s test set" if test_set != "pooled" else ""
-        names.append(", ".join(filter(None, [f"minus {model_name(mode, site)}{own}", cohort])))
+        named = [f"minus {model_name(mode, site)}{own}", cohort.replace(",", ", ")]
+        names.append(", ".join(filter(None, named)))
     for axis, metric in zip(axes, shown, strict=True):
         values = table[table["metric"] == metric].set_index(["cohort", "against", "site", "test_set"])
         for y, (key, _) in enumerate(rows):
             row = values.loc[key]
             whisker(axis, row, key[1], y)
             if metric == PRIMARY:
-                p = "p < 0.001" if row["p_adjusted"] < 0.001 else f"p = {row['p_adjusted']:.3f}"
+                p = (
+                    "p < 0.001"
+                    if row["p_adjusted"] < 0.001
+                    else f"p = {row['p_adjusted']:.3f}".replace("p = nan", "no p")
+                )
                 axis.text(1.0, y, p, transform=axis.get_yaxis_transform(), ha="right", va="center", fontsize=8)
         axis.axvline(0, color="#555555", linewidth=1)
         axis.set(xlabel=f"difference in {NAMES[metric].replace(' (', chr(10) + '(')}", yticks=range(len(rows)))
