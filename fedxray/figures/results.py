@@ -148,12 +148,8 @@ def differences(table: pd.DataFrame, margin: float) -> Figure:
         for y, (key, _) in enumerate(rows):
             row = values.loc[key]
             whisker(axis, row, key[1], y)
-            if metric == PRIMARY:
-                p = (
-                    "p < 0.001"
-                    if row["p_adjusted"] < 0.001
-                    else f"p = {row['p_adjusted']:.3f}".replace("p = nan", "no p")
-                )
+            if metric == PRIMARY and not np.isnan(row["p_adjusted"]):
+                p = "p < 0.001" if row["p_adjusted"] < 0.001 else f"p = {row['p_adjusted']:.3f}"
                 axis.text(1.0, y, p, transform=axis.get_yaxis_transform(), ha="right", va="center", fontsize=8)
         axis.axvline(0, color="#555555", linewidth=1)
         axis.set(xlabel=f"difference in {NAMES[metric].replace(' (', chr(10) + '(')}", yticks=range(len(rows)))
