@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fedxray.evaluation import PRIMARY, by_aetiology, fairness, model_name
 from fedxray.files import read_json, read_table
-from fedxray.points import MODEL, point_columns
+from fedxray.points import MODEL, edges, point_columns
 from fedxray.statistics import words
 from fedxray.sweep import KNOBS, cohort_settings, cohorts, name_of, sites_of
 
@@ -66,6 +66,10 @@ class Results:
                 | {name: _short(rows[name].iloc[0]) for name in point_columns(rows)}
                 | {"validation AUROC": f"{rows['validation_auroc'].mean():.4f}"}
                 for keys, rows in self.chosen.groupby(MODEL, sort=False)
+            ],
+            "edges": [
+                f"{edge} that was tried ({', '.join(_title(*model) for model in models)})"
+                for edge, models in edges(self.points).items()
             ],
             "agreed": len(read_table(self.folder / "cross_site.csv")),
             "exact": all(record["device"] == "cpu" for record in self.records),
@@ -225,6 +229,10 @@ def _rows(table: pd.DataFrame) -> list[dict]:
 
 def _model(cohort: str, mode: str, site: str) -> dict:
     return ({"cohort": cohort} if cohort else {}) | {"model": model_name(mode, site)}
+
+
+def _title(cohort: str, mode: str, site: str) -> str:
+    return ", ".join(filter(None, [model_name(mode, site), cohort]))
 
 
 def _interval(rows: pd.DataFrame, metric: str) -> str:

@@ -51,6 +51,26 @@ def point_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in table if name not in other]
 
 
+def edges(table: pd.DataFrame) -> dict[str, list[tuple[str, str, str]]]:
+    """Chosen values at the edge of what was tried, such as "lr=0.001, the lowest": the models (cohort, mode, site).
+
+    Beyond such an edge there may be a better point. Numbers of which at least two were tried; `rounds` are `epochs` of
+    one local epoch, unless local epochs vary too.
+    """
+    found = {}
+    for model, runs in table.groupby(MODEL, sort=False):
+        best = runs[runs["chosen"]].iloc[0]
+        for name in point_columns(runs):
+            tried = runs[name].dropna().unique()
+            counted = pd.api.types.is_numeric_dtype(runs[name]) and len(tried) > 1
+            if not counted or (name == "rounds" and runs["local_epochs"].nunique() < 2):
+                continue
+            for end, value in (("lowest", min(tried)), ("highest", max(tried))):
+                if best[name] == value:
+                    found.setdefault(f"{name}={value:g}, the {end}", []).append(model)
+    return found
+
+
 def global_curves(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """The rows of `metrics.csv` of the global model of each of `runs`, with the columns of `runs`."""
     tables = []

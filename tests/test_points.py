@@ -2,7 +2,7 @@ import pandas as pd
 from conftest import points_of
 
 from fedxray.files import write_json, write_table
-from fedxray.points import choose, point_columns, table_of_runs
+from fedxray.points import choose, edges, point_columns, table_of_runs
 from fedxray.sweep import Run
 
 
@@ -37,3 +37,11 @@ def test_the_table_of_runs_reads_records_and_last_epochs(tmp_path):
     found = table_of_runs([run], tmp_path)
     assert found.loc[0, ["validation_auroc", "batch_size", "seed", "path"]].tolist() == [0.7, 8, 3, run.path]
     assert point_columns(found) == ["lr", "epochs", "rounds", "local_epochs", "batch_size"]
+
+
+def test_chosen_values_at_the_edge_of_what_was_tried_are_named():
+    runs = [("central", "pooled", lr, 1, value) for lr, value in [(0.1, 0.7), (0.2, 0.9), (0.3, 0.8)]]
+    assert edges(choose(points_of(*runs))) == {}
+    runs += [("local", "us", lr, 1, 1 - lr) for lr in (0.1, 0.2)]
+    assert edges(choose(points_of(*runs))) == {"lr=0.1, the lowest": [("", "local", "us")]}
+    assert edges(choose(points_of(("central", "pooled", 0.1, 1, 0.5)))) == {}
