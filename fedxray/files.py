@@ -56,8 +56,10 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     """
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     for name in table:
-        if not pd.api.types.is_numeric_dtype(table[name]) or table[name].isna().all():
-            table[name] = table[name].astype(object).fillna("")
+        if table[name].isna().all():
+            table[name] = ""
+        elif not pd.api.types.is_numeric_dtype(table[name]):
+            table[name] = table[name].fillna("")
     missing = [name for name in columns if name not in table]
     if missing:
         raise UserError(f"{path}: no column {', '.join(missing)}; it has {', '.join(table)}")

@@ -50,19 +50,16 @@ FIGURES = [*RESULTS, "sites", "gallery", "mistakes"]
 PAGES = ["conclusions", "datasheet", "methods", "model_card", "configuration"]
 PAGES += ["environment"]
 
-# What a script needs to know which runs there are: these sections, as JSON.
+# What a script needs to know which runs there are, as JSON: no more, so that nothing else reruns it.
 EXPERIMENT = json.dumps(
     {
         key: config[key]
-        for key in (
-            "sites",
-            "split",
-            "model",
-            "training",
-            "federation",
-            "seeds",
-            "sweep",
-        )
+        for key in ["sites", "split", "model", "training", "seeds", "sweep"]
+    }
+    | {
+        "federation": {
+            key: config["federation"][key] for key in ["rounds", "local_epochs"]
+        }
     }
 )
 

@@ -107,7 +107,7 @@ def test_the_whole_graph_ends_in_a_comparison(finished):
     for page in (results / "report").glob("*.html"):
         text = page.read_text()
         assert "Synthetic phantom data" in text, page.name
-        assert "http" not in text.split("</style>")[1], page.name
+        assert "://" not in text, page.name  # it opens without a network
     assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 11
     record = pd.read_csv(results / "cross_site.csv")
     assert (record["through_federation"] == record["here"]).all()
@@ -125,7 +125,8 @@ def test_only_what_a_change_touches_runs_again(finished):
     added = set(planned(finished, *SMOKE, "--config", "sites=[us, europe, asia, africa]"))
     assert "resample_images" not in added
     assert {"provision_federation", "draw_cohort"} <= added
-    assert planned(finished, *SMOKE, "--config", "federation={round_timeout_s: 99}") == {}
+    patience = set(planned(finished, *SMOKE, "--config", "federation={round_timeout_s: 99}"))
+    assert patience <= {"render_pages", "all", "total"}  # the page of the configuration
     report = set(planned(finished, *SMOKE, "--config", "evaluation={margin: 0.05}"))
     assert report
     assert not report & (DATA | TRAINING | {"predict_chosen"})
