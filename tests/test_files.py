@@ -27,10 +27,14 @@ def test_a_missing_column_is_named_with_those_there(tmp_path):
         read_table(tmp_path / "t.csv", ("a", "b"))
 
 
+def fail_after_writing(path):
+    path.write_text("half")
+    raise RuntimeError
+
+
 def test_nothing_half_written_is_left(tmp_path):
     (tmp_path / "x").write_text("before")
     with pytest.raises(RuntimeError), atomic(tmp_path / "x") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+        fail_after_writing(temporary)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "before"
