@@ -1,6 +1,7 @@
 """The workflow itself, in a copy of the repository: dry runs, errors of the configuration, and whole graphs."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -60,8 +61,7 @@ def planned(folder, *arguments):
     done = snakemake(folder, "--dry-run", *arguments)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
-    words = (line.split() for line in text.splitlines())
-    return {word[0]: int(word[1]) for word in words if len(word) == 2 and word[1].isdigit()}
+    return {name: int(count) for name, count in re.findall(r"^([a-z_]+) +(\d+)$", text, re.MULTILINE)}
 
 
 @pytest.mark.parametrize(
