@@ -1,4 +1,4 @@
-"""Measure what the README claims, on this machine; each line says its command, seconds and what was reached.
+"""Measure what the README claims, on this machine; each line says what took how many seconds, and what was reached.
 
 python benchmarks/measure.py graph               # the phantom experiment, from nothing
 python benchmarks/measure.py nothing             # then a run with nothing to do
