@@ -52,9 +52,9 @@ def train(
 ) -> tuple[Parameters, list[dict], dict]:
     """Train by one job and return (the model, the record of each round, the checks that it passed).
 
-    Scalars arrive live in `tensorboard`. `workspace` is private to the run (0700: it holds copies of keys) and the caller
-    removes it. Raises UserError, with the last error of the site that failed, if the job did not do all that it should
-    have.
+    Scalars arrive live in `tensorboard`. `workspace` is private to the run (0700: it holds copies of keys) and the
+    caller removes it. Raises UserError, with the last error of the site that failed, if the job did not do all that it
+    should have.
     """
     sites, workspace = list(federation.sites), workspace.resolve()  # NVFlare changes its directory
     shutil.rmtree(tensorboard, ignore_errors=True)

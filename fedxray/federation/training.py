@@ -4,9 +4,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fedxray.errors import UserError
 from fedxray.federation import inprocess, run
 from fedxray.federation.rounds import metrics_of
+from fedxray.files import read_json, sha256
 from fedxray.machine import EnergyMeter
+from fedxray.models import save_model
 from fedxray.runs import write_run
 from fedxray.training import Settings
 
@@ -40,6 +43,25 @@ def train_in_process(
     start, meter = time.perf_counter(), EnergyMeter()
     parameters, records = inprocess.train(sites, shared, settings, rounds, local_epochs, say)
     _write(output, "inprocess", parameters, records, {}, settings, local_epochs, start, meter)
+
+
+def confirm(federation: run.Federation, folder: Path, workspace: Path, say: Callable[[str], None] = print) -> str:
+    """Repeat the run in `folder` by one NVFlare job; returns the SHA-256 of the model, the same for both.
+
+    `workspace` is removed at the end. Raises UserError if the models differ in a bit, and as `train_federation`.
+    """
+    record = read_json(folder / "record.json")
+    settings, schedule = Settings(**record["settings"]), (record["rounds"], record["local_epochs"])
+    with run.private(workspace, say) as private:
+        parameters, _, _ = run.train(federation, settings, *schedule, private / "tensorboard", private, say)
+        save_model(private / "model.safetensors", parameters)
+        there, here = sha256(private / "model.safetensors"), sha256(folder / "model.safetensors")
+    if there != here:
+        raise UserError(
+            f"{folder}/model.safetensors: trained in one process, it differs from the federation's model; "
+            "set federation.engine: nvflare, and report it with the logs"
+        )
+    return here
 
 
 def _write(
