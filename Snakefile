@@ -19,6 +19,7 @@ include: "rules/data.smk"
 include: "rules/federation.smk"
 include: "rules/training.smk"
 include: "rules/analysis.smk"
+include: "rules/failures.smk"
 
 
 rule all:
@@ -33,3 +34,4 @@ rule all:
         tensorboard=f"{OUT}/tensorboard",
         model=f"{OUT}/model/model.safetensors",
         pages=expand(f"{OUT}/report/{{page}}.html", page=PAGES),
+    localrule: True

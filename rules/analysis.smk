@@ -14,12 +14,14 @@ rule choose_points:
         f"{OUT}/logs/choose_points.log",
     benchmark:
         f"{OUT}/benchmarks/choose_points.tsv"
+    group:
+        "evaluate"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         experiment=EXPERIMENT,
         runs=below("runs"),
@@ -40,12 +42,14 @@ rule predict_chosen:
         f"{OUT}/logs/predict_chosen.log",
     benchmark:
         f"{OUT}/benchmarks/predict_chosen.tsv"
+    group:
+        "evaluate"
     conda:
         "../environment.yml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
         gpu=GPU,
     params:
         experiment=EXPERIMENT,
@@ -67,12 +71,14 @@ rule compare_runs:
         f"{OUT}/logs/compare_runs.log",
     benchmark:
         f"{OUT}/benchmarks/compare_runs.tsv"
+    group:
+        "evaluate"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         evaluation=config["evaluation"],
     shell:
@@ -93,12 +99,14 @@ rule contrast_models:
         f"{OUT}/logs/contrast_models.log",
     benchmark:
         f"{OUT}/benchmarks/contrast_models.tsv"
+    group:
+        "evaluate"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         evaluation=config["evaluation"],
     shell:
@@ -129,8 +137,8 @@ rule evaluate_federated:
         "../environment.yml"
     threads: len(config["sites"]) * config["training"]["threads"]
     resources:
-        mem_mb=2000 + 2000 * len(config["sites"]),
-        runtime=60,
+        mem_mb=growing(2000 + 2000 * len(config["sites"])),
+        runtime=growing(60),
         gpu=GPU,
         start_timeout_s=config["federation"]["start_timeout_s"],
         round_timeout_s=config["federation"]["round_timeout_s"],
@@ -160,8 +168,8 @@ rule export_tensorboard:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         experiment=EXPERIMENT,
         runs=below("runs"),
@@ -188,8 +196,8 @@ rule export_model:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
         runs=below("runs"),
         experiment=config["experiment"],
@@ -216,8 +224,8 @@ rule plot_data:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         experiment=EXPERIMENT,
         sites=below("sites"),
@@ -247,8 +255,8 @@ rule plot_results:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         figures=RESULTS,
         runs=below("runs"),
@@ -281,8 +289,8 @@ rule plot_mistakes:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
         model=subpath(input.model, parent=True),
         sites=below("sites"),
@@ -325,8 +333,8 @@ rule render_pages:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         config=json.dumps(config),
         results=below(""),

@@ -25,12 +25,14 @@ if SOURCE == "phantom":
             f"{OUT}/logs/draw_phantom.log",
         benchmark:
             f"{OUT}/benchmarks/draw_phantom.tsv"
+        group:
+            "prepare"
         conda:
             "../environment.yml"
         threads: 8
         resources:
-            mem_mb=2000,
-            runtime=30,
+            mem_mb=growing(2000),
+            runtime=growing(30),
         params:
             patients=config["dataset"]["phantom"]["patients"],
             seed=config["dataset"]["phantom"]["seed"],
@@ -50,12 +52,13 @@ if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
             f"{OUT}/logs/fetch_kaggle.log",
         benchmark:
             f"{OUT}/benchmarks/fetch_kaggle.tsv"
+        localrule: True  # a cluster's nodes have no internet
         conda:
             "../environment.yml"
         threads: 1
         resources:
-            mem_mb=500,
-            runtime=240,
+            mem_mb=growing(500),
+            runtime=growing(240),
         params:
             dataset="paultimothymooney/chest-xray-pneumonia",
         shell:
@@ -74,12 +77,14 @@ rule catalogue_images:
         f"{OUT}/logs/catalogue_images.log",
     benchmark:
         f"{OUT}/benchmarks/catalogue_images.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 8
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         bad_images=config["dataset"]["bad_images"],
     shell:
@@ -98,12 +103,14 @@ rule resample_images:
         f"{OUT}/logs/resample_images.log",
     benchmark:
         f"{OUT}/benchmarks/resample_images.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 8
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         size=config["image_size"],
     shell:
@@ -122,12 +129,14 @@ rule draw_cohort:
         f"{OUT}/logs/draw_cohort/{{cohort}}split.log",
     benchmark:
         f"{OUT}/benchmarks/draw_cohort/{{cohort}}split.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         split=lambda wildcards: sweep.cohort_settings(wildcards.cohort, config),
         sites=lambda wildcards: sweep.sites_of(wildcards.cohort, config),
@@ -150,12 +159,14 @@ rule check_split:
         f"{OUT}/logs/check_split/{{cohort}}split.log",
     benchmark:
         f"{OUT}/benchmarks/check_split/{{cohort}}split.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         sites=lambda wildcards: sweep.sites_of(wildcards.cohort, config),
     shell:
@@ -177,12 +188,14 @@ rule make_site:
         f"{OUT}/logs/make_site/{{cohort}}{{site}}.log",
     benchmark:
         f"{OUT}/benchmarks/make_site/{{cohort}}{{site}}.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     shell:
         "python scripts/make_site.py --split {input.split:q} --pixels {input.pixels:q} --site {wildcards.site:q}"
         " --images {output.images:q} --table {output.table:q} --card {output.card:q} 2>&1 | tee {log:q}"

@@ -11,12 +11,13 @@ rule render_project:
         f"{OUT}/logs/render_project.log",
     benchmark:
         f"{OUT}/benchmarks/render_project.tsv"
+    localrule: True  # a moment, not worth a cluster's queue
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     params:
         sites=config["sites"],
     shell:
@@ -36,12 +37,13 @@ rule provision_federation:
         f"{OUT}/logs/provision_federation.log",
     benchmark:
         f"{OUT}/benchmarks/provision_federation.tsv"
+    localrule: True  # seconds
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     shell:
         "python scripts/provision_federation.py --project {input.project:q} --output {output.kits:q}"
         " 2>&1 | tee {log:q}"
