@@ -15,6 +15,9 @@ include: "rules/common.smk"  # checks the configuration against config/schema.ya
 report: "report/workflow.rst"
 
 
+container: "container/fedxray.sif"  # used by --sdm apptainer alone; docs/hpc.md says how to make it
+
+
 include: "rules/data.smk"
 include: "rules/federation.smk"
 include: "rules/training.smk"

@@ -13,21 +13,20 @@ def last_of(path):
     return [f"      {line}" for line in text_of(path).strip().splitlines()[-3:]]
 
 
-def list_failed(failed, log):
+def list_failed(failed, logs):
     """Say which jobs failed for good, where their logs are, and how these end.
 
-    `failed` are Snakemake's jobs; `log` is the file of its own messages, in which the
+    `failed` are Snakemake's jobs; `logs` are the files of its own messages, in which the
     executor of a cluster has said where what a job prints goes.
     """
-    printed = re.findall(
-        r"Job (\S+) has been submitted .*\(log: (.+)\)\.", text_of(log)
-    )
+    said = "".join(map(text_of, logs))
+    printed = re.findall(r"Job (\S+) has been submitted .*\(log: (.+)\)\.", said)
     lines = []
     for job in failed:
         output = dict(printed).get(str(job.jobid), "")
         jobs = list(job) if job.is_group() else [job]
         if job.is_group():  # all of it count as failed: which of them did?
-            names = re.findall(r"Error in rule (\w+)", text_of(output))
+            names = re.findall(r"^Error in rule (\w+)", text_of(output), re.MULTILINE)
             jobs = [one for one in jobs if one.rule.name in names] or jobs
         for one in jobs:
             lines += [f"  {one.rule.name}: {path}" for path in one.log]

@@ -98,7 +98,8 @@ def start(folder: Path) -> dict[str, str]:
     (folder / "gres.conf").write_text(f"Name=gpu File={folder}/gpu[0-{GPUS - 1}]\n")
     # The executor's jobs call srun without SLURM_CONF, so srun must know it by itself.
     srun = folder / "bin" / "srun"
-    srun.write_text(f'#!/bin/sh\nSLURM_CONF={config} exec {shutil.which("srun", path=SEARCH)} "$@"\n')
+    program = shutil.which("srun", path=SEARCH)
+    srun.write_text(f'#!/bin/sh\nexport SLURM_CONF=${{SLURM_CONF:-{config}}}\nexec {program} "$@"\n')
     srun.chmod(0o755)
     variables = {"SLURM_CONF": str(config), "PATH": f"{srun.parent}:{SEARCH}"}
     munge = ["munged", f"--key-file={key}", f"--socket={folder}/munge.socket", f"--pid-file={folder}/munged.pid"]

@@ -36,7 +36,6 @@ SWEEP = {
     "evaluation": {"replicates": 20},
 }
 BROKEN = "central/lr=0.01,epochs=2,seed=1"
-CANCELLED = "federated/lr=0.001,rounds=2,local_epochs=1,seed=1"
 # A python that fails where a file `broken` says so: the scripts themselves stay as they are, and so do their results.
 PYTHON = """#!/bin/sh
 case "$*" in *train_central*'"lr": 0.01'*) [ -e {flag} ] && echo "error: broken on purpose" && exit 1;; esac
@@ -85,6 +84,18 @@ def processes(words):
     return [process for process in found if words in " ".join(process.info["cmdline"] or [])]
 
 
+def training(folder):
+    """The workspace of a federated run in which the sites' processes of the job have started, if there is one."""
+    found = folder.glob("results/slurm/runs/federated/*/workspace")
+    return next((path for path in found if len(processes(f"{path}/us")) >= 2 and processes(f"{path}/asia")), None)
+
+
+def is_of(name, workspace):
+    """Whether a job of this name is the one that trains in this workspace."""
+    lr = re.search("lr=([0-9.]+)", workspace.parent.name)[1]
+    return name.startswith("rule_train_federated") and f"_{lr}_" in name
+
+
 def wait(condition, seconds):
     deadline = time.monotonic() + seconds
     while not (value := condition()) and time.monotonic() < deadline:
@@ -109,23 +120,28 @@ def swept(slurm, tmp_path_factory):
     environment = ENVIRONMENT | slurm | {"PATH": path, "PYTHONPATH": str(folder)}
 
     run = submit(folder, environment, "--set-resources", "train_federated:gpu=2")
-    workspace = f"{folder}/results/slurm/runs/{CANCELLED}/workspace"
-    assert wait(lambda: len(processes(f"{workspace}/us")) >= 2 or run.poll() is not None, 150), text_of(folder)
-    assert run.poll() is None, text_of(folder)  # the job is in its first round
-    started = processes(str(folder / "results/slurm/runs" / CANCELLED))
-    gpus = {site: processes(f"{workspace}/{site}")[0].environ()["CUDA_VISIBLE_DEVICES"] for site in SWEEP["sites"]}
-    names = queue(environment, "%i")
-    job = next(ids[-1] for name, ids in names.items() if re.match(r"rule_train_federated.*0\.001", name))
-    subprocess.run(["scancel", job], env=environment, check=True)
-    left = wait(lambda: not any(process.is_running() for process in started), 60)
-    run.wait(240)
+    try:
+        workspace = wait(lambda: training(folder) or run.poll() is not None, 300)
+        assert isinstance(workspace, Path), text_of(folder)
+        started = processes(str(workspace.parent))
+        gpus = {site: processes(f"{workspace}/{site}")[0].environ()["CUDA_VISIBLE_DEVICES"] for site in SWEEP["sites"]}
+        job = next(ids[-1] for name, ids in queue(environment, "%i").items() if is_of(name, workspace))
+        subprocess.run(["scancel", job], env=environment, check=True)
+        left = wait(lambda: not any(process.is_running() for process in started), 60)
+        run.wait(400)
+    finally:
+        run.kill()
     seen = {"gpus": gpus, "started": len(started), "none_left": left, "code": run.returncode, "log": text_of(folder)}
-    seen |= {"memory": queue(environment, "%m"), "states": queue(environment, "%T")}
-    seen["finished"] = {file.parent.name for file in folder.glob("results/slurm/runs/**/record.json")}
+    seen |= {"memory": queue(environment, "%m")}
+    seen["states"] = next(states for name, states in queue(environment, "%T").items() if is_of(name, workspace))
+    seen["finished"] = [str(file.parent) for file in folder.glob("results/slurm/runs/**/record.json")]
 
     flag.unlink()
     again = submit(folder, environment)
-    again.wait(240)
+    try:
+        again.wait(400)
+    finally:
+        again.kill()
     return seen | {"folder": folder, "environment": environment, "again": again.returncode, "after": text_of(folder)}
 
 
@@ -137,8 +153,8 @@ def test_a_point_that_fails_is_tried_with_more_memory_and_does_not_stop_the_othe
     assert swept["code"] == 1
     memory = next(sizes for name, sizes in swept["memory"].items() if re.match(r"rule_train_central.*0\.01", name))
     assert memory == ["4000M", "8000M"]
-    assert BROKEN.split("/")[-1] not in swept["finished"]
-    assert len(swept["finished"]) == 2 + 1 + 2  # folders of federated and central runs, and of sites
+    assert len(swept["finished"]) == 2 * (1 + 1 + 2) - 1
+    assert not any(path.endswith(BROKEN) for path in swept["finished"])
 
 
 def test_what_failed_is_listed_at_the_end_with_its_log(swept):
@@ -153,8 +169,7 @@ def test_what_failed_is_listed_at_the_end_with_its_log(swept):
 def test_a_cancelled_job_leaves_no_process(swept):
     assert swept["started"] >= 8  # the script and its guard; server and two sites, each a parent and a job process
     assert swept["none_left"]
-    states = next(found for name, found in swept["states"].items() if re.match(r"rule_train_federated.*0\.001", name))
-    assert states == ["CANCELLED", "COMPLETED"]
+    assert swept["states"] == ["CANCELLED", "COMPLETED"]
 
 
 def test_gpus_of_a_job_are_shared_out_between_its_sites(swept):
@@ -181,10 +196,13 @@ def test_mended_it_goes_on_where_it_stopped_and_ends_as_it_does_on_one_machine(s
 
 def test_ctrl_c_cancels_the_jobs_and_leaves_no_process(swept):
     folder, environment = swept["folder"], swept["environment"]
-    model = f"results/slurm/runs/{CANCELLED}/model.safetensors"
+    model = "results/slurm/runs/federated/lr=0.001,rounds=2,local_epochs=1,seed=1/model.safetensors"
     run = submit(folder, environment, "--forcerun", "train_federated", "--", model)
-    assert wait(lambda: len(processes(f"{folder}/{model.rsplit('/', 1)[0]}/workspace/us")) >= 2, 60), text_of(folder)
-    run.send_signal(signal.SIGINT)
-    assert run.wait(60) == 1
+    try:
+        assert wait(lambda: training(folder), 100), text_of(folder)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(60) == 1
+    finally:
+        run.kill()
     assert wait(lambda: not ours(folder), 60), ours(folder)
-    assert queue(environment, "%T")[next(name for name in queue(environment, "%T") if "0.001" in name)]
+    assert "CANCELLED" in next(states[-1] for name, states in queue(environment, "%T").items() if "_0.001_2" in name)
