@@ -3,6 +3,7 @@
 Where Slurm is not installed these are skipped, unless FEDXRAY_TEST_SLURM=install allows to install it.
 """
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -84,6 +85,15 @@ def processes(words):
     return [process for process in found if words in " ".join(process.info["cmdline"] or [])]
 
 
+def of_job(job):
+    """Every process of a job of the cluster, by the number of the job in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            found += [process] if process.environ().get("SLURM_JOB_ID") == job else []
+    return found
+
+
 def training(folder):
     """The workspace of a federated run in which the sites' processes of the job have started, if there is one."""
     found = folder.glob("results/slurm/runs/federated/*/workspace")
@@ -123,9 +133,9 @@ def swept(slurm, tmp_path_factory):
     try:
         workspace = wait(lambda: training(folder) or run.poll() is not None, 300)
         assert isinstance(workspace, Path), text_of(folder)
-        started = processes(str(workspace.parent))
         gpus = {site: processes(f"{workspace}/{site}")[0].environ()["CUDA_VISIBLE_DEVICES"] for site in SWEEP["sites"]}
         job = next(ids[-1] for name, ids in queue(environment, "%i").items() if is_of(name, workspace))
+        started = of_job(job)
         subprocess.run(["scancel", job], env=environment, check=True)
         left = wait(lambda: not any(process.is_running() for process in started), 60)
         run.wait(400)
@@ -157,6 +167,11 @@ def test_a_point_that_fails_is_tried_with_more_memory_and_does_not_stop_the_othe
     assert not any(path.endswith(BROKEN) for path in swept["finished"])
 
 
+def test_what_needs_internet_runs_where_snakemake_does(swept):
+    assert "localrule provision_federation:" in swept["log"]  # fetch_kaggle is marked as it is: test_profiles.py
+    assert not [name for name in swept["memory"] if "provision_federation" in name]
+
+
 def test_what_failed_is_listed_at_the_end_with_its_log(swept):
     listed = swept["log"].split("Failed, with the end of each log:")[1]
     assert f"train_central: results/slurm/logs/train/{BROKEN}.log\n      error: broken on purpose\n" in listed
@@ -167,7 +182,7 @@ def test_what_failed_is_listed_at_the_end_with_its_log(swept):
 
 
 def test_a_cancelled_job_leaves_no_process(swept):
-    assert swept["started"] >= 8  # the script and its guard; server and two sites, each a parent and a job process
+    assert swept["started"] >= 8  # the script and its guard; server and two sites, each of two processes
     assert swept["none_left"]
     assert swept["states"] == ["CANCELLED", "COMPLETED"]
 
@@ -183,7 +198,8 @@ def test_mended_it_goes_on_where_it_stopped_and_ends_as_it_does_on_one_machine(s
     assert "rule train_federated:" not in swept["after"]
     folder = copy_repository(tmp_path)
     (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
-    done = snakemake(folder, "--configfile", "sweep.yaml", "results/slurm/summary.csv", "results/slurm/comparison.csv")
+    targets = [f"results/slurm/{name}.csv" for name in ("summary", "comparison")]
+    done = snakemake(folder, "--configfile", "sweep.yaml", "--", *targets)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     here, there = (place / "results" / "slurm" for place in (folder, swept["folder"]))
     models = sorted(here.glob("runs/**/model.safetensors"))
