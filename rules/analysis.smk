@@ -16,8 +16,8 @@ rule choose_points:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         code=code("choose_points"),
         experiment=EXPERIMENT,
@@ -45,8 +45,8 @@ if config["federation"]["engine"] == "inprocess":
             "../environment.yml"
         threads: len(config["sites"]) * config["training"]["threads"]
         resources:
-            mem_mb=2000 + 2000 * len(config["sites"]),
-            runtime=240,
+            mem_mb=growing(2000 + 2000 * len(config["sites"])),
+            runtime=growing(240),
             gpu=GPU,
             start_timeout_s=config["federation"]["start_timeout_s"],
             round_timeout_s=config["federation"]["round_timeout_s"],
@@ -77,12 +77,14 @@ rule predict_chosen:
         f"{OUT}/logs/predict_chosen.log",
     benchmark:
         f"{OUT}/benchmarks/predict_chosen.tsv"
+    group:
+        "evaluate"
     conda:
         "../environment.yml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
         gpu=GPU,
     params:
         code=code("predict_chosen"),
@@ -104,12 +106,14 @@ rule compare_runs:
         f"{OUT}/logs/compare_runs.log",
     benchmark:
         f"{OUT}/benchmarks/compare_runs.tsv"
+    group:
+        "evaluate"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         code=code("compare_runs"),
         evaluation=config["evaluation"],
@@ -130,12 +134,14 @@ rule contrast_models:
         f"{OUT}/logs/contrast_models.log",
     benchmark:
         f"{OUT}/benchmarks/contrast_models.tsv"
+    group:
+        "evaluate"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         code=code("contrast_models"),
         evaluation=config["evaluation"],
@@ -162,8 +168,8 @@ rule evaluate_federated:
         "../environment.yml"
     threads: len(config["sites"]) * config["training"]["threads"]
     resources:
-        mem_mb=2000 + 2000 * len(config["sites"]),
-        runtime=60,
+        mem_mb=growing(2000 + 2000 * len(config["sites"])),
+        runtime=growing(60),
         gpu=GPU,
         start_timeout_s=config["federation"]["start_timeout_s"],
         round_timeout_s=config["federation"]["round_timeout_s"],
@@ -196,8 +202,8 @@ rule export_tensorboard:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         code=code("export_tensorboard"),
         experiment=EXPERIMENT,
@@ -223,8 +229,8 @@ rule export_model:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
         code=code("export_model"),
         runs=below("runs"),
@@ -250,8 +256,8 @@ rule plot_data:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("plot_data"),
         experiment=EXPERIMENT,
@@ -280,8 +286,8 @@ rule plot_results:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         code=code("plot_results"),
         figures=RESULTS,
@@ -314,8 +320,8 @@ rule plot_mistakes:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
         code=code("plot_mistakes"),
         model=subpath(input.model, parent=True),
@@ -359,8 +365,8 @@ rule render_pages:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("render_pages"),
         config=json.dumps(config),

@@ -79,6 +79,13 @@ wildcard_constraints:
     site="|".join([*config["sites"], "shared"]),
 
 
+def growing(amount):
+    """A resource that an attempt after a failure has more of: twice it, then three times. Where a job that ran out of
+    memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may do.
+    """
+    return lambda wildcards, attempt: amount * attempt
+
+
 def settings_of(pattern):
     """A param: the training settings (fedxray.training.Settings), as JSON, of the run whose folder is `pattern`."""
 

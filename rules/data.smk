@@ -23,12 +23,14 @@ if SOURCE == "phantom":
             f"{OUT}/logs/draw_phantom.log",
         benchmark:
             f"{OUT}/benchmarks/draw_phantom.tsv"
+        group:
+            "prepare"
         conda:
             "../environment.yml"
         threads: 8
         resources:
-            mem_mb=2000,
-            runtime=30,
+            mem_mb=growing(2000),
+            runtime=growing(30),
         params:
             code=code("draw_phantom"),
             patients=config["dataset"]["phantom"]["patients"],
@@ -47,12 +49,13 @@ if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
             f"{OUT}/logs/fetch_kaggle.log",
         benchmark:
             f"{OUT}/benchmarks/fetch_kaggle.tsv"
+        localrule: True  # a cluster's nodes have no internet
         conda:
             "../environment.yml"
         threads: 1
         resources:
-            mem_mb=500,
-            runtime=240,
+            mem_mb=growing(500),
+            runtime=growing(240),
         params:
             code=code("fetch_kaggle"),
             dataset="paultimothymooney/chest-xray-pneumonia",
@@ -71,12 +74,14 @@ rule catalogue_images:
         f"{OUT}/logs/catalogue_images.log",
     benchmark:
         f"{OUT}/benchmarks/catalogue_images.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 8
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         code=code("catalogue_images"),
         bad_images=config["dataset"]["bad_images"],
@@ -95,12 +100,14 @@ rule resample_images:
         f"{OUT}/logs/resample_images.log",
     benchmark:
         f"{OUT}/benchmarks/resample_images.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 8
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         code=code("resample_images"),
         size=config["image_size"],
@@ -119,12 +126,14 @@ rule draw_cohort:
         f"{OUT}/logs/draw_cohort/{{cohort}}split.log",
     benchmark:
         f"{OUT}/benchmarks/draw_cohort/{{cohort}}split.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("draw_cohort"),
         split=lambda wildcards: sweep.cohort_settings(wildcards.cohort, config),
@@ -147,12 +156,14 @@ rule check_split:
         f"{OUT}/logs/check_split/{{cohort}}split.log",
     benchmark:
         f"{OUT}/benchmarks/check_split/{{cohort}}split.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("check_split"),
         sites=lambda wildcards: sweep.sites_of(wildcards.cohort, config),
@@ -174,12 +185,14 @@ rule make_site:
         f"{OUT}/logs/make_site/{{cohort}}{{site}}.log",
     benchmark:
         f"{OUT}/benchmarks/make_site/{{cohort}}{{site}}.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         code=code("make_site"),
     shell:

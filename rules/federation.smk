@@ -10,12 +10,13 @@ rule render_project:
         f"{OUT}/logs/render_project.log",
     benchmark:
         f"{OUT}/benchmarks/render_project.tsv"
+    localrule: True  # a moment, not worth a cluster's queue
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     params:
         code=code("render_project"),
         sites=config["sites"],
@@ -35,12 +36,13 @@ rule provision_federation:
         f"{OUT}/logs/provision_federation.log",
     benchmark:
         f"{OUT}/benchmarks/provision_federation.tsv"
+    localrule: True  # seconds
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     params:
         code=code("provision_federation"),
     shell:

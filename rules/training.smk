@@ -21,8 +21,8 @@ if config["federation"]["engine"] == "nvflare":
         threads: len(config["sites"]) * config["training"]["threads"]
         # The timeouts are here and not among the params, because another patience gives the same model.
         resources:
-            mem_mb=2000 + 2000 * len(config["sites"]),
-            runtime=240,
+            mem_mb=growing(2000 + 2000 * len(config["sites"])),
+            runtime=growing(240),
             gpu=GPU,
             start_timeout_s=config["federation"]["start_timeout_s"],
             round_timeout_s=config["federation"]["round_timeout_s"],
@@ -60,8 +60,8 @@ else:
             "../environment.yml"
         threads: config["training"]["threads"]
         resources:
-            mem_mb=4000,
-            runtime=240,
+            mem_mb=growing(4000),
+            runtime=growing(240),
             gpu=GPU,
         params:
             code=code("train_inprocess"),
@@ -87,8 +87,8 @@ rule train_central:
         "../environment.yml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
         gpu=GPU,
     params:
         code=code("train_central"),
@@ -113,8 +113,8 @@ rule train_local:
         "../environment.yml"
     threads: config["training"]["threads"]
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
         gpu=GPU,
     params:
         code=code("train_local"),

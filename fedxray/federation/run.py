@@ -88,12 +88,17 @@ def _run(
     """Start everything, run one job to its end, stop everything; returns the folder of its results."""
     sites = list(federation.sites)
     check_kits(federation.kits, sites)
-    port = _free_port()
+    holder = _hold_port()
+    port = holder.getsockname()[1]
     own = {SERVER: {"data": str(federation.shared.resolve())} | server, ADMIN: {}}
     own |= {site: {"data": str(folder.resolve())} for site, folder in federation.sites.items()}
     for name, values in own.items():
         _copy_kit(federation.kits / "kits" / name, name, values, workspace / name, port)
-    with _processes(workspace, sites, threads) as ended, _session(federation, workspace, port, ended) as session:
+    with (
+        holder,
+        _processes(workspace, sites, threads) as ended,
+        _session(federation, workspace, port, ended) as session,
+    ):
         _wait_for_sites(session, sites, federation.start_timeout_s, workspace, ended)
         say(f"{len(sites)} sites registered: {', '.join(sites)}")
         job_id = session.submit_job(str(job))
@@ -137,16 +142,31 @@ def _copy_kit(source: Path, name: str, own: dict, kit: Path, port: int) -> None:
         write_json(kit / "local" / "fedxray.json", own)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+def _hold_port() -> socket.socket:
+    """A socket that holds a free port for a server to share, so that no other run on this machine draws it.
+
+    gRPC lets several servers listen on one port: two runs that drew the same one would mix up their sites, unnoticed.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.bind(("localhost", 0))
+    return holder
+
+
+def share_gpus(names: list[str], visible: str | None) -> dict[str, str]:
+    """Each process's CUDA_VISIBLE_DEVICES, of `names` in turn and `visible`, the run's own; empty if that is not set.
+
+    With as many GPUs as processes each has one of its own; with fewer, they share.
+    """
+    gpus = [gpu.strip() for gpu in (visible or "").split(",") if gpu.strip()]
+    return {name: gpus[number % len(gpus)] for number, name in enumerate(names)} if gpus else {}
 
 
 @contextmanager
 def _processes(workspace: Path, sites: list[str], threads: int):
     """Start the server and the sites under a guard; yields a function that returns the ended ones, [(name, code)]."""
     specs = []
+    gpus = share_gpus([*sites, SERVER], os.environ.get("CUDA_VISIBLE_DEVICES"))  # a cluster sets it to the job's
     for name in (SERVER, *sites):
         module, config = MAIN.get(name, MAIN["site"])
         kit = workspace / name
@@ -154,6 +174,7 @@ def _processes(workspace: Path, sites: list[str], threads: int):
         argv += [f"org={name.replace('-', '_') if name in sites else 'fedxray'}", "config_folder=config"]
         argv += [f"uid={name}"] if name in sites else []
         env = {"OMP_NUM_THREADS": str(threads), "MALLOC_ARENA_MAX": "4"}
+        env |= {"CUDA_VISIBLE_DEVICES": gpus[name]} if name in gpus else {}
         specs.append({"name": name, "argv": argv, "env": env, "log": str(kit / "out.txt")})
     guard = subprocess.Popen(
         [sys.executable, "-m", "fedxray.federation.guard"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
