@@ -5,7 +5,7 @@ Its name in paths says what it is: `lr=0.003,rounds=20,local_epochs=1,seed=1`; t
 folder, and only if they are swept, because other points share its data.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -107,9 +107,9 @@ def sites_of(cohort: str, config: dict) -> list[str]:
     return config["sites"][: int(named.get("sites", len(config["sites"])))]
 
 
-def space(mode: str, config: dict) -> list[dict]:
+def space(mode: str, runs: Iterable[Run]) -> list[dict]:
     """The points of `mode`, with their seeds and without their cohorts, each once: the rows of a Paramspace."""
-    rows = [run.values | {"seed": run.seed} for run in runs(config) if run.mode == mode]
+    rows = [run.values | {"seed": run.seed} for run in runs if run.mode == mode]
     return list({tuple(row.items()): row for row in rows}.values())
 
 

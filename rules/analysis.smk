@@ -1,5 +1,6 @@
 # From models to conclusions: the chosen points, their predictions, comparison, figures, TensorBoard, model and report.
-# Inputs are paths, not rules.<name>.output: beside such a one Snakemake hashes all runs' files for each of them.
+# The runs are inputs of choose_points alone, and of the rest through its table: a plan of thousands of runs is slow to
+# make. So are paths inputs here, not rules.<name>.output, beside which Snakemake hashes all runs' files for each.
 
 
 # The test sets are first read in predict_chosen, for the points that validation has chosen here.
@@ -191,7 +192,7 @@ rule evaluate_federated:
 
 rule export_tensorboard:
     input:
-        records=every_record(),
+        points=f"{OUT}/points.csv",
     output:
         events=directory(f"{OUT}/tensorboard"),
     log:
@@ -337,7 +338,6 @@ rule render_pages:
     input:
         summary=f"{OUT}/data/catalogue.json",
         sites=every_card(shared=True),
-        records=every_record(),
         points=f"{OUT}/points.csv",
         confirmed=CONFIRMED,
         results=f"{OUT}/summary.csv",

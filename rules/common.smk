@@ -38,10 +38,10 @@ GPU = 0 if config["training"]["device"] == "cpu" else 1
 # The sweep's runs by their folders, which the hospitals trained alone share; and for each mode the points as a
 # Paramspace: its pattern names a run's folder, below its cohort's.
 RUNS = {run.folder: run for run in sweep.runs(config)}
-COHORTS = sweep.cohorts(config)
+COHORTS = list(dict.fromkeys(run.cohort for run in RUNS.values()))
 SPACES = {
     mode: Paramspace(
-        pd.DataFrame(sweep.space(mode, config)),
+        pd.DataFrame(sweep.space(mode, RUNS.values())),
         filename_params="*",
         param_sep="=",
         filename_sep=",",
@@ -53,7 +53,8 @@ FEDERATED, CENTRAL, LOCAL = (
 )
 RESULTS = ["learning_curves", "roc", "metrics", "gain", "differences", "cross_site"]
 RESULTS += ["calibration", "communication"]
-RESULTS += ["sweep"] if len(sweep.points(config)) > len(COHORTS) else []
+SWEPT = len(RUNS) > len(COHORTS) * len(config["seeds"]) * len(sweep.MODES)
+RESULTS += ["sweep"] if SWEPT else []
 RESULTS += ["cohorts"] if len(COHORTS) > 1 else []
 FIGURES = [*RESULTS, "sites", "gallery", "mistakes"]
 PAGES = ["conclusions", "datasheet", "methods", "model_card", "configuration"]
@@ -81,7 +82,8 @@ wildcard_constraints:
 
 def growing(amount):
     """A resource that an attempt after a failure has more of: twice it, then three times. Where a job that ran out of
-    memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may do.
+    memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may do. Where nothing is
+    tried again it is a plain number, for a function costs each job of a plan its time.
     """
     return lambda wildcards, attempt: amount * attempt
 
@@ -99,17 +101,6 @@ def settings_of(pattern):
 # A site's data and a run's files each stand in the graph as one file that is made with the others: card.json has the
 # checksums of the images and their table, and record.json comes with the model. Snakemake takes its time over each
 # input of each job, which a sweep of thousands feels.
-def cards(wildcards):
-    """An input: the data card of each site of the cohort."""
-    sites = sweep.sites_of(wildcards.cohort, config)
-    return [f"{OUT}/sites/{wildcards.cohort}{site}/card.json" for site in sites]
-
-
-def below(path):
-    """For a param: a folder of the results that holds inputs, as a script takes it."""
-    return lambda wildcards: f"{OUT}/{path.format(**wildcards)}"
-
-
 def every_card(shared=False):
     """The data card of each site of every cohort."""
     return [
@@ -117,6 +108,20 @@ def every_card(shared=False):
         for cohort in COHORTS
         for site in sweep.sites_of(cohort, config) + ["shared"] * shared
     ]
+
+
+def cards_of(wildcards):
+    """The data card of each site of the cohort."""
+    sites = sweep.sites_of(wildcards.cohort, config)
+    return [f"{OUT}/sites/{wildcards.cohort}{site}/card.json" for site in sites]
+
+
+CARDS = every_card() if COHORTS == [""] else cards_of
+
+
+def below(path):
+    """For a param: a folder of the results that holds inputs, as a script takes it."""
+    return lambda wildcards: f"{OUT}/{path.format(**wildcards)}"
 
 
 def every_record():

@@ -6,7 +6,7 @@ if config["federation"]["engine"] == "nvflare":
     rule train_federated:
         input:
             kits=KITS,
-            sites=cards,
+            sites=CARDS,
             shared=f"{OUT}/sites/{{cohort}}shared/card.json",
         output:
             model=f"{OUT}/runs/{FEDERATED}/model.safetensors",
@@ -46,7 +46,7 @@ else:
     # For sweeps; confirm_federated repeats the chosen runs by a real federation.
     rule train_inprocess:
         input:
-            sites=cards,
+            sites=CARDS,
             shared=f"{OUT}/sites/{{cohort}}shared/card.json",
         output:
             model=f"{OUT}/runs/{FEDERATED}/model.safetensors",
@@ -74,7 +74,7 @@ else:
 
 rule train_central:
     input:
-        sites=cards,
+        sites=CARDS,
     output:
         model=f"{OUT}/runs/{CENTRAL}/model.safetensors",
         metrics=f"{OUT}/runs/{CENTRAL}/metrics.csv",
@@ -102,7 +102,7 @@ rule train_central:
 # a folder, because cohorts may differ in their number of hospitals.
 rule train_local:
     input:
-        sites=cards,
+        sites=CARDS,
     output:
         runs=directory(f"{OUT}/runs/{LOCAL}"),
     log:

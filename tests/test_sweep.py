@@ -97,10 +97,12 @@ def test_a_paramspace_of_the_points_names_the_same_paths_and_gives_the_settings_
     grid = {"training.lr": [0.0001, 1], "training.augmentation.flip": [True, False], "model.name": ["compact", "demo"]}
     made = config(grid=grid)
     for mode in sweep.MODES:
-        space = Paramspace(pd.DataFrame(sweep.space(mode, made)), filename_params="*", param_sep="=", filename_sep=",")
+        space = Paramspace(
+            pd.DataFrame(sweep.space(mode, sweep.runs(made))), filename_params="*", param_sep="=", filename_sep=","
+        )
         names = {run.path.split("/")[1] for run in sweep.runs(made) if run.mode == mode}
         assert set(space.instance_patterns) == names
-    row = sweep.space("federated", made)[0] | {"lr": 0.5, "model": "demo"}
+    row = sweep.space("federated", sweep.runs(made))[0] | {"lr": 0.5, "model": "demo"}
     settings = sweep.settings(row, made)
     assert (settings["lr"], settings["model"], settings["epochs"], settings["shift"]) == (0.5, "demo", 20, 0.05)
     assert "rounds" not in settings
