@@ -15,7 +15,6 @@ from fedxray.files import read_json, sha256, write_json, write_text
 
 SERVER = "localhost"  # of a federation of one machine; another's is named by its project file
 ADMIN = "admin@fedxray.org"
-STORE = "/tmp/nvflare"  # where NVFlare keeps jobs unless told otherwise: two servers would meet there
 ADMITTED = "admitted.json"  # in the server's `local`: {name: fingerprint} of every certificate that may register
 
 # Our components, which a job may name: each kit's class allow-list gets them, and NVFlare's own list stays.

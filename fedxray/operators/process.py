@@ -27,7 +27,7 @@ REFUSED = "registration rejected: "
 NEWS = {
     "Successfully registered client": "joined the federation",
     "Server started": "the server is up",
-    "Failed to send heartbeat": "no answer to the heartbeat, which is repeated; the server is down, or has dropped this site",
+    "Failed to send heartbeat": "no answer to the heartbeat, which goes on: the server is down, or dropped this site",
 }
 
 
@@ -57,6 +57,16 @@ def set_local(kit: Path, values: dict) -> None:
     """Put `values` into `local/fedxray.json` of the kit, beside what it has."""
     path = Path(kit) / "local" / "fedxray.json"
     write_json(path, (read_json(path) if path.exists() else {}) | values)
+
+
+def place_store(kit: Path) -> None:
+    """Let a server keep its jobs in its kit: NVFlare's own place is one for all servers of a machine."""
+    path, store = Path(kit) / "local" / "resources.json", Path(kit).resolve() / "store"
+    resources = read_json(path)
+    resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(store / "snapshots")
+    manager = next(one for one in resources["components"] if one["id"] == "job_manager")
+    manager["args"]["uri_root"] = str(store / "jobs")
+    write_json(path, resources)
 
 
 def run_kit(kit: Path, say: Callable[[str], None] = print) -> None:
