@@ -27,7 +27,8 @@ REFUSED = "registration rejected: "
 NEWS = {
     "Successfully registered client": "joined the federation",
     "Server started": "the server is up",
-    "Failed to send heartbeat": "no answer to the heartbeat, which goes on: the server is down, or dropped this site",
+    "for ['heart_beat'] after": "no answer to the heartbeat, which goes on: the server is down, or dropped this site",
+    " - Admission - WARNING - ": "",  # as it says
 }
 
 
@@ -138,8 +139,8 @@ def _news(path: Path) -> Iterator[list[str]]:
                 file.seek(position)
                 for line in file.read().splitlines():
                     for sign, text in NEWS.items():
-                        if sign in line and text != last:
-                            found.append(text)
-                            last = text
+                        if sign in line and (text or line) != last:
+                            last = text or line
+                            found.append(text or line.split(sign)[1])
                 position = file.tell()
         yield found

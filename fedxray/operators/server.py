@@ -7,11 +7,12 @@ import socket
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 
 import yaml
 
-from fedxray import cli
+from fedxray import __version__, cli
 from fedxray.errors import UserError
 from fedxray.federation.admission import REGISTERED
 from fedxray.federation.certificates import expiring
@@ -168,9 +169,17 @@ def _print_status(folder: Path) -> None:
     for row in rows:
         if row["type"] == "client":
             ago = "absent" if row["heartbeat_s"] is None else f"heartbeat {row['heartbeat_s']:.0f} s ago"
-            software = "  ".join(f"{name} {version}" for name, version in row["versions"].items())
+            software = "  ".join(
+                f"{name} {version}{_differs(name, version)}" for name, version in row["versions"].items()
+            )
             print(f"{row['name']:<20} {ago:<22} certificate {row['certificate_days']} days  {software}".rstrip())
     _warn(folder)
+
+
+def _differs(name: str, version: str) -> str:
+    """A remark where the site's library or NVFlare is not the server's."""
+    here = {"fedxray": __version__, "nvflare": metadata.version("nvflare")}.get(name, version)
+    return "" if here == version else f" (here {here}: send the new archive)"
 
 
 def main() -> None:
