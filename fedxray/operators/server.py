@@ -111,8 +111,8 @@ def status(folder: Path, now: float | None = None) -> list[dict]:
 
     Raises UserError if the server does not answer.
     """
-    manifest = read_json(Path(folder) / "kits.json")
     kit, admin = server_kit(folder), _kit(folder, "admin")
+    manifest = read_json(Path(folder) / "kits.json")
     path = kit / REGISTERED
     versions = read_json(path) if path.exists() else {}
     beats = heartbeats(admin)
