@@ -7,7 +7,6 @@ import time
 import pytest
 
 from fedxray.errors import UserError
-from fedxray.files import read_json
 from fedxray.operators import process
 from fedxray.operators.process import address, kind_of, owner, place_store, run_kit
 
@@ -45,7 +44,7 @@ import time; time.sleep(0.3); sys.exit(7)
     with pytest.raises(UserError, match="refused: us is not admitted with this certificate; ask the organiser"):
         run_kit(kit, said.append)
     assert [line for line in said if "again" not in line] == ["us: joined the federation"] * 3
-    assert [line for line in said if "again" in line][0].startswith("us: ended (7); starting again")
+    assert next(line for line in said if "again" in line).startswith("us: ended (7); starting again")
     assert (kit / "count").read_text() == "3"
     assert "uid=us" in (kit / "out.txt").read_text()
     assert "org=us" in (kit / "out.txt").read_text()
@@ -85,6 +84,4 @@ def test_a_server_keeps_its_jobs_in_its_own_kit(organiser, tmp_path):
     place_store(kit)
     text = (kit / "local" / "resources.json").read_text()
     assert "/tmp/nvflare" not in text
-    assert read_json(kit / "local" / "resources.json")["snapshot_persistor"]["args"]["storage"]["args"][
-        "root_dir"
-    ] == str(kit / "store" / "snapshots")
+    assert text.count(str(kit / "store")) == 2

@@ -1,4 +1,4 @@
-"""The organiser's command: federation.yml, and a federation of real processes that sites join, leave and are refused by."""
+"""The organiser's command: federation.yml, and a federation of real processes that sites join, leave, may not join."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -23,7 +24,7 @@ WAIT_S = 60
 def test_federation_yml_says_what_the_schema_of_the_workflow_says(tmp_path):
     (tmp_path / "federation.yml").write_text(yaml.safe_dump(GOOD))
     assert read_federation(tmp_path) == GOOD
-    items = yaml.safe_load(open("config/schema.yaml"))["properties"]["sites"]["items"]
+    items = yaml.safe_load(Path("config/schema.yaml").read_text())["properties"]["sites"]["items"]
     assert items["pattern"] == f"^{SITE.pattern}$"
     assert tuple(items["not"]["enum"]) == RESERVED
 
@@ -169,7 +170,7 @@ def test_a_renewed_kit_joins_and_the_old_one_no_longer(federation, join):
 
 def test_without_a_server_status_says_so(tmp_path):
     ask(tmp_path)
-    with pytest.raises(UserError, match="the server does not answer .*start it"):
+    with pytest.raises(UserError, match=r"the server does not answer .*start it"):
         status(tmp_path)
     with pytest.raises(UserError, match="run fedxray-server provision"):
         status(tmp_path / "empty")
