@@ -21,7 +21,7 @@ from nvflare.private.fed.utils.identity_utils import load_crt_chain_bytes
 
 from fedxray.federation.certificates import fingerprint
 from fedxray.federation.kits import ADMITTED
-from fedxray.files import write_json
+from fedxray.files import read_json, write_json
 
 POLL_S = 1.0
 REGISTERED = "registered.json"  # in the server's kit: {site: the versions that it said it has}
@@ -42,7 +42,8 @@ class Admission(FLComponent):
                 self.server._resolve_client_fqcn_for_auth,
                 self._resolve,
             )
-            self.known, self.versions = {}, {}
+            self.known, path = {}, self.folder / REGISTERED
+            self.versions = read_json(path) if path.exists() else {}
             threading.Thread(target=self._watch, daemon=True, name="admission").start()
 
     def _admitted(self) -> dict[str, str]:
