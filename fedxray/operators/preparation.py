@@ -41,13 +41,19 @@ def prepare_site(
             "a tenth of your own patients, whose images are then not trained on"
         )
     fractions = {"test_fraction": test_fraction, "validation_fraction": own_validation}
+    if not 0 < test_fraction < 1 or not 0 <= own_validation < 1:
+        raise UserError("--test-fraction and --own-validation are shares of the patients, between 0 and 1")
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
         catalogue, source = _read(images, image_size, bad_images, processes, scratch)
         split = draw_cohort(catalogue, [site], seed, **fractions)
         if shared is not None:
             split = _append(split, shared, image_size, scratch / "pixels.npy")
-        check_split(split, [site])
+        try:
+            check_split(split, [site])
+        except UserError as error:  # without the words for whoever configures the workflow
+            what = str(error).split(": take")[0]
+            raise UserError(f"{images}: {what}: add patients, or try another --test-fraction or --seed") from error
         write_table(scratch / "split.csv", split)
         provenance = {"source_sha256": source, "split": {"seed": seed, **fractions}}
         if shared is not None:

@@ -1,5 +1,7 @@
 """A hospital's own images to its data set: the workflow's code, patients apart, and errors that say what to do."""
 
+import re
+
 import numpy as np
 import pytest
 from conftest import jpeg
@@ -72,6 +74,7 @@ def test_without_a_shared_set_a_part_of_the_own_patients_validates(hospital, tmp
         ({"shared": True, "own_validation": 0.1}, "needs one validation set"),
         ({"shared": True, "image_size": 32}, "images of 16 pixels, but the federation has 32"),
         ({"own_validation": 0.9}, "leave nothing to train on"),
+        ({"own_validation": 0.1, "test_fraction": -0.1}, "shares of the patients, between 0 and 1"),
     ],
 )
 def test_what_cannot_be_prepared_is_said_and_leaves_nothing(hospital, shared, tmp_path, options, said):
@@ -80,6 +83,14 @@ def test_what_cannot_be_prepared_is_said_and_leaves_nothing(hospital, shared, tm
         prepare_site(hospital, "us", options.pop("image_size", 16), tmp_path / "data", **options)
     assert not (tmp_path / "data").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"images", "common", "shared"}
+
+
+def test_too_few_patients_are_told_in_the_words_of_the_command(hospital, tmp_path):
+    for path in hospital.rglob("*"):
+        if path.is_file() and (path.name.endswith("2.jpeg") or int(re.search(r"\d+", path.name)[0]) > 5):
+            path.unlink()
+    with pytest.raises(UserError, match=r"1 NORMAL image in train and needs 2: add patients, or .* --seed$"):
+        prepare_site(hospital, "us", 16, tmp_path / "data", own_validation=0.2)
 
 
 def test_an_image_of_the_shared_set_may_not_be_trained_on(hospital, shared, tmp_path):
