@@ -39,6 +39,8 @@ requirements: .venv/ready ## pin the requirements anew, for every platform
 	$(PYTHON) -m pip install --quiet uv
 	$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --all-extras \
 		--custom-compile-command "make requirements" --upgrade --output-file requirements.txt pyproject.toml
+	$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --constraint requirements.txt \
+		--custom-compile-command "make requirements" --output-file requirements-site.txt pyproject.toml
 
 clean: ## remove the environment; results stay
 	rm -rf .venv

@@ -1,14 +1,19 @@
 """Make the directory of one site: its own images and the shared validation set, their table and a data card."""
 
+import json
 from pathlib import Path
 
 from fedxray import cli
 from fedxray.data.site import make_site
+from fedxray.files import read_json
 
 
 def main(options):
     """Write the three files."""
-    make_site(options.split, options.pixels, options.site, options.images, options.table, options.card)
+    provenance = json.loads(options.provenance)
+    if options.summary:
+        provenance["source_sha256"] = read_json(options.summary)["sha256"]
+    make_site(options.split, options.pixels, options.site, options.images, options.table, options.card, provenance)
 
 
 if __name__ == "__main__":
@@ -19,4 +24,6 @@ if __name__ == "__main__":
     arguments.add_argument("--images", type=Path, required=True, help="images.npy")
     arguments.add_argument("--table", type=Path, required=True, help="images.csv")
     arguments.add_argument("--card", type=Path, required=True, help="card.json")
+    arguments.add_argument("--summary", type=Path, help="catalogue.json, whose checksum the card names")
+    arguments.add_argument("--provenance", default="{}", help="JSON for the card, such as the seed of the split")
     cli.run(main, arguments)

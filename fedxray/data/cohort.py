@@ -164,8 +164,8 @@ def _draw_splits(
         if not kept.any():
             raise UserError("split.test: official, but no image is in an official test folder; set split.test: redraw")
         test_fraction = 0.0
-    shares = {"train": 1 - test_fraction - validation, "validation": validation}
-    shares |= {"test": test_fraction} if test_fraction else {}
+    shares = {"train": 1 - test_fraction - validation, "validation": validation, "test": test_fraction}
+    shares = {split: share for split, share in shares.items() if share}
     split = _allocate_strata(patients[~kept], pd.DataFrame(shares, index=SEVERITY), stream(seed, "cohort", "split"))
     return split.reindex(patients.index).fillna("test")
 

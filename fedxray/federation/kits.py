@@ -1,21 +1,21 @@
-"""Startup kits: the project file, the PKI that is made once, and each kit's own policy."""
+"""Startup kits: the project file, the PKI that is made once, each kit's own policy, and who is admitted."""
 
 import json
 import os
 import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
-from cryptography import x509
 
 from fedxray.errors import UserError
+from fedxray.federation.certificates import certificate_of, expiring, fingerprint
 from fedxray.files import read_json, sha256, write_json, write_text
 
-SERVER = "localhost"
+SERVER = "localhost"  # of a federation of one machine; another's is named by its project file
 ADMIN = "admin@fedxray.org"
+ADMITTED = "admitted.json"  # in the server's `local`: {name: fingerprint} of every certificate that may register
 
 # Our components, which a job may name: each kit's class allow-list gets them, and NVFlare's own list stays.
 COMPONENTS = (
@@ -26,50 +26,93 @@ COMPONENTS = (
     "fedxray.federation.server.LiveScalars",
     "nvflare.app_common.widgets.streaming.AnalyticsSender",
 )
+ADMISSION = {"id": "admission", "path": "fedxray.federation.admission.Admission", "args": {}}
 
 
-def render_project(template: Path, sites: list[str], output: Path) -> None:
-    """Write the NVFlare project file: the template with one client of its own organisation for each site."""
+def render_project(
+    template: Path,
+    sites: list[str],
+    output: Path,
+    host: str | None = None,
+    port: int | None = None,
+    valid_days: int | None = None,
+) -> None:
+    """Write the NVFlare project file: the template with one client of its own organisation for each site.
+
+    `host` and `port` are the server's as the sites reach it, `valid_days` how long a new certificate lasts; what is
+    None stays as the template has it.
+    """
     project = yaml.safe_load(Path(template).read_text())
+    server = next(part for part in project["participants"] if part["type"] == "server")
+    builder = next(part for part in project["builders"] if part["path"].endswith(".Certificates"))
+    for values, key, value in (
+        (server, "name", host),
+        (server, "fed_learn_port", port),
+        (builder["args"], "valid_days", valid_days),
+    ):
+        values[key] = values[key] if value is None else value
     project["participants"] += [{"name": site, "type": "client", "org": site.replace("-", "_")} for site in sites]
     write_text(output, yaml.safe_dump(project, sort_keys=False))
 
 
-def provision(project: Path, folder: Path) -> None:
-    """Make `folder/kits/<participant>/`, and `folder/kits.json` with each certificate's fingerprint and end.
+def provision(project: Path, folder: Path, renew: tuple[str, ...] = ()) -> None:
+    """Make `folder/kits/<participant>/`, and `folder/kits.json`: each one's type, and its certificate's end.
 
     `folder/state/` keeps the root key, so a further site gets a kit and the other kits stay as they are, byte for byte.
-    Raises UserError if NVFlare cannot provision.
+    Kits of participants that the project no longer names are deleted, and their certificates with them. Those of
+    `renew` get a new key and certificate; what else lies in their kits stays. The list of who may register, in the
+    server's kit, follows: a server that runs heeds it within seconds. Raises UserError if NVFlare cannot provision, or
+    there is no participant of a name in `renew`.
     """
-    names = [participant["name"] for participant in yaml.safe_load(Path(project).read_text())["participants"]]
+    types = {one["name"]: one["type"] for one in yaml.safe_load(Path(project).read_text())["participants"]}
+    if unknown := sorted(set(renew) - set(types)):
+        raise UserError(f"{project}: no participant {unknown[0]}; there are {', '.join(types)}")
     folder, workspace = Path(folder), Path(folder) / "state"
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _forget(workspace, set(types) - set(renew))
     made = _provision(Path(project), workspace)
     kits = folder / "kits"
-    if kits.exists() and _root(kits / SERVER) != _root(made / SERVER):
+    if kits.exists() and any(_root(kit) != _root(made / kit.name) for kit in kits.iterdir() if kit.name in types):
         shutil.rmtree(kits)  # of a root key that is gone: no new site could join them
     kits.mkdir(mode=0o700, exist_ok=True)
-    for stale in (kit for kit in kits.iterdir() if kit.name not in names):
+    for stale in (kit for kit in kits.iterdir() if kit.name not in types):
         shutil.rmtree(stale)
-    for name in names:
-        if not (kits / name).exists():
+    for name in types:
+        if (kits / name).exists():
+            _update(kits / name / "startup", made / name / "startup")
+        else:
             os.replace(made / name, kits / name)
         _restrict(kits / name)
     for leftover in made.parent.glob("prod_*"):
         shutil.rmtree(leftover)
-    write_json(folder / "kits.json", {name: _certificate(kits / name) for name in sorted(names)})
+    manifest = {name: {"type": types[name]} | _facts(kits / name) for name in sorted(types)}
+    for server in [name for name in types if types[name] == "server"]:
+        admitted = {name: facts["certificate_sha256"] for name, facts in manifest.items() if name != server}
+        write_json(kits / server / "local" / ADMITTED, admitted)
+    write_json(folder / "kits.json", manifest)
 
 
 def check_kits(folder: Path, sites: list[str]) -> None:
-    """Raise UserError if a site has no kit, or a certificate has ended."""
+    """Raise UserError if a site has no kit, or a certificate has ended; warn on stderr of one that soon will."""
     manifest = read_json(Path(folder) / "kits.json")
     for name in (SERVER, ADMIN, *sites):
         if name not in manifest or not (Path(folder) / "kits" / name).is_dir():
             raise UserError(f"{folder}/kits: no startup kit for {name}; rerun provision_federation")
-        if datetime.fromisoformat(manifest[name]["not_after"]) < datetime.now(UTC):
-            raise UserError(
-                f"{folder}/kits/{name}: certificate ended {manifest[name]['not_after']}; delete {folder} and rerun"
-            )
+    for name, days in expiring({name: manifest[name] for name in (SERVER, ADMIN, *sites)}).items():
+        end, way = manifest[name]["not_after"], f"renew it: fedxray-server renew {folder} {name}"
+        if days < 0:
+            raise UserError(f"{folder}/kits/{name}: certificate ended {end}; {way}")
+        print(f"warning: {folder}/kits/{name}: certificate ends in {days} days, {end}; {way}", file=sys.stderr)
+
+
+def _forget(workspace: Path, known: set[str]) -> None:
+    """Drop all certificates but the root's and those of `known` from NVFlare's state, so that it makes new ones."""
+    for path in workspace.glob("*/state/cert.json"):  # below a folder of mode 0700
+        state = read_json(path)
+        kept = {key: value for key, value in state.items() if key in known or not isinstance(value, dict)}
+        if kept != state:
+            write_json(path, kept)
+            path.chmod(0o600)
 
 
 def _provision(project: Path, workspace: Path) -> Path:
@@ -86,21 +129,36 @@ def _provision(project: Path, workspace: Path) -> Path:
     return made[-1]
 
 
+def _update(startup: Path, made: Path) -> None:
+    """Take over each file that differs, such as a renewed key or the server's new port."""
+    for path in (path for path in made.iterdir() if path.is_file()):
+        if not (startup / path.name).exists() or sha256(startup / path.name) != sha256(path):
+            os.replace(path, startup / path.name)
+
+
 def _restrict(kit: Path) -> None:
-    """Keys readable by their owner alone; our components allowed by name; no code from a job for anyone."""
-    for path in (kit, *kit.rglob("*")):
-        path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
+    """Keys readable by their owner alone; our components allowed by name; no code from a job, and no shell, for anyone.
+
+    What an operator has written into `local/resources.json` stays. A site's logs, which name files, stay there too.
+    """
     local = kit / "local"
-    resources = json.loads((local / "resources.json.default").read_text())
+    for path in (kit, *(kit / "startup").rglob("*"), *local.rglob("*"), kit / "startup", local):
+        path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
+    own = local / "resources.json"
+    resources = read_json(own if own.exists() else local / "resources.json.default")
     if "class_allow_list" in resources:
         resources["class_allow_list"] += [name for name in COMPONENTS if name not in resources["class_allow_list"]]
-        write_json(local / "resources.json", resources)
+        if "allow_log_streaming" in resources:
+            resources["allow_log_streaming"] = False
+        if "snapshot_persistor" in resources and ADMISSION not in resources["components"]:  # a server's
+            resources["components"].append(ADMISSION)
+        write_json(own, resources)
     if (local / "authorization.json.default").exists():
         policy = json.loads((local / "authorization.json.default").read_text())
         permissions = policy["permissions"]
-        permissions["project_admin"] = {**dict.fromkeys(permissions["org_admin"], "any"), "byoc": "none"}
+        permissions["project_admin"] = dict.fromkeys(permissions["org_admin"], "any")
         for rights in permissions.values():
-            rights["byoc"] = "none"
+            rights |= {"byoc": "none", "shell_commands": "none"}
         write_json(local / "authorization.json", policy)
 
 
@@ -109,10 +167,10 @@ def _root(kit: Path) -> str:
     return sha256(path) if path.exists() else ""
 
 
-def _certificate(kit: Path) -> dict:
-    """The SHA-256 and the end of validity of a kit's certificate."""
-    path = next((kit / "startup").glob("*[rt].crt"))
+def _facts(kit: Path) -> dict:
+    """The fingerprint and the end of validity of a kit's certificate."""
+    certificate = certificate_of(kit)
     return {
-        "certificate_sha256": sha256(path),
-        "not_after": x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.isoformat(),
+        "certificate_sha256": fingerprint(certificate),
+        "not_after": certificate.not_valid_after_utc.isoformat(),
     }

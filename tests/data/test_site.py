@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from conftest import make_sites
 
-from fedxray.data.site import load_site, pool
+from fedxray import __version__
+from fedxray.data.site import check_registered, load_site, make_site, pool, register
 from fedxray.errors import UserError
+from fedxray.files import read_json, read_table, write_table
 
 
 def test_a_site_holds_its_own_images_and_the_shared_validation_set_alone(site_folders):
@@ -33,3 +35,47 @@ def test_changed_data_are_refused(tmp_path):
     (folder / "images.npy").unlink()
     with pytest.raises(UserError, match="missing"):
         load_site(folder)
+
+
+def card_of(folder):
+    return read_json(folder / "card.json")
+
+
+def test_a_card_names_its_source_and_no_time_path_name_or_patient(tmp_path):
+    folders = make_sites(tmp_path)
+    before = (folders["us"] / "card.json").read_text()
+    files = [folders["us"] / name for name in ("images.npy", "images.csv", "card.json")]
+    provenance = {"source_sha256": "ab" * 32, "split": {"seed": 3, "test_fraction": 0.2}}
+    make_site(tmp_path / "split.csv", tmp_path / "pixels.npy", "us", *files, provenance)
+    card = card_of(folders["us"])
+    assert card["provenance"] == provenance | {"fedxray": __version__}
+    assert (card["schema"], card["site"], card["images"], card["patients"]) == (1, "us", 72, 72)
+    assert card["splits"]["train"]["prevalence"] == 0.5
+    for text in (before, (folders["us"] / "card.json").read_text()):
+        assert not any(word in text for word in (str(tmp_path), "us-train", "p-us"))
+    moved = make_sites(tmp_path / "elsewhere")["us"]
+    assert (moved / "card.json").read_text() == before
+
+
+def test_the_registry_tells_a_data_set_that_changed_and_survives_its_file(tmp_path):
+    folders = make_sites(tmp_path)
+    registry = register(card_of(folder) for folder in folders.values())
+    assert list(registry["site"]) == ["asia", "europe", "us"]
+    assert list(registry.loc[0, ["train_images", "validation_patients", "test_images", "images"]]) == [24, 24, 24, 72]
+    assert set(registry["prevalence"]) == {0.5}
+    write_table(tmp_path / "registry.csv", registry)
+    rows = read_table(tmp_path / "registry.csv").set_index("site", drop=False)
+    for site, folder in folders.items():
+        check_registered(card_of(folder), rows.loc[site])
+    other = card_of(make_sites(tmp_path / "other", seed=1)["us"])
+    with pytest.raises(UserError, match=r"site us: sha256_images is .* is registered"):
+        check_registered(other, rows.loc["us"])
+    with pytest.raises(UserError, match=r"site us: site is europe"):
+        check_registered(card_of(folders["europe"]), rows.loc["us"])
+    with pytest.raises(UserError, match="us has two cards"):
+        register([other, card_of(folders["us"])])
+    with pytest.raises(UserError, match="schema None"):
+        register([{"site": "us"}])
+    newer = card_of(folders["us"])
+    newer["provenance"]["fedxray"] = "9.9"  # made the same data
+    check_registered(newer, rows.loc["us"])

@@ -1,9 +1,7 @@
 """Real federations: provisioned kits, separate processes, mutual TLS over loopback."""
 
 import json
-import os
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -17,7 +15,7 @@ from fedxray import metrics
 from fedxray.data.site import load_site
 from fedxray.errors import UserError
 from fedxray.fedavg import fedavg
-from fedxray.federation.kits import check_kits, provision, render_project
+from fedxray.federation.kits import provision, render_project
 from fedxray.federation.run import Federation, evaluate, private
 from fedxray.federation.training import train_federation, train_in_process
 from fedxray.files import read_json, read_table, sha256
@@ -155,23 +153,3 @@ def test_no_process_outlives_the_run(kits, site_folders, tmp_path, how):
         time.sleep(0.2)
     assert not ours(tmp_path)
     assert how == signal.SIGKILL or not (tmp_path / "run" / "workspace").exists()
-
-
-def test_keys_are_private_jobs_carry_no_code_and_a_new_site_leaves_the_others_alone(tmp_path):
-    kits_for(tmp_path, ["us", "europe"])
-    before = {path: sha256(path) for path in (tmp_path / "kits").rglob("*") if path.is_file()}
-    for path in (tmp_path / "kits").rglob("*.key"):
-        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
-    for state in (tmp_path / "state").rglob("cert.json"):
-        assert stat.S_IMODE(os.stat(state).st_mode) == 0o600
-    for policy in (tmp_path / "kits").rglob("authorization.json"):
-        assert {rights["byoc"] for rights in read_json(policy)["permissions"].values()} == {"none"}
-    allowed = read_json(tmp_path / "kits" / "us" / "local" / "resources.json")["class_allow_list"]
-    assert "fedxray.federation.client.SiteTrainer" in allowed
-    kits_for(tmp_path, ["us", "europe", "asia"])
-    assert (tmp_path / "kits" / "asia").is_dir()
-    assert {path: sha256(path) for path in before} == before
-    kits_for(tmp_path, ["us"])
-    assert not (tmp_path / "kits" / "europe").exists()
-    with pytest.raises(UserError, match="no startup kit for europe"):
-        check_kits(tmp_path, ["us", "europe"])

@@ -1,0 +1,167 @@
+"""Whether a hospital is ready to join: data, network, certificates, versions and machine, one line for each."""
+
+import os
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from cryptography import x509
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from fedxray import __version__
+from fedxray.data.site import SPLITS, load_site
+from fedxray.errors import UserError
+from fedxray.federation.certificates import WARN_DAYS, certificate_of
+from fedxray.files import read_json
+from fedxray.operators.archive import code_sha256, read_about
+from fedxray.operators.process import address, owner
+
+TIMEOUT_S = 10.0
+
+
+class Check(NamedTuple):
+    """One line: what was looked at, whether it is in order, and what was found or what to do."""
+
+    name: str
+    passed: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"{'ok    ' if self.passed else 'FAILED'}  {self.name:<12} {self.text}"
+
+
+def check_site(folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Check]:
+    """Yield each check of the unpacked archive `folder`, as it is done; raises UserError if that is no such folder."""
+    about, kit = read_about(folder), Path(folder) / "kit"
+    owner(kit)
+    steps: list[tuple[str, Callable[[], str]]] = [
+        ("data", lambda: _data(kit, about)),
+        ("certificate", lambda: _certificate(kit)),
+        ("key", lambda: _key(kit)),
+        ("server", lambda: _server(kit, timeout_s)),
+        ("versions", lambda: _versions(Path(folder), about)),
+        ("machine", _machine),
+    ]
+    for name, step in steps:
+        try:
+            yield Check(name, True, step())
+        except UserError as error:
+            yield Check(name, False, str(error))
+
+
+def _data(kit: Path, about: dict) -> str:
+    """The site's directory loads, is this site's, of the federation's size, and has all that training reads."""
+    path = kit / "local" / "fedxray.json"
+    if not path.exists():
+        raise UserError(f"{path}: missing; run fedxray-site prepare")
+    folder = Path(read_json(path).get("data", ""))
+    data = load_site(folder)
+    if data.name != about["site"]:
+        raise UserError(f"{folder}: data of {data.name}, but this is the archive of {about['site']}; prepare them here")
+    if data.images.shape[1] != about["image_size"]:
+        raise UserError(
+            f"{folder}: images of {data.images.shape[1]} pixels, but the federation has {about['image_size']}; "
+            "run fedxray-site prepare again"
+        )
+    counts = data.table["split"].value_counts()
+    if missing := [split for split in SPLITS if split not in counts]:
+        raise UserError(f"{folder}: no {missing[0]} images; run fedxray-site prepare again")
+    return f"{folder}: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS) + " images, checksums agree"
+
+
+def _certificate(kit: Path) -> str:
+    """The kit's certificate is of the federation's root and valid today."""
+    own, now = certificate_of(kit), datetime.now(UTC)
+    root = x509.load_pem_x509_certificate((kit / "startup" / "rootCA.pem").read_bytes())
+    try:
+        own.verify_directly_issued_by(root)
+    except Exception as error:
+        raise UserError(f"{kit}: certificate and root do not belong together; unpack the archive again") from error
+    for certificate, whose in ((own, "its"), (root, "the federation's root")):
+        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        if now > end:
+            raise UserError(f"{kit}: {whose} certificate ended {end:%Y-%m-%d}; ask the organiser for a new archive")
+        if now < start:
+            raise UserError(f"{kit}: {whose} certificate starts {start:%Y-%m-%d %H:%M} UTC; set this machine's clock")
+    days = (own.not_valid_after_utc - now).days
+    hint = "; ask the organiser for a new archive before that" if days < WARN_DAYS else ""
+    return f"valid for {days} days, until {own.not_valid_after_utc:%Y-%m-%d}{hint}"
+
+
+def _key(kit: Path) -> str:
+    """The private key is the certificate's, and nobody else can read it."""
+    path = kit / "startup" / "client.key"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_cert_chain(kit / "startup" / "client.crt", path)
+    except (ssl.SSLError, OSError) as error:
+        raise UserError(f"{path}: missing, or not the key of the certificate; unpack the archive again") from error
+    if path.stat().st_mode & 0o077:
+        raise UserError(f"{path}: others can read it; chmod -R go-rwx {kit}")
+    return "belongs to the certificate, and its owner alone can read it"
+
+
+def _server(kit: Path, timeout_s: float) -> str:
+    """The server is reached, is who it must be, and takes this site's certificate."""
+    host, port = address(kit)
+    startup, target = kit / "startup", f"{host}:{port}"
+    context = ssl.create_default_context(cafile=startup / "rootCA.pem")
+    context.set_alpn_protocols(["h2"])
+    try:
+        context.load_cert_chain(startup / "client.crt", startup / "client.key")
+        with socket.create_connection((host, port), timeout=timeout_s) as plain:
+            try:
+                with context.wrap_socket(plain, server_hostname=host) as secure:
+                    secure.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")  # gRPC is HTTP/2
+                    if not secure.recv(1):  # a refused certificate shows only here, in TLS 1.3
+                        raise UserError(f"{target}: the server hung up; ask the organiser whether it takes this site")
+            except ssl.SSLCertVerificationError as error:
+                raise UserError(
+                    f"{target}: what answers there is not the federation's server ({error.verify_message}); ask your "
+                    "network's people about a proxy that opens TLS, and the organiser"
+                ) from error
+            except ssl.SSLError as error:
+                raise UserError(
+                    f"{target}: TLS fails ({error.reason}); ask the organiser whether this kit is valid"
+                ) from error
+    except socket.gaierror as error:
+        raise UserError(f"{target}: no such host name here; ask your network's people for its DNS entry") from error
+    except OSError as error:
+        raise UserError(
+            f"{target}: not reached ({error}); let this machine out to that TCP port, or ask if the server is up"
+        ) from error
+    return f"{target} answers, is the federation's server, and takes the certificate"
+
+
+def _versions(folder: Path, about: dict) -> str:
+    """The installed library is the archive's to the byte, and what it needs is as pinned."""
+    if code_sha256() != about["code_sha256"]:
+        raise UserError(f"fedxray {__version__} is not the archive's {about['fedxray']}; run sh install.sh again")
+    needed = {Requirement(line).name for line in metadata.requires("fedxray") or [] if "extra ==" not in line}
+    lines = [line for line in (folder / "requirements.txt").read_text().splitlines() if line and line[0] not in "#-"]
+    shown = []
+    for pin in map(Requirement, lines):
+        if pin.name in needed and (pin.marker is None or pin.marker.evaluate()):
+            wanted, found = str(pin.specifier).removeprefix("=="), metadata.version(pin.name)
+            if Version(found).public != Version(wanted).public:
+                raise UserError(f"{pin.name} {found}, but {wanted} is pinned; run sh install.sh again")
+            shown.append(f"{pin.name} {found}")
+    return f"fedxray {__version__}, Python {sys.version.split()[0]}, {', '.join(shown)}"
+
+
+def _machine() -> str:
+    """PyTorch loads; cores, memory and GPU are told."""
+    try:
+        import torch
+        import torchvision  # noqa: F401  a torch of another build shows here
+    except Exception as error:
+        raise UserError(f"PyTorch does not load ({error}); run sh install.sh again") from error
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU that PyTorch can use"
+    return f"{os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB of memory, {gpu}"

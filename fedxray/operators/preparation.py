@@ -1,0 +1,115 @@
+"""From a hospital's own images to its data set, by the same code as the workflow's; nothing is sent."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fedxray.data.catalogue import build_catalogue
+from fedxray.data.cohort import SHARED, check_split, draw_cohort
+from fedxray.data.pixels import resample
+from fedxray.data.site import load_site, make_site
+from fedxray.errors import UserError
+from fedxray.files import read_json, write_array, write_table
+
+FILES = ("images.npy", "images.csv", "card.json")
+
+
+def prepare_site(
+    images: Path,
+    site: str,
+    image_size: int,
+    output: Path,
+    *,
+    seed: int = 1,
+    test_fraction: float = 0.2,
+    shared: Path | None = None,
+    own_validation: float = 0.0,
+    bad_images: str = "stop",
+    processes: int = 1,
+) -> None:
+    """Write the site's directory into `output`: its patients in train and test, and a validation set.
+
+    That is the organiser's `shared` (a directory in the same form), or `own_validation`, a share of the site's own
+    patients. Raises UserError if there is none or both, if the shared set does not fit or has images of this hospital
+    in it, if a class is missing in a split, and for images that cannot be read or are labelled in two ways.
+    """
+    if (shared is None) == (not own_validation):
+        raise UserError(
+            "the site needs one validation set: --shared DIR, the organiser's (ask for it), or --own-validation 0.1, "
+            "a tenth of your own patients, whose images are then not trained on"
+        )
+    fractions = {"test_fraction": test_fraction, "validation_fraction": own_validation}
+    if not 0 < test_fraction < 1 or not 0 <= own_validation < 1:
+        raise UserError("--test-fraction and --own-validation are shares of the patients, between 0 and 1")
+    with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
+        scratch = Path(scratch)
+        catalogue, source = _read(images, image_size, bad_images, processes, scratch)
+        split = draw_cohort(catalogue, [site], seed, **fractions)
+        if shared is not None:
+            split = _append(split, shared, image_size, scratch / "pixels.npy")
+        try:
+            check_split(split, [site])
+        except UserError as error:  # without the words for whoever configures the workflow
+            what = str(error).split(": take")[0]
+            raise UserError(f"{images}: {what}: add patients, or try another --test-fraction or --seed") from error
+        write_table(scratch / "split.csv", split)
+        provenance = {"source_sha256": source, "split": {"seed": seed, **fractions}}
+        if shared is not None:
+            provenance["shared_sha256"] = _checksum(shared)
+        _write(scratch, site, output, provenance)
+
+
+def prepare_shared(images: Path, image_size: int, output: Path, bad_images: str = "stop", processes: int = 1) -> None:
+    """Write the shared validation set, all of `images`, into `output`; raises UserError as `prepare_site`."""
+    with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
+        scratch = Path(scratch)
+        catalogue, source = _read(images, image_size, bad_images, processes, scratch)
+        columns = ["image", "label", "aetiology", "patient"]
+        write_table(scratch / "split.csv", catalogue[columns].assign(split="validation", site=SHARED))
+        _write(scratch, SHARED, output, {"source_sha256": source})
+
+
+def _parent(output: Path) -> Path:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    return output.parent
+
+
+def _read(images: Path, size: int, bad_images: str, processes: int, scratch: Path) -> tuple[pd.DataFrame, str]:
+    """(the catalogue, its SHA-256); writes `pixels.npy` into `scratch`."""
+    catalogue, summary = build_catalogue(images, bad_images, processes)
+    write_table(scratch / "catalogue.csv", catalogue)
+    resample(images, scratch / "catalogue.csv", size, processes, scratch / "pixels.npy")
+    return catalogue, summary["sha256"]
+
+
+def _append(split: pd.DataFrame, shared: Path, image_size: int, pixels: Path) -> pd.DataFrame:
+    """The split with the rows of the shared set after it, and their images after the site's own in `pixels`.
+
+    A shared patient's key gets a prefix: two hospitals may count their patients alike.
+    """
+    common = load_site(shared)
+    if set(common.table["split"]) != {"validation"}:
+        raise UserError(f"{shared}: no shared validation set; ask the organiser for the directory of that")
+    if common.images.shape[1] != image_size:
+        raise UserError(f"{shared}: images of {common.images.shape[1]} pixels, but the federation has {image_size}")
+    own = np.load(pixels)
+    present = {image.tobytes() for image in common.images}
+    if here := [name for name, image in zip(split["image"], own, strict=True) if image.tobytes() in present]:
+        raise UserError(
+            f"{shared}: {len(here)} of your images are in the shared validation set too, such as {here[0]}; remove "
+            "these patients from your folder, or the validation would know them"
+        )
+    write_array(pixels, np.concatenate([own, common.images]))
+    rows = common.table.assign(site=SHARED, patient=f"{SHARED}/" + common.table["patient"].astype(str))
+    return pd.concat([split, rows], ignore_index=True)[list(split)]
+
+
+def _checksum(directory: Path) -> str:
+    return read_json(directory / "card.json")["sha256"]["images"]
+
+
+def _write(scratch: Path, site: str, output: Path, provenance: dict) -> None:
+    files = (output / name for name in FILES)
+    make_site(scratch / "split.csv", scratch / "pixels.npy", site, *files, provenance)

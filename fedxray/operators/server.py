@@ -1,0 +1,224 @@
+"""The organiser's command, `fedxray-server`: a federation's kits and archives, its server, and who is there."""
+
+import contextlib
+import io
+import re
+import socket
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from fedxray import __version__, cli
+from fedxray.errors import UserError
+from fedxray.federation.admission import REGISTERED
+from fedxray.federation.certificates import expiring
+from fedxray.federation.kits import provision, render_project
+from fedxray.files import read_json
+from fedxray.operators.archive import CHECKOUT, build_library, write_archive
+from fedxray.operators.process import address, place_store, run_kit, set_local
+
+FEDERATION = "federation.yml"
+KEYS = {"host": str, "port": int, "sites": list, "image_size": int, "valid_days": int}
+HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+SITE = re.compile(r"[a-z][a-z0-9-]{0,30}")
+RESERVED = ("shared", "pooled", "validation", "global", "localhost", "server", "admin")
+BOUNDS = {"port": (1, 65535), "image_size": (16, 1024), "valid_days": (1, 3600)}
+
+
+def read_federation(folder: Path) -> dict:
+    """`federation.yml`: host, port, sites, image_size, valid_days; raises UserError for what does not fit."""
+    path = Path(folder) / FEDERATION
+    if not path.exists():
+        raise UserError(f"{path}: missing; write {', '.join(KEYS)} there (docs/hospitals.md)")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or set(values) != set(KEYS):
+        raise UserError(f"{path}: it needs these keys and no others: {', '.join(KEYS)}")
+    for key, kind in KEYS.items():
+        if type(values[key]) is not kind:
+            raise UserError(f"{path}: {key}: {values[key]!r} is not {kind.__name__}")
+    for key, (least, most) in BOUNDS.items():
+        if not least <= values[key] <= most:
+            raise UserError(f"{path}: {key}: {values[key]}, but it must be {least} to {most}")
+    if not HOST.fullmatch(values["host"]):
+        raise UserError(f"{path}: host: {values['host']!r} is no host name in lower case, such as fl.example.org")
+    names = values["sites"]
+    if wrong := [name for name in names if not SITE.fullmatch(str(name)) or name in (*RESERVED, values["host"])]:
+        raise UserError(f"{path}: sites: {wrong[0]!r} is no name for a site; take one such as us or st-mary")
+    if len(set(names)) < len(names) or not names:
+        raise UserError(f"{path}: sites: name each hospital once, and at least one")
+    return values
+
+
+def provision_federation(folder: Path, renew: tuple[str, ...] = (), say=print) -> None:
+    """Make or bring up to date what `federation.yml` asks for: kits, and `archives/<site>.tar.gz` with its checksum.
+
+    Archives of sites that are no longer named are deleted. Without a federation.yml (the workflow's own federation, of
+    one machine) kits alone. Raises UserError.
+    """
+    folder = Path(folder)
+    project, asked = folder / "project.yml", None
+    if (folder / FEDERATION).exists() or not project.exists():
+        asked = read_federation(folder)
+        values = {key: asked[key] for key in ("host", "port", "valid_days")}
+        render_project(CHECKOUT / "config" / "project.yml", asked["sites"], project, **values)
+    provision(project, folder, renew)
+    if asked is None:
+        return
+    archives = folder / "archives"
+    archives.mkdir(mode=0o700, exist_ok=True)
+    for path in archives.iterdir():
+        if path.name.split(".tar.gz")[0] not in asked["sites"]:
+            path.unlink()
+            say(f"{path}: removed; its hospital is no longer admitted")
+    with tempfile.TemporaryDirectory() as scratch:
+        library = build_library(Path(scratch))
+        for site in asked["sites"]:
+            path = archives / f"{site}.tar.gz"
+            before = path.with_name(path.name + ".sha256").read_text() if path.exists() else ""
+            write_archive(folder / "kits" / site, library, asked["image_size"], path)
+            checksum = path.with_name(path.name + ".sha256").read_text()
+            say(f"{path}: {'as before' if checksum == before else 'new: send it'}  sha256 {checksum[:16]}...")
+
+
+def server_kit(folder: Path) -> Path:
+    """The server's kit in a provisioned folder; raises UserError if there is none."""
+    return _kit(folder, "server")
+
+
+def start(folder: Path, shared: Path, tensorboard: Path, say=print) -> None:
+    """Run the server until interrupted; jobs are kept in its kit. Raises UserError as `run_kit`."""
+    from fedxray.data.site import load_site
+
+    kit = server_kit(folder)
+    if len(load_site(shared).part("validation")[1]) == 0:
+        raise UserError(f"{shared}: no validation images in it; make it by fedxray-server shared")
+    set_local(kit, {"data": str(shared.resolve()), "tensorboard": str(tensorboard.resolve())})
+    place_store(kit)
+    _warn(folder)
+    say(f"server {':'.join(map(str, address(kit)))}; log: {kit / 'out.txt'}")
+    run_kit(kit, say)
+
+
+def status(folder: Path, now: float | None = None) -> list[dict]:
+    """One row for each participant: name, type, certificate (days left), heartbeat (seconds ago, or None), versions.
+
+    Raises UserError if the server does not answer.
+    """
+    kit, admin = server_kit(folder), _kit(folder, "admin")
+    manifest = read_json(Path(folder) / "kits.json")
+    path = kit / REGISTERED
+    versions = read_json(path) if path.exists() else {}
+    beats = heartbeats(admin)
+    left = expiring(manifest, days=10**6)
+    now = now or time.time()
+    return [
+        {
+            "name": name,
+            "type": facts["type"],
+            "certificate_days": left[name],
+            "heartbeat_s": round(now - beats[name], 1) if name in beats else None,
+            "versions": versions.get(name, {}) if name in beats else {},
+        }
+        for name, facts in manifest.items()
+    ]
+
+
+def heartbeats(admin: Path, timeout_s: float = 10.0) -> dict[str, float]:
+    """{site: Unix time of its last heartbeat} of the sites that are connected, by the admin's kit."""
+    from nvflare.fuel.flare_api.flare_api import new_secure_session
+
+    config = read_json(admin / "startup" / "fed_admin.json")["admin"]
+    try:
+        socket.create_connection((config["host"], config["port"]), timeout=timeout_s).close()
+        with contextlib.redirect_stdout(io.StringIO()):  # it says "Connecting to FLARE ..."
+            session = new_secure_session(config["username"], str(admin.resolve()), timeout=timeout_s)
+    except Exception as error:
+        raise UserError(f"{config['host']}:{config['port']}: the server does not answer ({error}); start it") from error
+    try:
+        return {client.name: client.last_connect_time for client in session.get_system_info().client_info}
+    finally:
+        session.close()
+
+
+def _kit(folder: Path, kind: str) -> Path:
+    path = Path(folder) / "kits.json"
+    names = [name for name, facts in read_json(path).items() if facts["type"] == kind] if path.exists() else []
+    if not names:
+        raise UserError(f"{folder}: no {kind}'s kit; run fedxray-server provision {folder}")
+    return Path(folder) / "kits" / names[0]
+
+
+def _warn(folder: Path) -> None:
+    for name, days in expiring(read_json(Path(folder) / "kits.json")).items():
+        print(
+            f"warning: certificate of {name} ends in {days} days; fedxray-server renew {folder} {name}", file=sys.stderr
+        )
+
+
+def _print_status(folder: Path) -> None:
+    rows = status(folder)
+    server = next(row for row in rows if row["type"] == "server")
+    print(f"server {server['name']} is up; its certificate ends in {server['certificate_days']} days")
+    for row in rows:
+        if row["type"] == "client":
+            ago = "absent" if row["heartbeat_s"] is None else f"heartbeat {row['heartbeat_s']:.0f} s ago"
+            software = "  ".join(
+                f"{name} {version}{_differs(name, version)}" for name, version in row["versions"].items()
+            )
+            print(f"{row['name']:<20} {ago:<22} certificate {row['certificate_days']} days  {software}".rstrip())
+    _warn(folder)
+
+
+def _differs(name: str, version: str) -> str:
+    """A remark where the site's library or NVFlare is not the server's."""
+    here = {"fedxray": __version__, "nvflare": metadata.version("nvflare")}.get(name, version)
+    return "" if here == version else f" (here {here}: send the new archive)"
+
+
+def main() -> None:
+    """Make a federation's kits and archives, run its server, and see who is there."""
+    arguments = cli.parser(main.__doc__)
+    commands = arguments.add_subparsers(dest="command", required=True)
+
+    def command(name: str, text: str, call):
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(call=call)
+        return added
+
+    one = command("provision", "make kits and archives after federation.yml; admits and removes sites", _do_provision)
+    one.add_argument("folder", type=Path, help="folder of federation.yml")
+    one = command("renew", "give participants a new key and certificate, and their archives", _do_provision)
+    one.add_argument("folder", type=Path)
+    one.add_argument("names", nargs="+", help="sites, the server's host name, or the admin's name")
+    one = command("shared", "make the shared validation set of a folder or zip of images", _do_shared)
+    one.add_argument("images", type=Path, help="folders NORMAL and PNEUMONIA, a manifest.csv, or a zip")
+    one.add_argument("--image-size", type=int, required=True, help="pixels of a side, as in federation.yml")
+    one.add_argument("--output", type=Path, required=True, help="directory to write")
+    one = command("start", "run the server until Ctrl-C or SIGTERM", lambda o: start(o.folder, o.shared, o.tensorboard))
+    one.add_argument("folder", type=Path)
+    one.add_argument("--shared", type=Path, required=True, help="directory of the shared validation set")
+    one.add_argument("--tensorboard", type=Path, default=Path("tensorboard"), help="where curves arrive live")
+    one = command("status", "say who is connected, with which versions", lambda o: _print_status(o.folder))
+    one.add_argument("folder", type=Path)
+    cli.run(lambda options: options.call(options), arguments)
+
+
+def _do_provision(options) -> None:
+    provision_federation(options.folder, tuple(getattr(options, "names", ())))
+
+
+def _do_shared(options) -> None:
+    from fedxray.operators.preparation import prepare_shared
+
+    prepare_shared(options.images, options.image_size, options.output)
+
+
+if __name__ == "__main__":
+    main()

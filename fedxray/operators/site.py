@@ -1,0 +1,90 @@
+"""The hospital's command, `fedxray-site`: make the site's data set, check that all is ready, take part."""
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from fedxray import __version__, cli
+from fedxray.errors import UserError
+from fedxray.files import read_json, write_json
+from fedxray.operators.archive import read_about
+from fedxray.operators.process import address, owner, run_kit, set_local
+
+
+def prepare(options) -> None:
+    """Make the data set of `options.images`, and tell the kit where it lies."""
+    from fedxray.operators.preparation import prepare_site
+
+    about, output = read_about(options.folder), options.output or options.folder / "data"
+    prepare_site(
+        options.images,
+        about["site"],
+        about["image_size"],
+        output,
+        seed=options.seed,
+        test_fraction=options.test_fraction,
+        shared=options.shared,
+        own_validation=options.own_validation,
+        bad_images=options.bad_images,
+        processes=os.cpu_count() or 1,
+    )
+    set_local(options.folder / "kit", {"data": str(output.resolve())})
+    for split, facts in read_json(output / "card.json")["splits"].items():
+        share = f"{facts['prevalence']:.0%} pneumonia"
+        print(f"{split:<10} {facts['images']:>7} images of {facts['patients']} patients, {share}")
+    print(f"{output / 'card.json'}: what the organiser may know of it: counts and checksums alone")
+
+
+def check(options) -> None:
+    """Print each check; raises UserError at the end if one failed."""
+    from fedxray.operators.checks import check_site
+
+    failed = 0
+    for result in check_site(options.folder):
+        print(result, flush=True)
+        failed += not result.passed
+    if failed:
+        raise UserError(f"{failed} of the checks failed: see above")
+
+
+def start(options) -> None:
+    """Run the site until interrupted. Its versions go to the server, which shows them to the organiser."""
+    kit = options.folder / "kit"
+    site, (host, port) = owner(kit)[0], address(kit)
+    if not (kit / "local" / "fedxray.json").exists():
+        raise UserError(f"{kit / 'local' / 'fedxray.json'}: missing; run fedxray-site prepare first")
+    path = kit / "local" / "resources.json"
+    versions = {"fedxray": __version__, "python": sys.version.split()[0]}
+    versions |= {name: metadata.version(name) for name in ("nvflare", "torch")}
+    write_json(path, read_json(path) | {"versions": versions})
+    print(f"site {site}, server {host}:{port}; log: {kit / 'out.txt'}", flush=True)
+    run_kit(kit, lambda line: print(line, flush=True))
+
+
+def main() -> None:
+    """Take part in a federation: make this site's data set, check that all is ready, start."""
+    arguments = cli.parser(main.__doc__)
+    commands = arguments.add_subparsers(dest="command", required=True)
+
+    def command(call, text: str):
+        added = commands.add_parser(call.__name__, help=text, description=text)
+        added.add_argument("--folder", type=Path, default=Path(), help="the unpacked archive; by default this folder")
+        added.set_defaults(call=call)
+        return added
+
+    one = command(prepare, "make the site's data set of its own images; nothing is sent")
+    one.add_argument("images", type=Path, help="folders NORMAL and PNEUMONIA, a manifest.csv, or a zip")
+    one.add_argument("--shared", type=Path, help="the organiser's shared validation set, a directory")
+    one.add_argument("--own-validation", type=float, default=0.0, help="or this share of your own patients")
+    one.add_argument("--test-fraction", type=float, default=0.2, help="share of the patients kept for testing (0.2)")
+    one.add_argument("--seed", type=int, default=1, help="of who is in which split (1)")
+    one.add_argument("--bad-images", choices=["stop", "drop"], default="stop", help="images that cannot be read")
+    one.add_argument("--output", type=Path, help="directory to write; by default data/ in the folder")
+    command(check, "say whether data, certificate, network, versions and machine are in order")
+    command(start, "take part until Ctrl-C or SIGTERM")
+    cli.run(lambda options: options.call(options), arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""A hospital's archive: what is in it, that the same content has the same bytes, and that its install command works."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+import tarfile
+from pathlib import Path
+
+import pytest
+from operators_kit import ask, unpack
+
+from fedxray.errors import UserError
+from fedxray.files import read_json, sha256
+from fedxray.operators import archive
+from fedxray.operators.archive import read_about
+
+
+def test_an_archive_has_one_key_of_its_own_site_and_is_private(organiser, tmp_path):
+    path = organiser / "archives" / "us.tar.gz"
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    digest, name = (organiser / "archives" / "us.tar.gz.sha256").read_text().split()
+    assert (digest, name) == (sha256(path), path.name)
+    folder = unpack(organiser, "us", tmp_path)
+    keys = [path for path in folder.rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
+    assert keys == [folder / "kit" / "startup" / "client.key"]
+    assert keys[0].read_bytes() == (organiser / "kits" / "us" / "startup" / "client.key").read_bytes()
+    with tarfile.open(path) as packed:
+        assert {(member.uid, member.uname, member.mode & 0o077) for member in packed} == {(0, "", 0)}
+    assert str(organiser) not in (folder / "README.txt").read_text() + (folder / "archive.json").read_text()
+
+
+def test_only_what_changed_is_a_new_archive(tmp_path):
+    ask(tmp_path, sites=["us", "europe"])
+    said = ask(tmp_path, sites=["us", "asia"], renew=("us",))
+    assert [re.search("as before|new|removed", line)[0] for line in said] == ["removed", "removed", "new", "new"]
+    said = ask(tmp_path)
+    assert ["as before" in line for line in said] == [True, True]
+    assert sorted(path.name for path in (tmp_path / "archives").glob("*.gz")) == ["asia.tar.gz", "us.tar.gz"]
+
+
+def test_the_site_installs_its_pins_alone(organiser, tmp_path):
+    folder = unpack(organiser, "us", tmp_path)
+    pins = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (folder / "requirements.txt").read_text(), re.M))
+    workflow = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", Path("requirements.txt").read_text(), re.M))
+    assert {"nvflare", "torch", "numpy"} <= set(pins)
+    assert not {"snakemake", "matplotlib", "pytest", "onnx"} & set(pins)
+    assert pins.items() <= workflow.items()
+
+
+def test_the_install_command_makes_an_environment_with_the_commands(organiser, tmp_path):
+    """Where everything pinned is there already: the packages of this environment are shown to the new one."""
+    folder = unpack(organiser, "us", tmp_path)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True)
+    packages = next((folder / ".venv").glob("lib/python*/site-packages"))
+    (packages / "here.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    installed = subprocess.run(
+        ["sh", folder / "install.sh"],
+        cwd=tmp_path,
+        env=clean | {"PYTHON": sys.executable, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull},
+        capture_output=True,
+        text=True,
+    )
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    command = folder / ".venv" / "bin" / "fedxray-site"
+    checked = subprocess.run([command, "check"], cwd=folder, env=clean, capture_output=True, text=True)
+    assert checked.returncode == 1
+    lines = {line.split()[1]: line for line in checked.stdout.splitlines()}
+    assert lines["versions"].startswith("ok")
+    assert "run fedxray-site prepare" in lines["data"]
+    assert "error: 2 of the checks failed" in checked.stderr
+    assert "fedxray-server" in {path.name for path in command.parent.iterdir()}
+    shutil.rmtree(folder / ".venv")
+
+
+def test_without_a_checkout_there_is_no_archive(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "CHECKOUT", tmp_path)
+    with pytest.raises(UserError, match="no checkout of fedxray"):
+        archive.build_library(tmp_path)
+    with pytest.raises(UserError, match=r"no archive\.json; go to"):
+        read_about(tmp_path)
+
+
+def test_it_says_what_it_was_made_for(organiser, tmp_path):
+    folder = unpack(organiser, "us", tmp_path)
+    about = read_json(folder / "archive.json")
+    assert (about["site"], about["image_size"]) == ("us", 16)
+    assert about["server"].startswith("localhost:")
+    assert f"TCP port {about['server'].split(':')[1]}" in " ".join((folder / "README.txt").read_text().split())

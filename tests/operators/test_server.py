@@ -1,0 +1,176 @@
+"""The organiser's command: federation.yml, and a federation of real processes that sites join, leave, may not join."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from operators_kit import ask, unpack
+
+from fedxray.errors import UserError
+from fedxray.operators.process import set_local
+from fedxray.operators.server import RESERVED, SITE, read_federation, status
+
+GOOD = {"host": "fl.example.org", "port": 8002, "sites": ["us", "st-mary"], "image_size": 64, "valid_days": 360}
+WAIT_S = 60
+
+
+def test_federation_yml_says_what_the_schema_of_the_workflow_says(tmp_path):
+    (tmp_path / "federation.yml").write_text(yaml.safe_dump(GOOD))
+    assert read_federation(tmp_path) == GOOD
+    items = yaml.safe_load(Path("config/schema.yaml").read_text())["properties"]["sites"]["items"]
+    assert items["pattern"] == f"^{SITE.pattern}$"
+    assert tuple(items["not"]["enum"]) == RESERVED
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"host": "Fl_1"}, "host: 'Fl_1' is no host name"),
+        ({"host": 5}, "host: 5 is not str"),
+        ({"port": 0}, "port: 0, but it must be 1 to 65535"),
+        ({"port": "8002"}, "port: '8002' is not int"),
+        ({"sites": ["US"]}, "'US' is no name for a site"),
+        ({"sites": ["us", "server"]}, "'server' is no name"),
+        ({"sites": ["us", "us"]}, "name each hospital once"),
+        ({"sites": []}, "at least one"),
+        ({"valid_days": 9999}, "valid_days: 9999"),
+        ({"root": 1}, "these keys and no others"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_made(tmp_path, change, said):
+    (tmp_path / "federation.yml").write_text(yaml.safe_dump(GOOD | change))
+    with pytest.raises(UserError, match=re.escape(said)):
+        ask(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["federation.yml"]
+
+
+class Process:
+    """A command of ours, started; its lines are in a file."""
+
+    def __init__(self, log, *words, cwd=None):
+        self.log = log
+        environment = os.environ | {"PYTHONPATH": os.getcwd()}
+        with open(log, "w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *map(str, words)], stdout=file, stderr=file, cwd=cwd, env=environment
+            )
+
+    def wait_for(self, text, count=1):
+        """Until the command has said `text`, `count` times."""
+        deadline = time.monotonic() + WAIT_S
+        while self.log.read_text().count(text) < count:
+            assert time.monotonic() < deadline, f"{text!r} was not said: {self.log.read_text()}"
+            time.sleep(0.2)
+
+    def end(self, how=signal.SIGTERM):
+        """Interrupt it; returns its exit code, when none of its children is left."""
+        children = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        self.process.send_signal(how)
+        code = self.process.wait(WAIT_S)
+        assert not psutil.wait_procs(children, timeout=10)[1]
+        return code
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory, data):
+    """(the organiser's folder, its server's process), with the site us; its server is up."""
+    folder = tmp_path_factory.mktemp("federation")
+    ask(folder)
+    words = ("start", folder, "--shared", data["shared"], "--tensorboard", folder / "tensorboard")
+    server = Process(folder / "server.log", "fedxray.operators.server", *words)
+    server.wait_for("the server is up")
+    yield folder, server
+    assert server.end() == 130
+
+
+@pytest.fixture
+def join(federation, data, tmp_path):
+    """A function that unpacks the archive of a site, gives it data, and starts it; all are ended at the end."""
+    started = []
+
+    def start(site, folder=None):
+        place = folder or unpack(federation[0], site, tmp_path / f"hospital-{len(started)}")
+        set_local(place / "kit", {"data": str(data[site])})
+        one = Process(tmp_path / f"{len(started)}.log", "fedxray.operators.site", "start", cwd=place)
+        started.append(one)
+        one.folder = place
+        return one
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.end(signal.SIGINT)
+
+
+def connected(folder):
+    return {row["name"]: row for row in status(folder) if row["heartbeat_s"] is not None}
+
+
+def until(condition):
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_a_hospital_comes_and_goes_while_the_server_runs(federation, join):
+    folder, server = federation
+    ask(folder, sites=["us"])
+    us = join("us")
+    us.wait_for("joined the federation")
+    row = connected(folder)["us"]
+    assert row["heartbeat_s"] < 30
+    assert set(row["versions"]) == {"fedxray", "python", "nvflare", "torch"}
+    assert row["certificate_days"] == 99
+    checked = subprocess.run(
+        [sys.executable, "-m", "fedxray.operators.site", "check", "--folder", us.folder], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout
+    assert len(re.findall("^ok ", checked.stdout, re.M)) == 6
+
+    ask(folder, sites=["us", "asia"])
+    asia = join("asia")
+    asia.wait_for("joined the federation")
+    assert set(connected(folder)) == {"us", "asia"}
+
+    ask(folder, sites=["us"])
+    server.wait_for("dropped asia: its certificate is no longer admitted")
+    until(lambda: set(connected(folder)) == {"us"})
+    assert asia.end() == 130
+    again = join("asia", asia.folder)
+    assert again.process.wait(WAIT_S) == 1
+    assert "refused: asia is not admitted with this certificate; ask the organiser" in again.log.read_text()
+    server.wait_for("refused asia: certificate")
+    assert us.log.read_text().count("joined") == 1  # nobody disturbed it
+    assert server.process.poll() is None
+
+
+def test_a_renewed_kit_joins_and_the_old_one_no_longer(federation, join):
+    folder, server = federation
+    ask(folder, sites=["us", "europe"])
+    old = join("europe")
+    old.wait_for("joined the federation")
+    ask(folder, renew=("europe",))
+    server.wait_for("dropped europe")
+    assert old.end() == 130
+    new = join("europe")
+    new.wait_for("joined the federation")
+    refused = join("europe", old.folder)
+    assert refused.process.wait(WAIT_S) == 1
+    assert "not admitted with this certificate" in refused.log.read_text()
+    assert "europe" in connected(folder)  # the thief of an old kit does not end the true one's session
+
+
+def test_without_a_server_status_says_so(tmp_path):
+    ask(tmp_path)
+    with pytest.raises(UserError, match=r"the server does not answer .*start it"):
+        status(tmp_path)
+    with pytest.raises(UserError, match="run fedxray-server provision"):
+        status(tmp_path / "empty")
