@@ -11,7 +11,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from benchmarks.environment import flower
 from benchmarks.inputs import scratch
-from benchmarks.measure import at_least, clock, interleave, python, ratio, run
+from benchmarks.measure import NotTheSameWork, at_least, clock, interleave, python, ratio, run
 from fedxray.files import write_json, write_table
 from fedxray.tensorboard import METRICS, POINT, SCALARS, count_scalars, export_runs
 
@@ -20,7 +20,6 @@ EPOCHS = 20
 TBPARSE = """
 import sys, time
 from tbparse import SummaryReader
-SummaryReader
 start = time.perf_counter()
 table = SummaryReader(sys.argv[1]).scalars
 print(len(table), time.perf_counter() - start)
@@ -41,7 +40,7 @@ def events(quick: bool) -> dict:
         logs = [folder / "ours" / name for name in names]
         scalars = count * EPOCHS * len(SCALARS)
         reading = {
-            "fedxray": lambda: clock(lambda: _read(logs, scalars)),
+            "fedxray": lambda: clock(lambda: fedxray_reading(logs, scalars)),
             "EventAccumulator": lambda: clock(lambda: event_accumulator(logs, scalars)),
             "tbparse": lambda: tbparse(folder / "ours", scalars),
         }
@@ -91,7 +90,8 @@ def summary_writer(runs: list[Path], output: Path) -> None:
                 writer.file_writer.add_summary(summary)
 
 
-def _read(logs: list[Path], scalars: int) -> None:
+def fedxray_reading(logs: list[Path], scalars: int) -> None:
+    """Count the scalars as fedxray checks that all have arrived."""
     _same(sum(sum(count_scalars(log).values()) for log in logs), scalars)
 
 
@@ -113,4 +113,4 @@ def tbparse(folder: Path, scalars: int) -> float:
 
 def _same(found: int, scalars: int) -> None:
     if found != scalars:
-        raise RuntimeError(f"read {found} scalars of {scalars}")
+        raise NotTheSameWork(f"read {found} scalars of {scalars}")

@@ -5,6 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -53,26 +54,21 @@ class Cost:
 def run(command: Sequence[str | Path], timeout_s: float = 1200) -> Cost:
     """Run `command` in the repository; raises Failed if it does not succeed in time. Ends what it leaves running."""
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    before, start = set(_descendants()), time.perf_counter()
-    with subprocess.Popen(
-        [str(word) for word in command],
-        cwd=ROOT,
-        env=os.environ | ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        memory = _Memory(before)
+    before, words = set(_descendants()), [str(word) for word in command]
+    options = {"cwd": ROOT, "env": os.environ | ENVIRONMENT, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+    with tempfile.TemporaryFile() as said:  # a pipe would be waited for as long as a daemon holds it
+        start = time.perf_counter()
+        process, memory = subprocess.Popen(words, stdout=said, **options), _Memory(before)
         try:
-            output, _ = process.communicate(timeout=timeout_s)
+            code = process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise Failed(f"{command[0]}: not done in {timeout_s} s") from error
+            raise Failed(f"{' '.join(words)[:200]}: not done in {timeout_s} s") from error
         finally:
             seconds, peak = time.perf_counter() - start, memory.end()
             _end(set(_descendants()) - before)
-    if process.returncode:
+        said.seek(0)
+        output = said.read().decode(errors="replace")
+    if code:
         raise Failed(output[-3000:])
     return Cost(seconds, peak, output)
 
