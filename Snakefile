@@ -15,10 +15,14 @@ include: "rules/common.smk"  # checks the configuration against config/schema.ya
 report: "report/workflow.rst"
 
 
+container: "container/fedxray.sif"  # used by --sdm apptainer alone; docs/hpc.md says how to make it
+
+
 include: "rules/data.smk"
 include: "rules/federation.smk"
 include: "rules/training.smk"
 include: "rules/analysis.smk"
+include: "rules/failures.smk"
 
 
 rule all:
@@ -33,3 +37,4 @@ rule all:
         tensorboard=f"{OUT}/tensorboard",
         model=f"{OUT}/model/model.safetensors",
         pages=expand(f"{OUT}/report/{{page}}.html", page=PAGES),
+    localrule: True

@@ -55,9 +55,17 @@ def fedxray_command(
     sites: Path, manifest: Path, chosen: dict, rounds: int, output: Path, names: Sequence[str] = SITES
 ) -> list:
     """The rule's script, one local epoch a round."""
-    words = ["--kits", manifest, "--sites", *(sites / name for name in names), "--shared", sites / "shared"]
+    words = ["--kits", manifest, "--sites", *(sites / name / "card.json" for name in names)]
+    words += ["--shared", sites / "shared" / "card.json"]
     words += ["--settings", json.dumps(chosen), "--rounds", rounds, "--local-epochs", 1]
-    return python(ROOT / "scripts" / "train_federated.py", *words, "--tensorboard", output / "live", "--output", output)
+    return python(
+        ROOT / "scripts" / "train_federated.py",
+        *words,
+        "--tensorboard",
+        output / "live",
+        "--output",
+        output / "model.safetensors",
+    )
 
 
 def alternative(side: str, sites: Path, chosen: dict, rounds: int, output: Path, *more: str) -> list:

@@ -70,7 +70,8 @@ def train_images(quick: bool) -> dict:
         with scratch() as folder:
             random_sites(folder / "sites", count, 64, ("us",))
             chosen = settings(folder / "sites" / "shared", 1)
-            words = ["--sites", folder / "sites" / "us", "--settings", json.dumps(chosen), "--output", folder / "run"]
+            words = ["--sites", folder / "sites" / "us" / "card.json", "--settings", json.dumps(chosen)]
+            words += ["--output", folder / "run" / "model.safetensors"]
             measured = run(python(ROOT / "scripts" / "train_central.py", *words), 3600)
         return measured.seconds, measured.peak_mb
 

@@ -115,7 +115,8 @@ def on_device(device: str, model: str, size: int, batch_size: int, images: int, 
 def federated_and_central(folder: Path, chosen: dict, epochs: int):
     """The costs of the two scripts on the sites of `folder`, the federation with one epoch a round."""
     federated = run(fedxray_command(folder / "sites", kits(), chosen, epochs, folder / "federated"))
-    words = ["--sites", *site_folders(folder), "--settings", json.dumps(chosen), "--output", folder / "central"]
+    words = ["--sites", *(site / "card.json" for site in site_folders(folder)), "--settings", json.dumps(chosen)]
+    words += ["--output", folder / "central" / "model.safetensors"]
     return federated, run(python(ROOT / "scripts" / "train_central.py", *words))
 
 

@@ -60,6 +60,7 @@ def write_run(
     settings: Settings,
     *,
     mode: str,
+    engine: str = "inprocess",
     sites: list[str],
     train_images: int,
     seconds: float,
@@ -69,12 +70,16 @@ def write_run(
     bytes_sent: int = 0,
     checks: dict | None = None,
 ) -> None:
-    """Write a run's files (docs/architecture.md has their columns); the model last, so that it means a whole run."""
+    """Write a run's files (docs/architecture.md has their columns); the model last, so that it means a whole run.
+
+    `engine` is `nvflare` if a federation of separate processes trained, `inprocess` if this process did.
+    """
     write_table(output / "metrics.csv", metrics[METRICS])
     write_json(
         output / "record.json",
         {
             "mode": mode,
+            "engine": engine,
             "site": sites[0] if mode == "local" else "pooled",
             "lr": settings.lr,
             "epochs": settings.epochs,

@@ -17,21 +17,22 @@ if IMAGES != f"{OUT}/data/images.zip" and not Path(IMAGES).exists():
 if SOURCE == "phantom":
 
     rule draw_phantom:
-        input:
-            code=code("draw_phantom"),
         output:
             images=f"{OUT}/data/images.zip",
         log:
             f"{OUT}/logs/draw_phantom.log",
         benchmark:
             f"{OUT}/benchmarks/draw_phantom.tsv"
+        group:
+            "prepare"
         conda:
             "../environment.yml"
         threads: 8
         resources:
-            mem_mb=2000,
-            runtime=30,
+            mem_mb=growing(2000),
+            runtime=growing(30),
         params:
+            code=code("draw_phantom"),
             patients=config["dataset"]["phantom"]["patients"],
             seed=config["dataset"]["phantom"]["seed"],
         shell:
@@ -42,21 +43,21 @@ if SOURCE == "phantom":
 if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
 
     rule fetch_kaggle:
-        input:
-            code=code("fetch_kaggle"),
         output:
             images=f"{OUT}/data/images.zip",
         log:
             f"{OUT}/logs/fetch_kaggle.log",
         benchmark:
             f"{OUT}/benchmarks/fetch_kaggle.tsv"
+        localrule: True  # a cluster's nodes have no internet
         conda:
             "../environment.yml"
         threads: 1
         resources:
-            mem_mb=500,
-            runtime=240,
+            mem_mb=growing(500),
+            runtime=growing(240),
         params:
+            code=code("fetch_kaggle"),
             dataset="paultimothymooney/chest-xray-pneumonia",
         shell:
             "python scripts/fetch_kaggle.py --dataset {params.dataset:q} --output {output.images:q}"
@@ -65,7 +66,6 @@ if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
 
 rule catalogue_images:
     input:
-        code=code("catalogue_images"),
         images=IMAGES,
     output:
         catalogue=f"{OUT}/data/catalogue.csv",
@@ -74,13 +74,16 @@ rule catalogue_images:
         f"{OUT}/logs/catalogue_images.log",
     benchmark:
         f"{OUT}/benchmarks/catalogue_images.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 8
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
+        code=code("catalogue_images"),
         bad_images=config["dataset"]["bad_images"],
     shell:
         "python scripts/catalogue_images.py --source {input.images:q} --bad-images {params.bad_images}"
@@ -89,7 +92,6 @@ rule catalogue_images:
 
 rule resample_images:
     input:
-        code=code("resample_images"),
         images=IMAGES,
         catalogue=rules.catalogue_images.output.catalogue,
     output:
@@ -98,13 +100,16 @@ rule resample_images:
         f"{OUT}/logs/resample_images.log",
     benchmark:
         f"{OUT}/benchmarks/resample_images.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 8
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
+        code=code("resample_images"),
         size=config["image_size"],
     shell:
         "python scripts/resample_images.py --source {input.images:q} --catalogue {input.catalogue:q}"
@@ -114,7 +119,6 @@ rule resample_images:
 # {cohort} is empty, or the folder of a cohort that the sweep has, such as partition=dirichlet,alpha=0.1/
 rule draw_cohort:
     input:
-        code=code("draw_cohort"),
         catalogue=rules.catalogue_images.output.catalogue,
     output:
         split=f"{OUT}/cohort/{{cohort}}split.csv",
@@ -122,13 +126,16 @@ rule draw_cohort:
         f"{OUT}/logs/draw_cohort/{{cohort}}split.log",
     benchmark:
         f"{OUT}/benchmarks/draw_cohort/{{cohort}}split.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
+        code=code("draw_cohort"),
         split=lambda wildcards: sweep.cohort_settings(wildcards.cohort, config),
         sites=lambda wildcards: sweep.sites_of(wildcards.cohort, config),
     shell:
@@ -141,7 +148,6 @@ rule draw_cohort:
 
 rule check_split:
     input:
-        code=code("check_split"),
         split=rules.draw_cohort.output.split,
     output:
         counts=f"{OUT}/cohort/{{cohort}}counts.csv",
@@ -150,13 +156,16 @@ rule check_split:
         f"{OUT}/logs/check_split/{{cohort}}split.log",
     benchmark:
         f"{OUT}/benchmarks/check_split/{{cohort}}split.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
+        code=code("check_split"),
         sites=lambda wildcards: sweep.sites_of(wildcards.cohort, config),
     shell:
         "python scripts/check_split.py --split {input.split:q} --sites {params.sites:q}"
@@ -165,7 +174,6 @@ rule check_split:
 
 rule make_site:
     input:
-        code=code("make_site"),
         split=rules.draw_cohort.output.split,
         checked=rules.check_split.output.counts,
         pixels=rules.resample_images.output.pixels,
@@ -177,12 +185,16 @@ rule make_site:
         f"{OUT}/logs/make_site/{{cohort}}{{site}}.log",
     benchmark:
         f"{OUT}/benchmarks/make_site/{{cohort}}{{site}}.tsv"
+    group:
+        "prepare"
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        code=code("make_site"),
     shell:
         "python scripts/make_site.py --split {input.split:q} --pixels {input.pixels:q} --site {wildcards.site:q}"
         " --images {output.images:q} --table {output.table:q} --card {output.card:q} 2>&1 | tee {log:q}"

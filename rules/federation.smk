@@ -3,7 +3,6 @@
 
 rule render_project:
     input:
-        code=code("render_project"),
         template="config/project.yml",
     output:
         project=f"{OUT}/federation/project.yml",
@@ -11,13 +10,15 @@ rule render_project:
         f"{OUT}/logs/render_project.log",
     benchmark:
         f"{OUT}/benchmarks/render_project.tsv"
+    localrule: True  # a moment, not worth a cluster's queue
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
     params:
+        code=code("render_project"),
         sites=config["sites"],
     shell:
         "python scripts/render_project.py --template {input.template:q} --sites {params.sites:q}"
@@ -28,7 +29,6 @@ rule render_project:
 # key, before adding a hospital.
 rule provision_federation:
     input:
-        code=code("provision_federation"),
         project=rules.render_project.output.project,
     output:
         kits=KITS,
@@ -36,12 +36,15 @@ rule provision_federation:
         f"{OUT}/logs/provision_federation.log",
     benchmark:
         f"{OUT}/benchmarks/provision_federation.tsv"
+    localrule: True  # seconds
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=5,
+        mem_mb=growing(500),
+        runtime=growing(5),
+    params:
+        code=code("provision_federation"),
     shell:
         "python scripts/provision_federation.py --project {input.project:q} --output {output.kits:q}"
         " 2>&1 | tee {log:q}"

@@ -1,8 +1,5 @@
 """What a hospital's process runs: the NVFlare executors that train and evaluate models on the site's own data."""
 
-from pathlib import Path
-
-import pandas as pd
 from nvflare.apis.analytix import AnalyticsDataType
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.executor import Executor
@@ -15,23 +12,22 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from fedxray.data.site import load_site
 from fedxray.federation.local import local_settings
-from fedxray.files import write_table
+from fedxray.federation.rounds import SiteRounds
 from fedxray.metrics import evaluate
-from fedxray.models import get_parameters, set_parameters
+from fedxray.models import set_parameters
 from fedxray.tensorboard import SCALARS
-from fedxray.training import Settings, Trainer, predict
+from fedxray.training import Settings, predict
 
 
 class SiteTrainer(Executor):
-    """Trains `local_epochs` epochs of the run in each round, and keeps the site's metrics in `metrics.csv`."""
+    """Trains `local_epochs` epochs of the run in each round, and streams their scalars."""
 
     def __init__(self, settings: dict, local_epochs: int):
         """`settings` are the fields of `fedxray.training.Settings`; a job is configuration, so plain values only."""
         super().__init__()
         self.settings = Settings(**settings)
         self.local_epochs = local_epochs
-        self.trainer = None
-        self.rows = []
+        self.rounds = None
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Answer one `train` task with the trained model; an exception is logged and fails the round."""
@@ -44,24 +40,17 @@ class SiteTrainer(Executor):
     def _train(self, task: FLModel, fl_ctx: FLContext) -> FLModel:
         engine = fl_ctx.get_engine()
         sender = engine.get_component("analytics_sender")
-        if self.trainer is None:
+        if self.rounds is None:
             data = load_site(local_settings(engine.get_workspace())["data"])
-            self.trainer = Trainer(self.settings, data.part("train"), data.part("validation"))
-        model = self.settings.build()
-        set_parameters(model, task.params)
-        first = task.current_round * self.local_epochs
-        rows = self.trainer.fit(model, first, first + self.local_epochs)
-        for row in rows:
+            self.rounds = SiteRounds(self.settings, self.local_epochs, data)
+        update = self.rounds.train(task.params, task.current_round)
+        for row in update.rows:
             for column, tag in SCALARS.items():
                 sender.add(tag, row[column], AnalyticsDataType.SCALAR, global_step=row["epoch"])
-        self.rows += rows
-        write_table(
-            Path(engine.get_workspace().get_run_dir(fl_ctx.get_job_id())) / "metrics.csv", pd.DataFrame(self.rows)
-        )
         return FLModel(
             params_type=ParamsType.FULL,
-            params=get_parameters(model),
-            meta={MetaKey.NUM_STEPS_CURRENT_ROUND: len(self.trainer.labels), "rows": rows},
+            params=update.parameters,
+            meta={MetaKey.NUM_STEPS_CURRENT_ROUND: update.images, "rows": update.rows},
         )
 
 

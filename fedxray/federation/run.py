@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from fedxray.errors import UserError
 from fedxray.federation.job import write_evaluation, write_training
 from fedxray.federation.kits import ADMIN, SERVER, check_kits
+from fedxray.federation.rounds import line_of
 from fedxray.files import read_json, write_json
-from fedxray.tensorboard import count_scalars
+from fedxray.models import Parameters, get_parameters, load_model
+from fedxray.tensorboard import SCALARS, count_scalars
 from fedxray.training import Settings
 
 MAIN = {
@@ -48,21 +49,21 @@ def train(
     tensorboard: Path,
     workspace: Path,
     say: Callable[[str], None] = print,
-) -> tuple[Path, dict]:
-    """Train by one job and return (the folder with its results, the checks that it passed).
+) -> tuple[Parameters, list[dict], dict]:
+    """Train by one job and return (the model, the record of each round, the checks that it passed).
 
-    The folder holds `model.safetensors`, `rounds.jsonl` and `<site>.csv`, each site's metrics; scalars arrive live in
-    `tensorboard`. `workspace` is private to the run (0700: it holds copies of keys) and the caller removes it. Raises
-    UserError, with the last error of the site that failed, if the job did not do all that it should have.
+    Scalars arrive live in `tensorboard`. `workspace` is private to the run (0700: it holds copies of keys) and the
+    caller removes it. Raises UserError, with the last error of the site that failed, if the job did not do all that it
+    should have.
     """
     sites, workspace = list(federation.sites), workspace.resolve()  # NVFlare changes its directory
     shutil.rmtree(tensorboard, ignore_errors=True)
     job = write_training(workspace / "job", settings, sites, rounds, local_epochs, federation.round_timeout_s)
     server = {"tensorboard": str(tensorboard.resolve())}
-    result, job_id = _run(federation, job, server, settings.threads, workspace, rounds, say)
-    for site in sites:
-        shutil.copy(workspace / site / job_id / "metrics.csv", result / f"{site}.csv")
-    return result, _check(result, sites, tensorboard, settings, rounds, local_epochs)
+    result = _run(federation, job, server, settings.threads, workspace, rounds, say)
+    records = [json.loads(line) for line in (result / "rounds.jsonl").read_text().splitlines()]
+    parameters = load_model(result / "model.safetensors")
+    return parameters, records, _check(parameters, records, sites, tensorboard, settings, rounds, local_epochs)
 
 
 def evaluate(federation: Federation, settings: Settings, models: dict[str, dict], workspace: Path) -> dict:
@@ -73,7 +74,7 @@ def evaluate(federation: Federation, settings: Settings, models: dict[str, dict]
     workspace = workspace.resolve()
     job = write_evaluation(workspace / "job", settings, list(federation.sites), federation.round_timeout_s)
     server = {"models": {name: model | {"path": str(Path(model["path"]).resolve())} for name, model in models.items()}}
-    result, _ = _run(federation, job, server, settings.threads, workspace, 0, print)
+    result = _run(federation, job, server, settings.threads, workspace, 0, print)
     found = read_json(result / "cross_site_val" / "cross_val_results.json")
     asked = [(site, name) for name in models for site in federation.sites]
     if missing := [f"{site} of {name}" for site, name in asked if not found.get(site, {}).get(f"SRV_{name}")]:
@@ -83,23 +84,28 @@ def evaluate(federation: Federation, settings: Settings, models: dict[str, dict]
 
 def _run(
     federation: Federation, job: Path, server: dict, threads: int, workspace: Path, rounds: int, say: Callable
-) -> tuple[Path, str]:
-    """Start everything, run one job to its end, stop everything; returns (the folder of its results, its id)."""
+) -> Path:
+    """Start everything, run one job to its end, stop everything; returns the folder of its results."""
     sites = list(federation.sites)
     check_kits(federation.kits, sites)
-    port = _free_port()
+    holder = _hold_port()
+    port = holder.getsockname()[1]
     own = {SERVER: {"data": str(federation.shared.resolve())} | server, ADMIN: {}}
     own |= {site: {"data": str(folder.resolve())} for site, folder in federation.sites.items()}
     for name, values in own.items():
         _copy_kit(federation.kits / "kits" / name, name, values, workspace / name, port)
-    with _processes(workspace, sites, threads) as ended, _session(federation, workspace, port, ended) as session:
+    with (
+        holder,
+        _processes(workspace, sites, threads) as ended,
+        _session(federation, workspace, port, ended) as session,
+    ):
         _wait_for_sites(session, sites, federation.start_timeout_s, workspace, ended)
         say(f"{len(sites)} sites registered: {', '.join(sites)}")
         job_id = session.submit_job(str(job))
         status = _follow(session, job_id, workspace, ended, rounds, say)
         if status != "FINISHED:COMPLETED":
             raise UserError(f"federated job ended as {status}: {_last_error(workspace, [SERVER, *sites])}")
-        return Path(session.download_job_result(job_id, str(workspace / "result"))) / "workspace", job_id
+        return Path(session.download_job_result(job_id, str(workspace / "result"))) / "workspace"
 
 
 @contextmanager
@@ -136,16 +142,31 @@ def _copy_kit(source: Path, name: str, own: dict, kit: Path, port: int) -> None:
         write_json(kit / "local" / "fedxray.json", own)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+def _hold_port() -> socket.socket:
+    """A socket that holds a free port for a server to share, so that no other run on this machine draws it.
+
+    gRPC lets several servers listen on one port: two runs that drew the same one would mix up their sites, unnoticed.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.bind(("localhost", 0))
+    return holder
+
+
+def share_gpus(names: list[str], visible: str | None) -> dict[str, str]:
+    """Each process's CUDA_VISIBLE_DEVICES, of `names` in turn and `visible`, the run's own; empty if that is not set.
+
+    With as many GPUs as processes each has one of its own; with fewer, they share.
+    """
+    gpus = [gpu.strip() for gpu in (visible or "").split(",") if gpu.strip()]
+    return {name: gpus[number % len(gpus)] for number, name in enumerate(names)} if gpus else {}
 
 
 @contextmanager
 def _processes(workspace: Path, sites: list[str], threads: int):
     """Start the server and the sites under a guard; yields a function that returns the ended ones, [(name, code)]."""
     specs = []
+    gpus = share_gpus([*sites, SERVER], os.environ.get("CUDA_VISIBLE_DEVICES"))  # a cluster sets it to the job's
     for name in (SERVER, *sites):
         module, config = MAIN.get(name, MAIN["site"])
         kit = workspace / name
@@ -153,6 +174,7 @@ def _processes(workspace: Path, sites: list[str], threads: int):
         argv += [f"org={name.replace('-', '_') if name in sites else 'fedxray'}", "config_folder=config"]
         argv += [f"uid={name}"] if name in sites else []
         env = {"OMP_NUM_THREADS": str(threads), "MALLOC_ARENA_MAX": "4"}
+        env |= {"CUDA_VISIBLE_DEVICES": gpus[name]} if name in gpus else {}
         specs.append({"name": name, "argv": argv, "env": env, "log": str(kit / "out.txt")})
     guard = subprocess.Popen(
         [sys.executable, "-m", "fedxray.federation.guard"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -213,11 +235,7 @@ def _follow(session, job_id: str, workspace: Path, ended: Callable, rounds: int,
         status = str(session.get_job_meta(job_id).get("status"))
         lines = path.read_text().splitlines() if path.exists() else []
         for line in lines[said:]:
-            row = json.loads(line)
-            say(
-                f"round {row['round']}/{rounds}  loss {row['train_loss']:.4f}  "
-                f"validation AUROC {row['validation_auroc']:.4f}  {row['seconds']:.1f} s"
-            )
+            say(line_of(json.loads(line), rounds))
         said = len(lines)
         if status.startswith("FINISHED"):
             return status
@@ -245,21 +263,24 @@ def _last_error(workspace: Path, names: list[str]) -> str:
 
 
 def _check(
-    result: Path, sites: list[str], tensorboard: Path, settings: Settings, rounds: int, local_epochs: int
+    parameters: Parameters,
+    records: list[dict],
+    sites: list[str],
+    tensorboard: Path,
+    settings: Settings,
+    rounds: int,
+    local_epochs: int,
 ) -> dict:
     """What the job should have done, each shown in its results; raises UserError for what it did not."""
-    lines = [json.loads(line) for line in (result / "rounds.jsonl").read_text().splitlines()]
-    from fedxray.models import get_parameters  # torch is loaded already, by the settings' module
-
-    initial, final = get_parameters(settings.build()), load_file(result / "model.safetensors")
+    initial = get_parameters(settings.build())
     streamed = {site: sum(count_scalars(tensorboard / site).values()) for site in sites}
-    recorded = {site: 4 * (len((result / f"{site}.csv").read_text().splitlines()) - 1) for site in sites}
+    recorded = {site: sum(len(SCALARS) * len(record["sites"].get(site, [])) for record in records) for site in sites}
     checks = {
         "completed": True,  # or `_run` raised
-        "rounds": [line["round"] for line in lines] == list(range(1, rounds + 1)),
-        "sites_in_every_round": all(sorted(line["images"]) == sorted(sites) for line in lines),
-        "model_changed": any(not np.array_equal(initial[name], final[name]) for name in initial),
-        "epochs_recorded": all(count == 4 * rounds * local_epochs for count in recorded.values()),
+        "rounds": [record["round"] for record in records] == list(range(1, rounds + 1)),
+        "sites_in_every_round": all(sorted(record["images"]) == sorted(sites) for record in records),
+        "model_changed": any(not np.array_equal(initial[name], parameters[name]) for name in initial),
+        "epochs_recorded": all(count == len(SCALARS) * rounds * local_epochs for count in recorded.values()),
         "scalars_streamed": streamed == recorded,
     }
     if failed := [name for name, passed in checks.items() if not passed]:

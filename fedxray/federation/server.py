@@ -1,7 +1,6 @@
 """What the server's process runs: the rounds, the aggregation, the scalars that arrive live, and models to evaluate."""
 
 import json
-import time
 from pathlib import Path
 
 from nvflare.apis.analytix import AnalyticsData
@@ -14,11 +13,11 @@ from nvflare.app_common.widgets.streaming import AnalyticsReceiver
 from nvflare.app_common.workflows.model_controller import ModelController
 
 from fedxray.data.site import load_site
-from fedxray.fedavg import fedavg
 from fedxray.federation.local import local_settings
-from fedxray.models import get_parameters, load_model, save_model, set_parameters
+from fedxray.federation.rounds import ServerRounds, Update
+from fedxray.models import load_model, save_model
 from fedxray.tensorboard import SCALARS, EventFile
-from fedxray.training import Settings, validate
+from fedxray.training import Settings
 
 
 class FedAvgController(ModelController):
@@ -36,33 +35,26 @@ class FedAvgController(ModelController):
     def run(self) -> None:
         """Run every round; writes `rounds.jsonl` (one line a round) and `model.safetensors` into the job's folder."""
         folder, own = Path(self.get_run_dir()), local_settings(self.engine.get_workspace())
-        data, live = load_site(own["data"]), EventFile(Path(own["tensorboard"]))
-        model = self.settings.build()
+        live = EventFile(Path(own["tensorboard"]))
+        server = ServerRounds(self.settings, self.local_epochs, load_site(own["data"]).part("validation"))
         for number in range(self.rounds):
-            start = time.perf_counter()
-            results = self._train(get_parameters(model), number)
-            images = {site: int(result.meta[MetaKey.NUM_STEPS_CURRENT_ROUND]) for site, result in results.items()}
-            set_parameters(model, fedavg({site: result.params for site, result in results.items()}, images))
-            losses = {site: result.meta["rows"][-1]["train_loss"] for site, result in results.items()}
-            row = {
-                "round": number + 1,
-                "epoch": (number + 1) * self.local_epochs,
-                "train_loss": sum(losses[site] * images[site] for site in sorted(images)) / sum(images.values()),
-                **validate(model, data.part("validation"), self.settings),
-                "seconds": round(time.perf_counter() - start, 3),
-                "images": images,
-            }
-            live.add({tag: row[column] for column, tag in SCALARS.items()}, row["epoch"])
-            save_model(folder / "model.safetensors", get_parameters(model))
+            record = server.aggregate(number, self._train(server.parameters, number))
+            live.add({tag: record[column] for column, tag in SCALARS.items()}, record["epoch"])
+            save_model(folder / "model.safetensors", server.parameters)
             with (folder / "rounds.jsonl").open("a") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(record) + "\n")
         live.close()
 
-    def _train(self, parameters: dict, number: int) -> dict[str, FLModel]:
-        """One round: send the model to every site, and return each site's result; raises if one is missing."""
+    def _train(self, parameters: dict, number: int) -> dict[str, Update]:
+        """One round: send the model to every site, and return each site's update; raises if one is missing."""
         task = FLModel(params_type=ParamsType.FULL, params=parameters, current_round=number, total_rounds=self.rounds)
         results = self.send_model_and_wait(targets=self.sites, data=task, timeout=self.round_timeout_s)
-        answered = {result.meta["client_name"]: result for result in results}
+        answered = {
+            result.meta["client_name"]: Update(
+                result.params, int(result.meta[MetaKey.NUM_STEPS_CURRENT_ROUND]), result.meta["rows"]
+            )
+            for result in results
+        }
         missing = sorted(set(self.sites) - set(answered))
         if missing:
             raise RuntimeError(f"round {number + 1}: no result from {', '.join(missing)}")

@@ -1,16 +1,15 @@
-"""Federated training as a run: what one job leaves, written as every mode writes it."""
+"""Federated training as a run: what it leaves, written as every mode writes it, whichever engine trained."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-
-from fedxray.federation import run
-from fedxray.files import read_table
+from fedxray.errors import UserError
+from fedxray.federation import inprocess, run
+from fedxray.federation.rounds import metrics_of
+from fedxray.files import read_json, sha256
 from fedxray.machine import EnergyMeter
-from fedxray.models import load_model
+from fedxray.models import save_model
 from fedxray.runs import write_run
 from fedxray.training import Settings
 
@@ -27,24 +26,69 @@ def train_federation(
     """Train by one NVFlare job and write the run into `output`; raises UserError as `fedxray.federation.run.train`."""
     start, meter = time.perf_counter(), EnergyMeter()
     with run.private(output / "workspace", say) as workspace:
-        result, checks = run.train(federation, settings, rounds, local_epochs, tensorboard, workspace, say)
-        lines = [json.loads(line) for line in (result / "rounds.jsonl").read_text().splitlines()]
-        metrics = [pd.DataFrame(lines).assign(series="global")]
-        metrics += [read_table(result / f"{site}.csv").assign(series=site) for site in federation.sites]
-        parameters = load_model(result / "model.safetensors")
+        trained = run.train(federation, settings, rounds, local_epochs, tensorboard, workspace, say)
+    _write(output, "nvflare", *trained, settings, local_epochs, start, meter)
+
+
+def train_in_process(
+    sites: dict[str, Path],
+    shared: Path,
+    settings: Settings,
+    rounds: int,
+    local_epochs: int,
+    output: Path,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Train in this process, from the directories of `sites` and `shared`, and write the run into `output`."""
+    start, meter = time.perf_counter(), EnergyMeter()
+    parameters, records = inprocess.train(sites, shared, settings, rounds, local_epochs, say)
+    _write(output, "inprocess", parameters, records, {}, settings, local_epochs, start, meter)
+
+
+def confirm(federation: run.Federation, folder: Path, workspace: Path, say: Callable[[str], None] = print) -> str:
+    """Repeat the run in `folder` by one NVFlare job; returns the SHA-256 of the model, the same for both.
+
+    `workspace` is removed at the end. Raises UserError if the models differ in a bit, and as `train_federation`.
+    """
+    record = read_json(folder / "record.json")
+    settings, schedule = Settings(**record["settings"]), (record["rounds"], record["local_epochs"])
+    with run.private(workspace, say) as private:
+        parameters, _, _ = run.train(federation, settings, *schedule, private / "tensorboard", private, say)
+        save_model(private / "model.safetensors", parameters)
+        there, here = sha256(private / "model.safetensors"), sha256(folder / "model.safetensors")
+    if there != here:
+        raise UserError(
+            f"{folder}/model.safetensors: trained in one process, it differs from the federation's model; "
+            "set federation.engine: nvflare, and report it with the logs"
+        )
+    return here
+
+
+def _write(
+    output: Path,
+    engine: str,
+    parameters: dict,
+    records: list[dict],
+    checks: dict,
+    settings: Settings,
+    local_epochs: int,
+    start: float,
+    meter: EnergyMeter,
+) -> None:
     size = sum(array.nbytes for array in parameters.values())
     write_run(
         output,
         parameters,
-        pd.concat(metrics),
+        metrics_of(records),
         settings,
         mode="federated",
-        sites=list(federation.sites),
-        train_images=sum(lines[-1]["images"].values()),
+        engine=engine,
+        sites=list(records[-1]["sites"]),
+        train_images=sum(records[-1]["images"].values()),
         seconds=time.perf_counter() - start,
         energy_j=meter.joules(),
-        rounds=rounds,
+        rounds=len(records),
         local_epochs=local_epochs,
-        bytes_sent=2 * size * len(federation.sites) * rounds,  # down and up, each site, each round
+        bytes_sent=2 * size * sum(len(record["sites"]) for record in records),  # down and up, each site, each round
         checks=checks,
     )

@@ -19,7 +19,7 @@ from fedxray.errors import UserError
 from fedxray.fedavg import fedavg
 from fedxray.federation.kits import check_kits, provision, render_project
 from fedxray.federation.run import Federation, evaluate, private
-from fedxray.federation.training import train_federation
+from fedxray.federation.training import train_federation, train_in_process
 from fedxray.files import read_json, read_table, sha256
 from fedxray.models import build_model, get_parameters, load_model, save_model, set_parameters
 from fedxray.runs import train_here
@@ -88,6 +88,11 @@ def test_two_federations_at_once_equal_the_plain_loop_bit_for_bit(kits, site_fol
         assert record["bytes_sent"] == 2 * 2 * 3 * 76_977 * 4
         assert list(table[table["series"] == "global"]["epoch"]) == [2, 4]
     assert not ours(tmp_path)
+    shared = site_folders["us"].parent / "shared"
+    train_in_process(site_folders, shared, settings, 2, 2, tmp_path / "inprocess")
+    assert sha256(tmp_path / "inprocess" / "model.safetensors") == sha256(tmp_path / "run0" / "model.safetensors")
+    tables = [read_table(tmp_path / name / "metrics.csv").drop(columns="seconds") for name in ("inprocess", "run0")]
+    assert tables[0].equals(tables[1])
 
 
 def test_one_site_and_one_round_are_central_training_bit_for_bit(tmp_path):

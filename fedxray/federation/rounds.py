@@ -1,0 +1,90 @@
+"""A round of federated averaging, whatever carries the models: the site's part and the server's."""
+
+import time
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fedxray.data.site import SiteData
+from fedxray.fedavg import Parameters, fedavg
+from fedxray.models import get_parameters, set_parameters
+from fedxray.training import Part, Settings, Trainer, validate
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a site answers in a round: its model, how many images it trained on, and one row of metrics per epoch."""
+
+    parameters: Parameters
+    images: int
+    rows: list[dict]
+
+
+class SiteRounds:
+    """A site's part: trains `local_epochs` epochs of the run on its own data in each round."""
+
+    def __init__(self, settings: Settings, local_epochs: int, data: SiteData):
+        self.settings = settings
+        self.local_epochs = local_epochs
+        self.model = settings.build()
+        self.trainer = Trainer(settings, data.part("train"), data.part("validation"))
+
+    def train(self, parameters: Parameters, number: int) -> Update:
+        """Round `number` (from 0), from the global `parameters`."""
+        set_parameters(self.model, parameters)
+        first = number * self.local_epochs
+        rows = self.trainer.fit(self.model, first, first + self.local_epochs)
+        return Update(get_parameters(self.model), len(self.trainer.labels), rows)
+
+
+class ServerRounds:
+    """The server's part: holds the global model, averages the sites' updates, and validates it after each round."""
+
+    def __init__(self, settings: Settings, local_epochs: int, validation: Part):
+        self.settings = settings
+        self.local_epochs = local_epochs
+        self.validation = validation
+        self.model = settings.build()
+        self.start = time.perf_counter()
+
+    @property
+    def parameters(self) -> Parameters:
+        """A copy of the global model's parameters."""
+        return get_parameters(self.model)
+
+    def aggregate(self, number: int, updates: dict[str, Update]) -> dict:
+        """Average the updates (by site) of round `number` (from 0) into the global model; returns the round's record.
+
+        That is round and epoch (from 1), train_loss (the sites' last, weighted by images), the validation metrics of
+        `validate`, seconds since the last round, images (by site) and sites (each site's rows).
+        """
+        images = {site: updates[site].images for site in sorted(updates)}
+        set_parameters(self.model, fedavg({site: update.parameters for site, update in updates.items()}, images))
+        losses = {site: updates[site].rows[-1]["train_loss"] for site in images}
+        record = {
+            "round": number + 1,
+            "epoch": (number + 1) * self.local_epochs,
+            "train_loss": sum(losses[site] * images[site] for site in images) / sum(images.values()),
+            **validate(self.model, self.validation, self.settings),
+            "seconds": round(time.perf_counter() - self.start, 3),
+            "images": images,
+            "sites": {site: updates[site].rows for site in images},
+        }
+        self.start = time.perf_counter()
+        return record
+
+
+def metrics_of(records: list[dict]) -> pd.DataFrame:
+    """The rows of a run's `metrics.csv`, from the records of its rounds: the global model's, then each site's."""
+    tables = [pd.DataFrame(records).assign(series="global")]
+    for site in records[0]["sites"]:
+        tables.append(pd.DataFrame([row for record in records for row in record["sites"][site]]).assign(series=site))
+    return pd.concat(tables)
+
+
+def line_of(record: dict, rounds: int) -> str:
+    """One line for a person who waits."""
+    return (
+        f"round {record['round']}/{rounds}  loss {record['train_loss']:.4f}  "
+        f"validation AUROC {record['validation_auroc']:.4f}  {record['seconds']:.1f} s"
+    )

@@ -1,0 +1,41 @@
+# What a run says at its end if jobs failed: each with its logs, so that nobody looks for them in a sweep's output.
+
+import re
+
+
+def text_of(path):
+    """What a log says; empty if it is not there."""
+    return Path(path).read_text(errors="replace") if Path(path).exists() else ""
+
+
+def last_of(path):
+    """The last lines of a log, indented."""
+    return [f"      {line}" for line in text_of(path).strip().splitlines()[-3:]]
+
+
+def list_failed(failed, logs):
+    """Say which jobs failed for good, where their logs are, and how these end.
+
+    `failed` are Snakemake's jobs; `logs` are the files of its own messages, in which the
+    executor of a cluster has said where what a job prints goes.
+    """
+    said = "".join(map(text_of, logs))
+    printed = re.findall(r"Job (\S+) has been submitted .*\(log: (.+)\)\.", said)
+    lines = []
+    for job in failed:
+        output = dict(printed).get(str(job.jobid), "")
+        jobs = list(job) if job.is_group() else [job]
+        if job.is_group():  # all of it count as failed: which of them did?
+            names = re.findall(r"^Error in rule (\w+)", text_of(output), re.MULTILINE)
+            jobs = [one for one in jobs if one.rule.name in names] or jobs
+        for one in jobs:
+            lines += [f"  {one.rule.name}: {path}" for path in one.log]
+            lines += [line for path in one.log for line in last_of(path)]
+        if output:
+            lines += [f"    the cluster's job printed: {output}", *last_of(output)]
+    if lines:
+        print("Failed, with the end of each log:", *lines, sep="\n", file=sys.stderr)
+
+
+onerror:
+    list_failed(workflow.scheduler.failed, log)
