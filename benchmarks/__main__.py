@@ -61,10 +61,6 @@ def main(options) -> None:
     wanted = options.rows or (SCALE if options.scale else ALWAYS)
     if unknown := [name for name in wanted if name not in known]:
         raise UserError(f"{unknown[0]}: no such row; there are {', '.join(known)}")
-    if options.config:
-        from benchmarks import workflow
-
-        workflow.OVERRIDES += options.config
     book = record(path, {name: known[name] for name in wanted}, options.quick, options.again)
     if not options.quick:
         render(book, options.scale)
@@ -90,5 +86,4 @@ if __name__ == "__main__":
     arguments.add_argument("--again", action="store_true", help="run rows that are done too")
     arguments.add_argument("--render", action="store_true", help="only write docs/performance.md's table")
     arguments.add_argument("--output", type=Path, help="JSON to write (benchmarks/results/HOST.json)")
-    arguments.add_argument("--config", nargs="+", help="for every run of the workflow, as Snakemake's --config")
     cli.run(main, arguments)
