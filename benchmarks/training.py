@@ -33,7 +33,7 @@ from fedxray.training import Settings, Trainer, validate
 
 def epoch(quick: bool) -> dict:
     """An epoch of the trainer with its validation, and of the bare loop with its own, each with its own model."""
-    turns = 4 if quick else 7
+    turns = 4 if quick else 6
     folder = experiment(quick)
     sites = [load_site(site) for site in site_folders(folder)]
     chosen = Settings(**settings(folder / "sites" / "shared", turns))
