@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint report clean requirements
+.PHONY: help run test lint report bench bench-scale clean requirements
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,12 @@ lint: .venv/ready ## style of Python and Snakemake files
 report: .venv/ready ## report.html of the results that are there
 	snakemake --report report.html
 
+bench: .venv/ready ## measure each stage against alternatives: benchmarks/results, and the table of docs/performance.md
+	python -m benchmarks
+
+bench-scale: .venv/ready ## measure how time and memory grow: the figures of docs/performance.md
+	python -m benchmarks --scale
+
 requirements: .venv/ready ## pin the requirements anew, for every platform
 	$(PYTHON) -m pip install --quiet uv
 	$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --all-extras \
@@ -42,5 +48,5 @@ requirements: .venv/ready ## pin the requirements anew, for every platform
 	$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --constraint requirements.txt \
 		--custom-compile-command "make requirements" --output-file requirements-site.txt pyproject.toml
 
-clean: ## remove the environment; results stay
-	rm -rf .venv
+clean: ## remove the environments; results stay
+	rm -rf .venv .venv-bench

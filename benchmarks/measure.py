@@ -1,174 +1,169 @@
-"""Measure what the README claims, on this machine; each line says what took how many seconds, and what was reached.
+"""Measuring: commands with their time and memory, sides that do the same work in turns, and ratios with spread."""
 
-python benchmarks/measure.py graph               # the phantom experiment, from nothing
-python benchmarks/measure.py nothing             # then a run with nothing to do
-python benchmarks/measure.py real images.zip     # the real images at 64 pixels, from nothing: seconds and AUROC
-python benchmarks/measure.py resample images.zip # reduced against full decoding, and peak memory of all processes
-python benchmarks/measure.py plan 200            # the dry run of a sweep of so many points (of five runs each)
-python benchmarks/measure.py analyse 200         # choice, TensorBoard and curves of such a sweep: seconds and memory
-"""
-
-import argparse
-import json
+import ctypes
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-import pandas as pd
 import psutil
-import yaml
 
-from fedxray.data.catalogue import build_catalogue
-from fedxray.data.pixels import resample
-from fedxray.files import write_json, write_table
-from fedxray.sweep import Run, runs
-from fedxray.tensorboard import SCALARS
-
-SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2"]
-
-
-def seconds(command: list[str]) -> float:
-    """Wall-clock seconds of a command that must succeed."""
-    start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit((done.stdout + done.stderr)[-3000:])
-    return time.perf_counter() - start
+ROOT = Path(__file__).parents[1]
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): daemons that a command leaves become our children, to be counted
+ENVIRONMENT = {
+    "PYTHONPATH": str(ROOT),
+    "OMP_NUM_THREADS": "1",  # as every trainer here sets it
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+cpu = time.process_time
+T = TypeVar("T")
 
 
-def peak_memory(work) -> tuple[float, float]:
-    """(seconds of `work()`, most MB that this process and its children held; shared pages count once)."""
-    peak, done = [0.0], threading.Event()
+class Spread(NamedTuple):
+    """A middle value and the least and most of what was measured."""
 
-    def sample():
-        while not done.wait(0.05):
-            total = 0
-            for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+    value: float
+    low: float
+    high: float
+
+
+class Failed(Exception):
+    """A command that failed, with the end of what it said."""
+
+
+class NotTheSameWork(Exception):
+    """Sides that should have computed the same did not."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took: seconds of wall time, and the most MB that all its processes held (pages shared: once)."""
+
+    seconds: float
+    peak_mb: float
+    output: str
+
+
+def run(command: Sequence[str | Path], timeout_s: float = 1200) -> Cost:
+    """Run `command` in the repository; raises Failed if it does not succeed in time. Ends what it leaves running."""
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    before, words = set(_descendants()), [str(word) for word in command]
+    options = {"cwd": ROOT, "env": os.environ | ENVIRONMENT, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+    with tempfile.TemporaryFile() as said:  # a pipe would be waited for as long as a daemon holds it
+        start = time.perf_counter()
+        process, memory = subprocess.Popen(words, stdout=said, **options), _Memory(before)
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"{' '.join(words)[:200]}: not done in {timeout_s} s") from error
+        finally:
+            seconds, peak = time.perf_counter() - start, memory.end()
+            _end(set(_descendants()) - before)
+        said.seek(0)
+        output = said.read().decode(errors="replace")
+    if code:
+        raise Failed(output[-3000:])
+    return Cost(seconds, peak, output)
+
+
+def python(*words: str | Path, interpreter: str | Path = sys.executable) -> list:
+    """A command of Python."""
+    return [interpreter, *words]
+
+
+class _Memory:
+    """Follows the memory of our descendants that were not there `before`, by proportional set size."""
+
+    def __init__(self, before: set):
+        self.before, self.peak, self.done = before, 0.0, threading.Event()
+        self.thread = threading.Thread(target=self._follow, daemon=True)
+        self.thread.start()
+
+    def _follow(self) -> None:
+        wait = 0.1
+        while not self.done.wait(wait):
+            start, total = time.perf_counter(), 0
+            for process in set(_descendants()) - self.before:
                 try:
                     total += process.memory_full_info().pss
                 except psutil.Error:
                     continue
-            peak[0] = max(peak[0], total / 1e6)
+            self.peak = max(self.peak, total / 1e6)
+            wait = max(0.1, 30 * (time.perf_counter() - start))  # looking takes a thirtieth of one core at most
 
-    thread = threading.Thread(target=sample)
-    thread.start()
-    start = time.perf_counter()
+    def end(self) -> float:
+        self.done.set()
+        self.thread.join()
+        return self.peak
+
+
+def _descendants() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def _end(processes: set) -> None:
+    for process in processes:
+        try:
+            process.terminate()
+        except psutil.Error:
+            continue
+    _, alive = psutil.wait_procs(processes, timeout=5)
+    for process in alive:
+        process.kill()
+
+
+def interleave(sides: dict[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
+    """What each side returns, once in each turn; every other turn runs them in reverse, as machines warm and drift."""
+    found = {name: [] for name in sides}
+    for turn in range(turns):
+        for name in list(sides)[:: -1 if turn % 2 else 1]:
+            found[name].append(sides[name]())
+    return found
+
+
+def clock(work: Callable[[], object], timer: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of wall time of `work()`; by `cpu`, of this process's computing, which other work on the machine alters
+    less: for what runs on one thread and waits for nothing."""
+    start = timer()
     work()
-    elapsed = time.perf_counter() - start
-    done.set()
-    thread.join()
-    return elapsed, peak[0]
+    return timer() - start
 
 
-def measure_graph() -> None:
-    """The phantom experiment from nothing."""
-    took = seconds([*SNAKEMAKE, "--config", "experiment=benchmark", "--forceall"])
-    print(f"phantom, the whole graph: {took:.0f} s")
+def middle(values: Sequence[float]) -> Spread:
+    """The median of `values`, the least and the most."""
+    return Spread(statistics.median(values), min(values), max(values))
 
 
-def measure_nothing() -> None:
-    """The median of three runs with nothing to do, after `graph`."""
-    took = sorted(seconds([*SNAKEMAKE, "--config", "experiment=benchmark"]) for _ in range(3))
-    print(f"nothing to do: {took[1]:.1f} s")
+def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
+    """The ratio of two medians, and the least and most that a turn gave (a side with fewer turns: with its last)."""
+    turns = max(len(over), len(under))
+    pairs = [over[min(i, len(over) - 1)] / under[min(i, len(under) - 1)] for i in range(turns)]
+    value = statistics.median(over) / statistics.median(under)
+    return Spread(value, min(*pairs, value), max(*pairs, value))
 
 
-def measure_real(path: Path) -> None:
-    """The real images from nothing, and what the models reach on the pooled test set."""
-    config = ["--configfile", "config/kaggle.yaml", "--config", f"dataset={{archive: {path}}}"]
-    took = seconds([*SNAKEMAKE, *config, "experiment=benchmark-real", "--forceall"])
-    table = pd.read_csv("results/benchmark-real/summary.csv")
-    rows = table[(table["test_set"] == "pooled") & (table["metric"] == "auroc")]
-    table = rows.set_index(["mode", "site"])["estimate"]
-    federated, central = table["federated", "pooled"], table["central", "pooled"]
-    print(f"real images, the whole graph: {took:.0f} s")
-    print(f"AUROC federated {federated:.4f}, central {central:.4f}, apart {federated - central:+.4f}")
+def at_least(what: str, spread: Spread, bound: float, unit: str = "") -> dict:
+    """A target: the middle of `spread` is to be `bound` or more."""
+    return _check(what, spread, bound, unit, "at least", spread.value >= bound)
 
 
-def measure_resample(path: Path) -> None:
-    """Resample every image of `path` to 64 pixels on two processes, with and without reduced decoding."""
-    with tempfile.TemporaryDirectory() as folder:
-        catalogue, output = Path(folder) / "catalogue.csv", Path(folder) / "pixels.npy"
-        table, _ = build_catalogue(path, "drop", 2)
-        write_table(catalogue, table)
-        took = {}
-        for draft in (True, False):
-            took[draft], memory = peak_memory(lambda draft=draft: resample(path, catalogue, 64, 2, output, draft))
-            name = "reduced" if draft else "full"
-            print(f"{name} decoding of {len(table)} images: {took[draft]:.1f} s, at most {memory:.0f} MB")
-        print(f"full / reduced: {took[False] / took[True]:.2f}")
+def at_most(what: str, spread: Spread, bound: float, unit: str = "") -> dict:
+    """A target: the middle of `spread` is to be `bound` or less."""
+    return _check(what, spread, bound, unit, "at most", spread.value <= bound)
 
 
-def sweep_config(points: int) -> dict:
-    """The default configuration with a sweep of so many learning rates."""
-    config = yaml.safe_load(Path("config/config.yaml").read_text())
-    config["sweep"]["grid"] = {"training.lr": [round(0.0001 * (1 + number), 6) for number in range(points)]}
-    return config | {"experiment": "benchmark-sweep"}
+def told(what: str, spread: Spread, unit: str = "") -> dict:
+    """A number without a target."""
+    return _check(what, spread, None, unit, "", None)
 
 
-def measure_plan(points: int) -> None:
-    """The dry run of a sweep."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(yaml.safe_dump(sweep_config(points)))
-        took = seconds([*SNAKEMAKE, "--dry-run", "--quiet", "all", "--configfile", str(path)])
-    print(f"dry run of {points} points, {len(runs(sweep_config(points)))} runs: {took:.1f} s")
-
-
-def measure_analysis(points: int) -> None:
-    """What grows with the runs of a sweep: choice of points, TensorBoard, figures; of made-up records of 20 epochs."""
-    config = sweep_config(points)
-    keys = ("sites", "split", "model", "training", "federation", "seeds", "sweep")
-    experiment = json.dumps({key: config[key] for key in keys})
-    with tempfile.TemporaryDirectory() as name:
-        folder, count = Path(name), len(runs(config))
-        for number, run in enumerate(runs(config)):
-            _make_up(folder / "runs" / run.path, run, number)
-        given = ["--experiment", experiment, "--runs", str(folder / "runs"), "--output"]
-        commands = {
-            "choose_points": [*given, str(folder / "points.csv")],
-            "export_tensorboard": [*given, str(folder / "tensorboard")],
-            "plot_results": ["--figures", "sweep", "communication", *given[2:], str(folder / "figures")],
-        }
-        for table in ("points", "predictions", "summary", "differences"):
-            commands["plot_results"] += [f"--{table}", str(folder / f"{table}.csv")]
-            write_table(folder / f"{table}.csv", pd.DataFrame({"none": [0]}))
-        commands["plot_results"] += ["--cohorts", name]
-        for script, words in commands.items():
-            command = [sys.executable, f"scripts/{script}.py", *words]
-            took, memory = peak_memory(lambda command=command: seconds(command))
-            print(f"{script} of {count} runs: {took:.1f} s, at most {memory:.0f} MB")
-
-
-def _make_up(folder: Path, run: Run, number: int) -> None:
-    """The record and the metrics of a run that never was."""
-    record = {"mode": run.mode, "site": run.site, "lr": run.values["lr"], "epochs": 20, "rounds": None}
-    record |= {"local_epochs": None, "seed": 1, "parameters": 76977, "bytes_sent": 0, "seconds": 9.0}
-    if run.mode == "federated":
-        record |= {"rounds": 20, "local_epochs": 1}
-    rows = {column: [number / 1e6 + epoch / 100 for epoch in range(20)] for column in SCALARS}
-    write_json(folder / "record.json", record)
-    table = pd.DataFrame({"epoch": range(1, 21), "series": "global", **rows, "seconds": 1.0})
-    write_table(folder / "metrics.csv", table)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["graph", "nothing", "real", "resample", "plan", "analyse"])
-    parser.add_argument("of", nargs="?", help="the archive, or the number of points")
-    options = parser.parse_args()
-    match options.what:
-        case "graph":
-            measure_graph()
-        case "nothing":
-            measure_nothing()
-        case "real":
-            measure_real(Path(options.of))
-        case "resample":
-            measure_resample(Path(options.of))
-        case "plan":
-            measure_plan(int(options.of))
-        case "analyse":
-            measure_analysis(int(options.of))
+def _check(what: str, spread: Spread, bound: float | None, unit: str, sense: str, met: bool | None) -> dict:
+    return {"what": what, **spread._asdict(), "unit": unit, "sense": sense, "bound": bound, "met": met}

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 from PIL import Image
 
-from fedxray.data.source import Source
+from fedxray.data.source import Source, open_reader
 from fedxray.errors import UserError
 
 COLUMNS = [
@@ -67,17 +67,16 @@ def in_chunks(work: Callable, path: Path, names: tuple, processes: int, label: s
 
 def _inspect(path: Path, names: tuple) -> list[tuple]:
     """(name, width, height, mode, sha256) of each image; width 0 if it cannot be decoded whole."""
-    rows = []
-    with Source(path) as source:
-        for name in names:
-            data = source.read(name)
-            digest = hashlib.sha256(data).hexdigest()
-            try:
-                with Image.open(io.BytesIO(data)) as image:
-                    image.load()
-                    rows.append((name, image.width, image.height, image.mode, digest))
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-                rows.append((name, 0, 0, "", digest))
+    rows, source = [], open_reader(path)
+    for name in names:
+        data = source.read(name)
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
+                rows.append((name, image.width, image.height, image.mode, digest))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            rows.append((name, 0, 0, "", digest))
     return rows
 
 

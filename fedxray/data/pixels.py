@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fedxray.data.catalogue import in_chunks
-from fedxray.data.source import Source
+from fedxray.data.source import open_reader
 from fedxray.files import atomic, read_table
 
 
@@ -27,8 +27,8 @@ def resample(path: Path, catalogue: Path, size: int, processes: int, output: Pat
 
 
 def _resample(path: Path, names: tuple, size: int, draft: bool) -> np.ndarray:
-    with Source(path) as source:
-        return np.stack([to_grey(source.read(name), size, draft) for name in names])
+    source = open_reader(path)
+    return np.stack([to_grey(source.read(name), size, draft) for name in names])
 
 
 def to_grey(data: bytes, size: int, draft: bool = True) -> np.ndarray:
@@ -36,7 +36,7 @@ def to_grey(data: bytes, size: int, draft: bool = True) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
         if draft:
             image.draft("L", (2 * size, 2 * size))  # libjpeg halves as it decodes; only JPEGs heed it
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith(("I", "F")):  # 16-bit greys, or wider: by the range of 16 bits
             image = Image.fromarray((np.clip(np.asarray(image, np.float64), 0, 65535) / 257).round().astype(np.uint8))
         if image.mode in ("P", "PA"):

@@ -3,6 +3,7 @@
 import io
 import re
 import zipfile
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -13,7 +14,33 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff")
 LABELS = {"normal": 0, "pneumonia": 1, "0": 0, "1": 1}
 
 
-class Source:
+class Reader:
+    """The bytes of images by name, with nothing listed; raises BadZipFile for a file that is not a zip."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.root = self.path.parent if self.path.suffix == ".csv" else self.path
+        self.zip = None if self.root.is_dir() else zipfile.ZipFile(self.path)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of the file `name`."""
+        return self.zip.read(name) if self.zip else (self.root / name).read_bytes()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.zip:
+            self.zip.close()
+
+
+@cache
+def open_reader(path: Path) -> Reader:
+    """The reader of `path`, opened once in a process: a zip's directory takes longer to read than a chunk's images."""
+    return Reader(path)
+
+
+class Source(Reader):
     """Images by name; use as a context manager. `names` are sorted, `labels` is 0 (normal) or 1 (pneumonia) of each.
 
     `manifest` is its table, one row per name in the order of `names`, or None. Raises UserError for a path that is not
@@ -21,21 +48,17 @@ class Source:
     """
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
-        manifest = self.path if self.path.suffix == ".csv" else None
-        self.root = self.path.parent if manifest else self.path
-        self.zip = None
-        if not self.path.exists():
+        if not Path(path).exists():
             raise UserError(f"{path}: no such file or directory; set dataset.archive or dataset.folder to your images")
-        if self.root.is_dir():
-            members = [file.relative_to(self.root).as_posix() for file in self.root.rglob("*") if file.is_file()]
-        else:
-            try:
-                self.zip = zipfile.ZipFile(self.path)
-            except zipfile.BadZipFile as error:
-                raise UserError(f"{path}: not a zip archive, or cut short; download it again") from error
+        try:
+            super().__init__(path)
+        except zipfile.BadZipFile as error:
+            raise UserError(f"{path}: not a zip archive, or cut short; download it again") from error
+        if self.zip:
             members = self.zip.namelist()
-        listed = manifest.name if manifest else "manifest.csv"
+        else:
+            members = [file.relative_to(self.root).as_posix() for file in self.root.rglob("*") if file.is_file()]
+        listed = self.path.name if self.path.suffix == ".csv" else "manifest.csv"
         self.manifest = _manifest(self, listed, members) if listed in members else None
         if self.manifest is not None:
             self.names = tuple(self.manifest["image"])
@@ -50,17 +73,6 @@ class Source:
         for label, name in enumerate(("NORMAL", "PNEUMONIA")):
             if label not in self.labels:
                 raise UserError(f"{path}: no image is {name}; both classes are needed")
-
-    def read(self, name: str) -> bytes:
-        """The bytes of the file `name`."""
-        return self.zip.read(name) if self.zip else (self.root / name).read_bytes()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.zip:
-            self.zip.close()
 
 
 def _folder_label(name: str) -> int | None:

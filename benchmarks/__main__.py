@@ -1,0 +1,89 @@
+"""Measure each stage against a named alternative and the least it could cost, on this machine.
+
+python -m benchmarks                       # every row of the table; a row done at this commit is not run again
+python -m benchmarks resample epoch        # these rows
+python -m benchmarks --quick               # every row at toy sizes: whether it runs
+python -m benchmarks --render              # docs/performance.md's table from the JSON, nothing measured
+python -m benchmarks graph real analyse    # the whole graph, on the phantom and on real images; analysis of 1,000 runs
+python -m benchmarks --scale               # how time and memory grow, and docs/figures/scale.png
+"""
+
+import socket
+import sys
+from pathlib import Path
+
+from benchmarks.inputs import BUILD
+from benchmarks.measure import ROOT
+from benchmarks.render import render
+from benchmarks.results import record
+from fedxray import cli
+from fedxray.errors import UserError
+from fedxray.files import read_json
+
+ALWAYS = ("resample", "epoch", "federated", "round", "sweep", "idle", "events", "predict", "gpu")
+BY_NAME = ("graph", "real", "analyse")
+SCALE = ("resample_images", "train_images", "federation_sites", "federation_rounds", "model_parameters", "plan_points")
+
+
+def rows(scale: bool) -> dict:
+    """Every row by name."""
+    from benchmarks import data, events, federation, training, workflow
+
+    if scale:
+        from benchmarks import scale as growth
+
+        return {name: getattr(growth, name) for name in SCALE}
+    return {
+        "resample": data.resample,
+        "epoch": training.epoch,
+        "federated": federation.federated,
+        "round": federation.round_,
+        "sweep": workflow.sweep,
+        "idle": workflow.idle,
+        "events": events.events,
+        "predict": training.predict,
+        "gpu": training.gpu,
+        "graph": workflow.graph,
+        "real": workflow.real,
+        "analyse": workflow.analyse,
+    }
+
+
+def main(options) -> None:
+    """Measure, and write the page; or only write it."""
+    path = options.output or default_output(options.quick, options.scale)
+    if options.render:
+        if not path.exists():
+            raise UserError(f"{path}: not there; measure first, or name a file by --output")
+        render(read_json(path), options.scale)
+        return
+    known = rows(options.scale)
+    wanted = options.rows or (SCALE if options.scale else ALWAYS)
+    if unknown := [name for name in wanted if name not in known]:
+        raise UserError(f"{unknown[0]}: no such row; there are {', '.join(known)}")
+    book = record(path, {name: known[name] for name in wanted}, options.quick, options.again)
+    if not options.quick:
+        render(book, options.scale)
+    print(f"written: {path}")
+    if failed := [name for name, row in book["rows"].items() if row["status"] == "failed"]:
+        sys.exit(f"failed rows: {', '.join(failed)}")
+
+
+def default_output(quick: bool, scale: bool) -> Path:
+    """The JSON of this machine, or of toy sizes."""
+    host = "".join(c if c.isalnum() or c in "-_" else "-" for c in socket.gethostname())
+    kind = "-scale" if scale else ""
+    return BUILD / f"quick{kind}.json" if quick else ROOT / "benchmarks" / "results" / f"{host}{kind}.json"
+
+
+if __name__ == "__main__":
+    arguments = cli.parser(__doc__)
+    arguments.add_argument(
+        "rows", nargs="*", choices=[*ALWAYS, *BY_NAME], metavar="ROW", help=", ".join([*ALWAYS, *BY_NAME])
+    )
+    arguments.add_argument("--quick", action="store_true", help="toy sizes, into build/bench/quick.json")
+    arguments.add_argument("--scale", action="store_true", help="the rows of growth instead: " + ", ".join(SCALE))
+    arguments.add_argument("--again", action="store_true", help="run rows that are done too")
+    arguments.add_argument("--render", action="store_true", help="only write docs/performance.md's table")
+    arguments.add_argument("--output", type=Path, help="JSON to write (benchmarks/results/HOST.json)")
+    cli.run(main, arguments)

@@ -1,0 +1,38 @@
+"""The environment of the alternatives that the workflow's own cannot hold, .venv-bench, and the versions of all."""
+
+import subprocess
+import sys
+import sysconfig
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.measure import ROOT
+
+FOLDER = ROOT / ".venv-bench"
+REQUIREMENTS = ROOT / "benchmarks" / "requirements.txt"
+OURS = ("nvflare", "torch", "torchvision", "snakemake", "tensorboard", "pillow")
+THEIRS = ("flwr", "ray", "tbparse")
+
+
+def flower() -> Path:
+    """The interpreter of .venv-bench, which is made if it is not there or not of these requirements.
+
+    What it does not have of its own, PyTorch above all, it takes from the workflow's environment: the same version.
+    """
+    interpreter, made = FOLDER / "bin" / "python", FOLDER / "made"
+    wanted = f"{REQUIREMENTS.read_text()}\n{sysconfig.get_path('purelib')}\n"
+    if not made.exists() or made.read_text() != wanted:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", FOLDER], check=True)
+        uv = [Path(sys.executable).with_name("uv"), "pip", "sync", "--quiet", "--python", interpreter, REQUIREMENTS]
+        subprocess.run(uv, check=True)
+        packages = next((FOLDER / "lib").glob("python*")) / "site-packages"
+        (packages / "workflow.pth").write_text(sysconfig.get_path("purelib") + "\n")  # behind its own
+        made.write_text(wanted)
+    return interpreter
+
+
+def versions() -> dict[str, str]:
+    """The versions of what is measured and of what it is measured against."""
+    code = "import importlib.metadata as m, sys; print(*(m.version(name) for name in sys.argv[1:]))"
+    theirs = subprocess.run([flower(), "-c", code, *THEIRS], capture_output=True, text=True, check=True)
+    return {name: version(name) for name in OURS} | dict(zip(THEIRS, theirs.stdout.split(), strict=True))

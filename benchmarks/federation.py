@@ -1,0 +1,134 @@
+"""The rows `federated` and `round`: a federation against the bare loop, NVFlare's recipe and Flower's simulation."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.environment import flower
+from benchmarks.inputs import BUILD, SITES, experiment, random_sites, scratch, settings
+from benchmarks.measure import ROOT, NotTheSameWork, at_most, interleave, middle, python, ratio, run, told
+from fedxray.data.site import load_site
+from fedxray.federation.kits import provision, render_project
+from fedxray.models import load_model, set_parameters
+from fedxray.training import Settings, validate
+
+ALTERNATIVES = {"bare loop": "plain", "NVFlare": "nvflare_job", "Flower": "flower_app"}
+
+
+def federated(quick: bool) -> dict:
+    """One run of three sites on every side, from the start of its command to its model."""
+    rounds = 2 if quick else 10
+    folder = experiment(quick)
+    sites, chosen = folder / "sites", settings(folder / "sites" / "shared", rounds)
+    with scratch() as work:
+        ours = fedxray_command(sites, folder / "federation" / "kits.json", chosen, rounds, work / "fedxray")
+        commands = {"fedxray": ours} | {
+            side: alternative(side, sites, chosen, rounds, work / f"{module}.safetensors")
+            for side, module in ALTERNATIVES.items()
+        }
+        sides = {side: lambda side=side: run(commands[side]) for side in commands}
+        costs = interleave(sides, 1)
+        if not quick:  # once more the two whose times are to be close; the others take minutes
+            for side in ("bare loop", "fedxray"):
+                costs[side].append(sides[side]())
+        models = {side: work / f"{module}.safetensors" for side, module in ALTERNATIVES.items()}
+        reached = {
+            side: auroc(path, sites / "shared", chosen)
+            for side, path in ({"fedxray": work / "fedxray" / "model.safetensors"} | models).items()
+        }
+    if max(reached.values()) - min(reached.values()) > 0.02:
+        raise NotTheSameWork(f"validation AUROC of the sides: {reached}")
+    seconds = {side: [cost.seconds for cost in values] for side, values in costs.items()}
+    memory = {side: [cost.peak_mb for cost in values] for side, values in costs.items()}
+    allowed = [1.1 * value + 15 for value in seconds["bare loop"]]
+    checks = [at_most("wall time, of 1.1 times the bare loop's and 15 s", ratio(seconds["fedxray"], allowed), 1.0)]
+    for side in ("NVFlare", "Flower"):
+        checks.append(at_most(f"wall time, of {side}'s", ratio(seconds["fedxray"], seconds[side]), 1.0))
+        checks.append(at_most(f"peak memory, of {side}'s", ratio(memory["fedxray"], memory[side]), 1.0))
+    return {
+        "samples": {f"{side}, s": values for side, values in seconds.items()}
+        | {f"{side}, MB": values for side, values in memory.items()},
+        "checks": checks,
+        "notes": {"rounds": rounds, "data": folder.name, "validation AUROC": reached},
+    }
+
+
+def fedxray_command(
+    sites: Path, manifest: Path, chosen: dict, rounds: int, output: Path, names: Sequence[str] = SITES
+) -> list:
+    """The rule's script, one local epoch a round."""
+    words = ["--kits", manifest, "--sites", *(sites / name / "card.json" for name in names)]
+    words += ["--shared", sites / "shared" / "card.json"]
+    words += ["--settings", json.dumps(chosen), "--rounds", rounds, "--local-epochs", 1]
+    return python(
+        ROOT / "scripts" / "train_federated.py",
+        *words,
+        "--tensorboard",
+        output / "live",
+        "--output",
+        output / "model.safetensors",
+    )
+
+
+def alternative(side: str, sites: Path, chosen: dict, rounds: int, output: Path, *more: str) -> list:
+    """The command of an alternative."""
+    interpreter = {"interpreter": flower()} if side == "Flower" else {}
+    words = ["--sites", *(sites / site for site in SITES), "--shared", sites / "shared"]
+    words += ["--settings", json.dumps(chosen), "--rounds", rounds, "--output", output, *more]
+    return python("-m", f"benchmarks.alternatives.{ALTERNATIVES[side]}", *words, **interpreter)
+
+
+def auroc(path: Path, shared: Path, chosen: dict) -> float:
+    """The validation AUROC of a model."""
+    own = Settings(**chosen)
+    model = own.build()
+    set_parameters(model, load_model(path))
+    return round(validate(model, load_site(shared).part("validation"), own)["validation_auroc"], 5)
+
+
+def kits(names: Sequence[str] = SITES) -> Path:
+    """The startup kits of a federation of these sites, made once: its kits.json."""
+    folder = BUILD / f"federation-{len(names)}-{names[0]}"
+    manifest = folder / "kits.json"
+    if not manifest.exists():
+        render_project(ROOT / "config" / "project.yml", list(names), folder / "project.yml")
+        provision(folder / "project.yml", folder)
+    return manifest
+
+
+def round_(quick: bool) -> dict:
+    """A round beyond training: the compact model and the demo's, on so few images that they train in no time."""
+    rounds = 4 if quick else 12
+    samples, checks = {}, []
+    for model, size, bound in (("compact", 32, 0.5), ("demo", 224, 1.5)):
+        ours, stock = _rounds(model, size, rounds)
+        samples |= {f"{model}, fedxray, s a round": ours, f"{model}, NVFlare stock, s a round": stock}
+        checks.append(at_most(f"a round of the {model} model beyond training", middle(ours), bound, "s"))
+        checks.append(told(f"NVFlare's stock round of the {model} model, in its simulator", middle(stock), "s"))
+        checks.append(told(f"a round of the {model} model, of NVFlare's stock", ratio(ours, stock)))
+    return {"samples": samples, "checks": checks, "notes": {"rounds": rounds}}
+
+
+def _rounds(model: str, size: int, rounds: int) -> tuple[list[float], list[float]]:
+    """(seconds of each of our rounds less the slowest site's training, seconds of NVFlare's with no training at all).
+
+    The first of each is left out: processes start in it.
+    """
+    with scratch() as folder:
+        random_sites(folder / "sites", 6, size)
+        chosen = settings(folder / "sites" / "shared", rounds, model=model)
+        run(fedxray_command(folder / "sites", kits(), chosen, rounds, folder / "run"))
+        ours = beyond_training(pd.read_csv(folder / "run" / "metrics.csv"))
+        stock = alternative("NVFlare", folder / "sites", chosen, rounds, folder / "stock.safetensors", "--idle")
+        said = run(stock).output
+    line = next(line for line in said.splitlines() if line.startswith("seconds of rounds:"))
+    return ours[1:], [float(word) for word in line.split(":")[1].split()][1:]
+
+
+def beyond_training(metrics: pd.DataFrame) -> list[float]:
+    """The seconds of each round (series `global`) less those that its slowest site trained and validated."""
+    whole = metrics[metrics["series"] == "global"].set_index("epoch")["seconds"]
+    sites = metrics[metrics["series"] != "global"].groupby("epoch")["seconds"].max()
+    return (whole - sites).tolist()

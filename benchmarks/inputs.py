@@ -1,0 +1,135 @@
+"""What the rows work on, made once under build/bench and results/benchmark-*: the real images where they are, else the
+phantom."""
+
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+
+from benchmarks.measure import ROOT, python, run
+from fedxray import sweep
+from fedxray.data.phantom import draw_patient
+from fedxray.data.site import make_site
+from fedxray.files import read_json, write_array, write_table
+
+BUILD = ROOT / "build" / "bench"
+REAL = ROOT.parent / "shared" / "data"
+ARCHIVE, ORIGINALS = REAL / "chest-xray-pneumonia-224.zip", REAL / "originals-48.zip"
+SNAKEMAKE = python("-m", "snakemake", "--cores", "2")
+SITES = ("us", "europe", "asia")
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """An empty folder of this disk, removed afterwards."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD) as name:
+        yield Path(name)
+
+
+def originals(count: int, drawn: int = 0) -> Path:
+    """A folder NORMAL and PNEUMONIA of `count` JPEGs: few different ones under many names, links to the same files.
+
+    They are the untouched originals where these are, else 48 phantoms enlarged to a size of theirs; with `drawn`, so
+    many phantoms as they are. So no disk is measured, and little of it is filled.
+    """
+    folder = BUILD / f"images-{drawn or 'originals'}-{count}"
+    if folder.exists():
+        return folder
+    different = _phantoms(drawn) if drawn else _real_originals() if ORIGINALS.exists() else _enlarged_phantoms()
+    part = folder.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    for number in range(count):
+        label, data = different[number % len(different)]
+        path = part / label / f"{number:06d}.jpeg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number < len(different):
+            path.write_bytes(data)
+        else:
+            os.link(part / label / f"{number % len(different):06d}.jpeg", path)
+    return part.rename(folder)  # at the end, so that it means a whole folder
+
+
+def _real_originals() -> list[tuple[str, bytes]]:
+    """(label, JPEG) of the untouched originals."""
+    with zipfile.ZipFile(ORIGINALS) as archive:
+        return [(Path(name).parent.name, archive.read(name)) for name in archive.namelist()]
+
+
+def _phantoms(count: int) -> list[tuple[str, bytes]]:
+    """(label, JPEG) of the first image of so many phantom patients."""
+    drawn = (draw_patient(1, patient)[0] for patient in range(1, count + 1))
+    return [(Path(name).parent.name, data) for name, _, _, data in drawn]
+
+
+def _enlarged_phantoms() -> list[tuple[str, bytes]]:
+    """The same, of about the size of the originals, in grey as most of those are."""
+    found = []
+    for label, data in _phantoms(48):
+        with Image.open(io.BytesIO(data)) as image, io.BytesIO() as file:
+            image.convert("L").resize((1300, 900), Image.Resampling.BICUBIC).save(file, "JPEG", quality=92)
+            found.append((label, file.getvalue()))
+    return found
+
+
+def source(quick: bool) -> str:
+    """`real` or `phantom`: what `experiment` has."""
+    return "phantom" if quick or not ARCHIVE.exists() else "real"
+
+
+def experiment(quick: bool) -> Path:
+    """The results folder of an experiment that has its sites' data and startup kits, and no runs; 64 pixels.
+
+    Quick: few phantoms of 32 pixels.
+    """
+    folder = ROOT / "results" / f"benchmark-{'quick' if quick else source(quick)}"
+    dataset = {"source": "kaggle", "archive": str(ARCHIVE)} if source(quick) == "real" else {"source": "phantom"}
+    if source(quick) == "phantom":
+        dataset["phantom"] = {"patients": 90 if quick else 2500, "seed": 1}
+    values = [f"experiment={folder.name}", f"dataset={json.dumps(dataset)}", f"image_size={32 if quick else 64}"]
+    run([*SNAKEMAKE, "--until", "make_site", "provision_federation", "--config", *values])
+    return folder
+
+
+def site_folders(folder: Path) -> list[Path]:
+    """The directories of the sites of `experiment`."""
+    return [folder / "sites" / name for name in SITES]
+
+
+def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> None:
+    """Directories of `sites` with `images` random training images in all, a test image each, and a validation set."""
+    rng, each = np.random.default_rng(1), images // len(sites)
+    parts = [(site, split) for site in sites for split in ["train"] * each + ["test"] * 2]
+    parts += [("shared", "validation")] * max(4, each // 8)
+    rows = [(f"{number}", number % 2, "none", f"p{number}", split, site) for number, (site, split) in enumerate(parts)]
+    folder.mkdir(parents=True)
+    write_table(
+        folder / "split.csv", pd.DataFrame(rows, columns=["image", "label", "aetiology", "patient", "split", "site"])
+    )
+    write_array(folder / "pixels.npy", rng.integers(0, 256, (len(rows), size, size), np.uint8))
+    for site in (*sites, "shared"):
+        files = [folder / site / name for name in ("images.npy", "images.csv", "card.json")]
+        make_site(folder / "split.csv", folder / "pixels.npy", site, *files)
+
+
+def settings(shared: Path, epochs: int, **changed) -> dict:
+    """The fields of fedxray.training.Settings by the default configuration, for images as `shared`'s, on the CPU."""
+    config = default_config()
+    size = read_json(shared / "card.json")["image_size"]
+    point = {"rounds": epochs, "local_epochs": 1, "lr": config["training"]["lr"], "seed": 1}
+    return sweep.settings(point, config) | {"image_size": size, "device": "cpu"} | changed
+
+
+def default_config() -> dict:
+    """config/config.yaml."""
+    return yaml.safe_load((ROOT / "config" / "config.yaml").read_text())

@@ -1,0 +1,148 @@
+"""The rows `epoch`, `gpu` and `predict`: one trainer against a bare loop of PyTorch, and prediction."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.alternatives import plain
+from benchmarks.federation import fedxray_command, kits
+from benchmarks.inputs import default_config, experiment, originals, random_sites, scratch, settings, site_folders
+from benchmarks.measure import (
+    ROOT,
+    NotTheSameWork,
+    at_least,
+    at_most,
+    clock,
+    cpu,
+    interleave,
+    middle,
+    python,
+    ratio,
+    run,
+    told,
+)
+from fedxray import sweep
+from fedxray.data.site import load_site, pool
+from fedxray.deploy import export_model, predict_images
+from fedxray.models import get_parameters, save_model
+from fedxray.training import Settings, Trainer, validate
+
+
+def epoch(quick: bool) -> dict:
+    """An epoch of the trainer with its validation, and of the bare loop with its own, each with its own model."""
+    turns = 4 if quick else 6
+    folder = experiment(quick)
+    sites = [load_site(site) for site in site_folders(folder)]
+    chosen = Settings(**settings(folder / "sites" / "shared", turns))
+    times, losses = compare_epochs(pool(sites, "train"), sites[0].part("validation"), chosen, turns)
+    ours, bare = times["fedxray"], times["bare loop"]
+    return {
+        "samples": {f"{name}, CPU s an epoch": values for name, values in times.items()},
+        "checks": [at_most("CPU seconds of an epoch, of the bare loop's", ratio(ours, bare), 1.03)],
+        "notes": {"images": sum(len(site.part("train")[1]) for site in sites), "greatest difference of loss": losses},
+    }
+
+
+def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int, compiled: bool = False):
+    """(seconds of each epoch by side, greatest difference of their losses); raises NotTheSameWork if that is not tiny.
+
+    On the CPU, with one thread, they are CPU seconds. The first epoch of both is not counted. `compiled`: the bare loop
+    trains torch.compile(model).
+    """
+    trainer, own, bare = Trainer(chosen, train, validation), chosen.build(), chosen.build()
+    bare.to(trainer.device)
+    network = torch.compile(bare) if compiled else bare
+    held, checked = ([tensor.to(trainer.device) for tensor in plain.tensors(part)] for part in (train, validation))
+    losses = {"fedxray": [], "bare loop": []}
+    timer = cpu if trainer.device.type == "cpu" else time.perf_counter
+
+    def ours() -> None:
+        number = len(losses["fedxray"])
+        losses["fedxray"].append(trainer.fit(own, number, number + 1)[0]["train_loss"])
+
+    def bare_loop() -> None:
+        torch.use_deterministic_algorithms(False)
+        optimizer = plain.make_optimizer(bare, chosen)
+        losses["bare loop"].append(plain.train_epoch(network, optimizer, held, chosen, len(losses["bare loop"])))
+        plain.evaluate(network, checked)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+    times = interleave({"fedxray": lambda: clock(ours, timer), "bare loop": lambda: clock(bare_loop, timer)}, turns)
+    apart = float(np.max(np.abs(np.subtract(*losses.values()))))
+    if apart > (0.1 if compiled else 1e-5):
+        raise NotTheSameWork(f"losses of the trainer and of the bare loop differ by {apart:.2g}")
+    return {name: values[1:] for name, values in times.items()}, apart
+
+
+def gpu(quick: bool) -> dict:
+    """At 224 pixels, batches of 256, ResNet-18 in bfloat16; reported as skipped where there is no GPU."""
+    if not torch.cuda.is_available():
+        return {"status": "skipped", "reason": "no GPU"}
+    return on_device("cuda", model="resnet18", size=224, batch_size=256, images=1536 if quick else 9216, turns=4)
+
+
+def on_device(device: str, model: str, size: int, batch_size: int, images: int, turns: int, compiled: bool = True):
+    """Central training against the bare compiled loop, and a federation of three sites against central training.
+
+    `images` are drawn at random, a third of them at each site: the pixels do not matter, the sites' number does.
+    """
+    changed = {"model": model, "device": device, "batch_size": batch_size}
+    with scratch() as folder:
+        random_sites(folder / "sites", images, size)
+        chosen = settings(folder / "sites" / "shared", turns, **changed)
+        sites = [load_site(site) for site in site_folders(folder)]
+        train, validation = pool(sites, "train"), sites[0].part("validation")
+        times, apart = compare_epochs(train, validation, Settings(**chosen), turns, compiled)
+        rates = {side: [images / seconds for seconds in values] for side, values in times.items()}
+        federated, central = federated_and_central(folder, chosen, turns)
+    return {
+        "samples": {f"{side}, images/s": values for side, values in rates.items()}
+        | {"federated, s": [federated.seconds], "central, s": [central.seconds]},
+        "checks": [
+            at_least("images/s, of the bare compiled loop's", ratio(rates["fedxray"], rates["bare loop"]), 0.9),
+            at_most(
+                "federated with three sites, of central's time", ratio([federated.seconds], [central.seconds]), 1.3
+            ),
+            told("images/s of central training", middle(rates["fedxray"])),
+        ],
+        "notes": {"images": images, "epochs": turns, "greatest difference of loss": apart},
+    }
+
+
+def federated_and_central(folder: Path, chosen: dict, epochs: int):
+    """The costs of the two scripts on the sites of `folder`, the federation with one epoch a round."""
+    federated = run(fedxray_command(folder / "sites", kits(), chosen, epochs, folder / "federated"))
+    words = ["--sites", *(site / "card.json" for site in site_folders(folder)), "--settings", json.dumps(chosen)]
+    words += ["--output", folder / "central" / "model.safetensors"]
+    return federated, run(python(ROOT / "scripts" / "train_central.py", *words))
+
+
+def predict(quick: bool) -> dict:
+    """`fedxray-predict`'s work on originals, one core: files read, resampled and predicted."""
+    count, turns = (48, 3) if quick else (480, 5)
+    folder, config = originals(count), default_config()
+    chosen = Settings(**sweep.settings({"rounds": 1, "local_epochs": 1, "lr": 0.003, "seed": 1}, config))
+    threads = torch.get_num_threads()
+    with scratch() as model:
+        save_model(model / "run.safetensors", get_parameters(chosen.build()))
+        origin = {"experiment": "benchmark", "cohort": "", "mode": "federated", "run": "none"}
+        export_model(model / "run.safetensors", chosen, model / "model", threshold=0.5, origin=origin)
+        torch.set_num_threads(1)
+        rates = [count / clock(lambda: predict_images(model / "model", [folder]), cpu) for _ in range(turns)]
+        images = np.random.default_rng(1).integers(0, 256, (2048, chosen.image_size, chosen.image_size), np.uint8)
+        part = images, np.arange(len(images), dtype=np.float32) % 2
+        network = chosen.build()
+        bare = [len(images) / clock(lambda: validate(network, part, chosen), cpu) for _ in range(turns)]
+    torch.set_num_threads(threads)
+    checks = [
+        told("images a CPU second, from files of the originals' sizes", middle(rates)),
+        told("images a CPU second, the network alone, 64 pixels", middle(bare)),
+    ]
+    return {
+        "samples": {"from files, images a CPU s": rates, "network alone, images a CPU s": bare},
+        "checks": checks,
+        "notes": {},
+    }

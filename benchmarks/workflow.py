@@ -1,0 +1,148 @@
+"""The rows `idle` and `sweep`, and, by name alone, `graph`, `real` and `analyse`: the workflow as a user runs it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from benchmarks.events import make_up_run
+from benchmarks.inputs import ARCHIVE, SNAKEMAKE, default_config, scratch
+from benchmarks.measure import ROOT, Spread, at_least, at_most, middle, python, run, told
+from fedxray.files import write_table
+from fedxray.sweep import runs
+
+SMOKE = ["--configfile", "config/smoke.yaml"]
+
+
+def snakemake(*words: str, config: tuple[str, ...] = ()):
+    """The cost of one command of Snakemake."""
+    return run([*SNAKEMAKE, *words, *(["--config", *config] if config else [])], 3600)
+
+
+def idle(quick: bool) -> dict:
+    """What the workflow takes when there is nothing to do, and to say what it would do."""
+    turns, points = (2, 50) if quick else (3, 1000)
+    done = ("experiment=benchmark-idle",)
+    snakemake(*SMOKE, config=done)
+    with scratch() as folder:
+        path = write_config(folder, sweep_config(points))
+        plan = [snakemake("--dry-run", "--quiet", "all", "--configfile", path).seconds for _ in range(turns)]
+    nothing = [snakemake(*SMOKE, config=done).seconds for _ in range(turns)]
+    dry = [snakemake("--dry-run", "--quiet", config=("experiment=benchmark-none",)).seconds for _ in range(turns)]
+    return {
+        "samples": {"nothing to do, s": nothing, "dry run, s": dry, f"dry run of {points} points, s": plan},
+        "checks": [
+            at_most("a run with nothing to do", middle(nothing), 3, "s"),
+            at_most("the plan (dry run) of the default experiment", middle(dry), 3, "s"),
+            at_most(
+                f"the plan of a sweep of {points} points, {len(runs(sweep_config(points)))} runs", middle(plan), 6, "s"
+            ),
+        ],
+        "notes": {},
+    }
+
+
+def sweep_config(points: int) -> dict:
+    """The default configuration with a sweep of so many learning rates."""
+    config = default_config() | {"experiment": "benchmark-sweep"}
+    config["sweep"]["grid"] = {"training.lr": [round(0.0001 * (1 + number), 6) for number in range(points)]}
+    return config
+
+
+def write_config(folder: Path, config: dict) -> str:
+    """A file for --configfile."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def sweep(quick: bool) -> dict:
+    """A sweep from nothing, against as many runs of the whole workflow, of which two are made and the rest reckoned.
+
+    The sweep trains in one process and confirms what it chooses by a federation, as the ready ones do; a single run is
+    a federation, as `make run` is.
+    """
+    rates, epochs = ([0.001, 0.003], [1]) if quick else ([0.0003 * 1.5**n for n in range(9)], [1, 2, 3])
+    config = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
+    grid = {"training.lr": [round(rate, 6) for rate in rates], "federation.rounds": epochs}
+    count = len(rates) * len(epochs)
+    with scratch() as folder:
+        _forget("benchmark-sweep")
+        path = write_config(folder, config | {"sweep": {"grid": grid}, "federation": {"engine": "inprocess"}})
+        whole = snakemake("--configfile", path, config=("experiment=benchmark-sweep",))
+        one = []
+        for rounds in sorted({epochs[0], epochs[-1]}):
+            _forget("benchmark-one")
+            values = ("experiment=benchmark-one", f"federation={{rounds: {rounds}}}")
+            one.append(snakemake(*SMOKE, config=values).seconds)
+    separate = count * sum(one) / len(one)
+    low, high = (count * pick(one) / whole.seconds for pick in (min, max))
+    return {
+        "samples": {"the sweep, s": [whole.seconds], "one separate run, s": one},
+        "checks": [
+            at_least(
+                f"{count} separate runs, of the time of one sweep", Spread(separate / whole.seconds, low, high), 3
+            ),
+            told("peak memory of the sweep", middle([whole.peak_mb]), "MB"),
+        ],
+        "notes": {"points": count, "runs": 5 * count, "separate runs that were made": len(one)},
+    }
+
+
+def _forget(name: str) -> None:
+    shutil.rmtree(ROOT / "results" / name, ignore_errors=True)
+
+
+def graph(quick: bool) -> dict:
+    """The default experiment, or the smallest, from nothing."""
+    _forget("benchmark")
+    cost = snakemake(*(SMOKE if quick else []), config=("experiment=benchmark",))
+    checks = [told("the whole graph on the phantom", middle([cost.seconds]), "s")]
+    return {"samples": {}, "checks": [*checks, told("its peak memory", middle([cost.peak_mb]), "MB")], "notes": {}}
+
+
+def real(quick: bool) -> dict:
+    """The real images from nothing, and what the models reach on the pooled test set."""
+    if quick or not ARCHIVE.exists():
+        return {"status": "skipped", "reason": "quick" if quick else f"no {ARCHIVE.name} here"}
+    _forget("benchmark-whole")
+    values = (f"dataset={{archive: {ARCHIVE}}}", "experiment=benchmark-whole")
+    cost = snakemake("--configfile", "config/kaggle.yaml", config=values)
+    table = pd.read_csv(ROOT / "results" / "benchmark-whole" / "summary.csv")
+    rows = table[(table["test_set"] == "pooled") & (table["metric"] == "auroc")].set_index("mode")["estimate"]
+    checks = [told("the whole graph on the real images", middle([cost.seconds]), "s")]
+    notes = {"test AUROC": {mode: rows[mode] for mode in ("federated", "central")}}
+    return {"samples": {}, "checks": [*checks, told("its peak memory", middle([cost.peak_mb]), "MB")], "notes": notes}
+
+
+def analyse(quick: bool) -> dict:
+    """What grows with the runs of a sweep: choice of points, TensorBoard and its figures, of runs that never were."""
+    config = sweep_config(10 if quick else 200)
+    keys = ("sites", "split", "model", "training", "federation", "seeds", "sweep")
+    experiment = json.dumps({key: config[key] for key in keys})
+    found = runs(config)
+    with scratch() as folder:
+        for number, one in enumerate(found):
+            point = {"mode": one.mode, "site": one.site, "lr": one.values["lr"]}
+            point |= {"rounds": 20, "local_epochs": 1} if one.mode == "federated" else {}
+            make_up_run(folder / "runs" / one.path, number, **point)
+        given = ["--experiment", experiment, "--runs", folder / "runs", "--output"]
+        tables = [
+            word
+            for name in ("points", "predictions", "summary", "differences")
+            for word in (f"--{name}", folder / f"{name}.csv")
+        ]
+        commands = {
+            "choose_points": [*given, folder / "points.csv"],
+            "export_tensorboard": [*given, folder / "tensorboard"],
+            "plot_results": ["--figures", "sweep", "communication", *given[2:], folder / "figures", *tables],
+        }
+        for table in ("predictions", "summary", "differences"):
+            write_table(folder / f"{table}.csv", pd.DataFrame({"none": [0]}))
+        commands["plot_results"] += ["--cohorts", folder]
+        costs = {name: run(python(ROOT / "scripts" / f"{name}.py", *words)) for name, words in commands.items()}
+    checks = [told(f"{name} of {len(found)} runs", middle([cost.seconds]), "s") for name, cost in costs.items()]
+    checks.append(told("their peak memory", middle([max(cost.peak_mb for cost in costs.values())]), "MB"))
+    return {"samples": {}, "checks": checks, "notes": {}}
