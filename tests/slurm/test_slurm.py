@@ -36,6 +36,7 @@ SWEEP = {
     "sweep": {"grid": {"training.lr": [0.001, 0.01]}},
     "evaluation": {"replicates": 20},
 }
+TABLES = ["results/slurm/summary.csv", "results/slurm/comparison.csv"]
 BROKEN = "central/lr=0.01,epochs=2,seed=1"
 # A python that fails where a file `broken` says so: the scripts themselves stay as they are, and so do their results.
 PYTHON = """#!/bin/sh
@@ -129,7 +130,7 @@ def swept(slurm, tmp_path_factory):
     path = f"{python.parent}:{slurm['PATH']}:{ENVIRONMENT['PATH']}"
     environment = ENVIRONMENT | slurm | {"PATH": path, "PYTHONPATH": str(folder)}
 
-    run = submit(folder, environment, "--set-resources", "train_federated:gpu=2")
+    run = submit(folder, environment, "--set-resources", "train_federated:gpu=2", "--", *TABLES)
     try:
         workspace = wait(lambda: training(folder) or run.poll() is not None, 300)
         assert isinstance(workspace, Path), text_of(folder)
@@ -147,7 +148,7 @@ def swept(slurm, tmp_path_factory):
     seen["finished"] = [str(file.parent) for file in folder.glob("results/slurm/runs/**/record.json")]
 
     flag.unlink()
-    again = submit(folder, environment)
+    again = submit(folder, environment, "--", *TABLES)
     try:
         again.wait(400)
     finally:
@@ -198,8 +199,7 @@ def test_mended_it_goes_on_where_it_stopped_and_ends_as_it_does_on_one_machine(s
     assert "rule train_federated:" not in swept["after"]
     folder = copy_repository(tmp_path)
     (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
-    targets = [f"results/slurm/{name}.csv" for name in ("summary", "comparison")]
-    done = snakemake(folder, "--configfile", "sweep.yaml", "--", *targets)
+    done = snakemake(folder, "--configfile", "sweep.yaml", "--", *TABLES)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     here, there = (place / "results" / "slurm" for place in (folder, swept["folder"]))
     models = sorted(here.glob("runs/**/model.safetensors"))
