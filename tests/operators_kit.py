@@ -1,10 +1,15 @@
 """What the tests of the operators' commands share: provisioning, and what a hospital does with its archive."""
 
+import functools
 import socket
 import tarfile
+import tempfile
+from pathlib import Path
+from unittest import mock
 
 import yaml
 
+from fedxray.operators.archive import build_library
 from fedxray.operators.server import provision_federation
 
 
@@ -14,6 +19,15 @@ def free_port():
         return probe.getsockname()[1]
 
 
+SCRATCH = tempfile.TemporaryDirectory(prefix="fedxray-")  # removed when the tests end
+
+
+@functools.cache
+def library():
+    """The wheel, built once; tests/operators/test_archive.py builds it anew."""
+    return build_library(Path(SCRATCH.name))
+
+
 def ask(folder, **values):
     """Write federation.yml and provision; returns what was said."""
     path, said = folder / "federation.yml", []
@@ -21,7 +35,8 @@ def ask(folder, **values):
     first = {"host": "localhost", "port": free_port(), "sites": ["us"], "image_size": 16, "valid_days": 100}
     renew = values.pop("renew", ())
     path.write_text(yaml.safe_dump(first | before | values))
-    provision_federation(folder, renew, said.append)
+    with mock.patch("fedxray.operators.server.build_library", return_value=library()):
+        provision_federation(folder, renew, said.append)
     return said
 
 

@@ -43,9 +43,9 @@ def check_site(folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Check]:
     owner(kit)
     steps: list[tuple[str, Callable[[], str]]] = [
         ("data", lambda: _data(kit, about)),
-        ("certificate", lambda: _certificate(kit)),
+        ("certificate", lambda: check_certificate(kit)),
         ("key", lambda: _key(kit)),
-        ("server", lambda: _server(kit, timeout_s)),
+        ("server", lambda: check_server(kit, timeout_s)),
         ("versions", lambda: _versions(Path(folder), about)),
         ("machine", _machine),
     ]
@@ -76,8 +76,8 @@ def _data(kit: Path, about: dict) -> str:
     return f"{folder}: " + ", ".join(f"{counts[split]} {split}" for split in SPLITS) + " images, checksums agree"
 
 
-def _certificate(kit: Path) -> str:
-    """The kit's certificate is of the federation's root and valid today."""
+def check_certificate(kit: Path) -> str:
+    """How long the kit's certificate lasts; raises UserError if it is not of the federation's root or not valid."""
     own, now = certificate_of(kit), datetime.now(UTC)
     root = x509.load_pem_x509_certificate((kit / "startup" / "rootCA.pem").read_bytes())
     try:
@@ -108,8 +108,8 @@ def _key(kit: Path) -> str:
     return "belongs to the certificate, and its owner alone can read it"
 
 
-def _server(kit: Path, timeout_s: float) -> str:
-    """The server is reached, is who it must be, and takes this site's certificate."""
+def check_server(kit: Path, timeout_s: float = TIMEOUT_S) -> str:
+    """That the server is reached, is who it must be, and takes this site's certificate; raises UserError if not."""
     host, port = address(kit)
     startup, target = kit / "startup", f"{host}:{port}"
     context = ssl.create_default_context(cafile=startup / "rootCA.pem")

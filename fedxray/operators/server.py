@@ -156,10 +156,14 @@ def _kit(folder: Path, kind: str) -> Path:
 
 
 def _warn(folder: Path) -> None:
-    for name, days in expiring(read_json(Path(folder) / "kits.json")).items():
-        print(
-            f"warning: certificate of {name} ends in {days} days; fedxray-server renew {folder} {name}", file=sys.stderr
-        )
+    """Say on stderr which certificates end soon; raises UserError if the server's own has ended."""
+    manifest = read_json(Path(folder) / "kits.json")
+    for name, days in expiring(manifest).items():
+        way = f"renew it: fedxray-server renew {folder} {name}"
+        if days < 0 and manifest[name]["type"] == "server":
+            raise UserError(f"{folder}/kits/{name}: the server's certificate has ended, no site trusts it; {way}")
+        ends = "has ended" if days < 0 else f"ends in {days} days"
+        print(f"warning: the certificate of {name} {ends}; {way}", file=sys.stderr)
 
 
 def _print_status(folder: Path) -> None:

@@ -50,6 +50,8 @@ def check(options) -> None:
 
 def start(options) -> None:
     """Run the site until interrupted. Its versions go to the server, which shows them to the organiser."""
+    from fedxray.operators.checks import check_certificate
+
     kit = options.folder / "kit"
     site, (host, port) = owner(kit)[0], address(kit)
     if not (kit / "local" / "fedxray.json").exists():
@@ -58,6 +60,7 @@ def start(options) -> None:
     versions = {"fedxray": __version__, "python": sys.version.split()[0]}
     versions |= {name: metadata.version(name) for name in ("nvflare", "torch")}
     write_json(path, read_json(path) | {"versions": versions})
+    print(f"certificate: {check_certificate(kit)}")
     print(f"site {site}, server {host}:{port}; log: {kit / 'out.txt'}", flush=True)
     run_kit(kit, lambda line: print(line, flush=True))
 

@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from operators_kit import ask, unpack
+from operators_kit import ask, library, unpack
 
 from fedxray.errors import UserError
 from fedxray.files import read_json, sha256
@@ -75,6 +75,12 @@ def test_the_install_command_makes_an_environment_with_the_commands(organiser, t
     assert "error: 2 of the checks failed" in checked.stderr
     assert "fedxray-server" in {path.name for path in command.parent.iterdir()}
     shutil.rmtree(folder / ".venv")
+
+
+def test_the_same_code_builds_the_same_library(tmp_path):
+    again = archive.build_library(tmp_path)
+    assert again.name == library().name
+    assert sha256(again) == sha256(library())
 
 
 def test_without_a_checkout_there_is_no_archive(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from operators_kit import ask, free_port
 
+from fedxray.errors import UserError
 from fedxray.federation.certificates import certificate_of
 from fedxray.files import read_json, write_json
 from fedxray.operators.checks import check_site
 from fedxray.operators.process import set_local
+from fedxray.operators.site import start
 
 
 def run(folder, *names):
@@ -75,6 +78,16 @@ def test_a_certificate_out_of_its_time_is_told(organiser, hospital, start, end, 
     found = failing(hospital)
     assert list(found) == ["certificate"]
     assert re.search(said, found["certificate"])
+
+
+def test_a_site_whose_certificate_has_ended_does_not_start(organiser, hospital, monkeypatch):
+    sign(organiser, hospital, -9, -1)
+    monkeypatch.setattr("fedxray.operators.site.run_kit", lambda *_: pytest.fail("it was started"))
+    with pytest.raises(UserError, match="its certificate ended"):
+        start(SimpleNamespace(folder=hospital))
+    (hospital / "kit" / "local" / "fedxray.json").unlink()
+    with pytest.raises(UserError, match="run fedxray-site prepare first"):
+        start(SimpleNamespace(folder=hospital))
 
 
 def test_a_certificate_that_ends_soon_passes_with_a_word(organiser, hospital):

@@ -14,8 +14,10 @@ import yaml
 from operators_kit import ask, unpack
 
 from fedxray.errors import UserError
+from fedxray.files import read_json, write_json
+from fedxray.operators.checks import check_server
 from fedxray.operators.process import set_local
-from fedxray.operators.server import RESERVED, SITE, read_federation, status
+from fedxray.operators.server import RESERVED, SITE, read_federation, start, status
 
 GOOD = {"host": "fl.example.org", "port": 8002, "sites": ["us", "st-mary"], "image_size": 64, "valid_days": 360}
 WAIT_S = 60
@@ -129,11 +131,7 @@ def test_a_hospital_comes_and_goes_while_the_server_runs(federation, join):
     assert row["heartbeat_s"] < 30
     assert set(row["versions"]) == {"fedxray", "python", "nvflare", "torch"}
     assert row["certificate_days"] == 99
-    checked = subprocess.run(
-        [sys.executable, "-m", "fedxray.operators.site", "check", "--folder", us.folder], capture_output=True, text=True
-    )
-    assert checked.returncode == 0, checked.stdout
-    assert len(re.findall("^ok ", checked.stdout, re.M)) == 6
+    assert "takes the certificate" in check_server(us.folder / "kit")
 
     ask(folder, sites=["us", "asia"])
     asia = join("asia")
@@ -166,6 +164,18 @@ def test_a_renewed_kit_joins_and_the_old_one_no_longer(federation, join):
     assert refused.process.wait(WAIT_S) == 1
     assert "not admitted with this certificate" in refused.log.read_text()
     assert "europe" in connected(folder)  # the thief of an old kit does not end the true one's session
+
+
+def test_a_server_whose_certificate_has_ended_does_not_start_and_others_are_warned_of(tmp_path, data, capsys):
+    ask(tmp_path, valid_days=20)
+    manifest = read_json(tmp_path / "kits.json")
+    manifest["us"]["not_after"] = "2019-01-01T00:00:00+00:00"
+    manifest["localhost"]["not_after"] = "2020-01-01T00:00:00+00:00"
+    write_json(tmp_path / "kits.json", manifest)
+    with pytest.raises(UserError, match=r"server's certificate has ended.*fedxray-server renew"):
+        start(tmp_path, data["shared"], tmp_path / "tensorboard")
+    said = capsys.readouterr().err
+    assert "the certificate of us has ended; renew it: fedxray-server renew" in said
 
 
 def test_without_a_server_status_says_so(tmp_path):
