@@ -177,6 +177,7 @@ rule make_site:
         split=rules.draw_cohort.output.split,
         checked=rules.check_split.output.counts,
         pixels=rules.resample_images.output.pixels,
+        summary=rules.catalogue_images.output.summary,
     output:
         images=f"{OUT}/sites/{{cohort}}{{site}}/images.npy",
         table=f"{OUT}/sites/{{cohort}}{{site}}/images.csv",
@@ -195,6 +196,10 @@ rule make_site:
         runtime=growing(10),
     params:
         code=code("make_site"),
+        provenance=lambda wildcards: json.dumps(
+            {"split": sweep.cohort_settings(wildcards.cohort, config)}
+        ),
     shell:
         "python scripts/make_site.py --split {input.split:q} --pixels {input.pixels:q} --site {wildcards.site:q}"
+        " --summary {input.summary:q} --provenance {params.provenance:q}"
         " --images {output.images:q} --table {output.table:q} --card {output.card:q} 2>&1 | tee {log:q}"
