@@ -213,3 +213,17 @@ def test_many_names_for_few_images(monkeypatch, tmp_path):
     assert len(files) == 10
     assert len({file.stat().st_ino for file in files}) == 6
     assert {file.parent.name for file in files} == {"NORMAL", "PNEUMONIA"}
+
+
+def test_growth_is_drawn_and_rendered(tmp_path):
+    row = scale.grow("images", [1, 10, 100], lambda n: (5 + n, 100 + n))
+    rows = {
+        "images": {"status": "done", "commit": "abc"} | row,
+        "sites": {"status": "failed", "reason": "none", "commit": "abc"},
+    }
+    machine = {"processor": "p", "cores": "2", "GPU": "none", "Python": "3"}
+    page = tmp_path / "page.md"
+    page.write_text("{}\n{}\n".format(*render.GROWTH))
+    render.render({"machine": machine, "versions": {}, "quick": True, "rows": rows}, True, page)
+    assert "](figures/scale.png)" in page.read_text()
+    assert (tmp_path / "figures" / "scale.png").stat().st_size > 5000
