@@ -19,8 +19,10 @@ ADMIN = "admin@fedxray.org"
 
 # Our components, which a job may name: each kit's class allow-list gets them, and NVFlare's own list stays.
 COMPONENTS = (
+    "fedxray.federation.client.SiteCard",
     "fedxray.federation.client.SiteEvaluator",
     "fedxray.federation.client.SiteTrainer",
+    "fedxray.federation.server.CardCollector",
     "fedxray.federation.server.ChosenModels",
     "fedxray.federation.server.FedAvgController",
     "fedxray.federation.server.LiveScalars",

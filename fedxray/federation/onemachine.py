@@ -1,0 +1,139 @@
+"""A federation on this machine: server and sites as separate processes over mutual TLS, from private copies of kits."""
+
+import json
+import select
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedxray.errors import UserError
+from fedxray.federation.job import Policy
+from fedxray.federation.kits import ADMIN, SERVER, check_kits
+from fedxray.federation.session import Server
+from fedxray.files import read_json, write_json
+
+MAIN = {
+    SERVER: ("nvflare.private.fed.app.server.server_train", "fed_server.json"),
+    "site": ("nvflare.private.fed.app.client.client_train", "fed_client.json"),
+}
+POLL_S = 0.3
+
+
+@dataclass(frozen=True)
+class LocalFederation:
+    """Where the kits and the data lie, and how long to wait."""
+
+    kits: Path  # the folder of kits.json
+    folders: dict[str, Path]  # each site's directory of data
+    shared: Path  # the server's: the shared validation set
+    tensorboard: Path | None = None  # where scalars arrive live
+    start_timeout_s: int = 120
+    policy: Policy = field(default_factory=Policy)
+
+    registered = {}  # each participant reads what it is given
+    lossless = True  # of loopback: every scalar arrives
+
+    @property
+    def sites(self) -> list[str]:
+        """Their names."""
+        return list(self.folders)
+
+    @contextmanager
+    def open(self, workspace: Path, threads: int, say: Callable[[str], None]) -> Iterator[Server]:
+        """Start every process in `workspace`, and end them all at the end."""
+        check_kits(self.kits, self.sites)
+        own = {SERVER: {"data": str(self.shared.resolve())}, ADMIN: {}}
+        if self.tensorboard:
+            shutil.rmtree(self.tensorboard, ignore_errors=True)
+            own[SERVER]["tensorboard"] = str(self.tensorboard.resolve())
+        own |= {site: {"data": str(folder.resolve())} for site, folder in self.folders.items()}
+        port = _free_port()
+        for name, values in own.items():
+            _copy_kit(self.kits / "kits" / name, name, values, workspace / name, port)
+        with _processes(workspace, self.sites, threads) as ended:
+
+            def errors(names: list[str]) -> str:
+                return last_error(workspace, names or [SERVER, *self.sites])
+
+            def alive() -> None:
+                for name, code in ended():
+                    raise UserError(f"{name} ended with exit code {code}: {last_error(workspace, [name])}")
+
+            with Server(workspace / ADMIN, self.start_timeout_s, POLL_S, say, alive, errors) as server:
+                yield server
+
+
+def _copy_kit(source: Path, name: str, own: dict, kit: Path, port: int) -> None:
+    """A private copy of a kit, aimed at `port`, with its own settings and nothing shared between two runs."""
+    shutil.copytree(source, kit)
+    for path in (kit / "startup").glob("fed_*.json"):
+        config = read_json(path)
+        if name == ADMIN:
+            config["admin"]["port"] = port
+        else:
+            config["servers"][0]["service"]["target"] = f"localhost:{port}"
+        if name == SERVER:
+            config["servers"][0]["admin_port"] = port
+        write_json(path, config)
+    if name == SERVER:  # its stores lie under /tmp by default, where two servers would meet
+        path = kit / "local" / "resources.json"
+        path.write_text(path.read_text().replace("/tmp/nvflare", str((kit / "store").resolve())))
+    if name != ADMIN:
+        (kit / "transfer").mkdir(exist_ok=True)
+        write_json(kit / "local" / "fedxray.json", own)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def _processes(workspace: Path, sites: list[str], threads: int):
+    """Start the server and the sites under a guard; yields a function that returns the ended ones, [(name, code)]."""
+    specs = []
+    for name in (SERVER, *sites):
+        module, config = MAIN.get(name, MAIN["site"])
+        kit = workspace / name
+        argv = [sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config, "--set", "secure_train=true"]
+        argv += [f"org={name.replace('-', '_') if name in sites else 'fedxray'}", "config_folder=config"]
+        argv += [f"uid={name}"] if name in sites else []
+        env = {"OMP_NUM_THREADS": str(threads), "MALLOC_ARENA_MAX": "4"}
+        specs.append({"name": name, "argv": argv, "env": env, "log": str(kit / "out.txt")})
+    guard = subprocess.Popen(
+        [sys.executable, "-m", "fedxray.federation.guard"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def ended() -> list[tuple[str, int]]:
+        lines = []
+        while select.select([guard.stdout], [], [], 0)[0] and (line := guard.stdout.readline()):
+            lines.append(json.loads(line))
+        return [(line["name"], line["code"]) for line in lines]
+
+    try:
+        guard.stdin.write(json.dumps(specs) + "\n")
+        guard.stdin.flush()
+        yield ended
+    finally:
+        guard.stdin.close()
+        guard.wait()
+
+
+def last_error(workspace: Path, names: list[str]) -> str:
+    """The last error that one of `names` logged, sites before the server: a site's failure is the server's cause."""
+    for name in sorted(names, key=lambda name: name == SERVER):
+        for path in sorted((workspace / name).rglob("error_log.txt"), key=lambda path: -len(path.parts)):
+            lines = [line for line in path.read_text(errors="replace").splitlines() if " - ERROR - " in line]
+            if lines:
+                return f"{name}: {lines[0].split(' - ')[-1]}"
+    for name in names:
+        lines = (workspace / name / "out.txt").read_text(errors="replace").strip().splitlines()
+        if lines and "Error" in lines[-1]:
+            return f"{name}: {lines[-1]}"
+    return "no error was logged; see the log of this rule"

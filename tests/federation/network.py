@@ -1,0 +1,172 @@
+"""A network of machines on one: a namespace for each, linked by a bridge, each seeing its own files alone."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import yaml
+
+from fedxray.federation import kits
+from fedxray.files import write_json
+
+HOST = "fedxray-server"
+PORT = 8002
+SUBNET = "10.77.0"
+
+
+def why_not():
+    """Why namespaces cannot be made here, or "" if they can."""
+    if os.geteuid():
+        return "namespaces need root"
+    if not shutil.which("ip") or not shutil.which("unshare"):
+        return "no ip (iproute2) or unshare (util-linux)"
+    probe = f"fxprobe{os.getpid()}"
+    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
+    subprocess.run(["ip", "netns", "del", probe], capture_output=True)
+    return made.stderr.strip()
+
+
+class Network:
+    """Machines by name, each with its own address, of which the links can be cut."""
+
+    def __init__(self, names):
+        self.prefix = f"fx{os.getpid()}"
+        self.names = list(names)
+        self.switch = f"{self.prefix}-switch"
+        self.processes = []
+
+    def __enter__(self):
+        _ip("netns", "add", self.switch)
+        _ip("-n", self.switch, "link", "add", "br0", "type", "bridge")
+        _ip("-n", self.switch, "link", "set", "br0", "up")
+        for number, name in enumerate(self.names, 1):
+            space = self.space(name)
+            _ip("netns", "add", space)
+            _ip("-n", self.switch, "link", "add", f"port{number}", "type", "veth", "peer", "eth0", "netns", space)
+            _ip("-n", self.switch, "link", "set", f"port{number}", "master", "br0", "up")
+            _ip("-n", space, "address", "add", f"{self.address(name)}/24", "dev", "eth0")
+            for link in ("eth0", "lo"):
+                _ip("-n", space, "link", "set", link, "up")
+            etc = Path("/etc/netns") / space
+            etc.mkdir(parents=True)
+            (etc / "hosts").write_text(f"127.0.0.1 localhost\n{self.address('server')} {HOST}\n")
+        return self
+
+    def __exit__(self, *error):
+        for process in self.processes:
+            self.kill(process)
+        for name in self.names:
+            shutil.rmtree(Path("/etc/netns") / self.space(name), ignore_errors=True)
+            _ip("netns", "del", self.space(name))
+        _ip("netns", "del", self.switch)
+        with contextlib.suppress(OSError):
+            Path("/etc/netns").rmdir()
+
+    def space(self, name):
+        return f"{self.prefix}-{name}"
+
+    def address(self, name):
+        return f"{SUBNET}.{self.names.index(name) + 1}"
+
+    def link(self, name, state):
+        """Set the cable of a machine `up` or `down`: at the switch, so that the machine sees silence, no error."""
+        _ip("-n", self.switch, "link", "set", f"port{self.names.index(name) + 1}", state)
+
+    def start(self, name, argv, hidden, **options):
+        """Start a process on machine `name`, to which the folders `hidden` are empty ones."""
+        masks = "".join(f"mount -t tmpfs -o size=4k,mode=0 none '{folder}' && " for folder in hidden)
+        command = ["ip", "netns", "exec", self.space(name), "unshare", "-m", "sh", "-c", f'{masks}exec "$@"', "sh"]
+        process = subprocess.Popen([*command, *map(str, argv)], start_new_session=True, **options)
+        self.processes.append(process)
+        return process
+
+    def pids(self, name):
+        """The processes of a machine."""
+        found = subprocess.run(["ip", "netns", "pids", self.space(name)], capture_output=True, text=True)
+        return [int(pid) for pid in found.stdout.split()]
+
+    def kill(self, process, name=None):
+        """SIGKILL to a process and its group; with `name`, to all of a machine."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.wait()
+        for pid in self.pids(name) if name else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+
+
+class Machines:
+    """A federation on a `Network`: kits of its own project, and each machine's process."""
+
+    def __init__(self, network, folder, data):
+        self.network = network
+        self.folder = folder
+        self.data = data  # {name: directory of its data}, with the shared validation set as `server`
+        self.kits = make_kits(folder / "pki", [name for name in data if name != "server"])
+        for name, directory in data.items():
+            kit = self.kit(name)
+            (kit / "transfer").mkdir(exist_ok=True)
+            own = {"tensorboard": str(kit / "tensorboard")} if name == "server" else {}
+            write_json(kit / "local" / "fedxray.json", {"data": str(directory)} | own)
+        self.running = {}
+
+    def kit(self, name):
+        return self.kits / {"server": HOST, "workflow": kits.ADMIN}.get(name, name)
+
+    def hidden(self, name):
+        """What the machine `name` must not see: every other one's data and kit."""
+        folders = [directory for owner, directory in self.data.items() if owner != name]
+        return folders + [self.kit(other) for other in (*self.data, "workflow") if other != name]
+
+    def start(self, name, kit=None):
+        """Start the NVFlare process of a machine."""
+        kit = kit or self.kit(name)
+        kind = "server" if name == "server" else "client"
+        argv = [sys.executable, "-u", "-m", f"nvflare.private.fed.app.{kind}.{kind}_train", "-m", kit]
+        argv += ["-s", f"fed_{kind}.json", "--set", "secure_train=true", "config_folder=config"]
+        argv += [f"org={'fedxray' if kind == 'server' else name}"] + ([f"uid={name}"] if kind == "client" else [])
+        with open(kit / "out.txt", "ab") as log:
+            self.running[name] = self.network.start(name, argv, self.hidden(name), stdout=log, stderr=log)
+
+    def kill(self, name):
+        """End everything on a machine at once, as a power cut does."""
+        self.network.kill(self.running.pop(name), name)
+
+    def log(self, name):
+        return (self.kit(name) / "out.txt").read_text(errors="replace")
+
+    def run(self, argv, **options):
+        """Start a script of the workflow on the machine that has the admin's kit alone."""
+        return self.network.start("workflow", [sys.executable, *argv], self.hidden("workflow"), **options)
+
+
+def make_kits(folder, sites):
+    """Startup kits of a project of its own, whose server is `HOST`; returns the folder of kits."""
+    folder.mkdir(parents=True)
+    kits.render_project("config/project.yml", sites, folder / "project.yml")
+    project = yaml.safe_load((folder / "project.yml").read_text())
+    server = next(part for part in project["participants"] if part["type"] == "server")
+    server |= {"name": HOST, "fed_learn_port": PORT}
+    (folder / "project.yml").write_text(yaml.safe_dump(project))
+    made = kits._provision(folder / "project.yml", folder / "state")
+    for kit in made.iterdir():
+        kits._restrict(kit)
+    resources = made / HOST / "local" / "resources.json"
+    resources.write_text(resources.read_text().replace("/tmp/nvflare", str(made / HOST / "store")))
+    return made
+
+
+def wait_until(condition, timeout_s, what):
+    """Wait for `condition()`; raises AssertionError naming `what`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: not in {timeout_s} s"
+        time.sleep(0.2)
+
+
+def _ip(*words):
+    subprocess.run(["ip", *words], check=True)
