@@ -100,7 +100,8 @@ def _restrict(kit: Path) -> None:
     if (local / "authorization.json.default").exists():
         policy = json.loads((local / "authorization.json.default").read_text())
         permissions = policy["permissions"]
-        permissions["project_admin"] = {**dict.fromkeys(permissions["org_admin"], "any"), "byoc": "none"}
+        rights = dict.fromkeys([*permissions["org_admin"], "app_command"], "any")  # that asks a job for its rounds
+        permissions["project_admin"] = {**rights, "byoc": "none"}
         for rights in permissions.values():
             rights["byoc"] = "none"
         write_json(local / "authorization.json", policy)
