@@ -1,6 +1,5 @@
 """Checks of the configuration, before any job: every fault as one line that names the key and what to do."""
 
-from copy import deepcopy
 from difflib import get_close_matches
 
 import yaml
@@ -34,9 +33,9 @@ def typed(value, schema: dict):
     return value
 
 
-def _fault(error) -> str:
-    """One fault of the schema as `key: what is wrong; what to do`."""
-    key = ".".join(str(part) for part in error.absolute_path) or "the file"
+def _fault(error, within: str = "") -> str:
+    """One fault of the schema, or of its part `within`, as `key: what is wrong; what to do`."""
+    key = ".".join([within] * bool(within) + [str(part) for part in error.absolute_path]) or "the file"
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
         unknown = sorted(set(error.instance) - set(known))
@@ -80,14 +79,18 @@ def _swept(config: dict, schema: dict) -> list[str]:
             if not (isinstance(value, int) and 1 <= value <= len(config["sites"])):
                 faults.append(f"{where}: {value!r} is not a number of sites from 1 to {len(config['sites'])}, as named")
             continue
-        tried = deepcopy(config)
-        *parents, last = key.split(".")
-        section = tried
-        for parent in parents:
-            section = section.get(parent, {}) if isinstance(section, dict) else {}
-        if last not in section:
+        bounds = schema
+        for part in key.split("."):
+            bounds = bounds.get("properties", {}).get(part, {})
+        if not bounds:
             continue  # `points` names it
-        section[last] = value
-        found = [_fault(error) for error in Draft202012Validator(schema).iter_errors(tried)]
-        faults += [f"{where}: {fault}" for fault in [*found, *_across(tried)]]
+        found = [_fault(error, key) for error in Draft202012Validator(bounds).iter_errors(value)]
+        found += [] if found else _across(_with(config, key.split("."), value))
+        faults += [f"{where}: {fault}" for fault in found]
     return faults
+
+
+def _with(config: dict, key: list[str], value) -> dict:
+    """The configuration with another value of `key`, given by its parts."""
+    first, *rest = key
+    return config | {first: _with(config[first], rest, value) if rest else value}

@@ -68,8 +68,7 @@ def brier(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) ->
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> float:
     """Expected calibration error over ten bins of equal width: mean |observed - predicted| (Naeini et al. 2015)."""
-    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, weights * (labels - probabilities), BINS)
+    gaps = np.bincount(bins_of(probabilities, BINS), weights * (labels - probabilities), BINS)
     return float(np.abs(gaps).sum() / weights.sum())
 
 
@@ -93,6 +92,64 @@ def evaluate(
     }
 
 
+def resampled(labels: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, weights: np.ndarray) -> dict:
+    """`evaluate` of each row of probabilities (models, n) at its threshold, under each row of weights (replicates, n).
+
+    float64 (1 + replicates, models), by name; row 0 is unweighted. Sums over images are products of matrices.
+    """
+    labels, weights = labels.astype(np.float64), np.vstack([np.ones(len(labels)), weights])
+    total, positive = weights.sum(axis=1, keepdims=True), (weights @ labels)[:, None]
+    called = probabilities >= thresholds[:, None]
+    true, false = weights @ (labels * called).T, weights @ ((1 - labels) * called).T
+    negative = total - positive
+    sensitivity, specificity = shares(true, positive), shares(negative - false, negative)
+    ranked = [_ranked(labels, row, weights) for row in probabilities]
+    return {
+        "auroc": np.stack([area for area, _ in ranked], axis=1),
+        "average_precision": np.stack([precision for _, precision in ranked], axis=1),
+        "accuracy": (true + negative - false) / total,
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "f1": shares(2 * true, true + false + positive),
+        "brier": weights @ ((probabilities - labels) ** 2).T / total,
+        "calibration_error": np.stack([_gaps(labels, row, weights) for row in probabilities], axis=1) / total,
+    }
+
+
+def _ranked(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`auroc` and `average_precision` under each of weights (replicates, n), float64 (replicates,) each."""
+    order = np.argsort(-probabilities, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(probabilities[order])), len(order) - 1)  # the last of each run of ties
+    drawn = weights[:, order]
+    called = np.cumsum(drawn, axis=1)[:, last]
+    positive = np.cumsum(drawn * labels[order], axis=1)[:, last]
+    negative, steps = called - positive, np.diff(positive, axis=1, prepend=0.0)
+    area = np.sum(np.diff(negative, axis=1, prepend=0.0) * (positive - steps / 2), axis=1)
+    precision = np.divide(positive, called, out=np.zeros_like(called), where=called > 0)
+    return (
+        shares(area, positive[:, -1] * negative[:, -1]),
+        shares(np.sum(steps * precision, axis=1), positive[:, -1]),
+    )
+
+
+def _gaps(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The sum over bins of |observed - predicted| of weights (replicates, n), float64 (replicates,)."""
+    gaps = np.zeros((len(labels), BINS))
+    gaps[np.arange(len(labels)), bins_of(probabilities, BINS)] = labels - probabilities
+    return np.abs(weights @ gaps).sum(axis=1)
+
+
+def bins_of(probabilities: np.ndarray, bins: int) -> np.ndarray:
+    """The number of each probability's bin, of `bins` of equal width, int64 (n,)."""
+    return np.minimum((probabilities * bins).astype(int), bins - 1)
+
+
+def shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, of arrays of one shape or that broadcast; NaN where whole is 0."""
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
 def patient_weights(patients: np.ndarray, replicates: int, rng: np.random.Generator) -> np.ndarray:
     """How often each image counts in each replicate, float64 (replicates, n): whole patients, drawn with replacement.
 
@@ -114,13 +171,10 @@ def bootstrap(
     rng: np.random.Generator,
 ) -> dict[str, tuple[float, float]]:
     """Percentile intervals (low, high) of every metric; replicates in which a metric is undefined do not count."""
-    drawn = [
-        list(evaluate(labels, probabilities, threshold, weights).values())
-        for weights in patient_weights(patients, replicates, rng)
-    ]
+    weights = patient_weights(patients, replicates, rng)
+    drawn = resampled(labels, probabilities[None], np.array([threshold]), weights)
     tail = (1 - confidence) / 2
-    low, high = np.nanquantile(np.array(drawn), [tail, 1 - tail], axis=0)
-    return {metric: (float(low[i]), float(high[i])) for i, metric in enumerate(METRICS)}
+    return {metric: tuple(np.nanquantile(drawn[metric][1:, 0], [tail, 1 - tail]).tolist()) for metric in METRICS}
 
 
 def roc_band(

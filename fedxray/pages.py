@@ -15,6 +15,7 @@ from fedxray.sweep import KNOBS, cohort_settings, cohorts, name_of, sites_of
 
 PAGES = ("conclusions", "datasheet", "methods", "model_card", "configuration", "environment")
 SHOWN = ("auroc", "balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_error")
+ENGINES = {"nvflare": "NVIDIA FLARE", "inprocess": "one process"}
 SOURCES = {
     "phantom": "synthetic phantom radiographs",
     "kaggle": "Kaggle's paultimothymooney/chest-xray-pneumonia, radiographs of children",
@@ -39,6 +40,8 @@ class Results:
         self.points = read_table(folder / "points.csv")
         self.chosen = self.points[self.points["chosen"]]
         self.summary, self.differences = (read_table(folder / f"{name}.csv") for name in ("summary", "differences"))
+        once = config["federation"]["engine"] == "inprocess"
+        self.confirmed = len(read_table(folder / "confirmed.csv")) if once else 0
         self.records = [read_json(folder / "runs" / path / "record.json") for path in self.points["path"]]
 
     def conclusions(self) -> dict:
@@ -71,6 +74,7 @@ class Results:
                 f"{edge} that was tried ({', '.join(_title(*model) for model in models)})"
                 for edge, models in edges(self.points).items()
             ],
+            "confirmed": self.confirmed,
             "agreed": len(read_table(self.folder / "cross_site.csv")),
             "exact": all(record["device"] == "cpu" for record in self.records),
         }
@@ -107,6 +111,7 @@ class Results:
             "models": sorted({record["settings"]["model"] for record in self.records}),
             "parameters": " or ".join(str(count) for count in sorted(set(self.points["parameters"]))),
             "nvflare": version("nvflare"),
+            "confirmed": self.confirmed,
             "seeds": self.config["seeds"],
             "budgets": self._budgets(),
             "machine": _named(machine.items()),
@@ -175,11 +180,13 @@ class Results:
     def _budgets(self) -> list[dict]:
         """A row per mode: its points, runs, passes over the data, seconds and megabytes."""
         rows = []
+        engines = pd.Series([record["engine"] for record in self.records], index=self.points.index)
         for mode, runs in self.points.groupby("mode", sort=False):
             epochs = sorted(set(runs["epochs"]))
             rows.append(
                 {
                     "mode": mode,
+                    "trained by": ", ".join(engines[runs.index].map(ENGINES).unique()),
                     "runs": len(runs),
                     "learning rates": ", ".join(f"{lr:g}" for lr in sorted(set(runs["lr"]))),
                     "epochs (passes over the data)": ", ".join(map(str, epochs)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from fedxray.metrics import BINS, METRICS
+from fedxray.metrics import BINS, METRICS, bins_of, resampled, shares
 
 DECISIONS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")  # the metrics that use a threshold
 LOWER_IS_BETTER = ("brier", "calibration_error")
@@ -108,7 +108,7 @@ def differences(
     Raises ValueError if shapes do not match.
     """
     _check(a, labels, patients, weights, thresholds_a, thresholds_b, others=(b,))
-    ours, theirs = (_weighted(labels, *model, weights) for model in ((a, thresholds_a), (b, thresholds_b)))
+    ours, theirs = (resampled(labels, *model, weights) for model in ((a, thresholds_a), (b, thresholds_b)))
     apart = {metric: ours[metric] - theirs[metric] for metric in ours}
     found = _pooled(labels, patients, placements(labels, a) - placements(labels, b), apart, confidence)
     same, same_calls = np.array_equal(a, b), np.array_equal(thresholds_a, thresholds_b)
@@ -131,7 +131,7 @@ def estimates(
     The interval is cut to [0, 1], where every metric lies. Raises ValueError if shapes do not match.
     """
     _check(probabilities, labels, patients, weights, thresholds)
-    values, placed = _weighted(labels, probabilities, thresholds, weights), placements(labels, probabilities)
+    values, placed = resampled(labels, probabilities, thresholds, weights), placements(labels, probabilities)
     found = _pooled(labels, patients, placed, values, confidence)
     limits = {metric: np.clip([value.low, value.high], 0, 1).tolist() for metric, value in found.items()}
     return {
@@ -150,9 +150,10 @@ def _check(probabilities: np.ndarray, labels, patients, weights, *thresholds, ot
 
 
 def _pooled(labels: np.ndarray, patients: np.ndarray, placed: np.ndarray, values: dict, confidence: float) -> dict:
-    """Each metric, of placement values `placed` (seeds, n) and `_weighted` values, or of differences of such."""
+    """Each metric, of placement values `placed` (seeds, n) and `resampled` values, or of differences of such."""
     variance = _covariance(labels, placed.mean(axis=0, keepdims=True), patients).item()
     each = {"auroc": placed[:, labels == labels[0]].mean(axis=1)}  # over either class the mean is the AUROC
+    values = {metric: part for metric, part in values.items() if metric != "auroc"}
     each |= {metric: part[0] for metric, part in values.items()}
     within = {"auroc": np.sqrt(np.maximum(variance, 0))}
     within |= {metric: _deviation(part[1:].mean(axis=1)) for metric, part in values.items()}
@@ -177,56 +178,6 @@ def _interval(metric: str, each: np.ndarray, within: float, patients: int, confi
     half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
     p = float(2 * stats.t.sf(abs(estimate) / se, df))
     return Difference(metric, estimate, se, df, estimate - half, estimate + half, p, seeds, within, between, confidence)
-
-
-def _weighted(labels: np.ndarray, probabilities: np.ndarray, thresholds: np.ndarray, weights: np.ndarray) -> dict:
-    """Every metric but AUROC of each weights and seed, float64 (1 + replicates, seeds), by name; row 0 unweighted.
-
-    `metrics.evaluate` of weights (replicates, n) at once: sums over images are products of matrices.
-    """
-    labels, weights = labels.astype(np.float64), np.vstack([np.ones(len(labels)), weights])
-    total, positive = weights.sum(axis=1, keepdims=True), (weights @ labels)[:, None]
-    called = probabilities >= thresholds[:, None]
-    true, false = weights @ (labels * called).T, weights @ ((1 - labels) * called).T
-    negative = total - positive
-    sensitivity, specificity = _ratio(true, positive), _ratio(negative - false, negative)
-    precisions = [_average_precision(labels, row, weights) for row in probabilities]
-    return {
-        "average_precision": np.stack(precisions, axis=1),
-        "accuracy": (true + negative - false) / total,
-        "balanced_accuracy": (sensitivity + specificity) / 2,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "f1": _ratio(2 * true, true + false + positive),
-        "brier": weights @ ((probabilities - labels) ** 2).T / total,
-        "calibration_error": np.stack([_gaps(labels, row, weights) for row in probabilities], axis=1) / total,
-    }
-
-
-def _average_precision(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`metrics.average_precision` of weights (replicates, n), float64 (replicates,)."""
-    order = np.argsort(-probabilities, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(probabilities[order])), len(order) - 1)  # the last of each run of ties
-    drawn = weights[:, order]
-    called = np.cumsum(drawn, axis=1)[:, last]
-    positive = np.cumsum(drawn * labels[order], axis=1)[:, last]
-    precision = np.divide(positive, called, out=np.zeros_like(called), where=called > 0)
-    return _ratio(np.sum(np.diff(positive, axis=1, prepend=0.0) * precision, axis=1), positive[:, -1])
-
-
-def _gaps(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The sum over bins of |observed - predicted| of weights (replicates, n), float64 (replicates,)."""
-    gaps = np.zeros((len(labels), BINS))
-    gaps[np.arange(len(labels)), _bins(probabilities, BINS)] = labels - probabilities
-    return np.abs(weights @ gaps).sum(axis=1)
-
-
-def _bins(probabilities: np.ndarray, bins: int) -> np.ndarray:
-    return np.minimum((probabilities * bins).astype(int), bins - 1)
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
 def _deviation(replicates: np.ndarray) -> float:
@@ -323,7 +274,7 @@ def reliability(
     The bins are `metrics.calibration_error`'s, which is the count-weighted mean of |observed - predicted|; an empty bin
     is NaN, NaN, 0.
     """
-    index = _bins(probabilities, bins)
+    index = bins_of(probabilities, bins)
     count = np.bincount(index, minlength=bins)
     predicted, observed = (np.bincount(index, values, bins) for values in (probabilities, labels))
-    return _ratio(predicted, count), _ratio(observed, count), count
+    return shares(predicted, count), shares(observed, count), count

@@ -30,6 +30,11 @@ class Run:
     seed: int
     path: str
 
+    @property
+    def folder(self) -> str:
+        """The folder of its point: `path`, or what the hospitals trained alone share of it."""
+        return self.path.removesuffix(f"/{self.site}")
+
 
 def name_of(axis: str) -> str:
     """The name of an axis in paths and tables: the last part of its key (of `model.name`, `model`)."""

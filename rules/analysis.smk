@@ -5,9 +5,7 @@
 # The test sets are first read in predict_chosen, for the points that validation has chosen here.
 rule choose_points:
     input:
-        code=code("choose_points"),
-        records=run_files("record.json"),
-        metrics=run_files("metrics.csv"),
+        records=every_record(),
     output:
         points=shown(f"{OUT}/points.csv", "points", "5. Tables"),
     log:
@@ -21,6 +19,7 @@ rule choose_points:
         mem_mb=2000,
         runtime=10,
     params:
+        code=code("choose_points"),
         experiment=EXPERIMENT,
         runs=below("runs"),
     shell:
@@ -28,12 +27,50 @@ rule choose_points:
         " --output {output.points:q} 2>&1 | tee {log:q}"
 
 
+if config["federation"]["engine"] == "inprocess":
+
+    # Whether the chosen federated models, trained in one process, are those of a real federation.
+    rule confirm_federated:
+        input:
+            kits=KITS,
+            points=f"{OUT}/points.csv",
+            sites=every_card(shared=True),
+        output:
+            confirmed=shown(f"{OUT}/confirmed.csv", "confirmed", "5. Tables"),
+        log:
+            f"{OUT}/logs/confirm_federated.log",
+        benchmark:
+            f"{OUT}/benchmarks/confirm_federated.tsv"
+        conda:
+            "../environment.yml"
+        threads: len(config["sites"]) * config["training"]["threads"]
+        resources:
+            mem_mb=2000 + 2000 * len(config["sites"]),
+            runtime=240,
+            gpu=GPU,
+            start_timeout_s=config["federation"]["start_timeout_s"],
+            round_timeout_s=config["federation"]["round_timeout_s"],
+        params:
+            code=code(
+                "confirm_federated",
+                "fedxray/federation/client.py",
+                "fedxray/federation/server.py",
+            ),
+            experiment=EXPERIMENT,
+            runs=below("runs"),
+            sites=below("sites"),
+        shell:
+            "python scripts/confirm_federated.py --experiment {params.experiment:q} --kits {input.kits:q}"
+            " --points {input.points:q} --runs {params.runs:q} --sites {params.sites:q}"
+            " --start-timeout-s {resources.start_timeout_s} --round-timeout-s {resources.round_timeout_s}"
+            " --output {output.confirmed:q} 2>&1 | tee {log:q}"
+
+
 rule predict_chosen:
     input:
-        code=code("predict_chosen"),
         points=f"{OUT}/points.csv",
-        models=run_files("model.safetensors"),
-        sites=every_site_file("images.npy", "images.csv", "card.json"),
+        confirmed=CONFIRMED,
+        sites=every_card(),
     output:
         predictions=f"{OUT}/predictions.csv",
     log:
@@ -48,6 +85,7 @@ rule predict_chosen:
         runtime=60,
         gpu=GPU,
     params:
+        code=code("predict_chosen"),
         experiment=EXPERIMENT,
         runs=below("runs"),
         sites=below("sites"),
@@ -58,7 +96,6 @@ rule predict_chosen:
 
 rule compare_runs:
     input:
-        code=code("compare_runs"),
         points=f"{OUT}/points.csv",
         predictions=f"{OUT}/predictions.csv",
     output:
@@ -74,6 +111,7 @@ rule compare_runs:
         mem_mb=2000,
         runtime=60,
     params:
+        code=code("compare_runs"),
         evaluation=config["evaluation"],
     shell:
         "python scripts/compare_runs.py --points {input.points:q} --predictions {input.predictions:q}"
@@ -83,7 +121,6 @@ rule compare_runs:
 
 rule contrast_models:
     input:
-        code=code("contrast_models"),
         points=f"{OUT}/points.csv",
         predictions=f"{OUT}/predictions.csv",
     output:
@@ -100,6 +137,7 @@ rule contrast_models:
         mem_mb=4000,
         runtime=60,
     params:
+        code=code("contrast_models"),
         evaluation=config["evaluation"],
     shell:
         "python scripts/contrast_models.py --points {input.points:q} --predictions {input.predictions:q}"
@@ -110,15 +148,10 @@ rule contrast_models:
 
 rule evaluate_federated:
     input:
-        code=code(
-            "evaluate_federated",
-            "fedxray/federation/client.py",
-            "fedxray/federation/server.py",
-        ),
         kits=KITS,
         points=f"{OUT}/points.csv",
         comparison=f"{OUT}/comparison.csv",
-        sites=every_site_file("images.npy", "images.csv", "card.json", shared=True),
+        sites=every_card(shared=True),
     output:
         metrics=f"{OUT}/cross_site.csv",
     log:
@@ -135,6 +168,11 @@ rule evaluate_federated:
         start_timeout_s=config["federation"]["start_timeout_s"],
         round_timeout_s=config["federation"]["round_timeout_s"],
     params:
+        code=code(
+            "evaluate_federated",
+            "fedxray/federation/client.py",
+            "fedxray/federation/server.py",
+        ),
         experiment=EXPERIMENT,
         runs=below("runs"),
         sites=below("sites"),
@@ -147,9 +185,7 @@ rule evaluate_federated:
 
 rule export_tensorboard:
     input:
-        code=code("export_tensorboard"),
-        records=run_files("record.json"),
-        metrics=run_files("metrics.csv"),
+        records=every_record(),
     output:
         events=directory(f"{OUT}/tensorboard"),
     log:
@@ -163,6 +199,7 @@ rule export_tensorboard:
         mem_mb=2000,
         runtime=10,
     params:
+        code=code("export_tensorboard"),
         experiment=EXPERIMENT,
         runs=below("runs"),
     shell:
@@ -172,10 +209,8 @@ rule export_tensorboard:
 
 rule export_model:
     input:
-        code=code("export_model"),
         points=f"{OUT}/points.csv",
         comparison=f"{OUT}/comparison.csv",
-        models=run_files("model.safetensors"),
     output:
         model=f"{OUT}/model/model.safetensors",
         onnx=f"{OUT}/model/model.onnx",
@@ -191,6 +226,7 @@ rule export_model:
         mem_mb=4000,
         runtime=10,
     params:
+        code=code("export_model"),
         runs=below("runs"),
         experiment=config["experiment"],
         note=NOTE,
@@ -203,9 +239,7 @@ rule export_model:
 
 rule plot_data:
     input:
-        code=code("plot_data"),
-        cards=every_site_file("card.json"),
-        images=every_site_file("images.npy", "images.csv"),
+        sites=every_card(),
     output:
         **figures("sites", "gallery", category="3. Data"),
     log:
@@ -219,6 +253,7 @@ rule plot_data:
         mem_mb=1000,
         runtime=10,
     params:
+        code=code("plot_data"),
         experiment=EXPERIMENT,
         sites=below("sites"),
         note=NOTE,
@@ -230,9 +265,7 @@ rule plot_data:
 
 rule plot_results:
     input:
-        code=code("plot_results"),
         points=f"{OUT}/points.csv",
-        metrics=run_files("metrics.csv"),
         predictions=f"{OUT}/predictions.csv",
         summary=f"{OUT}/summary.csv",
         differences=f"{OUT}/differences.csv",
@@ -250,6 +283,7 @@ rule plot_results:
         mem_mb=2000,
         runtime=20,
     params:
+        code=code("plot_results"),
         figures=RESULTS,
         runs=below("runs"),
         cohorts=below("cohort"),
@@ -266,11 +300,10 @@ rule plot_results:
 
 rule plot_mistakes:
     input:
-        code=code("plot_mistakes"),
         predictions=f"{OUT}/predictions.csv",
         model=f"{OUT}/model/model.safetensors",
         config=f"{OUT}/model/config.json",
-        sites=every_site_file("images.npy", "images.csv", "card.json"),
+        sites=every_card(),
     output:
         **figures("mistakes", category="2. Results"),
     log:
@@ -284,6 +317,7 @@ rule plot_mistakes:
         mem_mb=4000,
         runtime=10,
     params:
+        code=code("plot_mistakes"),
         model=subpath(input.model, parent=True),
         sites=below("sites"),
         note=NOTE,
@@ -295,11 +329,11 @@ rule plot_mistakes:
 
 rule render_pages:
     input:
-        code=code("render_pages"),
         summary=f"{OUT}/data/catalogue.json",
-        cards=every_site_file("card.json", shared=True),
-        records=run_files("record.json"),
+        sites=every_card(shared=True),
+        records=every_record(),
         points=f"{OUT}/points.csv",
+        confirmed=CONFIRMED,
         results=f"{OUT}/summary.csv",
         differences=f"{OUT}/differences.csv",
         cross_site=f"{OUT}/cross_site.csv",
@@ -328,6 +362,7 @@ rule render_pages:
         mem_mb=1000,
         runtime=10,
     params:
+        code=code("render_pages"),
         config=json.dumps(config),
         results=below(""),
         note=NOTE,

@@ -1,9 +1,11 @@
 # What the other rules share: the checked configuration, paths, points, and which code a script depends on.
 
 import ast
+import gc
 import json
 import sys
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +16,9 @@ from fedxray import sweep
 from fedxray.config import check_config, typed
 from fedxray.errors import UserError
 
+# Or Python searches the growing graph for garbage again and again: a fifth of a large plan's time.
+gc.set_threshold(100_000, 50, 1000)
+
 schema = yaml.safe_load(Path("config/schema.yaml").read_text())
 config.update(typed(config, schema))
 try:
@@ -23,12 +28,16 @@ except UserError as error:
 
 OUT = f"results/{config['experiment']}"
 KITS = f"{OUT}/federation/kits.json"
+CONFIRMED = (
+    [f"{OUT}/confirmed.csv"] if config["federation"]["engine"] == "inprocess" else []
+)
 NOTE = "Synthetic phantom data" if config["dataset"]["source"] == "phantom" else ""
 
 GPU = 0 if config["training"]["device"] == "cpu" else 1
 
-# The sweep's runs, and for each mode the points as a Paramspace: its pattern names a run's folder, below its cohort's.
-RUNS = {run.path: run for run in sweep.runs(config)}
+# The sweep's runs by their folders, which the hospitals trained alone share; and for each mode the points as a
+# Paramspace: its pattern names a run's folder, below its cohort's.
+RUNS = {run.folder: run for run in sweep.runs(config)}
 COHORTS = sweep.cohorts(config)
 SPACES = {
     mode: Paramspace(
@@ -80,21 +89,13 @@ def settings_of(pattern):
     return settings
 
 
-def site_files(*names, shared=False):
-    """The files `names` of each site of the cohort (with `shared`, of the shared validation set too)."""
-
-    def files(wildcards):
-        folders = site_folders(wildcards)
-        folders += [f"{OUT}/sites/{wildcards.cohort}shared"] if shared else []
-        return expand("{folder}/{name}", folder=folders, name=names)
-
-    return files
-
-
-def site_folders(wildcards):
-    """The directory of each site of the cohort, as a script takes it."""
+# A site's data and a run's files each stand in the graph as one file that is made with the others: card.json has the
+# checksums of the images and their table, and record.json comes with the model. Snakemake takes its time over each
+# input of each job, which a sweep of thousands feels.
+def cards(wildcards):
+    """An input: the data card of each site of the cohort."""
     sites = sweep.sites_of(wildcards.cohort, config)
-    return expand(f"{OUT}/sites/{wildcards.cohort}{{site}}", site=sites)
+    return [f"{OUT}/sites/{wildcards.cohort}{site}/card.json" for site in sites]
 
 
 def below(path):
@@ -102,19 +103,25 @@ def below(path):
     return lambda wildcards: f"{OUT}/{path.format(**wildcards)}"
 
 
-def every_site_file(*names, shared=False):
-    """The files `names` of each site of every cohort."""
-    folders = [
-        f"{OUT}/sites/{cohort}{site}"
+def every_card(shared=False):
+    """The data card of each site of every cohort."""
+    return [
+        f"{OUT}/sites/{cohort}{site}/card.json"
         for cohort in COHORTS
         for site in sweep.sites_of(cohort, config) + ["shared"] * shared
     ]
-    return expand("{folder}/{name}", folder=folders, name=names)
 
 
-def run_files(name):
-    """The file `name` of each run."""
-    return [f"{OUT}/runs/{path}/{name}" for path in RUNS]
+def every_record():
+    """The record of each run; the folder of each point of the hospitals alone."""
+    return [
+        (
+            f"{OUT}/runs/{folder}"
+            if run.mode == "local"
+            else f"{OUT}/runs/{folder}/record.json"
+        )
+        for folder, run in RUNS.items()
+    ]
 
 
 def shown(path, name, category):
@@ -141,6 +148,12 @@ def pages(**categories):
 
 
 @cache
+def checksum(path):
+    """The SHA-256 of a file."""
+    return sha256(Path(path).read_bytes()).hexdigest()
+
+
+@cache
 def imported(path):
     """The files of fedxray that the Python file `path` imports, at any depth."""
     names = set()
@@ -162,9 +175,11 @@ def imported(path):
 
 
 def code(script, *named):
-    """The script of a step and every file of fedxray that it runs, as its inputs: an edit reruns what it touches.
+    """For a param: the checksum of the script of a step and of every file of fedxray that it runs.
 
-    `named` are files that a script runs without importing them.
+    So an edit reruns what it touches. `named` are files that a script runs without importing them. One param, because
+    Snakemake takes its time over each input of each job.
     """
     files = [f"scripts/{script}.py", *named]
-    return sorted({*files, *(file for one in files for file in imported(one))})
+    files = sorted({*files, *(file for one in files for file in imported(one))})
+    return sha256("".join(map(checksum, files)).encode()).hexdigest()[:16]

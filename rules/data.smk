@@ -17,8 +17,6 @@ if IMAGES != f"{OUT}/data/images.zip" and not Path(IMAGES).exists():
 if SOURCE == "phantom":
 
     rule draw_phantom:
-        input:
-            code=code("draw_phantom"),
         output:
             images=f"{OUT}/data/images.zip",
         log:
@@ -32,6 +30,7 @@ if SOURCE == "phantom":
             mem_mb=2000,
             runtime=30,
         params:
+            code=code("draw_phantom"),
             patients=config["dataset"]["phantom"]["patients"],
             seed=config["dataset"]["phantom"]["seed"],
         shell:
@@ -42,8 +41,6 @@ if SOURCE == "phantom":
 if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
 
     rule fetch_kaggle:
-        input:
-            code=code("fetch_kaggle"),
         output:
             images=f"{OUT}/data/images.zip",
         log:
@@ -57,6 +54,7 @@ if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
             mem_mb=500,
             runtime=240,
         params:
+            code=code("fetch_kaggle"),
             dataset="paultimothymooney/chest-xray-pneumonia",
         shell:
             "python scripts/fetch_kaggle.py --dataset {params.dataset:q} --output {output.images:q}"
@@ -65,7 +63,6 @@ if IMAGES == f"{OUT}/data/images.zip" and SOURCE == "kaggle":
 
 rule catalogue_images:
     input:
-        code=code("catalogue_images"),
         images=IMAGES,
     output:
         catalogue=f"{OUT}/data/catalogue.csv",
@@ -81,6 +78,7 @@ rule catalogue_images:
         mem_mb=2000,
         runtime=30,
     params:
+        code=code("catalogue_images"),
         bad_images=config["dataset"]["bad_images"],
     shell:
         "python scripts/catalogue_images.py --source {input.images:q} --bad-images {params.bad_images}"
@@ -89,7 +87,6 @@ rule catalogue_images:
 
 rule resample_images:
     input:
-        code=code("resample_images"),
         images=IMAGES,
         catalogue=rules.catalogue_images.output.catalogue,
     output:
@@ -105,6 +102,7 @@ rule resample_images:
         mem_mb=2000,
         runtime=60,
     params:
+        code=code("resample_images"),
         size=config["image_size"],
     shell:
         "python scripts/resample_images.py --source {input.images:q} --catalogue {input.catalogue:q}"
@@ -114,7 +112,6 @@ rule resample_images:
 # {cohort} is empty, or the folder of a cohort that the sweep has, such as partition=dirichlet,alpha=0.1/
 rule draw_cohort:
     input:
-        code=code("draw_cohort"),
         catalogue=rules.catalogue_images.output.catalogue,
     output:
         split=f"{OUT}/cohort/{{cohort}}split.csv",
@@ -129,6 +126,7 @@ rule draw_cohort:
         mem_mb=1000,
         runtime=10,
     params:
+        code=code("draw_cohort"),
         split=lambda wildcards: sweep.cohort_settings(wildcards.cohort, config),
         sites=lambda wildcards: sweep.sites_of(wildcards.cohort, config),
     shell:
@@ -141,7 +139,6 @@ rule draw_cohort:
 
 rule check_split:
     input:
-        code=code("check_split"),
         split=rules.draw_cohort.output.split,
     output:
         counts=f"{OUT}/cohort/{{cohort}}counts.csv",
@@ -157,6 +154,7 @@ rule check_split:
         mem_mb=1000,
         runtime=10,
     params:
+        code=code("check_split"),
         sites=lambda wildcards: sweep.sites_of(wildcards.cohort, config),
     shell:
         "python scripts/check_split.py --split {input.split:q} --sites {params.sites:q}"
@@ -165,7 +163,6 @@ rule check_split:
 
 rule make_site:
     input:
-        code=code("make_site"),
         split=rules.draw_cohort.output.split,
         checked=rules.check_split.output.counts,
         pixels=rules.resample_images.output.pixels,
@@ -183,6 +180,8 @@ rule make_site:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        code=code("make_site"),
     shell:
         "python scripts/make_site.py --split {input.split:q} --pixels {input.pixels:q} --site {wildcards.site:q}"
         " --images {output.images:q} --table {output.table:q} --card {output.card:q} 2>&1 | tee {log:q}"

@@ -3,7 +3,6 @@
 
 rule render_project:
     input:
-        code=code("render_project"),
         template="config/project.yml",
     output:
         project=f"{OUT}/federation/project.yml",
@@ -18,6 +17,7 @@ rule render_project:
         mem_mb=500,
         runtime=5,
     params:
+        code=code("render_project"),
         sites=config["sites"],
     shell:
         "python scripts/render_project.py --template {input.template:q} --sites {params.sites:q}"
@@ -28,7 +28,6 @@ rule render_project:
 # key, before adding a hospital.
 rule provision_federation:
     input:
-        code=code("provision_federation"),
         project=rules.render_project.output.project,
     output:
         kits=KITS,
@@ -42,6 +41,8 @@ rule provision_federation:
     resources:
         mem_mb=500,
         runtime=5,
+    params:
+        code=code("provision_federation"),
     shell:
         "python scripts/provision_federation.py --project {input.project:q} --output {output.kits:q}"
         " 2>&1 | tee {log:q}"

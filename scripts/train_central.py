@@ -7,13 +7,15 @@ from fedxray.runs import parse_settings, train_here
 
 
 def main(options):
-    """Train, and write the run into `options.output`."""
-    train_here("central", options.sites, parse_settings(options.settings), options.output)
+    """Train, and write the run."""
+    train_here(
+        "central", [card.parent for card in options.sites], parse_settings(options.settings), options.output.parent
+    )
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="the directory of each site")
+    arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
     arguments.add_argument("--settings", required=True, help="fields of fedxray.training.Settings, as JSON")
-    arguments.add_argument("--output", type=Path, required=True, help="directory of the run")
+    arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
     cli.run(main, arguments)

@@ -1,4 +1,4 @@
-"""Train one model on the training images of one site alone."""
+"""Train one model on the training images of each site alone, one site after the other."""
 
 from pathlib import Path
 
@@ -7,13 +7,16 @@ from fedxray.runs import parse_settings, train_here
 
 
 def main(options):
-    """Train, and write the run into `options.output`."""
-    train_here("local", [options.site], parse_settings(options.settings), options.output)
+    """Train, and write each site's run."""
+    for card in options.sites:
+        print(f"{card.parent.name} alone")
+        output = options.output / card.parent.name
+        train_here("local", [card.parent], parse_settings(options.settings), output)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--site", type=Path, required=True, help="the directory of the site")
+    arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
     arguments.add_argument("--settings", required=True, help="fields of fedxray.training.Settings, as JSON")
-    arguments.add_argument("--output", type=Path, required=True, help="directory of the run")
+    arguments.add_argument("--output", type=Path, required=True, help="folder that gets a run's folder for each site")
     cli.run(main, arguments)

@@ -22,6 +22,7 @@ SMOKE = ["--configfile", "config/smoke.yaml"]
 SWEEP = ["--configfile", "config/sweeps/smoke.yaml"]
 DATA = {"draw_phantom", "catalogue_images", "resample_images", "draw_cohort", "make_site", "provision_federation"}
 TRAINING = {"train_federated", "train_central", "train_local"}
+SWEPT = {"train_inprocess", "train_central", "train_local"}
 
 
 def copy_repository(folder):
@@ -94,7 +95,7 @@ def test_kaggle_fetches_and_an_archive_does_not(copy, real_zip):
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_sweep_can_be_planned(copy, path):
     rules = planned(copy, "--configfile", f"config/sweeps/{path.name}")
-    assert set(rules) >= TRAINING
+    assert set(rules) >= SWEPT | {"confirm_federated"}
     assert rules["resample_images"] == rules["provision_federation"] == rules["choose_points"] == 1
 
 
@@ -167,14 +168,19 @@ def test_a_sweep_shares_its_data_and_a_new_value_adds_its_points_alone(finished)
     assert points["chosen"].sum() == 4 * 2
     assert len(pd.read_csv(results / "comparison.csv")) == 4 * 2 * 3
     assert (results / "figures" / "sweep.svg").exists()
+    confirmed = pd.read_csv(results / "confirmed.csv")  # by a real federation, of the same bytes
+    for path, digest in zip(confirmed["path"], confirmed["sha256"], strict=True):
+        assert sha256(results / "runs" / path / "model.safetensors") == digest
+    assert set(confirmed["path"]) == set(points["path"][points["chosen"] & (points["mode"] == "federated")])
+    assert "byte for byte" in (results / "report" / "conclusions.html").read_text()
     assert "Nothing to be done" in "".join([(again := snakemake(finished, *SWEEP)).stdout, again.stderr])
 
     more = planned(finished, *SWEEP, "--config", "sweep={points: [{training.lr: 0.005, federation.rounds: 1}]}")
-    assert (more["train_federated"], more["train_central"], more["train_local"]) == (2, 2, 4)
+    assert (more["train_inprocess"], more["train_central"], more["train_local"]) == (2, 2, 2)
     assert not set(more) & DATA
     fewer = planned(finished, *SWEEP, "--config", "sweep={grid: {training.lr: [0.001]}}")
     assert "choose_points" in fewer
-    assert not set(fewer) & (DATA | TRAINING)
+    assert not set(fewer) & (DATA | SWEPT)
 
 
 def test_killed_in_the_middle_it_ends_in_the_same_models_and_tables(finished, tmp_path):

@@ -36,7 +36,7 @@ class LocalFederation:
     policy: Policy = field(default_factory=Policy)
 
     registered = {}  # each participant reads what it is given
-    lossless = True  # of loopback: every scalar arrives
+    here = True
 
     @property
     def sites(self) -> list[str]:

@@ -12,10 +12,10 @@ SPLITS = ("train", "validation", "test")
 CHECKSUMS = ("images_sha256", "table_sha256")
 
 
-def write_registry(path: Path, cards: dict[str, dict]) -> None:
+def write_registry(path: Path, cards: dict[str, dict], image_size: int) -> None:
     """Write one row per participant from its card (`fedxray.federation.local.card_of`).
 
-    Raises UserError if two hold images of different sizes, or a set that is needed is empty.
+    Raises UserError if one holds images of another size than `image_size`, or a set that is needed is empty.
     """
     rows = []
     for name, card in cards.items():
@@ -23,13 +23,13 @@ def write_registry(path: Path, cards: dict[str, dict]) -> None:
         for split in SPLITS:
             row |= {f"{split}_{what}": card["splits"].get(split, {}).get(what, 0) for what in ("images", "patients")}
         rows.append(row | {f"{what}_sha256": card["sha256"][what] for what in ("images", "table")})
+        if card["image_size"] != image_size:
+            raise UserError(
+                f"{name}: images of {card['image_size']} pixels; set image_size to that, or make its data anew"
+            )
         for split in ("validation",) if name == SHARED else SPLITS:
             if not row[f"{split}_images"]:
                 raise UserError(f"{name}: no {split} images; make its data again, and restart its kit")
-    sizes = {row["image_size"]: row["site"] for row in rows}
-    if len(sizes) > 1:
-        said = ", ".join(f"{size} at {site}" for size, site in sizes.items())
-        raise UserError(f"sites hold images of different sizes: {said}; make their data with one image_size")
     write_table(path, pd.DataFrame(rows))
 
 

@@ -26,7 +26,7 @@ class RemoteFederation:
     policy: Policy = field(default_factory=Policy)
     poll_s: float = POLL_S
 
-    lossless = False  # a scalar that a site streams while it is cut off is gone; its results are not
+    here = False  # and a scalar that a site streams while it is cut off is gone; its results are not
 
     @contextmanager
     def open(self, workspace: Path, threads: int, say: Callable[[str], None]) -> Iterator[Server]:

@@ -25,7 +25,7 @@ class Federation(Protocol):
     registered: dict  # {participant: checksums of its data card} that a job insists on
     policy: Policy
     start_timeout_s: int
-    lossless: bool  # whether every streamed scalar must arrive
+    here: bool  # whether it runs on this machine: then every streamed scalar arrives, and its energy can be read
 
     def open(self, workspace: Path, threads: int, say: Callable[[str], None]) -> AbstractContextManager[Server]:
         """Its server, as long as the context lasts; `workspace` is private to the run, and may hold keys."""
@@ -151,7 +151,7 @@ def _check(
         "sites_in_every_round": everyone and all(len(record["sites"]) >= needed for record in records),
         "model_changed": any(not np.array_equal(initial[name], parameters[name]) for name in initial),
         "epochs_recorded": all(len(rows) == local_epochs for record in records for rows in record["sites"].values()),
-        "scalars_streamed": streamed == sent or not federation.lossless,
+        "scalars_streamed": streamed == sent or not federation.here,
     }
     if failed := [name for name, passed in checks.items() if not passed]:
         raise UserError(f"federated job completed, but failed its checks: {', '.join(failed)}")

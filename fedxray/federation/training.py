@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from fedxray.errors import UserError
 from fedxray.federation import inprocess, run
 from fedxray.federation.rounds import metrics_of, sites_of
+from fedxray.files import read_json, sha256
 from fedxray.machine import EnergyMeter
+from fedxray.models import save_model
 from fedxray.runs import write_run
 from fedxray.training import Settings
 
@@ -23,7 +26,7 @@ def train_federation(
     live: str = "",
 ) -> None:
     """Train by one NVFlare job and write the run into `output`; raises UserError as `fedxray.federation.run.train`."""
-    start, meter = time.perf_counter(), EnergyMeter()
+    start, meter = time.perf_counter(), EnergyMeter() if federation.here else None
     with run.private(output / "workspace", say) as workspace:
         trained = run.train(federation, settings, rounds, local_epochs, workspace, say, live)
     _write(output, "nvflare", *trained, settings, local_epochs, start, meter)
@@ -75,6 +78,25 @@ def train_in_process(
     _write(output, "inprocess", parameters, records, {}, settings, local_epochs, start, meter)
 
 
+def confirm(federation: run.Federation, folder: Path, workspace: Path, say: Callable[[str], None] = print) -> str:
+    """Repeat the run in `folder` by one NVFlare job; returns the SHA-256 of the model, the same for both.
+
+    `workspace` is removed at the end. Raises UserError if the models differ in a bit, and as `train_federation`.
+    """
+    record = read_json(folder / "record.json")
+    settings, schedule = Settings(**record["settings"]), (record["rounds"], record["local_epochs"])
+    with run.private(workspace, say) as private:
+        parameters, _, _ = run.train(federation, settings, *schedule, private, say)
+        save_model(private / "model.safetensors", parameters)
+        there, here = sha256(private / "model.safetensors"), sha256(folder / "model.safetensors")
+    if there != here:
+        raise UserError(
+            f"{folder}/model.safetensors: trained in one process, it differs from the federation's model; "
+            "set federation.engine: nvflare, and report it with the logs"
+        )
+    return here
+
+
 def _write(
     output: Path,
     engine: str,
@@ -84,7 +106,7 @@ def _write(
     settings: Settings,
     local_epochs: int,
     start: float,
-    meter: EnergyMeter,
+    meter: EnergyMeter | None,
 ) -> None:
     size = sum(array.nbytes for array in parameters.values())
     write_run(
@@ -97,7 +119,7 @@ def _write(
         sites=sites_of(records),
         train_images=sum({site: images for record in records for site, images in record["images"].items()}.values()),
         seconds=time.perf_counter() - start,
-        energy_j=meter.joules(),
+        energy_j=meter and meter.joules(),
         rounds=len(records),
         local_epochs=local_epochs,
         bytes_sent=2 * size * sum(len(record["sites"]) for record in records),  # down and up, each site, each round

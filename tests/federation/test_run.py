@@ -45,6 +45,14 @@ def federation_of(kits, folders):
     return LocalFederation(kits=kits, folders=folders, shared=shared, start_timeout_s=60)
 
 
+def cards(folders):
+    return [str(folder / "card.json") for folder in folders.values()]
+
+
+def model_of(run):
+    return str(run / "model.safetensors")
+
+
 def ours(folder):
     """The NVFlare processes that a federation with its workspace below `folder` has started."""
     lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
@@ -70,10 +78,12 @@ def plain_fedavg(folders, settings, rounds, local_epochs):
 def test_two_federations_at_once_equal_the_plain_loop_bit_for_bit(kits, site_folders, tmp_path):
     settings = Settings(**SETTINGS, epochs=4)
     script = [sys.executable, "scripts/train_federated.py", "--kits", str(kits / "kits.json"), "--sites"]
-    script += [*map(str, site_folders.values()), "--shared", str(site_folders["us"].parent / "shared")]
+    script += [*cards(site_folders), "--shared", str(site_folders["us"].parent / "shared" / "card.json")]
     script += ["--settings", json.dumps(SETTINGS | {"epochs": 4}), "--rounds", "2", "--local-epochs", "2"]
     runs = [
-        subprocess.Popen([*script, "--tensorboard", str(tmp_path / f"live{n}"), "--output", str(tmp_path / f"run{n}")])
+        subprocess.Popen(
+            [*script, "--tensorboard", str(tmp_path / f"live{n}"), "--output", model_of(tmp_path / f"run{n}")]
+        )
         for n in range(2)
     ]
     assert [run.wait(240) for run in runs] == [0, 0]
@@ -144,9 +154,9 @@ def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_outlives_the_run(kits, site_folders, tmp_path, how):
     script = [sys.executable, "scripts/train_federated.py", "--kits", str(kits / "kits.json"), "--sites"]
-    script += [*map(str, site_folders.values()), "--shared", str(site_folders["us"].parent / "shared")]
+    script += [*cards(site_folders), "--shared", str(site_folders["us"].parent / "shared" / "card.json")]
     script += ["--settings", json.dumps(SETTINGS | {"epochs": 500}), "--rounds", "500", "--local-epochs", "1"]
-    script += ["--tensorboard", str(tmp_path / "live"), "--output", str(tmp_path / "run")]
+    script += ["--tensorboard", str(tmp_path / "live"), "--output", model_of(tmp_path / "run")]
     run = subprocess.Popen(script, stdout=subprocess.PIPE, text=True)
     for line in run.stdout:
         if line.startswith("round 1/"):
