@@ -15,21 +15,28 @@ include: "rules/common.smk"  # checks the configuration against config/schema.ya
 report: "report/workflow.rst"
 
 
-include: "rules/data.smk"
-include: "rules/federation.smk"
-include: "rules/training.smk"
 include: "rules/analysis.smk"
 
 
-rule all:
-    default_target: True
-    input:
-        comparison=f"{OUT}/comparison.csv",
-        figures=expand(
-            f"{OUT}/figures/{{figure}}.{{format}}",
-            figure=FIGURES,
-            format=["svg", "png"],
-        ),
-        tensorboard=f"{OUT}/tensorboard",
-        model=f"{OUT}/model/model.safetensors",
-        pages=expand(f"{OUT}/report/{{page}}.html", page=PAGES),
+if config["federation"]["mode"] == "local":
+
+    include: "rules/data.smk"
+    include: "rules/federation.smk"
+    include: "rules/training.smk"
+
+    rule all:
+        default_target: True
+        input:
+            comparison=f"{OUT}/comparison.csv",
+            figures=expand(
+                f"{OUT}/figures/{{figure}}.{{format}}",
+                figure=FIGURES,
+                format=["svg", "png"],
+            ),
+            tensorboard=f"{OUT}/tensorboard",
+            model=f"{OUT}/model/model.safetensors",
+            pages=expand(f"{OUT}/report/{{page}}.html", page=PAGES),
+
+else:  # the data stay at the sites, and so does training; what can be asked for is in its `all`
+
+    include: "rules/remote.smk"

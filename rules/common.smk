@@ -46,11 +46,12 @@ SPACES = {
         param_sep="=",
         filename_sep=",",
     )
-    for mode in sweep.MODES
+    for mode in sweep.modes(config)
 }
-FEDERATED, CENTRAL, LOCAL = (
-    f"{mode}/{{cohort}}{space.wildcard_pattern}" for mode, space in SPACES.items()
-)
+PATTERNS = {
+    mode: f"{mode}/{{cohort}}{space.wildcard_pattern}" for mode, space in SPACES.items()
+}
+FEDERATED, LOCAL = PATTERNS["federated"], PATTERNS["local"]
 RESULTS = ["learning_curves", "roc", "metrics", "gain", "differences", "cross_site"]
 RESULTS += ["calibration", "communication"]
 RESULTS += ["sweep"] if len(sweep.points(config)) > len(COHORTS) else []
@@ -67,7 +68,7 @@ EXPERIMENT = json.dumps(
     }
     | {
         "federation": {
-            key: config["federation"][key] for key in ["rounds", "local_epochs"]
+            key: config["federation"][key] for key in ["mode", "rounds", "local_epochs"]
         }
     }
 )

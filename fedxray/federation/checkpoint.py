@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from fedxray.fedavg import Parameters
 from fedxray.files import atomic
@@ -33,7 +33,8 @@ class Checkpoint:
     def load(self) -> tuple[Parameters, list[dict]]:
         """(the parameters, the records)."""
         with safe_open(self.path, "numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["records"])
+            records = json.loads(file.metadata()["records"])
+        return load_file(self.path), records
 
     def remove(self) -> None:
         """Delete it, if it is there."""

@@ -34,7 +34,7 @@ def own_data(workspace: Workspace, registered: dict | None) -> SiteData:
 
 
 def card_of(folder: str | Path) -> dict:
-    """The counts and checksums of a participant's data, which may leave it: images in all, patients and images by split.
+    """The counts and checksums of a participant's data, which may leave it: images in all, and both by split.
 
     Raises UserError if the data are missing, or are not what their data card says.
     """

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from fedxray.errors import UserError
 from fedxray.federation.job import Policy
@@ -35,8 +36,8 @@ class LocalFederation:
     start_timeout_s: int = 120
     policy: Policy = field(default_factory=Policy)
 
-    registered = {}  # each participant reads what it is given
-    here = True
+    registered: ClassVar[dict] = {}  # each participant reads what it is given
+    here: ClassVar[bool] = True
 
     @property
     def sites(self) -> list[str]:

@@ -1,10 +1,11 @@
-"""A federation whose server and sites are other machines, and up already: this one has the admin's startup kit alone."""
+"""A federation whose server and sites are other machines, and up already: here is the admin's startup kit alone."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from fedxray.errors import UserError
 from fedxray.federation.job import Policy
@@ -26,7 +27,7 @@ class RemoteFederation:
     policy: Policy = field(default_factory=Policy)
     poll_s: float = POLL_S
 
-    here = False  # and a scalar that a site streams while it is cut off is gone; its results are not
+    here: ClassVar[bool] = False  # and a scalar that a site streams while it is cut off is gone; its results are not
 
     @contextmanager
     def open(self, workspace: Path, threads: int, say: Callable[[str], None]) -> Iterator[Server]:

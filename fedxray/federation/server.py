@@ -102,7 +102,7 @@ class FedAvgController(SiteController):
         registered: dict | None = None,
         live: str = "",
     ):
-        """`settings` are the fields of `fedxray.training.Settings`; see `Policy` and `job.write_training` for the rest."""
+        """`settings` are the fields of `fedxray.training.Settings`; see `Policy` and `job.write_training` too."""
         super().__init__(sites, Policy(round_timeout_s, absent, min_sites))
         self.settings = Settings(**settings)
         self.rounds = rounds
