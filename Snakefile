@@ -37,6 +37,20 @@ if config["federation"]["mode"] == "local":
             model=f"{OUT}/model/model.safetensors",
             pages=expand(f"{OUT}/report/{{page}}.html", page=PAGES),
 
-else:  # the data stay at the sites, and so does training; what can be asked for is in its `all`
+else:  # the data stay at the sites, and so does training
 
     include: "rules/remote.smk"
+
+    rule all:
+        default_target: True
+        input:
+            registry=REGISTRY,
+            points=f"{OUT}/points.csv",
+            metrics=f"{OUT}/cross_site.csv",
+            figures=expand(
+                f"{OUT}/figures/{{figure}}.{{format}}",
+                figure=REMOTE_FIGURES,
+                format=["svg", "png"],
+            ),
+            tensorboard=f"{OUT}/tensorboard",
+            model=f"{OUT}/model/model.safetensors",

@@ -165,18 +165,3 @@ use rule export_model as export_remote with:
     input:
         points=f"{OUT}/points.csv",
         comparison=f"{OUT}/cross_site.csv",
-
-
-rule all:
-    default_target: True
-    input:
-        registry=REGISTRY,
-        points=f"{OUT}/points.csv",
-        metrics=f"{OUT}/cross_site.csv",
-        figures=expand(
-            f"{OUT}/figures/{{figure}}.{{format}}",
-            figure=REMOTE_FIGURES,
-            format=["svg", "png"],
-        ),
-        tensorboard=f"{OUT}/tensorboard",
-        model=f"{OUT}/model/model.safetensors",
