@@ -65,7 +65,8 @@ class LocalFederation:
                 for name, code in ended():
                     raise UserError(f"{name} ended with exit code {code}: {last_error(workspace, [name])}")
 
-            with Server(workspace / ADMIN, self.start_timeout_s, POLL_S, say, alive, errors) as server:
+            admin = workspace / ADMIN
+            with Server(admin, self.start_timeout_s, POLL_S, say, alive, errors, lasting=False) as server:
                 yield server
 
 
@@ -130,7 +131,8 @@ def last_error(workspace: Path, names: list[str]) -> str:
     """The last error that one of `names` logged, sites before the server: a site's failure is the server's cause."""
     for name in sorted(names, key=lambda name: name == SERVER):
         for path in sorted((workspace / name).rglob("error_log.txt"), key=lambda path: -len(path.parts)):
-            lines = [line for line in path.read_text(errors="replace").splitlines() if " - ERROR - " in line]
+            said = path.read_text(errors="replace").splitlines()
+            lines = [line for line in said if " - ERROR - " in line and " - CoreCell - " not in line]  # a late message
             if lines:
                 return f"{name}: {lines[0].split(' - ')[-1]}"
     for name in names:

@@ -103,12 +103,12 @@ def register(federation: Federation, workspace: Path, say: Callable[[str], None]
 
 @contextmanager
 def private(workspace: Path, say: Callable[[str], None]):
-    """An empty folder for a job, removed on every way out, with every log in it said first on failure."""
+    """An empty folder for a job, removed on every way out; if it failed, every log in it is said first."""
     shutil.rmtree(workspace, ignore_errors=True)
     workspace.mkdir(mode=0o700, parents=True)
     try:
         yield workspace
-    except BaseException:
+    except Exception:
         say(log_of(workspace))
         raise
     finally:

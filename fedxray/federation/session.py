@@ -30,14 +30,19 @@ class Server:
         say: Callable[[str], None],
         alive: Callable[[], None] = lambda: None,
         errors: Callable[[list[str]], str] = lambda names: "the log of the server has more",
+        lasting: bool = True,
     ):
-        """Waits up to `patience_s` for an answer. `alive` raises if there can be none; `errors` looks for causes."""
+        """Waits up to `patience_s` for an answer. `alive` raises if there can be none; `errors` looks for causes.
+
+        `lasting` is whether it outlives this session; then an interrupted job must be aborted.
+        """
         self.kit = Path(kit)
         self.patience_s = patience_s
         self.poll_s = poll_s
         self.say = say
         self.alive = alive
         self.errors = errors
+        self.lasting = lasting
         self.session = None
         self.said = 0  # how many rounds of the job that runs
 
@@ -186,7 +191,7 @@ class Server:
 
     def _abort(self, job_id: str | None) -> None:
         """Stop a job on the server and its sites."""
-        if job_id and self.session:
+        if self.lasting and job_id and self.session:
             with suppress(Exception):
                 self.session.abort_job(job_id)
                 self.say(f"aborted job {job_id} on the server; what it had finished is kept for the next try")
