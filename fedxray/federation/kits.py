@@ -28,6 +28,8 @@ COMPONENTS = (
     "fedxray.federation.server.LiveScalars",
     "nvflare.app_common.widgets.streaming.AnalyticsSender",
 )
+# A message that was under way when a connection broke is sent again; without this NVFlare waits 300 s for its answer.
+RELIABLE = {"streaming_reliable": True, "streaming_retry_wait": 5.0, "streaming_retry_timeout": 600.0}
 
 
 def render_project(template: Path, sites: list[str], output: Path) -> None:
@@ -93,6 +95,7 @@ def _restrict(kit: Path) -> None:
     for path in (kit, *kit.rglob("*")):
         path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
     local = kit / "local"
+    write_json(local / "comm_config.json", RELIABLE)
     resources = json.loads((local / "resources.json.default").read_text())
     if "class_allow_list" in resources:
         resources["class_allow_list"] += [name for name in COMPONENTS if name not in resources["class_allow_list"]]

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -170,3 +172,77 @@ def wait_until(condition, timeout_s, what):
 
 def _ip(*words):
     subprocess.run(["ip", *words], check=True)
+
+
+CAPTURE = """
+import socket, struct, sys
+sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
+sniffer.setsockopt(socket.SOL_SOCKET, 33, 1 << 26)  # SO_RCVBUFFORCE
+with open(sys.argv[1], "wb", buffering=0) as file:
+    while True:
+        frame, (_, _, kind, _, _) = sniffer.recvfrom(1 << 17)
+        if kind != 4:  # PACKET_OUTGOING: each frame once, where it enters the switch
+            file.write(struct.pack("!I", len(frame)) + frame)
+"""
+
+
+class Capture:
+    """Everything that crosses the switch while the context lasts, as TCP streams."""
+
+    def __init__(self, network, path):
+        self.network = network
+        self.path = path
+
+    def __enter__(self):
+        argv = ["ip", "netns", "exec", self.network.switch, sys.executable, "-c", CAPTURE, str(self.path)]
+        self.process = subprocess.Popen(argv, start_new_session=True)
+        wait_until(self.path.exists, 10, "capture")
+        return self
+
+    def __exit__(self, *error):
+        time.sleep(0.5)
+        self.network.kill(self.process)
+
+    def streams(self):
+        """{(source, port, destination, port): bytes} of the TCP connections that began, and other protocols."""
+        data, segments, begun, other, position = self.path.read_bytes(), {}, {}, set(), 0
+        while position + 4 <= len(data):
+            (size,) = struct.unpack_from("!I", data, position)
+            frame, position = data[position + 4 : position + 4 + size], position + 4 + size
+            if frame[12:14] != b"\x08\x00":
+                continue  # not IPv4
+            packet = frame[14 : 14 + struct.unpack_from("!H", frame, 16)[0]]
+            if packet[9] != 6:
+                other.add(packet[9])
+                continue
+            ends = packet[12:16], packet[16:20]
+            tcp = packet[4 * (packet[0] & 15) :]
+            source, destination, number = struct.unpack_from("!HHI", tcp)
+            key = (socket.inet_ntoa(ends[0]), source, socket.inet_ntoa(ends[1]), destination)
+            if tcp[13] & 2:  # SYN
+                begun[key] = (number + 1) % 2**32
+            elif key in begun:
+                segments.setdefault(key, {})[(number - begun[key]) % 2**32] = tcp[4 * (tcp[12] >> 4) :]
+        return {key: _assemble(segments.get(key, {})) for key in begun}, other
+
+
+def _assemble(segments):
+    """The bytes of a stream up to the first gap."""
+    stream = b""
+    for number in sorted(segments):
+        if number > len(stream):
+            break
+        stream += segments[number][len(stream) - number :]
+    return stream
+
+
+def is_tls(stream):
+    """Whether a stream is TLS records and nothing else, the first of them a handshake."""
+    position, kinds = 0, []
+    while position + 5 <= len(stream):
+        kind, version, size = struct.unpack_from("!BHH", stream, position)
+        if kind not in (20, 21, 22, 23) or version not in (0x0301, 0x0303) or size > 2**14 + 256:
+            return False
+        kinds.append(kind)
+        position += 5 + size
+    return kinds[:1] == [22]
