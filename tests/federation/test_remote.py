@@ -22,6 +22,7 @@ from fedxray.training import Settings
 
 SITES = ["us", "europe", "asia"]
 SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "lr": 0.003, "device": "cpu"}
+LATE_S = 25  # what a round may take here, on busy cores
 CUT_S = 35  # longer than a heartbeat waits for its answer; a minute passes as well
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces work")
@@ -138,11 +139,11 @@ def test_plain_text_would_have_been_seen(machines, tmp_path):
 
 
 def test_a_cut_cable_and_a_killed_server_leave_the_same_bytes(machines, tmp_path):
-    run = train(machines, tmp_path / "run", 3, 60)
+    run = train(machines, tmp_path / "run", 3, 40)
     run.wait_for("round 1/3")
     machines.network.link("asia", "down")
     up = time.monotonic() + CUT_S
-    wanted = expected(machines, 3, 60, tmp_path / "model")
+    wanted = expected(machines, 3, 40, tmp_path / "model")
     time.sleep(max(0, up - time.monotonic()))
     assert "round 2/3" not in run.said()
     machines.network.link("asia", "up")
@@ -179,35 +180,35 @@ def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_pa
 
 
 def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines, tmp_path):
-    run = train(machines, tmp_path / "run", 2, 30, "--round-timeout-s", "20")
+    run = train(machines, tmp_path / "run", 2, 10, "--round-timeout-s", str(LATE_S))
     run.wait_for("round 1/2")
     machines.network.link("asia", "down")
     code, said = run.end()
     assert code == 1
-    assert "no result from asia: no answer in 20 s" in said.splitlines()[-1]
+    assert f"no result from asia: no answer in {LATE_S} s" in said.splitlines()[-1]
     assert not (tmp_path / "run" / "model.safetensors").exists()
     machines.network.link("asia", "up")
-    drop = ["--round-timeout-s", "20", "--absent", "drop", "--min-sites", "2"]
-    run = train(machines, tmp_path / "dropped", 5, 30, *drop)
+    drop = ["--round-timeout-s", str(LATE_S), "--absent", "drop", "--min-sites", "2"]
+    run = train(machines, tmp_path / "dropped", 5, 10, *drop)
     run.wait_for("round 1/5")
     machines.network.link("asia", "down")
-    run.wait_for("without asia: no answer in 20 s")
+    run.wait_for(f"without asia: no answer in {LATE_S} s")
     machines.network.link("asia", "up")
     code, said = run.end()
     assert code == 0, said
     absent = read_json(tmp_path / "dropped" / "record.json")["checks"]["absent"]
     assert "2" in absent
     assert "5" not in absent
-    settings = Settings(**SETTINGS, epochs=150)
-    server = ServerRounds(settings, 30, load_site(machines.data["server"]).part("validation"))
-    parts = {site: SiteRounds(settings, 30, load_site(machines.data[site])) for site in SITES}
+    settings = Settings(**SETTINGS, epochs=50)
+    server = ServerRounds(settings, 10, load_site(machines.data["server"]).part("validation"))
+    parts = {site: SiteRounds(settings, 10, load_site(machines.data[site])) for site in SITES}
     for number in range(5):
         there = [site for site in SITES if site not in absent.get(str(number + 1), {})]
         server.aggregate(number, {site: parts[site].train(server.parameters, number) for site in there})
     save_model(tmp_path / "model", server.parameters)
     assert sha256(tmp_path / "dropped" / "model.safetensors") == sha256(tmp_path / "model")
     table = read_table(tmp_path / "dropped" / "metrics.csv")
-    assert (table["series"] == "asia").sum() == 30 * (5 - len(absent))
+    assert (table["series"] == "asia").sum() == 10 * (5 - len(absent))
 
 
 def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(machines, tmp_path):
@@ -238,7 +239,7 @@ def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(
 
 def test_a_kit_of_another_authority_is_refused_and_a_missing_site_is_named(machines, tmp_path):
     kit = make_kits(tmp_path / "other", ["stranger"]) / "stranger"
-    (kit / "transfer").mkdir()
+    (kit / "transfer").mkdir(exist_ok=True)
     machines.start("stranger", kit)
     run = train(machines, tmp_path / "run", 1, 1, "--start-timeout-s", "8", sites=["us", "stranger"])
     code, said = run.end()
