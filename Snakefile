@@ -18,23 +18,45 @@ report: "report/workflow.rst"
 container: "container/fedxray.sif"  # used by --sdm apptainer alone; docs/hpc.md says how to make it
 
 
-include: "rules/data.smk"
-include: "rules/federation.smk"
-include: "rules/training.smk"
 include: "rules/analysis.smk"
 include: "rules/failures.smk"
 
 
-rule all:
-    default_target: True
-    input:
-        comparison=f"{OUT}/comparison.csv",
-        figures=expand(
-            f"{OUT}/figures/{{figure}}.{{format}}",
-            figure=FIGURES,
-            format=["svg", "png"],
-        ),
-        tensorboard=f"{OUT}/tensorboard",
-        model=f"{OUT}/model/model.safetensors",
-        pages=expand(f"{OUT}/report/{{page}}.html", page=PAGES),
-    localrule: True
+if config["federation"]["mode"] == "local":
+
+    include: "rules/data.smk"
+    include: "rules/federation.smk"
+    include: "rules/training.smk"
+
+    rule all:
+        default_target: True
+        input:
+            comparison=f"{OUT}/comparison.csv",
+            figures=expand(
+                f"{OUT}/figures/{{figure}}.{{format}}",
+                figure=FIGURES,
+                format=["svg", "png"],
+            ),
+            tensorboard=f"{OUT}/tensorboard",
+            model=f"{OUT}/model/model.safetensors",
+            pages=expand(f"{OUT}/report/{{page}}.html", page=PAGES),
+        localrule: True
+
+else:  # the data stay at the sites, and so does training
+
+    include: "rules/remote.smk"
+
+    rule all:
+        default_target: True
+        input:
+            registry=REGISTRY,
+            points=f"{OUT}/points.csv",
+            metrics=f"{OUT}/cross_site.csv",
+            figures=expand(
+                f"{OUT}/figures/{{figure}}.{{format}}",
+                figure=REMOTE_FIGURES,
+                format=["svg", "png"],
+            ),
+            tensorboard=f"{OUT}/tensorboard",
+            model=f"{OUT}/model/model.safetensors",
+        localrule: True

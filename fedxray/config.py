@@ -6,7 +6,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from fedxray.errors import UserError
-from fedxray.sweep import points
+from fedxray.sweep import COHORT_AXES, points
 
 
 def check_config(config: dict, schema: dict) -> None:
@@ -66,6 +66,26 @@ def _across(config: dict) -> list[str]:
         faults.append(f"image_size: the demo's network takes 224 pixels, not {config['image_size']}; set it to 224")
     if dataset["source"] == "folder" and not dataset["folder"]:
         faults.append("dataset.folder: empty; set it to the directory or manifest.csv of your images")
+    return faults + _of_federation(config)
+
+
+def _of_federation(config: dict) -> list[str]:
+    """Faults of `federation` and what goes with it."""
+    faults, federation, sites = [], config["federation"], config["sites"]
+    if federation["min_sites"] > len(sites):
+        faults.append(f"federation.min_sites: {federation['min_sites']} of {len(sites)} sites; at most {len(sites)}")
+    if (federation["absent"] == "drop") != (0 < federation["min_sites"] < len(sites)):
+        faults.append(f"federation: absent: drop goes with min_sites from 1 to {len(sites) - 1}, and fail with 0")
+    if federation["mode"] == "remote":
+        if not federation["admin_kit"]:
+            faults.append("federation.admin_kit: empty; set it to the folder of the admin's startup kit")
+        if federation["engine"] != "nvflare":
+            faults.append("federation.engine: inprocess reads all data here; a remote federation needs nvflare")
+        swept = {key for entry in (config["sweep"]["grid"], *config["sweep"]["points"]) for key in entry}
+        for key in sorted(swept & set(COHORT_AXES)):
+            faults.append(
+                f"sweep: {key} cannot be swept in a remote federation, whose sites have the data that they have"
+            )
     return faults
 
 

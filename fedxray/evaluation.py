@@ -158,12 +158,33 @@ def cross_site(found: dict, comparison: pd.DataFrame, tolerance: float) -> pd.Da
     return pd.DataFrame(rows)
 
 
+def across_sites(chosen: pd.DataFrame, found: dict, thresholds: dict[str, float]) -> pd.DataFrame:
+    """One row per chosen run and test set, as in `compare`, of metrics that the sites have computed themselves.
+
+    `found` is {path: {site: {metric: value}}}, `thresholds` {path: value}, of `fedxray.federation.run.evaluate`. There
+    are no intervals, and no row of the pooled test set: for both the predictions would have to leave the sites.
+    """
+    rows = []
+    for _, run in chosen.iterrows():
+        point = {name: run[name] for name in (*MODEL, *point_columns(chosen), "seed", "path")}
+        for site, values in found[run["path"]].items():
+            row = point | {"test_set": site, "threshold": thresholds[run["path"]]}
+            rows.append(row | {metric: values[metric] for metric in METRICS} | {name: run[name] for name in COST})
+    return pd.DataFrame(rows).astype({"rounds": "Int64", "local_epochs": "Int64"})
+
+
+def means_at_sites(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `across_sites` as those of `summarise`: one per model, test set and metric, the mean over seeds."""
+    long = table.melt([*MODEL, "test_set"], list(METRICS), "metric", "estimate")
+    return long.groupby([*MODEL, "test_set", "metric"], sort=False, as_index=False)["estimate"].mean()
+
+
 def fairness(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per model, of one cohort's AUROC rows of `summary`: on each test set, the worst site's, their spread."""
     names = [model_name(mode, site) for mode, site in zip(rows["mode"], rows["site"], strict=True)]
     matrix = rows.assign(model=names).pivot(index="model", columns="test_set", values="estimate")
     matrix = matrix.loc[list(dict.fromkeys(names)), list(dict.fromkeys(rows["test_set"]))]
-    sites = matrix.drop(columns="pooled")
+    sites = matrix.drop(columns="pooled", errors="ignore")  # which a remote federation has not
     return matrix.assign(**{"worst site": sites.min(axis=1), "spread": sites.max(axis=1) - sites.min(axis=1)})
 
 

@@ -68,10 +68,15 @@ def points(config: dict) -> list[dict]:
     return unique
 
 
+def modes(config: dict) -> tuple[str, ...]:
+    """The modes of training: a federation of other machines has no central one, which would need all their images."""
+    return MODES if config["federation"].get("mode", "local") == "local" else ("federated", "local")
+
+
 def runs(config: dict) -> list[Run]:
     """Every run of every point: federated, central, and each site alone, for each seed; each path once."""
     found = {}
-    for mode, point, seed in product(MODES, points(config), config["seeds"]):
+    for mode, point, seed in product(modes(config), points(config), config["seeds"]):
         cohort, values = cohort_of(point), _values(mode, point, config)
         name = ",".join(f"{key}={value}" for key, value in (values | {"seed": seed}).items())
         sites = sites_of(cohort, config) if mode == "local" else ["pooled"]

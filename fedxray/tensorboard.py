@@ -25,11 +25,15 @@ VERSION = "brain.Event:2"
 
 
 class EventFile:
-    """One event file in `folder`; every record reaches the disk at once, so that TensorBoard shows it live."""
+    """One event file in `folder`; every record reaches the disk at once, so that TensorBoard shows it live.
+
+    If there are some from before, of a run that goes on, it comes after them.
+    """
 
     def __init__(self, folder: Path):
         folder.mkdir(parents=True, exist_ok=True)
-        self.file = (folder / FILE).open("wb")
+        before = len(list(folder.glob(f"{FILE}*")))
+        self.file = (folder / f"{FILE}{f'.{before}' * (before > 0)}").open("xb")
         self._write(_event(wall_time=time.time(), file_version=VERSION))
 
     def add(self, scalars: dict[str, float], step: int) -> None:

@@ -46,14 +46,15 @@ SPACES = {
         param_sep="=",
         filename_sep=",",
     )
-    for mode in sweep.MODES
+    for mode in sweep.modes(config)
 }
-FEDERATED, CENTRAL, LOCAL = (
-    f"{mode}/{{cohort}}{space.wildcard_pattern}" for mode, space in SPACES.items()
-)
+PATTERNS = {
+    mode: f"{mode}/{{cohort}}{space.wildcard_pattern}" for mode, space in SPACES.items()
+}
+FEDERATED, LOCAL = PATTERNS["federated"], PATTERNS["local"]
 RESULTS = ["learning_curves", "roc", "metrics", "gain", "differences", "cross_site"]
 RESULTS += ["calibration", "communication"]
-SWEPT = len(RUNS) > len(COHORTS) * len(config["seeds"]) * len(sweep.MODES)
+SWEPT = len(RUNS) > len(COHORTS) * len(config["seeds"]) * len(SPACES)
 RESULTS += ["sweep"] if SWEPT else []
 RESULTS += ["cohorts"] if len(COHORTS) > 1 else []
 FIGURES = [*RESULTS, "sites", "gallery", "mistakes"]
@@ -68,7 +69,7 @@ EXPERIMENT = json.dumps(
     }
     | {
         "federation": {
-            key: config["federation"][key] for key in ["rounds", "local_epochs"]
+            key: config["federation"][key] for key in ["mode", "rounds", "local_epochs"]
         }
     }
 )

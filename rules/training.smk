@@ -1,5 +1,6 @@
 # One run per mode, point and cohort, with the same trainer and the same number of passes over the data.
 
+CENTRAL = PATTERNS["central"]
 
 if config["federation"]["engine"] == "nvflare":
 

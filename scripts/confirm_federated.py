@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from fedxray import cli
-from fedxray.federation.run import Federation
+from fedxray.federation.job import Policy
+from fedxray.federation.onemachine import LocalFederation
 from fedxray.federation.training import confirm
 from fedxray.files import read_table, write_table
 from fedxray.sweep import sites_of
@@ -19,12 +20,12 @@ def main(options):
     for path, cohort in zip(chosen["path"], chosen["cohort"], strict=True):
         print(f"{path} ({len(rows) + 1} of {len(chosen)})")
         folder = options.sites / cohort
-        federation = Federation(
+        federation = LocalFederation(
             kits=options.kits.parent,
-            sites={site: folder / site for site in sites_of(cohort, experiment)},
+            folders={site: folder / site for site in sites_of(cohort, experiment)},
             shared=folder / "shared",
             start_timeout_s=options.start_timeout_s,
-            round_timeout_s=options.round_timeout_s,
+            policy=Policy(options.round_timeout_s),
         )
         same = confirm(federation, options.runs / path, options.output.parent / "workspace")
         rows.append({"path": path, "sha256": same})

@@ -10,6 +10,8 @@ from pathlib import Path
 from fedxray import cli
 from fedxray.evaluation import cross_site
 from fedxray.federation import run
+from fedxray.federation.job import Policy
+from fedxray.federation.onemachine import LocalFederation
 from fedxray.files import read_json, read_table, write_table
 from fedxray.sweep import sites_of
 from fedxray.training import Settings
@@ -20,26 +22,25 @@ def main(options):
     experiment, comparison = json.loads(options.experiment), read_table(options.comparison)
     points = read_table(options.points)
     chosen = points[points["chosen"] & (points["mode"] == "federated")]
-    found = {}
+    found, exact = {}, True
     for cohort, rows in chosen.groupby("cohort", sort=False):
         folder = options.sites / cohort
-        federation = run.Federation(
+        federation = LocalFederation(
             kits=options.kits.parent,
-            sites={site: folder / site for site in sites_of(cohort, experiment)},
+            folders={site: folder / site for site in sites_of(cohort, experiment)},
             shared=folder / "shared",
             start_timeout_s=options.start_timeout_s,
-            round_timeout_s=options.round_timeout_s,
+            policy=Policy(options.round_timeout_s),
         )
-        own = comparison[(comparison["cohort"] == cohort) & (comparison["mode"] == "federated")]
-        thresholds = own.drop_duplicates("seed").set_index("seed")["threshold"]
+        records = {path: read_json(options.runs / path / "record.json") for path in rows["path"]}
         models = {
-            f"seed={seed}": {"path": str(options.runs / path / "model.safetensors"), "threshold": thresholds[seed]}
+            f"seed={seed}": (options.runs / path / "model.safetensors", Settings(**records[path]["settings"]))
             for seed, path in zip(rows["seed"], rows["path"], strict=True)
         }
-        record = read_json(options.runs / rows["path"].iloc[0] / "record.json")
         with run.private(options.output.parent / "workspace", print) as workspace:
-            found[cohort] = run.evaluate(federation, Settings(**record["settings"]), models, workspace)
-    table = cross_site(found, comparison, tolerance=0.0 if record["device"] == "cpu" else 1e-5)
+            found[cohort], _ = run.evaluate(federation, models, workspace)
+        exact = exact and all(record["device"] == "cpu" for record in records.values())
+    table = cross_site(found, comparison, tolerance=0.0 if exact else 1e-5)
     write_table(options.output, table)
     print(f"{len(table)} metrics of the sites agree with those computed here")
 

@@ -3,24 +3,24 @@
 from pathlib import Path
 
 from fedxray import cli
-from fedxray.federation.run import Federation
+from fedxray.federation.job import Policy
+from fedxray.federation.onemachine import LocalFederation
 from fedxray.federation.training import train_federation
 from fedxray.runs import parse_settings
 
 
 def main(options):
-    """Run the federation, and write the run."""
-    federation = Federation(
+    """Run the federation, and write the run into `options.output`."""
+    federation = LocalFederation(
         kits=options.kits.parent,
-        sites={card.parent.name: card.parent for card in options.sites},
+        folders={card.parent.name: card.parent for card in options.sites},
         shared=options.shared.parent,
+        tensorboard=options.tensorboard,
         start_timeout_s=options.start_timeout_s,
-        round_timeout_s=options.round_timeout_s,
+        policy=Policy(options.round_timeout_s),
     )
     schedule = options.rounds, options.local_epochs
-    train_federation(
-        federation, parse_settings(options.settings), *schedule, options.tensorboard, options.output.parent
-    )
+    train_federation(federation, parse_settings(options.settings), *schedule, options.output.parent)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A site's own data: one directory of its train and test images and the validation set, its card, and the registry."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,17 +85,6 @@ def register(cards: Iterable[dict]) -> pd.DataFrame:
     if twice := sorted(name for name in set(names) if names.count(name) > 1):
         raise UserError(f"registry: {twice[0]} has two cards; register one data set of each site")
     return pd.DataFrame(sorted(rows, key=lambda row: row["site"]), columns=_COLUMNS)
-
-
-def check_registered(card: dict, row: Mapping) -> None:
-    """Raise UserError if the data set that `card` describes is not the one that `row` of the registry has."""
-    found = _row(card)
-    for column in [name for name in _COLUMNS if name != "fedxray"]:  # another version may make the same data
-        if str(found[column]) != str(row[column]):
-            raise UserError(
-                f"site {row['site']}: {column} is {found[column]}, but {row[column]} is registered: its data "
-                "set changed; bring back the one that is registered, or register this one and train anew"
-            )
 
 
 _COLUMNS = [

@@ -10,71 +10,97 @@ from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
-from fedxray.data.site import load_site
-from fedxray.federation.local import local_settings
+from fedxray.data.site import SiteData
+from fedxray.errors import UserError
+from fedxray.federation.local import card_of, local_settings, own_data
 from fedxray.federation.rounds import SiteRounds
 from fedxray.metrics import evaluate
 from fedxray.models import set_parameters
 from fedxray.tensorboard import SCALARS
 from fedxray.training import Settings, predict
 
+WHY = "why"  # the header of a reply that says why there is no result
 
-class SiteTrainer(Executor):
+
+class SiteExecutor(Executor):
+    """Answers tasks on the site's own data, which must be what was registered, if anything was."""
+
+    def __init__(self, registered: dict | None = None):
+        """`registered` is {participant: checksums of its data card}; a job is configuration, so plain values only."""
+        super().__init__()
+        self.registered = registered or {}
+        self.loaded = None
+
+    def data(self, fl_ctx: FLContext) -> SiteData:
+        """The site's data, read once; raises UserError if they are not what was registered."""
+        if self.loaded is None:
+            registered = self.registered.get(fl_ctx.get_identity_name())
+            self.loaded = own_data(fl_ctx.get_engine().get_workspace(), registered)
+        return self.loaded
+
+    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
+        """Answer a task; an exception is logged here, and the server learns that it failed.
+
+        It is told what a UserError says; of a bug, which could quote data, its kind alone.
+        """
+        try:
+            return self.answer(shareable, fl_ctx)
+        except Exception as error:
+            self.log_exception(fl_ctx, f"{type(error).__name__}: {error}")
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}; see the log of the site"
+            return make_reply(ReturnCode.EXECUTION_EXCEPTION, {WHY: why})
+
+    def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """The answer to one task."""
+        raise NotImplementedError
+
+
+class SiteTrainer(SiteExecutor):
     """Trains `local_epochs` epochs of the run in each round, and streams their scalars."""
 
-    def __init__(self, settings: dict, local_epochs: int):
-        """`settings` are the fields of `fedxray.training.Settings`; a job is configuration, so plain values only."""
-        super().__init__()
+    def __init__(self, settings: dict, local_epochs: int, registered: dict | None = None):
+        """`settings` are the fields of `fedxray.training.Settings`."""
+        super().__init__(registered)
         self.settings = Settings(**settings)
         self.local_epochs = local_epochs
         self.rounds = None
 
-    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        """Answer one `train` task with the trained model; an exception is logged and fails the round."""
-        try:
-            return FLModelUtils.to_shareable(self._train(FLModelUtils.from_shareable(shareable), fl_ctx))
-        except Exception as error:
-            self.log_exception(fl_ctx, f"{type(error).__name__}: {error}")
-            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
-
-    def _train(self, task: FLModel, fl_ctx: FLContext) -> FLModel:
-        engine = fl_ctx.get_engine()
-        sender = engine.get_component("analytics_sender")
+    def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Answer one `train` task with the trained model."""
+        task, sender = FLModelUtils.from_shareable(shareable), fl_ctx.get_engine().get_component("analytics_sender")
         if self.rounds is None:
-            data = load_site(local_settings(engine.get_workspace())["data"])
-            self.rounds = SiteRounds(self.settings, self.local_epochs, data)
+            self.rounds = SiteRounds(self.settings, self.local_epochs, self.data(fl_ctx))
         update = self.rounds.train(task.params, task.current_round)
         for row in update.rows:
             for column, tag in SCALARS.items():
                 sender.add(tag, row[column], AnalyticsDataType.SCALAR, global_step=row["epoch"])
-        return FLModel(
+        trained = FLModel(
             params_type=ParamsType.FULL,
             params=update.parameters,
             meta={MetaKey.NUM_STEPS_CURRENT_ROUND: update.images, "rows": update.rows},
         )
+        return FLModelUtils.to_shareable(trained)
 
 
-class SiteEvaluator(Executor):
+class SiteEvaluator(SiteExecutor):
     """Answers NVFlare's cross-site evaluation: every metric of a model on the site's own test set."""
 
-    def __init__(self, settings: dict):
-        """`settings` are the fields of `fedxray.training.Settings`."""
-        super().__init__()
-        self.settings = Settings(**settings)
-        self.test = None
+    def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Answer one `validate` task; the model comes with its settings and the `threshold` that validation chose."""
+        sent = from_shareable(shareable)
+        settings = Settings(**sent.get_meta_prop("settings"))
+        model = settings.build()
+        set_parameters(model, sent.data)
+        images, labels = self.data(fl_ctx).part("test")
+        probabilities = predict(model, images, settings)
+        values = evaluate(labels.astype(float), probabilities, sent.get_meta_prop("threshold"))
+        return DXO(DataKind.METRICS, data=values).to_shareable()
 
-    def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        """Answer one `validate` task; the model comes with the `threshold` that validation chose."""
-        try:
-            if self.test is None:
-                data = load_site(local_settings(fl_ctx.get_engine().get_workspace())["data"])
-                self.test = data.part("test")
-            sent, model = from_shareable(shareable), self.settings.build()
-            set_parameters(model, sent.data)
-            images, labels = self.test
-            probabilities = predict(model, images, self.settings)
-            values = evaluate(labels.astype(float), probabilities, sent.get_meta_prop("threshold"))
-            return DXO(DataKind.METRICS, data=values).to_shareable()
-        except Exception as error:
-            self.log_exception(fl_ctx, f"{type(error).__name__}: {error}")
-            return make_reply(ReturnCode.EXECUTION_EXCEPTION)
+
+class SiteCard(SiteExecutor):
+    """Answers with the counts and checksums of the site's data, and nothing else of them."""
+
+    def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Answer one `card` task."""
+        card = card_of(local_settings(fl_ctx.get_engine().get_workspace())["data"])
+        return FLModelUtils.to_shareable(FLModel(metrics={"images": float(card["images"])}, meta={"card": card}))

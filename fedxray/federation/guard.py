@@ -13,11 +13,46 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 
+MAIN = {
+    "server": ("nvflare.private.fed.app.server.server_train", "fed_server.json"),
+    "client": ("nvflare.private.fed.app.client.client_train", "fed_client.json"),
+}
+
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): orphans of our children become our children
 GRACE_S = 2.0
+
+
+def process(kit: Path, kind: str, name: str, org: str, log: Path, env: dict[str, str]) -> dict:
+    """NVFlare's process of the startup kit of a `server` or `client`, as `guarded` takes it."""
+    module, config = MAIN[kind]
+    argv = [sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config, "--set", "secure_train=true"]
+    argv += [f"org={org}", "config_folder=config", *([f"uid={name}"] if kind == "client" else [])]
+    return {"name": name, "argv": argv, "env": {"MALLOC_ARENA_MAX": "4"} | env, "log": str(log)}
+
+
+@contextlib.contextmanager
+def guarded(processes: list[dict]) -> Iterator[Callable[[], list[tuple[str, int]]]]:
+    """Run processes under a guard, which ends them at the end; yields what says which have ended, [(name, code)]."""
+    child = subprocess.Popen([sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ended() -> list[tuple[str, int]]:
+        lines = []
+        while select.select([child.stdout], [], [], 0)[0] and (line := child.stdout.readline()):
+            lines.append(json.loads(line))
+        return [(line["name"], line["code"]) for line in lines]
+
+    try:
+        child.stdin.write(json.dumps(processes) + "\n")
+        child.stdin.flush()
+        yield ended
+    finally:
+        child.stdin.close()
+        child.wait()
 
 
 def guard() -> None:

@@ -1,25 +1,65 @@
-"""The NVFlare jobs: each three files of configuration, and no code."""
+"""The NVFlare jobs: each some files of configuration, and no code; that of an evaluation brings its models along."""
 
-from dataclasses import asdict
+import hashlib
+import json
+import shutil
+import uuid
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fedxray import __version__
 from fedxray.files import write_json
 from fedxray.training import Settings
 
 POLL_S = 0.05  # between a site's requests for a task; NVFlare waits 2 s, in each round
+OUTAGE_S = 600  # how long a participant may be unreachable before NVFlare takes it for dead
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What becomes of a round in which a site does not answer."""
+
+    round_timeout_s: int = 3600
+    absent: str = "fail"  # fail: the job fails and names the site | drop: the round does without it, and says so
+    min_sites: int = 0  # of drop: how many sites must answer; 0: all
+
+    def needed(self, sites: list[str]) -> int:
+        """How many of `sites` must answer."""
+        return self.min_sites if self.absent == "drop" and self.min_sites else len(sites)
+
+
+def key_of(settings: Settings, sites: list[str], rounds: int, local_epochs: int, registered: dict) -> str:
+    """What a training job computes, as 64 hexadecimal digits: equal for jobs whose results are the same bytes."""
+    content = [__version__, asdict(settings), sorted(sites), rounds, local_epochs, registered]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_training(
-    folder: Path, settings: Settings, sites: list[str], rounds: int, local_epochs: int, round_timeout_s: int
+    folder: Path,
+    settings: Settings,
+    sites: list[str],
+    rounds: int,
+    local_epochs: int,
+    policy: Policy,
+    registered: dict,
+    live: str,
 ) -> Path:
-    """Write the job that trains by federated averaging into `folder` and return it."""
-    trainer = {"settings": asdict(settings), "local_epochs": local_epochs}
-    controller = {**trainer, "sites": sites, "rounds": rounds, "round_timeout_s": round_timeout_s}
+    """Write the job that trains by federated averaging into `folder` and return it.
+
+    `registered` is {participant: checksums of its data card}, of sites and `shared`; a participant that is not there
+    trains on what it has. `live` is the folder of this run below the server's TensorBoard folder.
+    """
+    trainer = {"settings": asdict(settings), "local_epochs": local_epochs, "registered": registered}
+    controller = {**trainer, "sites": sites, "rounds": rounds, "live": live, **asdict(policy)}
+    scalars = {"id": "live", "path": "fedxray.federation.server.LiveScalars", "args": {"live": live}}
+    name = key_of(settings, sites, rounds, local_epochs, registered)
     return _write(
         folder,
+        f"train-{name}",
         sites,
+        policy.needed(sites),
         workflow={"id": "fedavg", "path": "fedxray.federation.server.FedAvgController", "args": controller},
-        server=[{"id": "live", "path": "fedxray.federation.server.LiveScalars", "args": {}}],
+        server=[scalars],
         executor={"tasks": ["train"], "executor": {"path": "fedxray.federation.client.SiteTrainer", "args": trainer}},
         client=[
             {
@@ -36,8 +76,17 @@ def write_training(
     )
 
 
-def write_evaluation(folder: Path, settings: Settings, sites: list[str], timeout_s: int) -> Path:
-    """Write the job of NVFlare's own cross-site evaluation, of models that the server has, into `folder`; return it."""
+def write_evaluation(
+    folder: Path, models: list[tuple[Path, Settings]], sites: list[str], timeout_s: int, registered: dict
+) -> Path:
+    """Write the job of NVFlare's own cross-site evaluation of `models` into `folder`; return it.
+
+    Only the server gets the files of the models; each site is sent their parameters, and the threshold that the server
+    chooses on its validation set. Models are called by their number in NVFlare's results.
+    """
+    (folder / "server" / "models").mkdir(parents=True)
+    for number, (path, _) in enumerate(models):
+        shutil.copyfile(path, folder / "server" / "models" / f"{number}.safetensors")
     evaluation = {
         "model_locator_id": "models",
         "submit_model_task_name": "",  # the sites' own models are not asked for
@@ -45,14 +94,20 @@ def write_evaluation(folder: Path, settings: Settings, sites: list[str], timeout
         "participating_clients": sites,
         "task_check_period": POLL_S,
     }
+    chosen = {"settings": [asdict(settings) for _, settings in models], "registered": registered}
+    digest = hashlib.sha256(json.dumps([__version__, chosen, sorted(sites)], sort_keys=True).encode())
+    for path, _ in models:
+        digest.update(path.read_bytes())
     path = "nvflare.app_common.workflows.cross_site_model_eval.CrossSiteModelEval"
-    evaluator = {"path": "fedxray.federation.client.SiteEvaluator", "args": {"settings": asdict(settings)}}
+    evaluator = {"path": "fedxray.federation.client.SiteEvaluator", "args": {"registered": registered}}
     return _write(
         folder,
+        f"evaluate-{digest.hexdigest()}",
         sites,
+        len(sites),
         workflow={"id": "cross_site", "path": path, "args": evaluation},
         server=[
-            {"id": "models", "path": "fedxray.federation.server.ChosenModels", "args": {}},
+            {"id": "models", "path": "fedxray.federation.server.ChosenModels", "args": chosen},
             {
                 "id": "results",
                 "path": "nvflare.app_common.widgets.validation_json_generator.ValidationJsonGenerator",
@@ -64,23 +119,46 @@ def write_evaluation(folder: Path, settings: Settings, sites: list[str], timeout
     )
 
 
-def _write(folder: Path, sites: list[str], workflow: dict, server: list, executor: dict, client: list) -> Path:
-    """The three files; every site must take part, or the job does not start."""
+def write_registration(folder: Path, sites: list[str], timeout_s: int) -> Path:
+    """Write the job that asks the server and each site for the counts and checksums of its data; return `folder`."""
+    args = {"sites": sites, "timeout_s": timeout_s}
+    return _write(
+        folder,
+        f"register-{uuid.uuid4().hex}",  # asked anew each time
+        sites,
+        len(sites),
+        workflow={"id": "register", "path": "fedxray.federation.server.CardCollector", "args": args},
+        server=[],
+        executor={"tasks": ["card"], "executor": {"path": "fedxray.federation.client.SiteCard", "args": {}}},
+        client=[],
+    )
+
+
+def _write(
+    folder: Path, name: str, sites: list[str], needed: int, workflow: dict, server: list, executor: dict, client: list
+) -> Path:
+    """The files, in one app for the server and one for the sites; with fewer than `needed` the job does not start."""
     filters = {"task_data_filters": [], "task_result_filters": []}
-    meta = {"name": "fedxray", "min_clients": len(sites), "mandatory_clients": sites}
-    write_json(folder / "meta.json", meta | {"resource_spec": {}, "deploy_map": {"app": ["@ALL"]}})
+    meta = {"name": name, "min_clients": needed, "mandatory_clients": sites if needed == len(sites) else []}
+    write_json(folder / "meta.json", meta | {"resource_spec": {}, "deploy_map": {"server": ["server"], "site": sites}})
     write_json(
-        folder / "app" / "config" / "config_fed_server.json",
+        folder / "server" / "config" / "config_fed_server.json",
         {
             "format_version": 2,
-            "server": {"heart_beat_timeout": 600, "task_request_interval": POLL_S},
+            "server": {"heart_beat_timeout": OUTAGE_S, "task_request_interval": POLL_S},
             "workflows": [workflow],
             "components": server,
         }
         | filters,
     )
     write_json(
-        folder / "app" / "config" / "config_fed_client.json",
-        {"format_version": 2, "executors": [executor], "components": client} | filters,
+        folder / "site" / "config" / "config_fed_client.json",
+        {
+            "format_version": 2,
+            "max_runner_sync_timeout": OUTAGE_S,
+            "executors": [executor],
+            "components": client,
+        }
+        | filters,
     )
     return folder

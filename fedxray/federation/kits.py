@@ -19,14 +19,18 @@ ADMITTED = "admitted.json"  # in the server's `local`: {name: fingerprint} of ev
 
 # Our components, which a job may name: each kit's class allow-list gets them, and NVFlare's own list stays.
 COMPONENTS = (
+    "fedxray.federation.client.SiteCard",
     "fedxray.federation.client.SiteEvaluator",
     "fedxray.federation.client.SiteTrainer",
+    "fedxray.federation.server.CardCollector",
     "fedxray.federation.server.ChosenModels",
     "fedxray.federation.server.FedAvgController",
     "fedxray.federation.server.LiveScalars",
     "nvflare.app_common.widgets.streaming.AnalyticsSender",
 )
 ADMISSION = {"id": "admission", "path": "fedxray.federation.admission.Admission", "args": {}}
+# A message that was under way when a connection broke is sent again; without this NVFlare waits 300 s for its answer.
+RELIABLE = {"streaming_reliable": True, "streaming_retry_wait": 5.0, "streaming_retry_timeout": 600.0}
 
 
 def render_project(
@@ -144,6 +148,7 @@ def _restrict(kit: Path) -> None:
     local = kit / "local"
     for path in (kit, *(kit / "startup").rglob("*"), *local.rglob("*"), kit / "startup", local):
         path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
+    write_json(local / "comm_config.json", RELIABLE)
     own = local / "resources.json"
     resources = read_json(own if own.exists() else local / "resources.json.default")
     if "class_allow_list" in resources:
@@ -156,7 +161,8 @@ def _restrict(kit: Path) -> None:
     if (local / "authorization.json.default").exists():
         policy = json.loads((local / "authorization.json.default").read_text())
         permissions = policy["permissions"]
-        permissions["project_admin"] = dict.fromkeys(permissions["org_admin"], "any")
+        rights = [*permissions["org_admin"], "app_command"]  # that asks a job for its rounds
+        permissions["project_admin"] = dict.fromkeys(rights, "any")
         for rights in permissions.values():
             rights |= {"byoc": "none", "shell_commands": "none"}
         write_json(local / "authorization.json", policy)

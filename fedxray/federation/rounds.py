@@ -49,14 +49,19 @@ class ServerRounds:
 
     @property
     def parameters(self) -> Parameters:
-        """A copy of the global model's parameters."""
+        """A copy of the global model's parameters; setting them goes on from a model of before."""
         return get_parameters(self.model)
 
-    def aggregate(self, number: int, updates: dict[str, Update]) -> dict:
+    @parameters.setter
+    def parameters(self, parameters: Parameters) -> None:
+        set_parameters(self.model, parameters)
+
+    def aggregate(self, number: int, updates: dict[str, Update], absent: dict[str, str] | None = None) -> dict:
         """Average the updates (by site) of round `number` (from 0) into the global model; returns the round's record.
 
         That is round and epoch (from 1), train_loss (the sites' last, weighted by images), the validation metrics of
-        `validate`, seconds since the last round, images (by site) and sites (each site's rows).
+        `validate`, seconds since the last round, images (by site), sites (each site's rows) and absent ({site: why}),
+        the sites whose answer this round did without.
         """
         images = {site: updates[site].images for site in sorted(updates)}
         set_parameters(self.model, fedavg({site: update.parameters for site, update in updates.items()}, images))
@@ -69,6 +74,7 @@ class ServerRounds:
             "seconds": round(time.perf_counter() - self.start, 3),
             "images": images,
             "sites": {site: updates[site].rows for site in images},
+            "absent": absent or {},
         }
         self.start = time.perf_counter()
         return record
@@ -77,14 +83,21 @@ class ServerRounds:
 def metrics_of(records: list[dict]) -> pd.DataFrame:
     """The rows of a run's `metrics.csv`, from the records of its rounds: the global model's, then each site's."""
     tables = [pd.DataFrame(records).assign(series="global")]
-    for site in records[0]["sites"]:
-        tables.append(pd.DataFrame([row for record in records for row in record["sites"][site]]).assign(series=site))
+    for site in sites_of(records):
+        rows = [row for record in records for row in record["sites"].get(site, [])]
+        tables.append(pd.DataFrame(rows).assign(series=site))
     return pd.concat(tables)
+
+
+def sites_of(records: list[dict]) -> list[str]:
+    """Every site that answered in a round."""
+    return sorted({site for record in records for site in record["sites"]})
 
 
 def line_of(record: dict, rounds: int) -> str:
     """One line for a person who waits."""
+    missing = "".join(f"  without {site}: {why}" for site, why in record["absent"].items())
     return (
         f"round {record['round']}/{rounds}  loss {record['train_loss']:.4f}  "
-        f"validation AUROC {record['validation_auroc']:.4f}  {record['seconds']:.1f} s"
+        f"validation AUROC {record['validation_auroc']:.4f}  {record['seconds']:.1f} s{missing}"
     )

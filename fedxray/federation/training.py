@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 from fedxray.errors import UserError
 from fedxray.federation import inprocess, run
-from fedxray.federation.rounds import metrics_of
+from fedxray.federation.rounds import metrics_of, sites_of
 from fedxray.files import read_json, sha256
 from fedxray.machine import EnergyMeter
 from fedxray.models import save_model
@@ -19,15 +21,46 @@ def train_federation(
     settings: Settings,
     rounds: int,
     local_epochs: int,
-    tensorboard: Path,
     output: Path,
     say: Callable[[str], None] = print,
+    live: str = "",
 ) -> None:
     """Train by one NVFlare job and write the run into `output`; raises UserError as `fedxray.federation.run.train`."""
-    start, meter = time.perf_counter(), EnergyMeter()
+    start, meter = time.perf_counter(), EnergyMeter() if federation.here else None
     with run.private(output / "workspace", say) as workspace:
-        trained = run.train(federation, settings, rounds, local_epochs, tensorboard, workspace, say)
+        trained = run.train(federation, settings, rounds, local_epochs, workspace, say, live)
     _write(output, "nvflare", *trained, settings, local_epochs, start, meter)
+
+
+def train_alone(
+    federation: run.Federation,
+    settings: Settings,
+    output: Path,
+    say: Callable[[str], None] = print,
+    live: str = "",
+) -> None:
+    """Train the one site of `federation` alone, by a job of one round of all epochs, and write the run into `output`.
+
+    That is local training, bit for bit: the mean of one model is that model. Raises UserError as `train_federation`.
+    """
+    start, epochs = time.perf_counter(), settings.epochs
+    with run.private(output / "workspace", say) as workspace:
+        parameters, records, checks = run.train(federation, settings, 1, epochs, workspace, say, live)
+    (record,) = records
+    (site,) = record["sites"]
+    write_run(
+        output,
+        parameters,
+        pd.DataFrame(record["sites"][site]).assign(series="global"),
+        settings,
+        mode="local",
+        engine="nvflare",
+        sites=[site],
+        train_images=record["images"][site],
+        seconds=time.perf_counter() - start,
+        energy_j=None,  # it was used elsewhere
+        checks=checks,
+    )
 
 
 def train_in_process(
@@ -53,7 +86,7 @@ def confirm(federation: run.Federation, folder: Path, workspace: Path, say: Call
     record = read_json(folder / "record.json")
     settings, schedule = Settings(**record["settings"]), (record["rounds"], record["local_epochs"])
     with run.private(workspace, say) as private:
-        parameters, _, _ = run.train(federation, settings, *schedule, private / "tensorboard", private, say)
+        parameters, _, _ = run.train(federation, settings, *schedule, private, say)
         save_model(private / "model.safetensors", parameters)
         there, here = sha256(private / "model.safetensors"), sha256(folder / "model.safetensors")
     if there != here:
@@ -73,7 +106,7 @@ def _write(
     settings: Settings,
     local_epochs: int,
     start: float,
-    meter: EnergyMeter,
+    meter: EnergyMeter | None,
 ) -> None:
     size = sum(array.nbytes for array in parameters.values())
     write_run(
@@ -83,10 +116,10 @@ def _write(
         settings,
         mode="federated",
         engine=engine,
-        sites=list(records[-1]["sites"]),
-        train_images=sum(records[-1]["images"].values()),
+        sites=sites_of(records),
+        train_images=sum({site: images for record in records for site, images in record["images"].items()}.values()),
         seconds=time.perf_counter() - start,
-        energy_j=meter.joules(),
+        energy_j=meter and meter.joules(),
         rounds=len(records),
         local_epochs=local_epochs,
         bytes_sent=2 * size * sum(len(record["sites"]) for record in records),  # down and up, each site, each round

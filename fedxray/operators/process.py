@@ -1,10 +1,6 @@
 """One kit's NVFlare process in the foreground: the server's, or a site's, which comes back whenever it ends."""
 
 import fcntl
-import json
-import select
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +10,9 @@ from cryptography.x509.oid import NameOID
 
 from fedxray.errors import UserError
 from fedxray.federation.certificates import certificate_of
+from fedxray.federation.guard import MAIN, guarded, process
 from fedxray.files import read_json, write_json
 
-MAIN = {
-    "server": ("nvflare.private.fed.app.server.server_train", "fed_server.json"),
-    "client": ("nvflare.private.fed.app.client.client_train", "fed_client.json"),
-}
 OUTPUT = "out.txt"  # in the kit: what its process has said since it was started
 RESTART_S = 10.0
 POLL_S = 0.5
@@ -107,26 +100,15 @@ def _alone(kit: Path) -> Iterator[None]:
 
 def _run_once(kit: Path, kind: str, name: str, say: Callable) -> int:
     """Start the process under a guard, say its news until it ends, and return its exit code."""
-    module, config = MAIN[kind]
-    argv = [sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config, "--set", "secure_train=true"]
-    argv += ["config_folder=config", f"org={owner(kit)[1]}"] + ([f"uid={name}"] if kind == "client" else [])
-    spec = {"name": name, "argv": argv, "env": {"MALLOC_ARENA_MAX": "4"}, "log": str(kit / OUTPUT)}
     for old in (OUTPUT, "shutdown.fl"):
         (kit / old).unlink(missing_ok=True)
-    guard = subprocess.Popen(
-        [sys.executable, "-m", "fedxray.federation.guard"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        guard.stdin.write(json.dumps([spec]) + "\n")
-        guard.stdin.flush()
+    with guarded([process(kit, kind, name, owner(kit)[1], kit / OUTPUT, {})]) as ended:
         news = _news(kit / OUTPUT)
-        while not select.select([guard.stdout], [], [], POLL_S)[0]:
+        while not (codes := ended()):
+            time.sleep(POLL_S)
             for line in next(news):
                 say(f"{name}: {line}")
-        return json.loads(guard.stdout.readline())["code"]
-    finally:
-        guard.stdin.close()
-        guard.wait()
+        return codes[0][1]
 
 
 def _news(path: Path) -> Iterator[list[str]]:

@@ -16,7 +16,8 @@ from fedxray.data.site import load_site
 from fedxray.errors import UserError
 from fedxray.fedavg import fedavg
 from fedxray.federation.kits import provision, render_project
-from fedxray.federation.run import Federation, evaluate, private
+from fedxray.federation.onemachine import LocalFederation
+from fedxray.federation.run import evaluate, private
 from fedxray.federation.training import train_federation, train_in_process
 from fedxray.files import read_json, read_table, sha256
 from fedxray.models import build_model, get_parameters, load_model, save_model, set_parameters
@@ -39,7 +40,15 @@ def kits(tmp_path_factory):
 
 def federation_of(kits, folders):
     shared = next(iter(folders.values())).parent / "shared"
-    return Federation(kits=kits, sites=folders, shared=shared, start_timeout_s=60)
+    return LocalFederation(kits=kits, folders=folders, shared=shared, start_timeout_s=60)
+
+
+def cards(folders):
+    return [str(folder / "card.json") for folder in folders.values()]
+
+
+def model_of(run):
+    return str(run / "model.safetensors")
 
 
 def ours(folder):
@@ -67,10 +76,12 @@ def plain_fedavg(folders, settings, rounds, local_epochs):
 def test_two_federations_at_once_equal_the_plain_loop_bit_for_bit(kits, site_folders, tmp_path):
     settings = Settings(**SETTINGS, epochs=4)
     script = [sys.executable, "scripts/train_federated.py", "--kits", str(kits / "kits.json"), "--sites"]
-    script += [*map(str, site_folders.values()), "--shared", str(site_folders["us"].parent / "shared")]
+    script += [*cards(site_folders), "--shared", str(site_folders["us"].parent / "shared" / "card.json")]
     script += ["--settings", json.dumps(SETTINGS | {"epochs": 4}), "--rounds", "2", "--local-epochs", "2"]
     runs = [
-        subprocess.Popen([*script, "--tensorboard", str(tmp_path / f"live{n}"), "--output", str(tmp_path / f"run{n}")])
+        subprocess.Popen(
+            [*script, "--tensorboard", str(tmp_path / f"live{n}"), "--output", model_of(tmp_path / f"run{n}")]
+        )
         for n in range(2)
     ]
     assert [run.wait(240) for run in runs] == [0, 0]
@@ -97,7 +108,7 @@ def test_one_site_and_one_round_are_central_training_bit_for_bit(tmp_path):
     folders = make_sites(tmp_path, ("asia",))
     settings = Settings(**SETTINGS, epochs=3)
     federation = federation_of(kits_for(tmp_path / "federation", ["asia"]), folders)
-    train_federation(federation, settings, 1, 3, tmp_path / "live", tmp_path / "federated")
+    train_federation(federation, settings, 1, 3, tmp_path / "federated")
     train_here("central", list(folders.values()), settings, tmp_path / "central")
     one, other = (load_model(tmp_path / name / "model.safetensors") for name in ("federated", "central"))
     assert all(np.array_equal(one[name], other[name]) for name in one)
@@ -108,16 +119,19 @@ def test_nvflares_cross_site_evaluation_agrees_to_the_last_digit(kits, site_fold
     for seed in (1, 2):
         path = tmp_path / f"{seed}.safetensors"
         save_model(path, get_parameters(build_model("compact", 16, seed)))
-        models[f"seed={seed}"] = {"path": str(path), "threshold": 0.5}
+        models[f"seed={seed}"] = path, settings
     with private(tmp_path / "workspace", print) as workspace:
-        found = evaluate(federation_of(kits, site_folders), settings, models, workspace)
-    assert set(found) == set(models)
-    for name, model in models.items():
+        found, thresholds = evaluate(federation_of(kits, site_folders), models, workspace)
+    assert set(found) == set(models) == set(thresholds)
+    validation, answers = load_site(site_folders["us"].parent / "shared").part("validation")
+    for name, (path, _) in models.items():
         network = settings.build()
-        set_parameters(network, load_model(model["path"]))
+        set_parameters(network, load_model(path))
+        chosen = metrics.choose_threshold(answers.astype(float), predict(network, validation, settings))
+        assert thresholds[name] == chosen
         for site, folder in site_folders.items():
             images, labels = load_site(folder).part("test")
-            here = metrics.evaluate(labels.astype(float), predict(network, images, settings), 0.5)
+            here = metrics.evaluate(labels.astype(float), predict(network, images, settings), chosen)
             assert found[name][site] == here
     assert not (tmp_path / "workspace").exists()
     assert not ours(tmp_path)
@@ -128,7 +142,7 @@ def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp
     (folders["europe"] / "images.csv").write_text("broken\n")
     said, settings, output = [], Settings(**SETTINGS, epochs=1), tmp_path / "run"
     with pytest.raises(UserError, match=r"europe.*changed since its data card"):
-        train_federation(federation_of(kits, folders), settings, 1, 1, tmp_path / "live", output, said.append)
+        train_federation(federation_of(kits, folders), settings, 1, 1, output, said.append)
     assert not (tmp_path / "run" / "workspace").exists()
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert "PRIVATE KEY" not in "".join(said)
@@ -138,9 +152,9 @@ def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_outlives_the_run(kits, site_folders, tmp_path, how):
     script = [sys.executable, "scripts/train_federated.py", "--kits", str(kits / "kits.json"), "--sites"]
-    script += [*map(str, site_folders.values()), "--shared", str(site_folders["us"].parent / "shared")]
+    script += [*cards(site_folders), "--shared", str(site_folders["us"].parent / "shared" / "card.json")]
     script += ["--settings", json.dumps(SETTINGS | {"epochs": 500}), "--rounds", "500", "--local-epochs", "1"]
-    script += ["--tensorboard", str(tmp_path / "live"), "--output", str(tmp_path / "run")]
+    script += ["--tensorboard", str(tmp_path / "live"), "--output", model_of(tmp_path / "run")]
     run = subprocess.Popen(script, stdout=subprocess.PIPE, text=True)
     for line in run.stdout:
         if line.startswith("round 1/"):

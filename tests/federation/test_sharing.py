@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fedxray.federation.run import _hold_port, share_gpus
+from fedxray.federation.onemachine import hold_port, share_gpus
 
 NAMES = ["us", "europe", "asia", "server"]
 
@@ -28,9 +28,9 @@ def test_gpus_are_shared_out_in_turn(visible, shared):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="one port is asked for by an option of Linux")
 def test_a_port_that_is_held_is_drawn_by_no_other_run_and_a_server_can_listen_on_it():
-    with _hold_port() as held:
+    with hold_port() as held:
         port = held.getsockname()[1]
-        with socket.socket() as other:  # as _hold_port draws, from a range of this port alone
+        with socket.socket() as other:  # as hold_port draws, from a range of this port alone
             other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             ip_local_port_range = 51
             other.setsockopt(socket.IPPROTO_IP, ip_local_port_range, (port | port << 16).to_bytes(4, sys.byteorder))

@@ -1,0 +1,41 @@
+"""The state of a federated run after a round: what a restarted server needs to go on as if nothing had happened."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+from fedxray.fedavg import Parameters
+from fedxray.files import atomic
+
+
+class Checkpoint:
+    """One file: the global model's parameters, with the records of the rounds so far as its metadata.
+
+    More is not needed: a site's draws depend on the seed and the epoch alone, and its optimizer is new in each round.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def exists(self) -> bool:
+        """Whether there is something to resume."""
+        return self.path.exists()
+
+    def save(self, parameters: Parameters, records: list[dict]) -> None:
+        """Write it in one step."""
+        with atomic(self.path) as temporary:
+            arrays = {name: np.ascontiguousarray(value) for name, value in parameters.items()}
+            save_file(arrays, temporary, {"records": json.dumps(records)})
+
+    def load(self) -> tuple[Parameters, list[dict]]:
+        """(the parameters, the records)."""
+        with safe_open(self.path, "numpy") as file:
+            records = json.loads(file.metadata()["records"])
+        return load_file(self.path), records
+
+    def remove(self) -> None:
+        """Delete it, if it is there."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,33 @@
+"""Plot what a federation of other machines has told: how the models learned, and how good each is at each hospital."""
+
+from pathlib import Path
+
+from fedxray import cli
+from fedxray.evaluation import means_at_sites
+from fedxray.figures import results, save, sweep
+from fedxray.files import read_table
+from fedxray.points import federated_curves, global_curves
+
+
+def main(options):
+    """Draw the figures that are asked for."""
+    points, cross_site = read_table(options.points), read_table(options.cross_site)
+    figures = {
+        "learning_curves": lambda: results.learning_curves(global_curves(points[points["chosen"]], options.runs)),
+        "cross_site": lambda: results.cross_site(means_at_sites(cross_site)),
+        "communication": lambda: sweep.communication(federated_curves(points, options.runs)),
+        "sweep": lambda: sweep.sweep_map(points),
+    }
+    for name in options.figures:
+        save(figures[name](), options.output, name, options.note)
+
+
+if __name__ == "__main__":
+    arguments = cli.parser(__doc__)
+    arguments.add_argument("--figures", nargs="+", required=True, help="learning_curves, cross_site, ...")
+    arguments.add_argument("--points", type=Path, required=True, help="points.csv")
+    arguments.add_argument("--cross-site", type=Path, required=True, help="cross_site.csv")
+    arguments.add_argument("--runs", type=Path, required=True, help="the folder of all runs")
+    arguments.add_argument("--note", default="", help="shown on each figure")
+    arguments.add_argument("--output", type=Path, required=True, help="folder of the figures")
+    cli.run(main, arguments)

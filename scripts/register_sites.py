@@ -1,0 +1,28 @@
+"""Ask the server and every site of a federation of other machines what data they hold: counts and checksums alone.
+
+What they answer is the registry: from then on a site whose data differ from it refuses to train and to be evaluated.
+"""
+
+from pathlib import Path
+
+from fedxray import cli
+from fedxray.federation import run
+from fedxray.federation.registry import write_registry
+from fedxray.federation.remote import add_options, from_options
+
+
+def main(options):
+    """Run the job, and write one row per site, and one of the shared validation set."""
+    with run.private(options.output.parent / "workspace", print) as workspace:
+        cards = run.register(from_options(options), workspace)
+    write_registry(options.output, cards, options.image_size)
+    for name, card in cards.items():
+        print(name, ", ".join(f"{of['images']} {split} images" for split, of in card["splits"].items()), sep=": ")
+
+
+if __name__ == "__main__":
+    arguments = cli.parser(__doc__)
+    add_options(arguments)
+    arguments.add_argument("--image-size", type=int, required=True, help="pixels of a side that the models take")
+    arguments.add_argument("--output", type=Path, required=True, help="registry.csv")
+    cli.run(main, arguments)
