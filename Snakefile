@@ -31,6 +31,7 @@ if config["federation"]["mode"] == "local":
     rule all:
         default_target: True
         input:
+            registry=f"{OUT}/sites/registry.csv",
             comparison=f"{OUT}/comparison.csv",
             figures=expand(
                 f"{OUT}/figures/{{figure}}.{{format}}",

@@ -203,3 +203,27 @@ rule make_site:
         "python scripts/make_site.py --split {input.split:q} --pixels {input.pixels:q} --site {wildcards.site:q}"
         " --summary {input.summary:q} --provenance {params.provenance:q}"
         " --images {output.images:q} --table {output.table:q} --card {output.card:q} 2>&1 | tee {log:q}"
+
+
+# What each site held, as one table: the data sets as assets that a later study can name.
+rule list_sites:
+    input:
+        cards=every_card(shared=True),
+    output:
+        registry=f"{OUT}/sites/registry.csv",
+    log:
+        f"{OUT}/logs/list_sites.log",
+    benchmark:
+        f"{OUT}/benchmarks/list_sites.tsv"
+    group:
+        "prepare"
+    conda:
+        "../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(5),
+    params:
+        code=code("list_sites"),
+    shell:
+        "python scripts/list_sites.py --cards {input.cards:q} --output {output.registry:q} 2>&1 | tee {log:q}"

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from fedxray.federation import kits
+from fedxray.federation.guard import process
 from fedxray.files import write_json
 from fedxray.operators.process import place_store
 
@@ -127,9 +128,8 @@ class Machines:
         """Start the NVFlare process of a machine."""
         kit = kit or self.kit(name)
         kind = "server" if name == "server" else "client"
-        argv = [sys.executable, "-u", "-m", f"nvflare.private.fed.app.{kind}.{kind}_train", "-m", kit]
-        argv += ["-s", f"fed_{kind}.json", "--set", "secure_train=true", "config_folder=config"]
-        argv += [f"org={'fedxray' if kind == 'server' else name}"] + ([f"uid={name}"] if kind == "client" else [])
+        org = "fedxray" if kind == "server" else name
+        argv = process(kit, kind, name, org, kit / "out.txt", {})["argv"]
         with open(kit / "out.txt", "ab") as log:
             self.running[name] = self.network.start(name, argv, self.hidden(name), stdout=log, stderr=log)
 
