@@ -10,8 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from fedxray.federation import kits
-from fedxray.federation.guard import process
+from fedxray.federation import guard, kits
 from fedxray.files import write_json
 from fedxray.operators.process import place_store
 
@@ -129,7 +128,7 @@ class Machines:
         kit = kit or self.kit(name)
         kind = "server" if name == "server" else "client"
         org = "fedxray" if kind == "server" else name
-        argv = process(kit, kind, name, org, kit / "out.txt", {})["argv"]
+        argv = guard.process(kit, kind, name, org, kit / "out.txt", {})["argv"]
         with open(kit / "out.txt", "ab") as log:
             self.running[name] = self.network.start(name, argv, self.hidden(name), stdout=log, stderr=log)
 
