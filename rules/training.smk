@@ -35,11 +35,14 @@ if config["federation"]["engine"] == "nvflare":
             ),
             settings=settings_of(FEDERATED),
             live=f"{OUT}/tensorboard/{FEDERATED}",
+            absent=config["federation"]["absent"],
+            min_sites=config["federation"]["min_sites"],
         shell:
             "python scripts/train_federated.py --kits {input.kits:q} --sites {input.sites:q}"
             " --shared {input.shared:q} --settings {params.settings:q} --rounds {wildcards.rounds}"
             " --local-epochs {wildcards.local_epochs} --start-timeout-s {resources.start_timeout_s}"
-            " --round-timeout-s {resources.round_timeout_s} --tensorboard {params.live:q}"
+            " --round-timeout-s {resources.round_timeout_s} --absent {params.absent}"
+            " --min-sites {params.min_sites} --tensorboard {params.live:q}"
             " --output {output.model:q} 2>&1 | tee {log:q}"
 
 else:

@@ -30,7 +30,7 @@ COMPONENTS = (
 )
 ADMISSION = {"id": "admission", "path": "fedxray.federation.admission.Admission", "args": {}}
 # A message that was under way when a connection broke is sent again; without this NVFlare waits 300 s for its answer.
-RELIABLE = {"streaming_reliable": True, "streaming_retry_wait": 5.0, "streaming_retry_timeout": 600.0}
+RELIABLE = {"streaming_reliable": True, "streaming_retry_wait": 5.0, "streaming_retry_timeout": 120.0}
 
 
 def render_project(

@@ -16,6 +16,7 @@ from fedxray.federation.server import FAILURE, ROUNDS
 from fedxray.files import read_json
 
 GONE = (flare.NoConnection, flare.NoReply, flare.SessionClosed, flare.SessionExpired, flare.AuthenticationError)
+START_S = 4.0  # before a job's process can answer
 COMPLETED, LOST = "FINISHED:COMPLETED", "LOST"
 
 
@@ -163,14 +164,16 @@ class Server:
 
     def _follow(self, job_id: str, rounds: int) -> str:
         """Say one line per round until the job has ended, or is lost; returns its status."""
-        begun = False
+        ask = None  # when to ask for rounds: a job's process that is not up, or no more, costs the server a retry
         while True:
             status = self.call(lambda session: self._status(session, job_id))
-            if status == "RUNNING" and not begun:
+            if status == "RUNNING" and ask is None:
                 self.say(f"job {job_id} runs")
-                begun = True
-            if status == "RUNNING" and rounds:
-                self._tell(self.call(lambda session: _records(session, job_id, self.said)), rounds)
+                ask = time.monotonic() + START_S
+            if status == "RUNNING" and self.said < rounds and time.monotonic() > ask:
+                records = self.call(lambda session: _records(session, job_id, self.said))
+                ask = time.monotonic() + START_S if records is None else 0
+                self._tell(records or [], rounds)
             if status.startswith(("FINISHED", LOST)):
                 return status
             time.sleep(self.poll_s)
@@ -197,9 +200,12 @@ class Server:
                 self.say(f"aborted job {job_id} on the server; what it had finished is kept for the next try")
 
 
-def _records(session: Session, job_id: str, first: int) -> list[dict]:
-    """The records of the rounds of a running job, from number `first` on; none while it starts or ends."""
+def _records(session: Session, job_id: str, first: int) -> list[dict] | None:
+    """The records of the rounds of a running job, from number `first` on; None while it starts or ends.
+
+    A server that is gone looks like a job that does not answer: the next question to the server itself tells.
+    """
     try:
         return session.do_app_command(job_id, ROUNDS, {"first": first})["rounds"]
-    except (flare.InternalError, flare.JobNotRunning, flare.NoReply):
-        return []
+    except (flare.InternalError, flare.JobNotRunning, flare.NoReply, flare.NoConnection):
+        return None

@@ -161,22 +161,22 @@ def test_a_cut_cable_and_a_killed_server_leave_the_same_bytes(machines, tmp_path
 
 
 def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_path):
-    first = train(machines, tmp_path / "run", 6, 20)
-    first.wait_for("round 1/6")
+    first = train(machines, tmp_path / "run", 12, 30)
+    first.wait_for("round 1/12")
     machines.network.kill(first.process)
-    second = train(machines, tmp_path / "run", 6, 20)
+    second = train(machines, tmp_path / "run", 12, 30)
     second.wait_for("taking up job")
-    second.wait_for("round 2/6")
+    second.wait_for("round 2/12")
     second.process.send_signal(signal.SIGINT)
     code, said = second.end(60)
     assert code == 130
     assert "aborted job" in said
     wait_until(lambda: not workers(machines), 40, "jobs end at the sites")
     assert len(list((machines.kit("server") / "checkpoints").iterdir())) == 1
-    code, said = train(machines, tmp_path / "run", 6, 20).end()
+    code, said = train(machines, tmp_path / "run", 12, 30).end()
     assert code == 0, said
     assert read_json(tmp_path / "run" / "record.json")["checks"]["resumed_after_round"] >= 2
-    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 6, 20, tmp_path / "model")
+    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 12, 30, tmp_path / "model")
 
 
 def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines, tmp_path):
@@ -245,5 +245,6 @@ def test_a_kit_of_another_authority_is_refused_and_a_missing_site_is_named(machi
     code, said = run.end()
     assert code == 1
     assert "not registered in 8 s: stranger" in said.splitlines()[-1]
-    assert "CERTIFICATE_VERIFY_FAILED" in (kit / "out.txt").read_text()
-    assert "SSL_ERROR_SSL" in machines.log("server")
+    wait_until(lambda: "CERTIFICATE_VERIFY_FAILED" in (kit / "out.txt").read_text(), 40, "refused")
+    assert "New client us" in machines.log("server")
+    assert "New client stranger" not in machines.log("server")

@@ -1,0 +1,83 @@
+"""The parts of a federation that need no federation."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fedxray.errors import UserError
+from fedxray.federation.checkpoint import Checkpoint
+from fedxray.federation.job import Policy, key_of
+from fedxray.federation.local import card_of
+from fedxray.federation.registry import read_registry, write_registry
+from fedxray.federation.rounds import line_of, metrics_of
+from fedxray.federation.server import Scalars
+from fedxray.training import Settings
+
+SETTINGS = Settings(model="compact", image_size=16, seed=1, epochs=4, lr=0.003)
+
+
+def record(number, sites, absent):
+    rows = [{"epoch": number, "train_loss": 0.5}]
+    about = {"round": number, "epoch": number, "train_loss": 0.5, "validation_auroc": 0.9, "seconds": 1.0}
+    return about | {"images": dict.fromkeys(sites, 8), "sites": dict.fromkeys(sites, rows), "absent": absent}
+
+
+def test_a_checkpoint_gives_back_the_same_bits_and_is_replaced_whole(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "new" / "point.safetensors")
+    assert not checkpoint.exists()
+    for number in (1, 2):
+        parameters = {"a": np.random.default_rng(number).normal(size=(3, 4)).astype(np.float32).T}
+        records = [record(n, ["us"], {}) for n in range(number)]
+        checkpoint.save(parameters, records)
+        found, said = checkpoint.load()
+        assert np.array_equal(found["a"], parameters["a"])
+        assert said == records
+    assert [path.name for path in checkpoint.path.parent.iterdir()] == ["point.safetensors"]
+    checkpoint.remove()
+    assert not checkpoint.exists()
+
+
+def test_a_key_tells_apart_what_gives_other_results_and_nothing_else():
+    job = SETTINGS, ["us", "asia"], 2, 2, {}
+    assert key_of(*job) == key_of(SETTINGS, ["asia", "us"], 2, 2, {})
+    others = [(SETTINGS, ["us"], 2, 2, {}), (SETTINGS, ["us", "asia"], 4, 1, {})]
+    others += [(SETTINGS, ["us", "asia"], 2, 2, {"us": {"images": "0"}})]
+    assert len({key_of(*other) for other in (job, *others)}) == 4
+
+
+def test_how_many_sites_a_policy_needs():
+    sites = ["us", "europe", "asia"]
+    assert Policy().needed(sites) == 3
+    assert Policy(absent="drop").needed(sites) == 3
+    assert Policy(absent="drop", min_sites=2).needed(sites) == 2
+    assert Policy(absent="fail", min_sites=2).needed(sites) == 3
+
+
+def test_an_absence_is_in_the_line_and_leaves_a_gap_in_the_metrics():
+    records = [record(1, ["asia", "us"], {}), record(2, ["us"], {"asia": "no answer in 5 s"})]
+    assert line_of(records[1], 2).endswith("without asia: no answer in 5 s")
+    assert metrics_of(records)["series"].value_counts().to_dict() == {"global": 2, "us": 2, "asia": 1}
+
+
+def test_scalars_stay_below_the_servers_folder(tmp_path):
+    with pytest.raises(ValueError, match="leads out"):
+        Scalars({"tensorboard": str(tmp_path / "tb")}, "../elsewhere")
+    Scalars({}, "../nowhere").add("us", {"train/loss": 0.5}, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_registry_has_counts_and_checksums_and_refuses_what_does_not_fit(site_folders, tmp_path):
+    cards = {name: card_of(folder) for name, folder in site_folders.items()}
+    cards["shared"] = card_of(site_folders["us"].parent / "shared")
+    assert "prevalence" not in str(cards)
+    path = tmp_path / "registry.csv"
+    write_registry(path, cards, 16)
+    assert read_registry(path, ["us"]) == {name: cards[name]["sha256"] for name in ("us", "shared")}
+    with pytest.raises(UserError, match="nowhere is not registered"):
+        read_registry(path, ["nowhere"])
+    with pytest.raises(UserError, match="images of 16 pixels"):
+        write_registry(path, cards, 64)
+    empty = cards["us"] | {"splits": {"train": {"images": 24, "patients": 24}}}
+    with pytest.raises(UserError, match="us: no validation images"):
+        write_registry(path, cards | {"us": empty}, 16)
+    assert len(pd.read_csv(path)) == 4
