@@ -11,8 +11,10 @@ from benchmarks.inputs import BUILD, SITES, experiment, random_sites, scratch, s
 from benchmarks.measure import ROOT, NotTheSameWork, at_most, interleave, middle, python, ratio, run, told
 from fedxray.data.site import load_site
 from fedxray.federation.kits import provision, render_project
-from fedxray.models import load_model, set_parameters
-from fedxray.training import Settings, validate
+from fedxray.models import set_parameters
+from fedxray.parameters import load_model
+from fedxray.settings import Settings
+from fedxray.training import validate
 
 ALTERNATIVES = {"bare loop": "plain", "NVFlare": "nvflare_job", "Flower": "flower_app"}
 

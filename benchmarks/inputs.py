@@ -123,7 +123,7 @@ def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> 
 
 
 def settings(shared: Path, epochs: int, **changed) -> dict:
-    """The fields of fedxray.training.Settings by the default configuration, for images as `shared`'s, on the CPU."""
+    """The fields of fedxray.settings.Settings by the default configuration, for images as `shared`'s, on the CPU."""
     config = default_config()
     size = read_json(shared / "card.json")["image_size"]
     point = {"rounds": epochs, "local_epochs": 1, "lr": config["training"]["lr"], "seed": 1}

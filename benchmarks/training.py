@@ -27,8 +27,10 @@ from benchmarks.measure import (
 from fedxray import sweep
 from fedxray.data.site import load_site, pool
 from fedxray.deploy import export_model, predict_images
-from fedxray.models import get_parameters, save_model
-from fedxray.training import Settings, Trainer, validate
+from fedxray.models import get_parameters
+from fedxray.parameters import save_model
+from fedxray.settings import Settings
+from fedxray.training import Trainer, validate
 
 
 def epoch(quick: bool) -> dict:

@@ -21,8 +21,10 @@ from fedxray.data.pixels import to_grey
 from fedxray.data.source import SUFFIXES
 from fedxray.errors import UserError
 from fedxray.files import atomic, read_json, sha256, write_json, write_table
-from fedxray.models import build_model, load_model, set_parameters
-from fedxray.training import Settings, predict, standardise
+from fedxray.models import build_model, set_parameters
+from fedxray.parameters import load_model
+from fedxray.settings import Settings
+from fedxray.training import predict, standardise
 
 MODEL, ONNX, CONFIG = "model.safetensors", "model.onnx", "config.json"
 WARNING = "Research software, not a medical device"

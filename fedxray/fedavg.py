@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-Parameters = dict[str, np.ndarray]
+from fedxray.parameters import Parameters
 
 
 def fedavg(models: Mapping[str, Parameters], images: Mapping[str, int]) -> Parameters:

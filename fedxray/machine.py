@@ -5,14 +5,14 @@ import platform
 import threading
 from pathlib import Path
 
-import torch
-
 RAPL = Path("/sys/class/powercap")  # Linux's counters of processor packages; often readable by root alone
 SAMPLE_S = 30.0  # a package's counter runs over after some minutes, so it is read often
 
 
 def machine() -> dict[str, str]:
     """This machine: system, processor, cores, GPU, and the versions that decide a result's last bits."""
+    import torch
+
     return {
         "system": platform.platform(),
         "processor": _processor(),

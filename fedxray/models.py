@@ -4,15 +4,12 @@ import math
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fedxray.errors import UserError
-from fedxray.files import atomic
+from fedxray.parameters import Parameters
 from fedxray.seeds import seed_of
-
-Parameters = dict[str, np.ndarray]
 
 
 class Block(nn.Module):
@@ -134,14 +131,3 @@ def get_parameters(model: nn.Module) -> Parameters:
 def set_parameters(model: nn.Module, parameters: Parameters) -> None:
     """Load `parameters` into `model`; every name and shape must match."""
     model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in parameters.items()})
-
-
-def save_model(path, parameters: Parameters) -> None:
-    """Write the parameters as safetensors (no pickle)."""
-    with atomic(path) as temporary:
-        save_file({name: np.ascontiguousarray(value) for name, value in parameters.items()}, temporary)
-
-
-def load_model(path) -> Parameters:
-    """Read parameters written by `save_model`."""
-    return load_file(path)

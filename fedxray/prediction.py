@@ -7,8 +7,10 @@ import pandas as pd
 
 from fedxray.data.site import load_site
 from fedxray.files import read_json
-from fedxray.models import load_model, set_parameters
-from fedxray.training import Settings, predict
+from fedxray.models import set_parameters
+from fedxray.parameters import load_model
+from fedxray.settings import Settings
+from fedxray.training import predict
 
 
 def predict_chosen(points: pd.DataFrame, runs: Path, sites: Path, names: Callable[[str], list[str]]) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """A run and what it leaves: `model.safetensors`, `metrics.csv` and `record.json` in one directory, for every mode."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,25 +8,19 @@ from pathlib import Path
 import pandas as pd
 
 from fedxray.data.site import load_site, pool
-from fedxray.errors import UserError
 from fedxray.files import write_json, write_table
 from fedxray.machine import EnergyMeter, machine
-from fedxray.models import get_parameters, save_model
-from fedxray.training import Settings, Trainer, pick_device
+from fedxray.parameters import save_model
+from fedxray.settings import Settings
 
 METRICS = ["epoch", "series", "train_loss", "validation_loss", "validation_accuracy", "validation_auroc", "seconds"]
 
 
-def parse_settings(text: str) -> Settings:
-    """The training settings from the JSON that a rule passes; raises UserError for what is not such."""
-    try:
-        return Settings(**json.loads(text))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"--settings: {error}; it takes the fields of fedxray.training.Settings as JSON") from error
-
-
 def train_here(mode: str, directories: list[Path], settings: Settings, output: Path, say: Callable = print) -> None:
     """Train on the union of the sites' training images in this process: central, or local with one site."""
+    from fedxray.models import get_parameters
+    from fedxray.training import Trainer
+
     start, meter = time.perf_counter(), EnergyMeter()
     sites = [load_site(directory) for directory in directories]
     train = pool(sites, "train")
@@ -50,7 +43,15 @@ def train_here(mode: str, directories: list[Path], settings: Settings, output: P
         train_images=len(train[1]),
         seconds=time.perf_counter() - start,
         energy_j=meter.joules(),
+        place=place_of(settings),
     )
+
+
+def place_of(settings: Settings) -> dict:
+    """Where a run is trained, if it is trained in this process: `device` and `machine`."""
+    from fedxray.training import pick_device
+
+    return {"device": str(pick_device(settings.device)), "machine": machine()}
 
 
 def write_run(
@@ -65,6 +66,7 @@ def write_run(
     train_images: int,
     seconds: float,
     energy_j: float | None,
+    place: dict,
     rounds: int | None = None,
     local_epochs: int | None = None,
     bytes_sent: int = 0,
@@ -72,7 +74,8 @@ def write_run(
 ) -> None:
     """Write a run's files (docs/architecture.md has their columns); the model last, so that it means a whole run.
 
-    `engine` is `nvflare` if a federation of separate processes trained, `inprocess` if this process did.
+    `engine` is `nvflare` if a federation of separate processes trained, `inprocess` if this process did; `place` is
+    `place_of` where it was trained (of a federation, at its server).
     """
     write_table(output / "metrics.csv", metrics[METRICS])
     write_json(
@@ -92,8 +95,7 @@ def write_run(
             "bytes_sent": bytes_sent,
             "seconds": round(seconds, 3),
             "energy_j": energy_j,
-            "device": str(pick_device(settings.device)),
-            "machine": machine(),
+            **place,
             "settings": asdict(settings),
             "checks": checks or {},
         },

@@ -119,7 +119,7 @@ def space(mode: str, runs: Iterable[Run]) -> list[dict]:
 
 
 def settings(point: dict, config: dict) -> dict:
-    """The fields of `fedxray.training.Settings` of a row of `space`: the configuration's, with what the point says."""
+    """The fields of `fedxray.settings.Settings` of a row of `space`: the configuration's, with what the point says."""
     fields = {name_of(key): value for key, value in _leaves({"training": config["training"]})}
     fields |= {"model": config["model"]["name"], "image_size": config["image_size"]}
     fields |= {"class_weights": config["split"]["balance"] == "weighted_loss"}

@@ -8,7 +8,6 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,39 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedxray.metrics import accuracy, auroc
-from fedxray.models import build_model
 from fedxray.seeds import seed_of
+from fedxray.settings import Settings
 
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size), labels float32 (n,)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What one run trains with: the values of the config, the point and the seed."""
-
-    model: str
-    image_size: int
-    seed: int
-    epochs: int  # passes over the data in the whole run; in a federation rounds x local_epochs
-    lr: float
-    optimizer: str = "adamw"  # adamw | sgd
-    weight_decay: float = 0.01
-    momentum: float = 0.9  # of sgd
-    schedule: str = "cosine"  # cosine | constant
-    batch_size: int = 16
-    shift: float = 0.05  # augmentation: up to this share of the image's side
-    rotate: float = 5.0  # degrees
-    scale: float = 0.05
-    contrast: float = 0.1
-    flip: bool = False
-    class_weights: bool = False
-    device: str = "auto"  # auto | cpu | cuda
-    mixed_precision: bool = True  # on CUDA only
-    threads: int = 1
-
-    def build(self) -> nn.Module:
-        """The initial model: the same for every mode and site of one seed."""
-        return build_model(self.model, self.image_size, self.seed)
 
 
 def pick_device(device: str) -> torch.device:

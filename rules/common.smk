@@ -90,7 +90,7 @@ def growing(amount):
 
 
 def settings_of(pattern):
-    """A param: the training settings (fedxray.training.Settings), as JSON, of the run whose folder is `pattern`."""
+    """A param: the training settings (fedxray.settings.Settings), as JSON, of the run whose folder is `pattern`."""
 
     def settings(wildcards):
         run = RUNS[pattern.format(**wildcards)]

@@ -13,8 +13,8 @@ from fedxray.federation import run
 from fedxray.federation.job import Policy
 from fedxray.federation.onemachine import LocalFederation
 from fedxray.files import read_json, read_table, write_table
+from fedxray.settings import Settings
 from fedxray.sweep import sites_of
-from fedxray.training import Settings
 
 
 def main(options):

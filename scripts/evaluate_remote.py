@@ -11,7 +11,7 @@ from fedxray.evaluation import across_sites
 from fedxray.federation import run
 from fedxray.federation.remote import add_options, from_options
 from fedxray.files import read_json, read_table, write_table
-from fedxray.training import Settings
+from fedxray.settings import Settings
 
 
 def main(options):

@@ -9,7 +9,7 @@ from pathlib import Path
 from fedxray import cli
 from fedxray.deploy import export_model
 from fedxray.files import read_json, read_table
-from fedxray.training import Settings
+from fedxray.settings import Settings
 
 
 def main(options):

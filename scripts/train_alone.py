@@ -9,7 +9,7 @@ from pathlib import Path
 from fedxray import cli
 from fedxray.federation.remote import add_options, from_options
 from fedxray.federation.training import train_alone
-from fedxray.runs import parse_settings
+from fedxray.settings import parse_settings
 
 
 def main(options):
@@ -24,7 +24,7 @@ def main(options):
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     add_options(arguments)
-    arguments.add_argument("--settings", required=True, help="fields of fedxray.training.Settings, as JSON")
+    arguments.add_argument("--settings", required=True, help="fields of fedxray.settings.Settings, as JSON")
     arguments.add_argument("--live", default="", help="folder of these runs below the server's TensorBoard folder")
     arguments.add_argument("--output", type=Path, required=True, help="folder that gets a run's folder for each site")
     cli.run(main, arguments)

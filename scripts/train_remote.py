@@ -9,7 +9,7 @@ from pathlib import Path
 from fedxray import cli
 from fedxray.federation.remote import add_options, from_options
 from fedxray.federation.training import train_federation
-from fedxray.runs import parse_settings
+from fedxray.settings import parse_settings
 
 
 def main(options):
@@ -21,7 +21,7 @@ def main(options):
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     add_options(arguments)
-    arguments.add_argument("--settings", required=True, help="fields of fedxray.training.Settings, as JSON")
+    arguments.add_argument("--settings", required=True, help="fields of fedxray.settings.Settings, as JSON")
     arguments.add_argument("--rounds", type=int, required=True)
     arguments.add_argument("--local-epochs", type=int, required=True, help="passes over a site's data in each round")
     arguments.add_argument(

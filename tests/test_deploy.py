@@ -13,8 +13,10 @@ from fedxray.data.pixels import to_grey
 from fedxray.deploy import export_model, predict_images
 from fedxray.errors import UserError
 from fedxray.files import read_json, read_table, write_json
-from fedxray.models import get_parameters, save_model
-from fedxray.training import Settings, predict
+from fedxray.models import get_parameters
+from fedxray.parameters import save_model
+from fedxray.settings import Settings
+from fedxray.training import predict
 
 
 def export(folder, name="compact", size=32, threshold=0.5):

@@ -4,8 +4,10 @@ import torch
 
 from fedxray.data.site import load_site
 from fedxray.errors import UserError
-from fedxray.models import build_model, get_parameters, load_model, save_model, set_parameters
-from fedxray.training import Settings, Trainer, augment, predict
+from fedxray.models import build_model, get_parameters, set_parameters
+from fedxray.parameters import load_model, save_model
+from fedxray.settings import Settings
+from fedxray.training import Trainer, augment, predict
 
 SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "epochs": 2, "lr": 0.003, "device": "cpu"}
 

@@ -15,8 +15,9 @@ from flwr.simulation import run_simulation
 
 from benchmarks.alternatives import plain
 from fedxray.data.site import load_site
-from fedxray.models import get_parameters, save_model
-from fedxray.training import Settings
+from fedxray.models import get_parameters
+from fedxray.parameters import save_model
+from fedxray.settings import Settings
 
 
 def make_client(sites: list[Path], settings: Settings) -> ClientApp:

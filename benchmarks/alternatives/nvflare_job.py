@@ -15,8 +15,9 @@ from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
 from nvflare.recipe import SimEnv
 
 from benchmarks.alternatives.plain import arguments
-from fedxray.models import get_parameters, save_model
-from fedxray.runs import parse_settings
+from fedxray.models import get_parameters
+from fedxray.parameters import save_model
+from fedxray.settings import parse_settings
 
 STARTED = re.compile(r"^(\S+ \S+) [^\n]*\n-+\n +Round (\d+) started", re.MULTILINE)
 

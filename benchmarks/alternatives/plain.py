@@ -18,10 +18,11 @@ from torch.nn import functional
 
 from fedxray.data.site import load_site
 from fedxray.metrics import auroc
-from fedxray.models import get_parameters, save_model
-from fedxray.runs import parse_settings
+from fedxray.models import get_parameters
+from fedxray.parameters import save_model
 from fedxray.seeds import seed_of
-from fedxray.training import Settings, augment, standardise
+from fedxray.settings import Settings, parse_settings
+from fedxray.training import augment, standardise
 
 Tensors = tuple[Tensor, Tensor]  # images float32 (n, 1, size, size), standardised; labels float32 (n,)
 
@@ -31,7 +32,7 @@ def arguments(doc: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sites", type=Path, nargs="+", required=True, help="the directory of each site")
     parser.add_argument("--shared", type=Path, required=True, help="the directory of the shared validation set")
-    parser.add_argument("--settings", required=True, help="fields of fedxray.training.Settings, as JSON")
+    parser.add_argument("--settings", required=True, help="fields of fedxray.settings.Settings, as JSON")
     parser.add_argument("--rounds", type=int, required=True, help="each of one local epoch")
     parser.add_argument("--output", type=Path, required=True, help="the model, as safetensors")
     return parser

@@ -7,8 +7,8 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from fedxray.fedavg import Parameters
 from fedxray.files import atomic
+from fedxray.parameters import Parameters
 
 
 class Checkpoint:

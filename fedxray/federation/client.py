@@ -16,8 +16,9 @@ from fedxray.federation.local import card_of, local_settings, own_data
 from fedxray.federation.rounds import SiteRounds
 from fedxray.metrics import evaluate
 from fedxray.models import set_parameters
+from fedxray.settings import Settings
 from fedxray.tensorboard import SCALARS
-from fedxray.training import Settings, predict
+from fedxray.training import predict
 
 WHY = "why"  # the header of a reply that says why there is no result
 
@@ -59,7 +60,7 @@ class SiteTrainer(SiteExecutor):
     """Trains `local_epochs` epochs of the run in each round, and streams their scalars."""
 
     def __init__(self, settings: dict, local_epochs: int, registered: dict | None = None):
-        """`settings` are the fields of `fedxray.training.Settings`."""
+        """`settings` are the fields of `fedxray.settings.Settings`."""
         super().__init__(registered)
         self.settings = Settings(**settings)
         self.local_epochs = local_epochs

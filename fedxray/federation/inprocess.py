@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedxray.data.site import load_site
-from fedxray.fedavg import Parameters
-from fedxray.federation.rounds import ServerRounds, SiteRounds, line_of
-from fedxray.training import Settings
+from fedxray.federation.records import line_of
+from fedxray.federation.rounds import ServerRounds, SiteRounds
+from fedxray.parameters import Parameters
+from fedxray.settings import Settings
 
 
 def train(

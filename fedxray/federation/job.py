@@ -9,8 +9,10 @@ from pathlib import Path
 
 from fedxray import __version__
 from fedxray.files import write_json
-from fedxray.training import Settings
+from fedxray.settings import Settings
 
+ROUNDS = "fedxray.rounds"  # the command by which the workflow asks a running job for the records of its rounds
+FAILURE = "failure.txt"  # in the job's folder: why it failed
 POLL_S = 0.05  # between a site's requests for a task; NVFlare waits 2 s, in each round
 OUTAGE_S = 600  # how long a participant may be unreachable before NVFlare takes it for dead
 

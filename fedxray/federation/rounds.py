@@ -3,12 +3,14 @@
 import time
 from dataclasses import dataclass
 
-import pandas as pd
+import numpy as np
 
 from fedxray.data.site import SiteData
-from fedxray.fedavg import Parameters, fedavg
+from fedxray.fedavg import fedavg
 from fedxray.models import get_parameters, set_parameters
-from fedxray.training import Part, Settings, Trainer, validate
+from fedxray.parameters import Parameters
+from fedxray.settings import Settings
+from fedxray.training import Part, Trainer, validate
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ class ServerRounds:
         self.start = time.perf_counter()
 
     @property
+    def changed(self) -> bool:
+        """Whether the model differs from the initial one in a bit."""
+        initial, now = get_parameters(self.settings.build()), self.parameters
+        return any(not np.array_equal(initial[name], now[name]) for name in now)
+
+    @property
     def parameters(self) -> Parameters:
         """A copy of the global model's parameters; setting them goes on from a model of before."""
         return get_parameters(self.model)
@@ -78,26 +86,3 @@ class ServerRounds:
         }
         self.start = time.perf_counter()
         return record
-
-
-def metrics_of(records: list[dict]) -> pd.DataFrame:
-    """The rows of a run's `metrics.csv`, from the records of its rounds: the global model's, then each site's."""
-    tables = [pd.DataFrame(records).assign(series="global")]
-    for site in sites_of(records):
-        rows = [row for record in records for row in record["sites"].get(site, [])]
-        tables.append(pd.DataFrame(rows).assign(series=site))
-    return pd.concat(tables)
-
-
-def sites_of(records: list[dict]) -> list[str]:
-    """Every site that answered in a round."""
-    return sorted({site for record in records for site in record["sites"]})
-
-
-def line_of(record: dict, rounds: int) -> str:
-    """One line for a person who waits."""
-    missing = "".join(f"  without {site}: {why}" for site, why in record["absent"].items())
-    return (
-        f"round {record['round']}/{rounds}  loss {record['train_loss']:.4f}  "
-        f"validation AUROC {record['validation_auroc']:.4f}  {record['seconds']:.1f} s{missing}"
-    )

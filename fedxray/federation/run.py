@@ -7,15 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from fedxray.errors import UserError
 from fedxray.federation.job import Policy, write_evaluation, write_registration, write_training
 from fedxray.federation.session import Server
 from fedxray.files import read_json
-from fedxray.models import Parameters, get_parameters, load_model
+from fedxray.parameters import Parameters, load_model
+from fedxray.settings import Settings
 from fedxray.tensorboard import SCALARS
-from fedxray.training import Settings
 
 
 class Federation(Protocol):
@@ -39,8 +37,8 @@ def train(
     workspace: Path,
     say: Callable[[str], None] = print,
     live: str = "",
-) -> tuple[Parameters, list[dict], dict]:
-    """Train by one job and return (the model, the record of each round, the checks that it passed).
+) -> tuple[Parameters, list[dict], dict, dict]:
+    """Train by one job; returns (the model, the record of each round, the checks that it passed, where the server is).
 
     Scalars arrive live in the folder `live` below the server's TensorBoard folder. `workspace` is private to the run
     (0700: it may hold copies of keys) and the caller removes it. Raises UserError, with why, if the job did not do all
@@ -54,9 +52,9 @@ def train(
         job_id, result = server.run(job, rounds, workspace / "result")
         found, parameters = read_json(result / "rounds.json"), load_model(result / "model.safetensors")
         streamed = read_json(result / "streamed.json")
-        checks = _check(parameters, found, streamed, federation, *content)
+        checks = _check(found, streamed, federation, *content)
         server.forget(job_id)
-    return parameters, found["rounds"], checks
+    return parameters, found["rounds"], checks, found["place"]
 
 
 def evaluate(
@@ -131,7 +129,6 @@ def _gather(server: Server, federation: Federation, needed: int, say: Callable[[
 
 
 def _check(
-    parameters: Parameters,
     found: dict,
     streamed: dict,
     federation: Federation,
@@ -141,7 +138,7 @@ def _check(
     local_epochs: int,
 ) -> dict:
     """What the job should have done, each shown in its results; raises UserError for what it did not."""
-    initial, records = get_parameters(settings.build()), found["rounds"]
+    records = found["rounds"]
     needed, own = federation.policy.needed(sites), records[found["resumed"] :]
     sent = {site: sum(len(SCALARS) * len(record["sites"].get(site, [])) for record in own) for site in sites}
     everyone = all(sorted([*record["sites"], *record["absent"]]) == sorted(sites) for record in records)
@@ -149,7 +146,7 @@ def _check(
         "completed": True,  # or `Server.run` raised
         "rounds": [record["round"] for record in records] == list(range(1, rounds + 1)),
         "sites_in_every_round": everyone and all(len(record["sites"]) >= needed for record in records),
-        "model_changed": any(not np.array_equal(initial[name], parameters[name]) for name in initial),
+        "model_changed": found["changed"],
         "epochs_recorded": all(len(rows) == local_epochs for record in records for rows in record["sites"].values()),
         "scalars_streamed": streamed == sent or not federation.here,
     }

@@ -19,17 +19,17 @@ from nvflare.app_common.workflows.model_controller import ModelController
 from fedxray.data.cohort import SHARED
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.client import WHY
-from fedxray.federation.job import Policy, key_of
+from fedxray.federation.job import FAILURE, ROUNDS, Policy, key_of
 from fedxray.federation.local import card_of, local_settings, own_data
 from fedxray.federation.rounds import ServerRounds, Update
 from fedxray.files import read_json, write_json
 from fedxray.metrics import choose_threshold
-from fedxray.models import load_model, save_model, set_parameters
+from fedxray.models import set_parameters
+from fedxray.parameters import load_model, save_model
+from fedxray.runs import place_of
+from fedxray.settings import Settings
 from fedxray.tensorboard import SCALARS, EventFile
-from fedxray.training import Settings, predict
-
-ROUNDS = "fedxray.rounds"  # the command by which the workflow asks a running job for the records of its rounds
-FAILURE = "failure.txt"  # in the job's folder: why it failed
+from fedxray.training import predict
 
 
 def _leave_reason(folder: Path, reason: str) -> None:
@@ -102,7 +102,7 @@ class FedAvgController(SiteController):
         registered: dict | None = None,
         live: str = "",
     ):
-        """`settings` are the fields of `fedxray.training.Settings`; see `Policy` and `job.write_training` too."""
+        """`settings` are the fields of `fedxray.settings.Settings`; see `Policy` and `job.write_training` too."""
         super().__init__(sites, Policy(round_timeout_s, absent, min_sites))
         self.settings = Settings(**settings)
         self.rounds = rounds
@@ -114,7 +114,8 @@ class FedAvgController(SiteController):
     def run(self) -> None:
         """Run every round that no earlier job of the same content has run; writes `model.safetensors` and records.
 
-        `rounds.json` has the record of each round, and `resumed`, how many of them were of an earlier job.
+        `rounds.json` has the record of each round, `resumed`, how many of them were of an earlier job, `changed`,
+        whether the model differs from the initial one, and `place`, where the server is.
         """
         workspace = self.engine.get_workspace()
         self.engine.register_app_command(ROUNDS, self._tell)
@@ -140,7 +141,8 @@ class FedAvgController(SiteController):
             self.records.append(record)
         scalars.close()
         save_model(self.folder / "model.safetensors", server.parameters)
-        write_json(self.folder / "rounds.json", {"resumed": resumed, "rounds": self.records})
+        found = {"resumed": resumed, "changed": server.changed, "place": place_of(self.settings)}
+        write_json(self.folder / "rounds.json", found | {"rounds": self.records})
         checkpoint.remove()
 
     def _train(self, parameters: dict, number: int) -> tuple[dict[str, Update], dict[str, str]]:
@@ -231,7 +233,7 @@ class ChosenModels(ModelLocator):
     """
 
     def __init__(self, settings: list, registered: dict | None = None):
-        """`settings` are the fields of `fedxray.training.Settings`, of each model."""
+        """`settings` are the fields of `fedxray.settings.Settings`, of each model."""
         super().__init__()
         self.settings = [Settings(**fields) for fields in settings]
         self.registered = registered or {}

@@ -11,8 +11,8 @@ from nvflare.fuel.flare_api import api_spec as flare
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from fedxray.errors import UserError
-from fedxray.federation.rounds import line_of
-from fedxray.federation.server import FAILURE, ROUNDS
+from fedxray.federation.job import FAILURE, ROUNDS
+from fedxray.federation.records import line_of
 from fedxray.files import read_json
 
 GONE = (flare.NoConnection, flare.NoReply, flare.SessionClosed, flare.SessionExpired, flare.AuthenticationError)

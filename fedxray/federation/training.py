@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from fedxray.errors import UserError
-from fedxray.federation import inprocess, run
-from fedxray.federation.rounds import metrics_of, sites_of
+from fedxray.federation import run
+from fedxray.federation.records import metrics_of, sites_of
 from fedxray.files import read_json, sha256
 from fedxray.machine import EnergyMeter
-from fedxray.models import save_model
-from fedxray.runs import write_run
-from fedxray.training import Settings
+from fedxray.parameters import save_model
+from fedxray.runs import place_of, write_run
+from fedxray.settings import Settings
 
 
 def train_federation(
@@ -45,7 +45,7 @@ def train_alone(
     """
     start, epochs = time.perf_counter(), settings.epochs
     with run.private(output / "workspace", say) as workspace:
-        parameters, records, checks = run.train(federation, settings, 1, epochs, workspace, say, live)
+        parameters, records, checks, place = run.train(federation, settings, 1, epochs, workspace, say, live)
     (record,) = records
     (site,) = record["sites"]
     write_run(
@@ -59,6 +59,7 @@ def train_alone(
         train_images=record["images"][site],
         seconds=time.perf_counter() - start,
         energy_j=None,  # it was used elsewhere
+        place=place,
         checks=checks,
     )
 
@@ -73,9 +74,11 @@ def train_in_process(
     say: Callable[[str], None] = print,
 ) -> None:
     """Train in this process, from the directories of `sites` and `shared`, and write the run into `output`."""
+    from fedxray.federation import inprocess  # PyTorch, for which a federation's own process need not wait
+
     start, meter = time.perf_counter(), EnergyMeter()
     parameters, records = inprocess.train(sites, shared, settings, rounds, local_epochs, say)
-    _write(output, "inprocess", parameters, records, {}, settings, local_epochs, start, meter)
+    _write(output, "inprocess", parameters, records, {}, place_of(settings), settings, local_epochs, start, meter)
 
 
 def confirm(federation: run.Federation, folder: Path, workspace: Path, say: Callable[[str], None] = print) -> str:
@@ -86,7 +89,7 @@ def confirm(federation: run.Federation, folder: Path, workspace: Path, say: Call
     record = read_json(folder / "record.json")
     settings, schedule = Settings(**record["settings"]), (record["rounds"], record["local_epochs"])
     with run.private(workspace, say) as private:
-        parameters, _, _ = run.train(federation, settings, *schedule, private, say)
+        parameters, *_ = run.train(federation, settings, *schedule, private, say)
         save_model(private / "model.safetensors", parameters)
         there, here = sha256(private / "model.safetensors"), sha256(folder / "model.safetensors")
     if there != here:
@@ -103,6 +106,7 @@ def _write(
     parameters: dict,
     records: list[dict],
     checks: dict,
+    place: dict,
     settings: Settings,
     local_epochs: int,
     start: float,
@@ -120,6 +124,7 @@ def _write(
         train_images=sum({site: images for record in records for site, images in record["images"].items()}.values()),
         seconds=time.perf_counter() - start,
         energy_j=meter and meter.joules(),
+        place=place,
         rounds=len(records),
         local_epochs=local_epochs,
         bytes_sent=2 * size * sum(len(record["sites"]) for record in records),  # down and up, each site, each round

@@ -17,8 +17,9 @@ from fedxray.errors import UserError
 from fedxray.fedavg import fedavg
 from fedxray.files import read_json
 from fedxray.models import get_parameters
+from fedxray.settings import Settings
 from fedxray.tensorboard import export_runs
-from fedxray.training import Settings, Trainer
+from fedxray.training import Trainer
 
 SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "epochs": 3, "lr": 0.003, "device": "cpu"}
 CHECKS = [

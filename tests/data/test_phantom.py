@@ -16,7 +16,8 @@ from fedxray.errors import UserError
 from fedxray.files import write_table
 from fedxray.metrics import auroc
 from fedxray.seeds import stream
-from fedxray.training import Settings, Trainer, predict
+from fedxray.settings import Settings
+from fedxray.training import Trainer, predict
 
 NAME = re.compile(
     r"chest_xray/(train|val|test)/(NORMAL/(NORMAL2-)?IM-\d{4}-0001(-\d{4})?|PNEUMONIA/person\d+_(bacteria|virus)_\d+)\.jpeg"

@@ -16,9 +16,9 @@ from fedxray.data.site import load_site
 from fedxray.federation import inprocess
 from fedxray.federation.rounds import ServerRounds, SiteRounds
 from fedxray.files import read_json, read_table, sha256, write_table
-from fedxray.models import load_model, save_model
+from fedxray.parameters import load_model, save_model
 from fedxray.runs import train_here
-from fedxray.training import Settings
+from fedxray.settings import Settings
 
 SITES = ["us", "europe", "asia"]
 SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "lr": 0.003, "device": "cpu"}

@@ -20,9 +20,11 @@ from fedxray.federation.onemachine import LocalFederation
 from fedxray.federation.run import evaluate, private
 from fedxray.federation.training import train_federation, train_in_process
 from fedxray.files import read_json, read_table, sha256
-from fedxray.models import build_model, get_parameters, load_model, save_model, set_parameters
+from fedxray.models import build_model, get_parameters, set_parameters
+from fedxray.parameters import load_model, save_model
 from fedxray.runs import train_here
-from fedxray.training import Settings, Trainer, predict
+from fedxray.settings import Settings
+from fedxray.training import Trainer, predict
 
 SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "lr": 0.003, "device": "cpu"}
 

@@ -1,0 +1,19 @@
+"""A model's parameters by name, as arrays and as a file. Imports no PyTorch."""
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from fedxray.files import atomic
+
+Parameters = dict[str, np.ndarray]
+
+
+def save_model(path, parameters: Parameters) -> None:
+    """Write the parameters as safetensors (no pickle)."""
+    with atomic(path) as temporary:
+        save_file({name: np.ascontiguousarray(value) for name, value in parameters.items()}, temporary)
+
+
+def load_model(path) -> Parameters:
+    """Read parameters written by `save_model`."""
+    return load_file(path)
