@@ -130,4 +130,5 @@ def get_parameters(model: nn.Module) -> Parameters:
 
 def set_parameters(model: nn.Module, parameters: Parameters) -> None:
     """Load `parameters` into `model`; every name and shape must match."""
-    model.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in parameters.items()})
+    arrays = {name: np.require(value, requirements="CW") for name, value in parameters.items()}  # as torch takes them
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -21,6 +21,7 @@ from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.client import WHY
 from fedxray.federation.job import FAILURE, ROUNDS, Policy, key_of
 from fedxray.federation.local import card_of, local_settings, own_data
+from fedxray.federation.payload import pack, unpack
 from fedxray.federation.rounds import ServerRounds, Update
 from fedxray.files import read_json, write_json
 from fedxray.metrics import choose_threshold
@@ -131,26 +132,30 @@ class FedAvgController(SiteController):
             self.info(f"resuming after round {len(self.records)}")
         resumed = len(self.records)
         scalars = Scalars(local_settings(workspace), self.live)
+        parameters = server.parameters
         for number in range(resumed, self.rounds):
-            updates, absent = self._train(server.parameters, number)
+            updates, absent = self._train(parameters, number)
             record = server.aggregate(number, updates, absent)
             for site, why in absent.items():
                 self.warning(f"round {number + 1}: without {site}: {why}")
             scalars.add("", {tag: record[column] for column, tag in SCALARS.items()}, record["epoch"])
-            checkpoint.save(server.parameters, [*self.records, record])
+            parameters = server.parameters
+            checkpoint.save(parameters, [*self.records, record])
             self.records.append(record)
         scalars.close()
-        save_model(self.folder / "model.safetensors", server.parameters)
+        save_model(self.folder / "model.safetensors", parameters)
         found = {"resumed": resumed, "changed": server.changed, "place": place_of(self.settings)}
         write_json(self.folder / "rounds.json", found | {"rounds": self.records})
         checkpoint.remove()
 
     def _train(self, parameters: dict, number: int) -> tuple[dict[str, Update], dict[str, str]]:
         """One round: send the model to every site; returns the updates and, of each site without one, why."""
-        task = FLModel(params_type=ParamsType.FULL, params=parameters, current_round=number, total_rounds=self.rounds)
+        task = FLModel(
+            params_type=ParamsType.FULL, params=pack(parameters), current_round=number, total_rounds=self.rounds
+        )
         answers, absent = self.ask("train", task)
         updates = {
-            site: Update(result.params, int(result.meta[MetaKey.NUM_STEPS_CURRENT_ROUND]), result.meta["rows"])
+            site: Update(unpack(result.params), int(result.meta[MetaKey.NUM_STEPS_CURRENT_ROUND]), result.meta["rows"])
             for site, result in answers.items()
         }
         return updates, absent
@@ -264,4 +269,4 @@ class ChosenModels(ModelLocator):
         threshold = choose_threshold(labels.astype(float), predict(model, images, settings))
         path = Path(workspace.get_run_dir(job)) / "thresholds.json"
         write_json(path, (read_json(path) if path.exists() else {}) | {model_name: threshold})
-        return DXO(DataKind.WEIGHTS, data=parameters, meta={"threshold": threshold, "settings": asdict(settings)})
+        return DXO(DataKind.WEIGHTS, data=pack(parameters), meta={"threshold": threshold, "settings": asdict(settings)})
