@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fedxray.fedavg import fedavg
+from fedxray.fedavg import BLOCK, fedavg
 
 
 def models(count=4):
@@ -32,3 +32,20 @@ def test_one_site_is_its_own_mean():
 def test_no_images():
     with pytest.raises(ValueError, match="no site"):
         fedavg(models(1), {"s0": 0})
+
+
+def test_blocks_give_the_bits_of_the_plain_sum():
+    rng, images = np.random.default_rng(1), {"b": 3, "a": 50, "c": 7}
+    shapes = {"long": (2 * BLOCK + 3,), "exact": (BLOCK,), "table": (5, 7), "empty": (0, 2), "count": ()}
+    given = {
+        site: {name: rng.normal(scale=9, size=shape).astype(np.float32) for name, shape in shapes.items()}
+        | {"steps": rng.integers(-9, 99, 4), "turned": rng.normal(size=(3, 4)).astype(np.float32).T}
+        for site in images
+    }
+    mean = fedavg(given, images)
+    for name, first in given["a"].items():
+        plain = np.zeros(first.shape)
+        for site in sorted(images):
+            plain = plain + given[site][name].astype(np.float64) * (images[site] / 60)
+        assert mean[name].tobytes() == plain.astype(first.dtype).tobytes()
+        assert (mean[name].dtype, mean[name].shape) == (first.dtype, first.shape)

@@ -13,7 +13,6 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from fedxray.data.site import SiteData
 from fedxray.errors import UserError
 from fedxray.federation.local import card_of, local_settings, own_data
-from fedxray.federation.payload import pack, unpack
 from fedxray.federation.rounds import SiteRounds
 from fedxray.metrics import evaluate
 from fedxray.models import set_parameters
@@ -72,13 +71,13 @@ class SiteTrainer(SiteExecutor):
         task, sender = FLModelUtils.from_shareable(shareable), fl_ctx.get_engine().get_component("analytics_sender")
         if self.rounds is None:
             self.rounds = SiteRounds(self.settings, self.local_epochs, self.data(fl_ctx))
-        update = self.rounds.train(unpack(task.params), task.current_round)
+        update = self.rounds.train(task.params, task.current_round)
         for row in update.rows:
             for column, tag in SCALARS.items():
                 sender.add(tag, row[column], AnalyticsDataType.SCALAR, global_step=row["epoch"])
         trained = FLModel(
             params_type=ParamsType.FULL,
-            params=pack(update.parameters),
+            params=update.parameters,
             meta={MetaKey.NUM_STEPS_CURRENT_ROUND: update.images, "rows": update.rows},
         )
         return FLModelUtils.to_shareable(trained)
@@ -92,7 +91,7 @@ class SiteEvaluator(SiteExecutor):
         sent = from_shareable(shareable)
         settings = Settings(**sent.get_meta_prop("settings"))
         model = settings.build()
-        set_parameters(model, unpack(sent.data))
+        set_parameters(model, sent.data)
         images, labels = self.data(fl_ctx).part("test")
         probabilities = predict(model, images, settings)
         values = evaluate(labels.astype(float), probabilities, sent.get_meta_prop("threshold"))

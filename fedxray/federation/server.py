@@ -21,7 +21,6 @@ from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.client import WHY
 from fedxray.federation.job import FAILURE, ROUNDS, Policy, key_of
 from fedxray.federation.local import card_of, local_settings, own_data
-from fedxray.federation.payload import pack, unpack
 from fedxray.federation.rounds import ServerRounds, Update
 from fedxray.files import read_json, write_json
 from fedxray.metrics import choose_threshold
@@ -150,12 +149,10 @@ class FedAvgController(SiteController):
 
     def _train(self, parameters: dict, number: int) -> tuple[dict[str, Update], dict[str, str]]:
         """One round: send the model to every site; returns the updates and, of each site without one, why."""
-        task = FLModel(
-            params_type=ParamsType.FULL, params=pack(parameters), current_round=number, total_rounds=self.rounds
-        )
+        task = FLModel(params_type=ParamsType.FULL, params=parameters, current_round=number, total_rounds=self.rounds)
         answers, absent = self.ask("train", task)
         updates = {
-            site: Update(unpack(result.params), int(result.meta[MetaKey.NUM_STEPS_CURRENT_ROUND]), result.meta["rows"])
+            site: Update(result.params, int(result.meta[MetaKey.NUM_STEPS_CURRENT_ROUND]), result.meta["rows"])
             for site, result in answers.items()
         }
         return updates, absent
@@ -269,4 +266,4 @@ class ChosenModels(ModelLocator):
         threshold = choose_threshold(labels.astype(float), predict(model, images, settings))
         path = Path(workspace.get_run_dir(job)) / "thresholds.json"
         write_json(path, (read_json(path) if path.exists() else {}) | {model_name: threshold})
-        return DXO(DataKind.WEIGHTS, data=pack(parameters), meta={"threshold": threshold, "settings": asdict(settings)})
+        return DXO(DataKind.WEIGHTS, data=parameters, meta={"threshold": threshold, "settings": asdict(settings)})
