@@ -7,6 +7,7 @@ import time
 import pytest
 
 from fedxray.errors import UserError
+from fedxray.federation import guard
 from fedxray.operators import process
 from fedxray.operators.process import address, kind_of, owner, place_store, run_kit
 
@@ -28,7 +29,7 @@ def kit(organiser, tmp_path, monkeypatch):
     kit = shutil.copytree(organiser / "kits" / "us", tmp_path / "kit")
     (tmp_path / "stand_in.py").write_text(SITE)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:.")
-    monkeypatch.setattr(process, "MAIN", process.MAIN | {"client": ("stand_in", "fed_client.json")})
+    monkeypatch.setitem(guard.MAIN, "client", ("stand_in", "fed_client.json"))
     monkeypatch.setattr(process, "RESTART_S", 0.1)
     monkeypatch.setattr(process, "POLL_S", 0.05)
     return kit

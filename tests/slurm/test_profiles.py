@@ -91,7 +91,7 @@ def test_the_download_runs_on_the_login_node_and_no_training_or_figure_is_in_a_g
     assert rules_with("localrule: True") == {"fetch_kaggle", "render_project", "provision_federation"}
     grouped = rules_with("group:\n")
     assert not [rule for rule in grouped if rule.startswith(("train_", "plot_", "render_", "fetch_"))]
-    assert {"catalogue_images", "make_site", "choose_points", "predict_chosen"} <= grouped
+    assert {"catalogue_images", "make_site", "predict_chosen", "contrast_models"} <= grouped
 
 
 def copied():

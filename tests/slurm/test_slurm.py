@@ -95,6 +95,13 @@ def of_job(job):
     return found
 
 
+def lives(process):
+    """Whether a process has not ended; one that nobody has asked how it ended, a zombie, has."""
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def training(folder):
     """The workspace of a federated run in which the sites' processes of the job have started, if there is one."""
     found = folder.glob("results/slurm/runs/federated/*/workspace")
@@ -138,7 +145,7 @@ def swept(slurm, tmp_path_factory):
         job = next(ids[-1] for name, ids in queue(environment, "%i").items() if is_of(name, workspace))
         started = of_job(job)
         subprocess.run(["scancel", job], env=environment, check=True)
-        left = wait(lambda: not any(process.is_running() for process in started), 60)
+        left = wait(lambda: not any(map(lives, started)), 120)
         run.wait(400)
     finally:
         run.kill()
