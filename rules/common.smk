@@ -6,6 +6,7 @@ import json
 import sys
 from functools import cache
 from hashlib import sha256
+from inspect import signature
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from fedxray.config import check_config, typed
 from fedxray.errors import UserError
 
 # Or Python searches the growing graph for garbage again and again: a fifth of a large plan's time.
-gc.set_threshold(100_000, 50, 1000)
+gc.set_threshold(10_000_000)
 
 schema = yaml.safe_load(Path("config/schema.yaml").read_text())
 config.update(typed(config, schema))
@@ -81,12 +82,18 @@ wildcard_constraints:
     site="|".join([*config["sites"], "shared"]),
 
 
+def signed(function):
+    """A function for a rule, with its signature kept: Snakemake inspects it several times for each job of a plan."""
+    function.__signature__ = signature(function)
+    return function
+
+
 def growing(amount):
     """A resource that an attempt after a failure has more of: twice it, then three times. Where a job that ran out of
     memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may do. Where nothing is
     tried again it is a plain number, for a function costs each job of a plan its time.
     """
-    return lambda wildcards, attempt: amount * attempt
+    return signed(lambda wildcards, attempt: amount * attempt)
 
 
 def settings_of(pattern):
@@ -96,7 +103,7 @@ def settings_of(pattern):
         run = RUNS[pattern.format(**wildcards)]
         return json.dumps(sweep.settings(run.values | {"seed": run.seed}, config))
 
-    return settings
+    return signed(settings)
 
 
 # A site's data and a run's files each stand in the graph as one file that is made with the others: card.json has the
