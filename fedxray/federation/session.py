@@ -17,7 +17,7 @@ from fedxray.files import read_json
 
 GONE = (flare.NoConnection, flare.NoReply, flare.SessionClosed, flare.SessionExpired, flare.AuthenticationError)
 START_S = 4.0  # before a job's process can answer
-COMPLETED, LOST = "FINISHED:COMPLETED", "LOST"
+COMPLETED, ABORTED, LOST = "FINISHED:COMPLETED", "FINISHED:ABORTED", "LOST"
 
 
 class Server:
@@ -107,16 +107,23 @@ class Server:
         """Run `job` to its end, saying a line for each round; returns its id and the folder of what it left.
 
         A job of the same name that runs, or whose result was never fetched, is taken up instead. If the server loses it
-        by a restart, it is submitted again. On KeyboardInterrupt it is aborted. Raises UserError if it fails.
+        by a restart, or whoever started it was aborting it, it is submitted again. On KeyboardInterrupt it is aborted.
+        Raises UserError if it fails.
         """
         name, job_id, self.said = read_json(job / "meta.json")["name"], None, 0
         try:
             while True:
-                job_id = self.call(lambda session: self._take_up(session, name) or session.submit_job(str(job)))
+                taken = self.call(lambda session: self._take_up(session, name))
+                job_id = taken or self.call(lambda session: session.submit_job(str(job)))
                 status = self._follow(job_id, rounds)
-                if status != LOST:
+                if status == LOST:
+                    self.say(
+                        f"the server has restarted and lost job {job_id}; submitting it again, to go on from there"
+                    )
+                elif status == ABORTED and taken:
+                    self.say(f"job {job_id} was being aborted; submitting it again, to go on from there")
+                else:
                     break
-                self.say(f"the server has restarted and lost job {job_id}; submitting it again, to go on where it was")
         except KeyboardInterrupt:
             self._abort(job_id)
             raise

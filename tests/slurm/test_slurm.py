@@ -228,4 +228,7 @@ def test_ctrl_c_cancels_the_jobs_and_leaves_no_process(swept):
     finally:
         run.kill()
     assert wait(lambda: not ours(folder), 60), ours(folder)
-    assert "CANCELLED" in next(states[-1] for name, states in queue(environment, "%T").items() if "_0.001_2" in name)
+    states = [
+        states for name, states in queue(environment, "%T").items() if re.match("rule_train_federated.*_0.001_2", name)
+    ]
+    assert "CANCELLED" in states[0][-1]
