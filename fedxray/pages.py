@@ -191,7 +191,7 @@ class Results:
                     "learning rates": ", ".join(f"{lr:g}" for lr in sorted(set(runs["lr"]))),
                     "epochs (passes over the data)": ", ".join(map(str, epochs)),
                     "seconds a run (median)": f"{runs['seconds'].median():.1f}",
-                    "MB sent a run (median)": f"{runs['bytes_sent'].median() / 1e6:.1f}",
+                    "MB a federation sends (median)": f"{runs['bytes_sent'].median() / 1e6:.1f}",
                 }
             )
         return rows
