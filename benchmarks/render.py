@@ -50,10 +50,10 @@ def body(book: dict) -> str:
         for check in row["checks"]:
             words = check["what"], measured(check), target(check), verdict(check)
             lines.append(f"| `{name}` | {' | '.join(words)} |")
-            missed += [(name, check["what"])] if check["met"] is False else []
+            missed += [name] if check["met"] is False else []
     if missed:
         lines += ["", "Missed, and why:", ""]
-        lines += [f"- `{name}`, {what}: {WHY.get(name, 'not known yet')}" for name, what in missed]
+        lines += [f"- `{name}`: {WHY.get(name, 'not known yet')}" for name in dict.fromkeys(missed)]
     return "\n".join(lines) + "\n"
 
 

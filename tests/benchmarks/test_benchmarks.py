@@ -123,7 +123,7 @@ def test_the_table_is_rendered_from_the_record_between_its_markers(book, tmp_pat
     assert "old" not in text
     assert "| `good` | speed | 2.6 [2.4, 2.9] | at least 2.5 | met |" in text
     assert "| `good` | time | 1.2 s [1.1, 1.3] | at most 1.03 s | missed |" in text
-    assert "- `good`, time: it is slow" in text
+    assert "- `good`: it is slow" in text
     assert "| `bad` | failed: second line |" in text
     page.write_text("none")
     with pytest.raises(UserError, match="no markers"):
