@@ -8,10 +8,10 @@ from fedxray.files import atomic
 Parameters = dict[str, np.ndarray]
 
 
-def save_model(path, parameters: Parameters) -> None:
-    """Write the parameters as safetensors (no pickle)."""
+def save_model(path, parameters: Parameters, metadata: dict[str, str] | None = None) -> None:
+    """Write the parameters, and text that goes with them, as safetensors (no pickle)."""
     with atomic(path) as temporary:
-        save_file({name: np.ascontiguousarray(value) for name, value in parameters.items()}, temporary)
+        save_file({name: np.ascontiguousarray(value) for name, value in parameters.items()}, temporary, metadata)
 
 
 def load_model(path) -> Parameters:

@@ -18,7 +18,7 @@ METRICS = ["epoch", "series", "train_loss", "validation_loss", "validation_accur
 
 def train_here(mode: str, directories: list[Path], settings: Settings, output: Path, say: Callable = print) -> None:
     """Train on the union of the sites' training images in this process: central, or local with one site."""
-    from fedxray.models import get_parameters
+    from fedxray.models import get_parameters  # PyTorch, for which who only writes a run need not wait
     from fedxray.training import Trainer
 
     start, meter = time.perf_counter(), EnergyMeter()

@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 from snakemake.utils import Paramspace
 
+import fedxray.files
 from fedxray import sweep
 from fedxray.config import check_config, typed
 from fedxray.errors import UserError
@@ -90,8 +91,7 @@ def signed(function):
 
 def growing(amount):
     """A resource that an attempt after a failure has more of: twice it, then three times. Where a job that ran out of
-    memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may do. Where nothing is
-    tried again it is a plain number, for a function costs each job of a plan its time.
+    memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may do.
     """
     return signed(lambda wildcards, attempt: amount * attempt)
 
@@ -167,10 +167,7 @@ def pages(**categories):
     }
 
 
-@cache
-def checksum(path):
-    """The SHA-256 of a file."""
-    return sha256(Path(path).read_bytes()).hexdigest()
+checksum = cache(fedxray.files.sha256)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Ask the server and every site of a federation of other machines what data they hold: counts and checksums alone.
+"""Ask the server and every site of a federation of other machines what data they hold: their data cards alone.
 
 What they answer is the registry: from then on a site whose data differ from it refuses to train and to be evaluated.
 """

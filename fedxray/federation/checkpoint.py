@@ -3,12 +3,9 @@
 import json
 from pathlib import Path
 
-import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
-from fedxray.files import atomic
-from fedxray.parameters import Parameters
+from fedxray.parameters import Parameters, load_model, save_model
 
 
 class Checkpoint:
@@ -26,15 +23,13 @@ class Checkpoint:
 
     def save(self, parameters: Parameters, records: list[dict]) -> None:
         """Write it in one step."""
-        with atomic(self.path) as temporary:
-            arrays = {name: np.ascontiguousarray(value) for name, value in parameters.items()}
-            save_file(arrays, temporary, {"records": json.dumps(records)})
+        save_model(self.path, parameters, {"records": json.dumps(records)})
 
     def load(self) -> tuple[Parameters, list[dict]]:
         """(the parameters, the records)."""
         with safe_open(self.path, "numpy") as file:
             records = json.loads(file.metadata()["records"])
-        return load_file(self.path), records
+        return load_model(self.path), records
 
     def remove(self) -> None:
         """Delete it, if it is there."""

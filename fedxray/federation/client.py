@@ -99,7 +99,7 @@ class SiteEvaluator(SiteExecutor):
 
 
 class SiteCard(SiteExecutor):
-    """Answers with the counts and checksums of the site's data, and nothing else of them."""
+    """Answers with the site's data card (counts, grey levels, checksums, provenance), and nothing else of its data."""
 
     def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         """Answer one `card` task."""

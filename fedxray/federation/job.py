@@ -122,7 +122,7 @@ def write_evaluation(
 
 
 def write_registration(folder: Path, sites: list[str], timeout_s: int) -> Path:
-    """Write the job that asks the server and each site for the counts and checksums of its data; return `folder`."""
+    """Write the job that asks the server and each site for its data card; return `folder`."""
     args = {"sites": sites, "timeout_s": timeout_s}
     return _write(
         folder,

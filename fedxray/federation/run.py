@@ -88,7 +88,7 @@ def evaluate(
 
 
 def register(federation: Federation, workspace: Path, say: Callable[[str], None] = print) -> dict[str, dict]:
-    """The counts and checksums of every site's data and of the shared validation set (`shared`), by name."""
+    """The data cards of every site and of the shared validation set (`shared`), by name."""
     sites, workspace = list(federation.sites), workspace.resolve()
     job = write_registration(workspace / "job", sites, federation.policy.round_timeout_s)
     with federation.open(workspace, 1, say) as server:

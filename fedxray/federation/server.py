@@ -163,7 +163,7 @@ class FedAvgController(SiteController):
 
 
 class CardCollector(SiteController):
-    """Asks each site for the counts and checksums of its data, and writes them and the server's own: `cards.json`."""
+    """Asks each site for its data card, and writes these and the server's own: `cards.json`."""
 
     def __init__(self, sites: list, timeout_s: int):
         super().__init__(sites, Policy(timeout_s))

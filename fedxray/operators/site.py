@@ -33,7 +33,7 @@ def prepare(options) -> None:
     for split, facts in read_json(output / "card.json")["splits"].items():
         share = f"{facts['prevalence']:.0%} pneumonia"
         print(f"{split:<10} {facts['images']:>7} images of {facts['patients']} patients, {share}")
-    print(f"{output / 'card.json'}: what the organiser may know of it: counts and checksums alone")
+    print(f"{output / 'card.json'}: what the organiser may know of it: counts, grey levels and checksums")
 
 
 def check(options) -> None:
