@@ -1,6 +1,5 @@
 """What a hospital's process runs: the NVFlare executors that train and evaluate models on the site's own data."""
 
-from nvflare.apis.analytix import AnalyticsDataType
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import ReturnCode
@@ -12,12 +11,12 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from fedxray.data.site import SiteData
 from fedxray.errors import UserError
+from fedxray.federation.job import LIVE
 from fedxray.federation.local import card_of, local_settings, own_data
 from fedxray.federation.rounds import SiteRounds
 from fedxray.metrics import evaluate
 from fedxray.models import set_parameters
 from fedxray.settings import Settings
-from fedxray.tensorboard import SCALARS
 from fedxray.training import predict
 
 WHY = "why"  # the header of a reply that says why there is no result
@@ -57,7 +56,7 @@ class SiteExecutor(Executor):
 
 
 class SiteTrainer(SiteExecutor):
-    """Trains `local_epochs` epochs of the run in each round, and streams their scalars."""
+    """Trains `local_epochs` epochs of the run in each round, and streams each epoch's metrics as it ends."""
 
     def __init__(self, settings: dict, local_epochs: int, registered: dict | None = None):
         """`settings` are the fields of `fedxray.settings.Settings`."""
@@ -68,13 +67,15 @@ class SiteTrainer(SiteExecutor):
 
     def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         """Answer one `train` task with the trained model."""
-        task, sender = FLModelUtils.from_shareable(shareable), fl_ctx.get_engine().get_component("analytics_sender")
+        task, engine = FLModelUtils.from_shareable(shareable), fl_ctx.get_engine()
         if self.rounds is None:
             self.rounds = SiteRounds(self.settings, self.local_epochs, self.data(fl_ctx))
-        update = self.rounds.train(task.params, task.current_round)
-        for row in update.rows:
-            for column, tag in SCALARS.items():
-                sender.add(tag, row[column], AnalyticsDataType.SCALAR, global_step=row["epoch"])
+
+        def stream(row: dict) -> None:
+            no_answer = 0.0
+            engine.send_aux_request(None, LIVE, Shareable({"row": row}), no_answer, fl_ctx, optional=True)
+
+        update = self.rounds.train(task.params, task.current_round, stream)
         trained = FLModel(
             params_type=ParamsType.FULL,
             params=update.parameters,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from fedxray.files import write_json
 from fedxray.settings import Settings
 
 ROUNDS = "fedxray.rounds"  # the command by which the workflow asks a running job for the records of its rounds
+LIVE = "fedxray.live"  # the message by which a site tells a running job the metrics of an epoch
 FAILURE = "failure.txt"  # in the job's folder: why it failed
 POLL_S = 0.05  # between a site's requests for a task; NVFlare waits 2 s, in each round
 OUTAGE_S = 600  # how long a participant may be unreachable before NVFlare takes it for dead
@@ -53,7 +55,6 @@ def write_training(
     """
     trainer = {"settings": asdict(settings), "local_epochs": local_epochs, "registered": registered}
     controller = {**trainer, "sites": sites, "rounds": rounds, "live": live, **asdict(policy)}
-    scalars = {"id": "live", "path": "fedxray.federation.server.LiveScalars", "args": {"live": live}}
     name = key_of(settings, sites, rounds, local_epochs, registered)
     return _write(
         folder,
@@ -61,20 +62,7 @@ def write_training(
         sites,
         policy.needed(sites),
         workflow={"id": "fedavg", "path": "fedxray.federation.server.FedAvgController", "args": controller},
-        server=[scalars],
         executor={"tasks": ["train"], "executor": {"path": "fedxray.federation.client.SiteTrainer", "args": trainer}},
-        client=[
-            {
-                "id": "analytics_sender",
-                "path": "nvflare.app_common.widgets.streaming.AnalyticsSender",
-                "args": {},
-            },
-            {
-                "id": "to_server",
-                "path": "nvflare.app_common.widgets.convert_to_fed_event.ConvertToFedEvent",
-                "args": {"events_to_convert": ["analytix_log_stats"]},
-            },
-        ],
     )
 
 
@@ -117,7 +105,6 @@ def write_evaluation(
             },
         ],
         executor={"tasks": ["validate"], "executor": evaluator},
-        client=[],
     )
 
 
@@ -130,16 +117,17 @@ def write_registration(folder: Path, sites: list[str], timeout_s: int) -> Path:
         sites,
         len(sites),
         workflow={"id": "register", "path": "fedxray.federation.server.CardCollector", "args": args},
-        server=[],
         executor={"tasks": ["card"], "executor": {"path": "fedxray.federation.client.SiteCard", "args": {}}},
-        client=[],
     )
 
 
 def _write(
-    folder: Path, name: str, sites: list[str], needed: int, workflow: dict, server: list, executor: dict, client: list
+    folder: Path, name: str, sites: list[str], needed: int, workflow: dict, executor: dict, server: Sequence[dict] = ()
 ) -> Path:
-    """The files, in one app for the server and one for the sites; with fewer than `needed` the job does not start."""
+    """The files, in one app for the server and one for the sites; with fewer than `needed` the job does not start.
+
+    `server` are further components of the server.
+    """
     filters = {"task_data_filters": [], "task_result_filters": []}
     meta = {"name": name, "min_clients": needed, "mandatory_clients": sites if needed == len(sites) else []}
     write_json(folder / "meta.json", meta | {"resource_spec": {}, "deploy_map": {"server": ["server"], "site": sites}})
@@ -149,7 +137,7 @@ def _write(
             "format_version": 2,
             "server": {"heart_beat_timeout": OUTAGE_S, "task_request_interval": POLL_S},
             "workflows": [workflow],
-            "components": server,
+            "components": list(server),
         }
         | filters,
     )
@@ -159,7 +147,7 @@ def _write(
             "format_version": 2,
             "max_runner_sync_timeout": OUTAGE_S,
             "executors": [executor],
-            "components": client,
+            "components": [],
         }
         | filters,
     )

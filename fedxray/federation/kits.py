@@ -25,9 +25,11 @@ COMPONENTS = (
     "fedxray.federation.server.CardCollector",
     "fedxray.federation.server.ChosenModels",
     "fedxray.federation.server.FedAvgController",
-    "fedxray.federation.server.LiveScalars",
-    "nvflare.app_common.widgets.streaming.AnalyticsSender",
 )
+LAUNCHERS = {
+    "nvflare.app_common.job_launcher.client_process_launcher.ClientProcessJobLauncher": "ClientLauncher",
+    "nvflare.app_common.job_launcher.server_process_launcher.ServerProcessJobLauncher": "ServerLauncher",
+}
 ADMISSION = {"id": "admission", "path": "fedxray.federation.admission.Admission", "args": {}}
 # A message that was under way when a connection broke is sent again; without this NVFlare waits 300 s for its answer.
 RELIABLE = {"streaming_reliable": True, "streaming_retry_wait": 5.0, "streaming_retry_timeout": 120.0}
@@ -157,6 +159,9 @@ def _restrict(kit: Path) -> None:
             resources["allow_log_streaming"] = False
         if "snapshot_persistor" in resources and ADMISSION not in resources["components"]:  # a server's
             resources["components"].append(ADMISSION)
+        for one in resources["components"]:
+            if one["path"] in LAUNCHERS:
+                one["path"] = f"fedxray.federation.launcher.{LAUNCHERS[one['path']]}"
         write_json(own, resources)
     if (local / "authorization.json.default").exists():
         policy = json.loads((local / "authorization.json.default").read_text())

@@ -17,6 +17,7 @@ from fedxray.federation.session import Server
 from fedxray.files import read_json, write_json
 
 POLL_S = 0.3
+ENDED_S = 0.2  # how often the server's process of a job looks whether it has ended; NVFlare's own is 3 s
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class LocalFederation:
         holder = hold_port()
         for name, values in own.items():
             _copy_kit(self.kits / "kits" / name, name, values, workspace / name, holder.getsockname()[1])
-        with holder, guarded(_processes(workspace, self.sites, threads)) as ended:
+        gpus = share_gpus([*self.sites, SERVER], os.environ.get("CUDA_VISIBLE_DEVICES"))  # a cluster sets it
+        if gpus:
+            say("GPUs: " + ", ".join(f"{name} {gpu}" for name, gpu in gpus.items()))
+        with holder, guarded(_processes(workspace, self.sites, gpus), {"OMP_NUM_THREADS": str(threads)}) as ended:
 
             def errors(names: list[str]) -> str:
                 return last_error(workspace, names or [SERVER, *self.sites])
@@ -74,7 +78,7 @@ def _copy_kit(source: Path, name: str, own: dict, kit: Path, port: int) -> None:
         else:
             config["servers"][0]["service"]["target"] = f"localhost:{port}"
         if name == SERVER:
-            config["servers"][0]["admin_port"] = port
+            config["servers"][0] |= {"admin_port": port, "check_engine_frequency": ENDED_S}
         write_json(path, config)
     if name == SERVER:  # its stores lie under /tmp by default, where two servers would meet
         path = kit / "local" / "resources.json"
@@ -104,13 +108,12 @@ def share_gpus(names: list[str], visible: str | None) -> dict[str, str]:
     return {name: gpus[number % len(gpus)] for number, name in enumerate(names)} if gpus else {}
 
 
-def _processes(workspace: Path, sites: list[str], threads: int) -> list[dict]:
+def _processes(workspace: Path, sites: list[str], gpus: dict[str, str]) -> list[dict]:
     """The server's and the sites' processes, as `guarded` takes them."""
-    gpus = share_gpus([*sites, SERVER], os.environ.get("CUDA_VISIBLE_DEVICES"))  # a cluster sets it to the job's
     found = []
     for name in (SERVER, *sites):
         kind, org = ("client", name.replace("-", "_")) if name in sites else ("server", "fedxray")
-        env = {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": gpus[name]} if name in gpus else {})
+        env = {"CUDA_VISIBLE_DEVICES": gpus[name]} if name in gpus else {}
         found.append(process(workspace / name, kind, name, org, workspace / name / "out.txt", env))
     return found
 

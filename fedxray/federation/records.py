@@ -17,6 +17,11 @@ def sites_of(records: list[dict]) -> list[str]:
     return sorted({site for record in records for site in record["sites"]})
 
 
+def epochs_of(records: list[dict]) -> dict[str, int]:
+    """How many epochs each site that answered has trained in these rounds."""
+    return {site: sum(len(record["sites"].get(site, [])) for record in records) for site in sites_of(records)}
+
+
 def line_of(record: dict, rounds: int) -> str:
     """One line for a person who waits."""
     missing = "".join(f"  without {site}: {why}" for site, why in record["absent"].items())

@@ -1,6 +1,7 @@
 """A round of federated averaging, whatever carries the models: the site's part and the server's."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +32,11 @@ class SiteRounds:
         self.model = settings.build()
         self.trainer = Trainer(settings, data.part("train"), data.part("validation"))
 
-    def train(self, parameters: Parameters, number: int) -> Update:
-        """Round `number` (from 0), from the global `parameters`."""
+    def train(self, parameters: Parameters, number: int, report: Callable[[dict], None] = lambda row: None) -> Update:
+        """Round `number` (from 0), from the global `parameters`; calls `report` with each epoch's row as it ends."""
         set_parameters(self.model, parameters)
         first = number * self.local_epochs
-        rows = self.trainer.fit(self.model, first, first + self.local_epochs)
+        rows = self.trainer.fit(self.model, first, first + self.local_epochs, report)
         return Update(get_parameters(self.model), len(self.trainer.labels), rows)
 
 

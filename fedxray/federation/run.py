@@ -9,11 +9,11 @@ from typing import Protocol
 
 from fedxray.errors import UserError
 from fedxray.federation.job import Policy, write_evaluation, write_registration, write_training
+from fedxray.federation.records import epochs_of
 from fedxray.federation.session import Server
 from fedxray.files import read_json
 from fedxray.parameters import Parameters, load_model
 from fedxray.settings import Settings
-from fedxray.tensorboard import SCALARS
 
 
 class Federation(Protocol):
@@ -23,7 +23,7 @@ class Federation(Protocol):
     registered: dict  # {participant: checksums of its data card} that a job insists on
     policy: Policy
     start_timeout_s: int
-    here: bool  # whether it runs on this machine: then every streamed scalar arrives, and its energy can be read
+    here: bool  # whether it runs on this machine: then all that is streamed arrives, and its energy can be read
 
     def open(self, workspace: Path, threads: int, say: Callable[[str], None]) -> AbstractContextManager[Server]:
         """Its server, as long as the context lasts; `workspace` is private to the run, and may hold keys."""
@@ -51,8 +51,7 @@ def train(
         _gather(server, federation, federation.policy.needed(sites), say)
         job_id, result = server.run(job, rounds, workspace / "result")
         found, parameters = read_json(result / "rounds.json"), load_model(result / "model.safetensors")
-        streamed = read_json(result / "streamed.json")
-        checks = _check(found, streamed, federation, *content)
+        checks = _check(found, federation, *content)
         server.forget(job_id)
     return parameters, found["rounds"], checks, found["place"]
 
@@ -130,7 +129,6 @@ def _gather(server: Server, federation: Federation, needed: int, say: Callable[[
 
 def _check(
     found: dict,
-    streamed: dict,
     federation: Federation,
     settings: Settings,
     sites: list[str],
@@ -140,7 +138,6 @@ def _check(
     """What the job should have done, each shown in its results; raises UserError for what it did not."""
     records = found["rounds"]
     needed, own = federation.policy.needed(sites), records[found["resumed"] :]
-    sent = {site: sum(len(SCALARS) * len(record["sites"].get(site, [])) for record in own) for site in sites}
     everyone = all(sorted([*record["sites"], *record["absent"]]) == sorted(sites) for record in records)
     checks = {
         "completed": True,  # or `Server.run` raised
@@ -148,10 +145,10 @@ def _check(
         "sites_in_every_round": everyone and all(len(record["sites"]) >= needed for record in records),
         "model_changed": found["changed"],
         "epochs_recorded": all(len(rows) == local_epochs for record in records for rows in record["sites"].values()),
-        "scalars_streamed": streamed == sent or not federation.here,
+        "epochs_streamed": found["streamed"] == epochs_of(own) or not federation.here,
     }
     if failed := [name for name, passed in checks.items() if not passed]:
         raise UserError(f"federated job completed, but failed its checks: {', '.join(failed)}")
     absences = {record["round"]: record["absent"] for record in records if record["absent"]}
-    notes = {"streamed_scalars": streamed, "absent": absences, "resumed_after_round": found["resumed"]}
+    notes = {"streamed_epochs": found["streamed"], "absent": absences, "resumed_after_round": found["resumed"]}
     return checks | {name: note for name, note in notes.items() if note}

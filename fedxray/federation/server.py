@@ -1,26 +1,27 @@
 """What the server's process runs: the rounds, the aggregation, the scalars that arrive live, and models to evaluate."""
 
 import re
+import threading
 from collections import Counter
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
-from nvflare.apis.analytix import AnalyticsData
-from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
+from nvflare.apis.dxo import DXO, DataKind, MetaKey
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import FLContextKey, ReturnCode
 from nvflare.apis.fl_context import FLContext
-from nvflare.apis.shareable import Shareable
+from nvflare.apis.shareable import Shareable, make_reply
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.abstract.model_locator import ModelLocator
-from nvflare.app_common.widgets.streaming import AnalyticsReceiver
 from nvflare.app_common.workflows.model_controller import ModelController
 
 from fedxray.data.cohort import SHARED
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.client import WHY
-from fedxray.federation.job import FAILURE, ROUNDS, Policy, key_of
+from fedxray.federation.job import FAILURE, LIVE, ROUNDS, Policy, key_of
 from fedxray.federation.local import card_of, local_settings, own_data
+from fedxray.federation.records import epochs_of, sites_of
 from fedxray.federation.rounds import ServerRounds, Update
 from fedxray.files import read_json, write_json
 from fedxray.metrics import choose_threshold
@@ -30,6 +31,8 @@ from fedxray.runs import place_of
 from fedxray.settings import Settings
 from fedxray.tensorboard import SCALARS, EventFile
 from fedxray.training import predict
+
+LATE_S = 5.0  # how long the last metrics that a site streams may come after its result
 
 
 def _leave_reason(folder: Path, reason: str) -> None:
@@ -87,6 +90,40 @@ class SiteController(ModelController):
         return False
 
 
+class Scalars:
+    """Event files below the server's TensorBoard folder, for a run: in the folder `live`, one for each series."""
+
+    def __init__(self, own: dict, live: str):
+        """`own` are the server's `local_settings`; `live` must not lead out of its `tensorboard`."""
+        self.root = Path(own["tensorboard"]) if "tensorboard" in own else None
+        self.folder = self.root and (self.root / live).resolve()
+        if self.root and not self.folder.is_relative_to(self.root.resolve()):
+            raise ValueError(f"live: {live} leads out of {self.root}")
+        self.files = {}
+        self.streamed = Counter()  # {site: epochs}
+        self.changed = threading.Condition()  # each message comes in a thread of its own
+
+    def add(self, series: str, row: dict) -> None:
+        """Append the metrics of one epoch, of a site or of the global model (""), if there is somewhere to put them."""
+        with self.changed:
+            if self.folder:
+                if series not in self.files:
+                    self.files[series] = EventFile(self.folder / series)
+                self.files[series].add({tag: float(row[column]) for column, tag in SCALARS.items()}, int(row["epoch"]))
+            self.streamed[series] += 1
+            self.changed.notify_all()
+
+    def wait(self, sent: dict[str, int]) -> None:
+        """Wait for what has been `sent`, {site: epochs}, but only so long: it may have been lost on the way."""
+        with self.changed:
+            self.changed.wait_for(lambda: all(self.streamed[site] >= epochs for site, epochs in sent.items()), LATE_S)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self.files.values():
+            file.close()
+
+
 class FedAvgController(SiteController):
     """FedAvg over named sites, with validation on the shared set after each round, and a checkpoint to resume from."""
 
@@ -115,7 +152,8 @@ class FedAvgController(SiteController):
         """Run every round that no earlier job of the same content has run; writes `model.safetensors` and records.
 
         `rounds.json` has the record of each round, `resumed`, how many of them were of an earlier job, `changed`,
-        whether the model differs from the initial one, and `place`, where the server is.
+        whether the model differs from the initial one, `place`, where the server is, and `streamed`, of how many epochs
+        each site's metrics arrived live. These are for looking on: what a run records comes with its results.
         """
         workspace = self.engine.get_workspace()
         self.engine.register_app_command(ROUNDS, self._tell)
@@ -131,19 +169,22 @@ class FedAvgController(SiteController):
             self.info(f"resuming after round {len(self.records)}")
         resumed = len(self.records)
         scalars = Scalars(local_settings(workspace), self.live)
+        self.engine.register_aux_message_handler(LIVE, partial(self._hear, scalars))
         parameters = server.parameters
         for number in range(resumed, self.rounds):
             updates, absent = self._train(parameters, number)
             record = server.aggregate(number, updates, absent)
             for site, why in absent.items():
                 self.warning(f"round {number + 1}: without {site}: {why}")
-            scalars.add("", {tag: record[column] for column, tag in SCALARS.items()}, record["epoch"])
+            scalars.add("", record)
             parameters = server.parameters
             checkpoint.save(parameters, [*self.records, record])
             self.records.append(record)
+        scalars.wait(epochs_of(self.records[resumed:]))
         scalars.close()
         save_model(self.folder / "model.safetensors", parameters)
         found = {"resumed": resumed, "changed": server.changed, "place": place_of(self.settings)}
+        found["streamed"] = {site: scalars.streamed[site] for site in sites_of(self.records[resumed:])}
         write_json(self.folder / "rounds.json", found | {"rounds": self.records})
         checkpoint.remove()
 
@@ -156,6 +197,13 @@ class FedAvgController(SiteController):
             for site, result in answers.items()
         }
         return updates, absent
+
+    def _hear(self, scalars: Scalars, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Take the metrics of an epoch that a site streams."""
+        site = fl_ctx.get_peer_context().get_identity_name()
+        if site in self.sites:
+            scalars.add(site, request["row"])
+        return make_reply(ReturnCode.OK)
 
     def _tell(self, topic: str, data: dict, fl_ctx: FLContext) -> dict:
         """Answer the workflow's command: the records from number `data["first"]` on."""
@@ -174,58 +222,6 @@ class CardCollector(SiteController):
         cards = {site: answers[site].meta["card"] for site in self.sites}
         cards[SHARED] = card_of(local_settings(self.engine.get_workspace())["data"])
         write_json(self.folder / "cards.json", cards)
-
-
-class Scalars:
-    """Event files below the server's TensorBoard folder, for a run: in the folder `live`, one for each series."""
-
-    def __init__(self, own: dict, live: str):
-        """`own` are the server's `local_settings`; `live` must not lead out of its `tensorboard`."""
-        self.root = Path(own["tensorboard"]) if "tensorboard" in own else None
-        self.folder = self.root and (self.root / live).resolve()
-        if self.root and not self.folder.is_relative_to(self.root.resolve()):
-            raise ValueError(f"live: {live} leads out of {self.root}")
-        self.files = {}
-
-    def add(self, series: str, scalars: dict[str, float], step: int) -> None:
-        """Append scalars by tag of a site, or of the global model (""), if there is somewhere to put them."""
-        if self.folder:
-            if series not in self.files:
-                self.files[series] = EventFile(self.folder / series)
-            self.files[series].add(scalars, step)
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self.files.values():
-            file.close()
-
-
-class LiveScalars(AnalyticsReceiver):
-    """Writes the scalars that the sites stream, as they arrive, where the server's TensorBoard looks.
-
-    `streamed.json` in the job's folder counts them. They are for looking on: what a run records comes with its results.
-    """
-
-    def __init__(self, live: str = ""):
-        super().__init__(events=["fed.analytix_log_stats"])
-        self.live = live
-        self.counts = Counter()
-
-    def initialize(self, fl_ctx: FLContext) -> None:
-        """Called by NVFlare at the start of the run."""
-        self.scalars = Scalars(local_settings(fl_ctx.get_engine().get_workspace()), self.live)
-
-    def save(self, fl_ctx: FLContext, shareable: Shareable, record_origin: str) -> None:
-        """Append one streamed scalar of the site `record_origin`."""
-        scalar = AnalyticsData.from_dxo(from_shareable(shareable))
-        self.scalars.add(record_origin, {scalar.tag: scalar.value}, scalar.step)
-        self.counts[record_origin] += 1
-
-    def finalize(self, fl_ctx: FLContext) -> None:
-        """Called by NVFlare at the end of the run."""
-        self.scalars.close()
-        folder = fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id())
-        write_json(Path(folder) / "streamed.json", dict(self.counts))
 
 
 class ChosenModels(ModelLocator):

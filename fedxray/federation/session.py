@@ -16,7 +16,7 @@ from fedxray.federation.records import line_of
 from fedxray.files import read_json
 
 GONE = (flare.NoConnection, flare.NoReply, flare.SessionClosed, flare.SessionExpired, flare.AuthenticationError)
-START_S = 4.0  # before a job's process can answer
+START_S = 2.0  # before a job's process can answer
 COMPLETED, ABORTED, LOST = "FINISHED:COMPLETED", "FINISHED:ABORTED", "LOST"
 
 

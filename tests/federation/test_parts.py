@@ -1,10 +1,14 @@
 """The parts of a federation that need no federation."""
 
+import threading
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from fedxray.errors import UserError
+from fedxray.federation import server
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.job import Policy, key_of
 from fedxray.federation.local import card_of
@@ -13,6 +17,7 @@ from fedxray.federation.registry import read_registry, write_registry
 from fedxray.federation.server import Scalars
 from fedxray.settings import Settings
 
+ROW = {"epoch": 1, "train_loss": 0.5, "validation_loss": 0.6, "validation_accuracy": 0.7, "validation_auroc": 0.8}
 SETTINGS = Settings(model="compact", image_size=16, seed=1, epochs=4, lr=0.003)
 
 
@@ -62,8 +67,20 @@ def test_an_absence_is_in_the_line_and_leaves_a_gap_in_the_metrics():
 def test_scalars_stay_below_the_servers_folder(tmp_path):
     with pytest.raises(ValueError, match="leads out"):
         Scalars({"tensorboard": str(tmp_path / "tb")}, "../elsewhere")
-    Scalars({}, "../nowhere").add("us", {"train/loss": 0.5}, 1)
+    Scalars({}, "../nowhere").add("us", ROW)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_server_waits_for_the_last_metrics_that_are_streamed_but_not_for_ever(monkeypatch):
+    monkeypatch.setattr(server, "LATE_S", 0.5)
+    scalars = Scalars({}, "")
+    late = threading.Timer(0.2, lambda: scalars.add("us", ROW))
+    late.start()
+    scalars.wait({"us": 1})
+    assert scalars.streamed["us"] == 1
+    start = time.monotonic()
+    scalars.wait({"us": 2})
+    assert 0.4 < time.monotonic() - start < 5
 
 
 def test_a_registry_has_counts_and_checksums_and_refuses_what_does_not_fit(site_folders, tmp_path):
