@@ -29,9 +29,11 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import psutil
+from nvflare.fuel.f3.mpm import MainProcessMonitor
 from setproctitle import setproctitle
 
 from fedxray.errors import UserError
+from fedxray.federation.launcher import Forking, Guard
 
 MAIN = {
     "server": ("nvflare.private.fed.app.server.server_train", "fed_server.json"),
@@ -128,10 +130,6 @@ def print_code(name: str, code: int) -> None:
 
 def become(argv: list[str], env: dict[str, str], log: str, asking: socket.socket) -> None:
     """What a new process does: be `python -m module ...` of `argv`, with its output in `log`."""
-    from nvflare.fuel.f3.mpm import MainProcessMonitor
-
-    from fedxray.federation.launcher import Forking, Guard
-
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if FORKS:
@@ -157,7 +155,6 @@ def guard() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if FORKS:
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    me = os.getpid()
     family = Family()
     try:
         preload(PARENTS)
@@ -167,8 +164,7 @@ def guard() -> None:
         while family.step(sys.stdin.fileno()):
             pass
     finally:
-        if os.getpid() == me:
-            end_descendants()
+        end_descendants()
     os._exit(0)  # at once, where unloading all that was imported takes a second
 
 
