@@ -53,15 +53,15 @@ def build_catalogue(path: Path, bad_images: str, processes: int) -> tuple[pd.Dat
     return table[COLUMNS], _summary(table, list(bad["image"]))
 
 
-def in_chunks(work: Callable, path: Path, names: tuple, processes: int, label: str, *extra) -> Iterator:
-    """`work(path, names of a chunk, *extra)` for every chunk, in order, over `processes`; progress on stderr."""
-    size = max(1, min(128, len(names) // (4 * processes) + 1))
-    chunks = [names[i : i + size] for i in range(0, len(names), size)]
+def in_chunks(work: Callable, path: Path, images: tuple, processes: int, label: str, *extra) -> Iterator:
+    """`work(path, a chunk of images, *extra)` for every chunk, in order, over `processes`; progress on stderr."""
+    size = max(1, min(128, len(images) // (4 * processes) + 1))
+    chunks = [images[i : i + size] for i in range(0, len(images), size)]
     constants = [[value] * len(chunks) for value in (path, *extra)]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for number, result in enumerate(pool.map(work, constants[0], chunks, *constants[1:]), 1):
             if number == len(chunks) or number * 5 // len(chunks) > (number - 1) * 5 // len(chunks):
-                print(f"{label}: {min(number * size, len(names))}/{len(names)} images", file=sys.stderr, flush=True)
+                print(f"{label}: {min(number * size, len(images))}/{len(images)} images", file=sys.stderr, flush=True)
             yield result
 
 

@@ -12,23 +12,23 @@ from fedxray.files import atomic, read_table
 
 
 def resample(path: Path, catalogue: Path, size: int, processes: int, output: Path, draft: bool = True) -> None:
-    """Write a .npy of uint8 (images, size, size), row i the catalogue's row i; only one chunk is in memory at a time.
+    """Write a .npy of uint8 (images, size, size), row i the catalogue's row i; no more than an image is in memory.
 
+    Each process writes its rows into the file, so that no pixels pass between processes.
     `draft` decodes JPEGs at a reduced scale, at least twice `size`, where they have that many pixels.
     """
     names = tuple(read_table(catalogue)["image"])
     with atomic(output) as temporary:
-        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), size, size))
-        done = 0
-        for chunk in in_chunks(_resample, path, names, processes, "resample", size, draft):
-            pixels[done : done + len(chunk)] = chunk
-            done += len(chunk)
-        pixels.flush()
+        np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), size, size))
+        for _ in in_chunks(_resample, path, tuple(enumerate(names)), processes, "resample", size, draft, temporary):
+            pass
 
 
-def _resample(path: Path, names: tuple, size: int, draft: bool) -> np.ndarray:
-    source = open_reader(path)
-    return np.stack([to_grey(source.read(name), size, draft) for name in names])
+def _resample(path: Path, rows: tuple, size: int, draft: bool, output: Path) -> None:
+    """Write each row (number, name) of a chunk into the array `output`, which is there."""
+    source, pixels = open_reader(path), np.load(output, mmap_mode="r+")
+    for number, name in rows:
+        pixels[number] = to_grey(source.read(name), size, draft)
 
 
 def to_grey(data: bytes, size: int, draft: bool = True) -> np.ndarray:
