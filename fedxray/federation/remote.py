@@ -72,6 +72,7 @@ def _hint(names: list[str]) -> str:
     """What to do about sites that are not there, or a job that failed."""
     if names:
         return (
-            "start their kits (fedxray-site start), or set federation.absent: drop and min_sites to go on without them"
+            "start their kits (fedxray-site start); training alone goes on without them, with federation.absent: drop "
+            "and min_sites"
         )
     return "see log.txt in the server's kit, and in those of the sites"

@@ -91,7 +91,7 @@ class Server:
 
         Raises UserError with the names of the missing ones otherwise.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline, told = time.monotonic() + timeout_s, not self.lasting
         while True:
             info = self.call(lambda session: session.get_system_info())
             there = {client.name for client in info.client_info}
@@ -101,6 +101,9 @@ class Server:
             if time.monotonic() > deadline:
                 names = ", ".join(missing)
                 raise UserError(f"not registered in {timeout_s:.0f} s: {names}: {self.errors(missing)}")
+            if not told:
+                self.say(f"waiting for {', '.join(missing)}, {timeout_s:.0f} s at most")
+                told = True
             time.sleep(self.poll_s)
 
     def run(self, job: Path, rounds: int, result: Path) -> tuple[str, Path]:

@@ -18,6 +18,7 @@ from fedxray.operators.process import address, owner
 CHECKOUT = Path(fedxray.__file__).parents[1]
 TEXTS = Path(__file__).parent / "texts"
 ABOUT = "archive.json"  # in the archive: what it was made for and with
+OTHER_WAYS = ("*.sh", "readme.txt")  # NVFlare's own of starting a kit, which know nothing of fedxray-site
 EPOCH = 315532800  # 1980, the first a zip knows: the same content gives the same bytes
 
 
@@ -61,7 +62,7 @@ def write_archive(kit: Path, library: Path, image_size: int, output: Path) -> No
     site, (host, port) = owner(kit)[0], address(kit)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder) / site
-        shutil.copytree(kit, folder / "kit")
+        shutil.copytree(kit, folder / "kit", ignore=shutil.ignore_patterns(*OTHER_WAYS))
         shutil.copy(library, folder)
         shutil.copy(CHECKOUT / "requirements-site.txt", folder / "requirements.txt")
         write_text(folder / "install.sh", (TEXTS / "install.sh").read_text().replace("WHEEL", library.name))

@@ -14,6 +14,10 @@ from fedxray.errors import UserError
 from fedxray.files import read_json, write_array, write_table
 
 FILES = ("images.npy", "images.csv", "card.json")
+WORDS = {  # of errors for whoever configures the workflow: what an operator reads instead
+    "; set dataset.archive or dataset.folder to your images": "",
+    "set dataset.bad_images: drop": "give --bad-images drop",
+}
 
 
 def prepare_site(
@@ -78,7 +82,13 @@ def _parent(output: Path) -> Path:
 
 def _read(images: Path, size: int, bad_images: str, processes: int, scratch: Path) -> tuple[pd.DataFrame, str]:
     """(the catalogue, its SHA-256); writes `pixels.npy` into `scratch`."""
-    catalogue, summary = build_catalogue(images, bad_images, processes)
+    try:
+        catalogue, summary = build_catalogue(images, bad_images, processes)
+    except UserError as error:
+        text = str(error)
+        for words, ours in WORDS.items():
+            text = text.replace(words, ours)
+        raise UserError(text) from error
     write_table(scratch / "catalogue.csv", catalogue)
     resample(images, scratch / "catalogue.csv", size, processes, scratch / "pixels.npy")
     return catalogue, summary["sha256"]

@@ -17,12 +17,14 @@ OUTPUT = "out.txt"  # in the kit: what its process has said since it was started
 RESTART_S = 10.0
 POLL_S = 0.5
 REFUSED = "registration rejected: "
-NEWS = {
+NEWS = {  # {what a line of the log has: what is said of it}; after a colon, or nothing, the rest of the line
     "Successfully registered client": "joined the federation",
     "Server started": "the server is up",
     "for ['heart_beat'] after": "no answer to the heartbeat, which goes on: the server is down, or dropped this site",
-    " - Admission - WARNING - ": "",  # as it says
+    " - Admission - WARNING - ": "",
+    "Handshake failed with error ": "a caller did not get in, TLS failed: ",
 }
+LOGGED = {"GRPC_VERBOSITY": "INFO"}  # by gRPC: a line for each handshake that fails, and nothing else
 
 
 def owner(kit: Path) -> tuple[str, str]:
@@ -102,7 +104,8 @@ def _run_once(kit: Path, kind: str, name: str, say: Callable) -> int:
     """Start the process under a guard, say its news until it ends, and return its exit code."""
     for old in (OUTPUT, "shutdown.fl"):
         (kit / old).unlink(missing_ok=True)
-    with guarded([process(kit, kind, name, owner(kit)[1], kit / OUTPUT, {})]) as ended:
+    env = LOGGED if kind == "server" else {}
+    with guarded([process(kit, kind, name, owner(kit)[1], kit / OUTPUT, env)]) as ended:
         news = _news(kit / OUTPUT)
         while not (codes := ended()):
             time.sleep(POLL_S)
@@ -121,8 +124,10 @@ def _news(path: Path) -> Iterator[list[str]]:
                 file.seek(position)
                 for line in file.read().splitlines():
                     for sign, text in NEWS.items():
-                        if sign in line and (text or line) != last:
-                            last = text or line
-                            found.append(text or line.split(sign)[1])
+                        if sign in line:
+                            said = text + line.split(sign)[1] if text.endswith(": ") or not text else text
+                            if (same := said if text else line) != last:
+                                found.append(said)
+                            last = same
                 position = file.tell()
         yield found

@@ -1,12 +1,14 @@
 """The organiser's command, `fedxray-server`: a federation's kits and archives, its server, and who is there."""
 
 import contextlib
+import importlib.util
 import io
 import re
 import socket
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -96,6 +98,8 @@ def start(folder: Path, shared: Path, tensorboard: Path, say=print) -> None:
     """Run the server until interrupted; jobs are kept in its kit. Raises UserError as `run_kit`."""
     from fedxray.data.site import load_site
 
+    if not importlib.util.find_spec("tensorboard"):  # hospitals install none
+        raise UserError(f"TensorBoard is not installed: pip install -r {CHECKOUT / 'requirements.txt'}")
     kit = server_kit(folder)
     if len(load_site(shared).part("validation")[1]) == 0:
         raise UserError(f"{shared}: no validation images in it; make it by fedxray-server shared")
@@ -204,14 +208,19 @@ def main() -> None:
     one = command("shared", "make the shared validation set of a folder or zip of images", _do_shared)
     one.add_argument("images", type=Path, help="folders NORMAL and PNEUMONIA, a manifest.csv, or a zip")
     one.add_argument("--image-size", type=int, required=True, help="pixels of a side, as in federation.yml")
+    one.add_argument("--bad-images", choices=["stop", "drop"], default="stop", help="images that cannot be read")
     one.add_argument("--output", type=Path, required=True, help="directory to write")
-    one = command("start", "run the server until Ctrl-C or SIGTERM", lambda o: start(o.folder, o.shared, o.tensorboard))
+    one = command("start", "run the server until Ctrl-C or SIGTERM", _do_start)
     one.add_argument("folder", type=Path)
     one.add_argument("--shared", type=Path, required=True, help="directory of the shared validation set")
     one.add_argument("--tensorboard", type=Path, default=Path("tensorboard"), help="where curves arrive live")
     one = command("status", "say who is connected, with which versions", lambda o: _print_status(o.folder))
     one.add_argument("folder", type=Path)
     cli.run(lambda options: options.call(options), arguments)
+
+
+def _do_start(options) -> None:
+    start(options.folder, options.shared, options.tensorboard, partial(print, flush=True))  # to a journal too
 
 
 def _do_provision(options) -> None:
@@ -221,7 +230,7 @@ def _do_provision(options) -> None:
 def _do_shared(options) -> None:
     from fedxray.operators.preparation import prepare_shared
 
-    prepare_shared(options.images, options.image_size, options.output)
+    prepare_shared(options.images, options.image_size, options.output, options.bad_images)
 
 
 if __name__ == "__main__":

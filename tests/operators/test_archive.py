@@ -33,6 +33,13 @@ def test_an_archive_has_one_key_of_its_own_site_and_is_private(organiser, tmp_pa
     assert str(organiser) not in (folder / "README.txt").read_text() + (folder / "archive.json").read_text()
 
 
+def test_an_archive_shows_one_way_to_start_alone(organiser, tmp_path):
+    folder = unpack(organiser, "us", tmp_path)
+    assert (organiser / "kits" / "us" / "startup" / "start.sh").exists()  # NVFlare's, which its readme.txt tells to run
+    assert [path.name for path in folder.rglob("*.sh")] == ["install.sh"]
+    assert sorted(path.name for path in folder.rglob("*.txt")) == ["README.txt", "requirements.txt"]
+
+
 def test_only_what_changed_is_a_new_archive(tmp_path):
     ask(tmp_path, sites=["us", "europe"])
     said = ask(tmp_path, sites=["us", "asia"], renew=("us",))

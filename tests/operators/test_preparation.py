@@ -93,6 +93,16 @@ def test_too_few_patients_are_told_in_the_words_of_the_command(hospital, tmp_pat
         prepare_site(hospital, "us", 16, tmp_path / "data", own_validation=0.2)
 
 
+def test_what_is_wrong_with_the_images_is_told_in_the_words_of_the_command(hospital, tmp_path):
+    with pytest.raises(UserError, match=r"/nowhere: no such file or directory$"):
+        prepare_site(tmp_path / "nowhere", "us", 16, tmp_path / "data", own_validation=0.2)
+    (hospital / "NORMAL" / "IM-0000-0001.jpeg").write_bytes(b"none")
+    with pytest.raises(UserError, match=r"IM-0000-0001.jpeg; mend them, or give --bad-images drop$"):
+        prepare_shared(hospital, 16, tmp_path / "shared")
+    prepare_shared(hospital, 16, tmp_path / "shared", "drop")
+    assert len(load_site(tmp_path / "shared").table) == 39
+
+
 def test_an_image_of_the_shared_set_may_not_be_trained_on(hospital, shared, tmp_path):
     (hospital / "NORMAL" / "copy.jpeg").write_bytes(jpeg(40 + 3 * 30 + 1))
     with pytest.raises(UserError, match=r"1 of your images are in the shared .* such as NORMAL/copy.jpeg"):

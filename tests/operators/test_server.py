@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,7 +59,7 @@ class Process:
 
     def __init__(self, log, *words, cwd=None):
         self.log = log
-        environment = os.environ | {"PYTHONPATH": os.getcwd()}
+        environment = os.environ | {"PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": ""}  # as systemd starts it
         with open(log, "w") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *map(str, words)], stdout=file, stderr=file, cwd=cwd, env=environment
@@ -120,6 +121,33 @@ def until(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.3)
+
+
+def test_a_certificate_of_another_root_is_refused_and_logged(federation, tmp_path):
+    folder, server = federation
+    other = tmp_path / "other"
+    other.mkdir()
+    for made in (folder, other):
+        ask(made, sites=["us"])
+    own, others = (unpack(made, "us", tmp_path / f"of {made.name}") / "kit" for made in (folder, other))
+    for name in ("client.crt", "client.key"):
+        shutil.copy(others / "startup" / name, own / "startup" / name)
+    with pytest.raises(UserError, match="ask the organiser whether"):
+        check_server(own)
+    server.wait_for("a caller did not get in, TLS failed: SSL_ERROR_SSL")
+    assert "Handshake failed" in (folder / "kits" / "localhost" / "out.txt").read_text()
+
+
+def test_a_server_without_tensorboard_is_told_what_to_install(organiser, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install -r .*/requirements\.txt"):
+        start(organiser, data["shared"], tmp_path)
+
+
+def test_the_guide_installs_on_the_server_what_the_server_needs():
+    guide = Path("docs/hospitals.md").read_text().split("### Install")[1].split("###")[0]
+    pins = Path(re.search(r"pip install -r (\S+)", guide)[1]).read_text()
+    assert {"tensorboard", "google-crc32c", "nvflare", "torch"} <= set(re.findall(r"^([\w-]+)==", pins, re.M))
 
 
 def test_a_hospital_comes_and_goes_while_the_server_runs(federation, join):
