@@ -24,6 +24,7 @@ def parser(doc: str) -> argparse.ArgumentParser:
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
     """Parse the command line and call `main`; a UserError becomes one line on stderr and exit code 1."""
     options = arguments.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # each line at once to a pipe, a file or a journal too
     _end_with_snakemake()
     try:
         main(options)

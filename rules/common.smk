@@ -33,7 +33,10 @@ KITS = f"{OUT}/federation/kits.json"
 CONFIRMED = (
     [f"{OUT}/confirmed.csv"] if config["federation"]["engine"] == "inprocess" else []
 )
-NOTE = "Synthetic phantom data" if config["dataset"]["source"] == "phantom" else ""
+# Sites that are other machines have images of their own, whatever `dataset` says.
+HERE = config["federation"]["mode"] == "local"
+PHANTOM = HERE and config["dataset"]["source"] == "phantom"
+NOTE = "Synthetic phantom data" if PHANTOM else ""
 
 GPU = 0 if config["training"]["device"] == "cpu" else 1
 

@@ -136,6 +136,7 @@ rule evaluate_remote:
 
 rule plot_remote:
     input:
+        registry=REGISTRY,
         points=f"{OUT}/points.csv",
         cross_site=f"{OUT}/cross_site.csv",
     output:
@@ -156,8 +157,8 @@ rule plot_remote:
         runs=below("runs"),
         folder=subpath(output.learning_curves_svg, parent=True),
     shell:
-        "python scripts/plot_remote.py --figures {params.figures} --points {input.points:q}"
-        " --cross-site {input.cross_site:q} --runs {params.runs:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        "python scripts/plot_remote.py --figures {params.figures} --registry {input.registry:q}"
+        " --points {input.points:q} --cross-site {input.cross_site:q} --runs {params.runs:q} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 # The threshold is the one that the server has chosen.

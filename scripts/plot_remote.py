@@ -4,6 +4,7 @@ from pathlib import Path
 
 from fedxray import cli
 from fedxray.evaluation import means_at_sites
+from fedxray.federation.registry import own_validation
 from fedxray.figures import results, save, sweep
 from fedxray.files import read_table
 from fedxray.points import federated_curves, global_curves
@@ -12,22 +13,25 @@ from fedxray.points import federated_curves, global_curves
 def main(options):
     """Draw the figures that are asked for."""
     points, cross_site = read_table(options.points), read_table(options.cross_site)
+    chosen, alone = points[points["chosen"]], "each hospital alone"
+    if own := own_validation(options.registry):
+        alone += f" ({', '.join(own)}: validated on own images)"
     figures = {
-        "learning_curves": lambda: results.learning_curves(global_curves(points[points["chosen"]], options.runs)),
+        "learning_curves": lambda: results.learning_curves(global_curves(chosen, options.runs), alone),
         "cross_site": lambda: results.cross_site(means_at_sites(cross_site)),
         "communication": lambda: sweep.communication(federated_curves(points, options.runs)),
         "sweep": lambda: sweep.sweep_map(points),
     }
     for name in options.figures:
-        save(figures[name](), options.output, name, options.note)
+        save(figures[name](), options.output, name)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--figures", nargs="+", required=True, help="learning_curves, cross_site, ...")
+    arguments.add_argument("--registry", type=Path, required=True, help="registry.csv")
     arguments.add_argument("--points", type=Path, required=True, help="points.csv")
     arguments.add_argument("--cross-site", type=Path, required=True, help="cross_site.csv")
     arguments.add_argument("--runs", type=Path, required=True, help="the folder of all runs")
-    arguments.add_argument("--note", default="", help="shown on each figure")
     arguments.add_argument("--output", type=Path, required=True, help="folder of the figures")
     cli.run(main, arguments)

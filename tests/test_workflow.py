@@ -92,6 +92,13 @@ def test_kaggle_fetches_and_an_archive_does_not(copy, real_zip):
     assert {"catalogue_images", "train_federated"} <= set(rules)
 
 
+def test_what_other_machines_train_on_is_not_called_synthetic(copy):
+    remote = ["--config", "federation={mode: remote, admin_kit: kit}"]
+    shown = [snakemake(copy, "--dry-run", "--printshellcmds", *options).stdout for options in ([], remote)]
+    assert ["Synthetic phantom data" in text for text in shown] == [True, False]
+    assert "scripts/plot_remote.py" in shown[1]
+
+
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_sweep_can_be_planned(copy, path):
     rules = planned(copy, "--configfile", f"config/sweeps/{path.name}")

@@ -1,5 +1,6 @@
 """The registry of a remote federation's data: what each site and the server said that they hold, and its checksums."""
 
+import json
 from pathlib import Path
 
 from fedxray.data.cohort import SHARED
@@ -36,3 +37,10 @@ def read_registry(path: Path, sites: list[str]) -> dict[str, dict]:
         site: {"images": table.at[site, "sha256_images"], "table": table.at[site, "sha256_table"]}
         for site in (*sites, SHARED)
     }
+
+
+def own_validation(path: Path) -> list[str]:
+    """The sites that validate on patients of their own, not on the shared set."""
+    table = read_table(path, ("site", "split"))
+    splits = zip(table["site"], table["split"], strict=True)
+    return [site for site, split in splits if split and json.loads(split).get("validation_fraction")]

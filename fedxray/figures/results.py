@@ -15,11 +15,11 @@ from fedxray.statistics import reliability
 GRID = np.linspace(0, 1, 201)  # of 1 - specificity
 
 
-def learning_curves(curves: pd.DataFrame) -> Figure:
+def learning_curves(curves: pd.DataFrame, alone: str = "each hospital alone") -> Figure:
     """Validation AUROC and loss over epochs of data seen, of the chosen points; a row for each cohort.
 
     `curves` has the columns of `metrics.csv` for the global models, with cohort, mode, site and seed. The line is the
-    mean over seeds, the band their range.
+    mean over seeds, the band their range. `alone` is the label of the hospitals' own models.
     """
     cohorts = list(curves.groupby("cohort", sort=False))
     figure, axes = plt.subplots(
@@ -30,7 +30,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
             for mode in reversed(STYLE):
                 for number, (_, rows) in enumerate(table[table["mode"] == mode].groupby("site", sort=False)):
                     points = rows.groupby("epoch")[column].agg(["mean", "min", "max"])
-                    label = "each hospital alone" if mode == "local" else mode
+                    label = alone if mode == "local" else mode
                     thin = {"linewidth": 1.2, "markersize": 3} if mode == "local" else {"linewidth": 2, "markersize": 5}
                     axis.plot(points.index, points["mean"], **STYLE[mode], **thin, label="_" * (number > 0) + label)
                     colour = STYLE[mode]["color"]

@@ -8,7 +8,6 @@ import socket
 import sys
 import tempfile
 import time
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -210,17 +209,13 @@ def main() -> None:
     one.add_argument("--image-size", type=int, required=True, help="pixels of a side, as in federation.yml")
     one.add_argument("--bad-images", choices=["stop", "drop"], default="stop", help="images that cannot be read")
     one.add_argument("--output", type=Path, required=True, help="directory to write")
-    one = command("start", "run the server until Ctrl-C or SIGTERM", _do_start)
+    one = command("start", "run the server until Ctrl-C or SIGTERM", lambda o: start(o.folder, o.shared, o.tensorboard))
     one.add_argument("folder", type=Path)
     one.add_argument("--shared", type=Path, required=True, help="directory of the shared validation set")
     one.add_argument("--tensorboard", type=Path, default=Path("tensorboard"), help="where curves arrive live")
     one = command("status", "say who is connected, with which versions", lambda o: _print_status(o.folder))
     one.add_argument("folder", type=Path)
     cli.run(lambda options: options.call(options), arguments)
-
-
-def _do_start(options) -> None:
-    start(options.folder, options.shared, options.tensorboard, partial(print, flush=True))  # to a journal too
 
 
 def _do_provision(options) -> None:

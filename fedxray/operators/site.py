@@ -42,7 +42,7 @@ def check(options) -> None:
 
     failed = 0
     for result in check_site(options.folder):
-        print(result, flush=True)
+        print(result)
         failed += not result.passed
     if failed:
         raise UserError(f"{failed} of the checks failed: see above")
@@ -61,8 +61,8 @@ def start(options) -> None:
     versions |= {name: metadata.version(name) for name in ("nvflare", "torch")}
     write_json(path, read_json(path) | {"versions": versions})
     print(f"certificate: {check_certificate(kit)}")
-    print(f"site {site}, server {host}:{port}; log: {kit / 'out.txt'}", flush=True)
-    run_kit(kit, lambda line: print(line, flush=True))
+    print(f"site {site}, server {host}:{port}; log: {kit / 'out.txt'}")
+    run_kit(kit)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.job import Policy, key_of
 from fedxray.federation.local import card_of
 from fedxray.federation.records import line_of, metrics_of
-from fedxray.federation.registry import read_registry, write_registry
+from fedxray.federation.registry import own_validation, read_registry, write_registry
 from fedxray.federation.server import Scalars
 from fedxray.settings import Settings
 
@@ -92,6 +92,11 @@ def test_a_registry_has_counts_and_checksums_and_refuses_what_does_not_fit(site_
     assert read_registry(path, ["us"]) == {name: cards[name]["sha256"] for name in ("us", "shared")}
     with pytest.raises(UserError, match="nowhere is not registered"):
         read_registry(path, ["nowhere"])
+    assert own_validation(path) == []
+    origin = cards["us"]["provenance"] | {"split": {"seed": 1, "validation_fraction": 0.1}}
+    own = cards["us"] | {"provenance": origin}
+    write_registry(path, cards | {"us": own}, 16)
+    assert own_validation(path) == ["us"]
     with pytest.raises(UserError, match="images of 16 pixels"):
         write_registry(path, cards, 64)
     empty = cards["us"] | {"splits": {"train": {"images": 24, "patients": 24}}}
