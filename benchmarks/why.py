@@ -3,10 +3,10 @@
 WHY = {
     "round": (
         "with the demo's 103 MB a round costs 8.2 CPU s on these two cores, some 2 of them training: 1.9 in the "
-        "server's parent process, through which all 620 MB pass, encrypted on one side; 1.9 in its process of the job and 1.5 at "
-        "each site, mostly NVFlare's packing of arrays (as zip, with checksums) and TLS. Packed as one string of bytes "
-        "models take 7 to 12 % less, and NVFlare's TCP driver in place of gRPC a fifth less (it does not check the "
-        "server's name, so gRPC it is); a direct connection past the parent would still leave 2.2 s"
+        "server's parent process, through which all 620 MB pass, encrypted on one side; 1.9 in its process of the job "
+        "and 1.5 at each site, mostly NVFlare's packing of arrays (as zip, with checksums) and TLS. Packed as one "
+        "string of bytes models take 7 to 12 % less, and NVFlare's TCP driver in place of gRPC a fifth less (it does "
+        "not check the server's name, so gRPC it is); a direct connection past the parent would still leave 2.2 s"
     ),
     "resample": (
         "decoding is 2.5 of the 3.65 ms that an image takes, which the demo's path needs too, and resizing 0.9, by "

@@ -23,10 +23,11 @@ ruleorder: plot_remote > plot_results
 ruleorder: export_remote > export_model
 
 
-# Made once. A site whose data are no longer those refuses; delete the file to register what all have now.
+# Asked again for a further site or by another version, and stops at data that changed; delete the file to register
+# what all have now.
 rule register_sites:
     output:
-        registry=REGISTRY,
+        registry=update(REGISTRY),
     log:
         f"{OUT}/logs/register_sites.log",
     benchmark:
