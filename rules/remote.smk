@@ -23,10 +23,11 @@ ruleorder: plot_remote > plot_results
 ruleorder: export_remote > export_model
 
 
-# Made once. A site whose data are no longer those refuses; delete the file to register what all have now.
+# Asked again for a further site or by another version, and stops at data that changed; delete the file to register
+# what all have now.
 rule register_sites:
     output:
-        registry=REGISTRY,
+        registry=update(REGISTRY),
     log:
         f"{OUT}/logs/register_sites.log",
     benchmark:
@@ -45,7 +46,7 @@ rule register_sites:
         image_size=config["image_size"],
     shell:
         f"python scripts/register_sites.py {FEDERATION} --image-size {{params.image_size}}"
-        " --output {output.registry:q} 2>&1 | tee {log:q}"
+        " --output {output.registry:q} 2>&1 | tee -i {log:q}"
 
 
 rule train_remote:
@@ -77,7 +78,7 @@ rule train_remote:
     shell:
         f"python scripts/train_remote.py {FEDERATION} --registry {{input.registry:q}} --absent {{params.absent}}"
         " --min-sites {params.min_sites} --settings {params.settings:q} --rounds {wildcards.rounds}"
-        " --local-epochs {wildcards.local_epochs} --live {params.live:q} --output {output.model:q} 2>&1 | tee {log:q}"
+        " --local-epochs {wildcards.local_epochs} --live {params.live:q} --output {output.model:q} 2>&1 | tee -i {log:q}"
 
 
 rule train_alone:
@@ -104,7 +105,7 @@ rule train_alone:
         live=f"{config['experiment']}/{LOCAL}",
     shell:
         f"python scripts/train_alone.py {FEDERATION} --registry {{input.registry:q}}"
-        " --settings {params.settings:q} --live {params.live:q} --output {output.runs:q} 2>&1 | tee {log:q}"
+        " --settings {params.settings:q} --live {params.live:q} --output {output.runs:q} 2>&1 | tee -i {log:q}"
 
 
 rule evaluate_remote:
@@ -131,7 +132,7 @@ rule evaluate_remote:
         runs=below("runs"),
     shell:
         f"python scripts/evaluate_remote.py {FEDERATION} --registry {{input.registry:q}}"
-        " --points {input.points:q} --runs {params.runs:q} --output {output.metrics:q} 2>&1 | tee {log:q}"
+        " --points {input.points:q} --runs {params.runs:q} --output {output.metrics:q} 2>&1 | tee -i {log:q}"
 
 
 rule plot_remote:
@@ -158,7 +159,7 @@ rule plot_remote:
         folder=subpath(output.learning_curves_svg, parent=True),
     shell:
         "python scripts/plot_remote.py --figures {params.figures} --registry {input.registry:q}"
-        " --points {input.points:q} --cross-site {input.cross_site:q} --runs {params.runs:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --points {input.points:q} --cross-site {input.cross_site:q} --runs {params.runs:q} --output {params.folder:q} 2>&1 | tee -i {log:q}"
 
 
 # The threshold is the one that the server has chosen.

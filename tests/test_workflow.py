@@ -99,6 +99,13 @@ def test_what_other_machines_train_on_is_not_called_synthetic(copy):
     assert "scripts/plot_remote.py" in shown[1]
 
 
+def test_what_a_remote_job_says_after_ctrl_c_is_seen():
+    """A Ctrl-C reaches tee as well, which must outlive the script: that aborts the job, and says so."""
+    commands = re.findall(r"tee .*log:q", (REPOSITORY / "rules" / "remote.smk").read_text())
+    assert len(commands) == 5
+    assert set(commands) == {"tee -i {log:q"}
+
+
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_sweep_can_be_planned(copy, path):
     rules = planned(copy, "--configfile", f"config/sweeps/{path.name}")

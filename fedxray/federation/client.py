@@ -12,7 +12,7 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from fedxray.data.site import SiteData
 from fedxray.errors import UserError
 from fedxray.federation.job import LIVE
-from fedxray.federation.local import card_of, local_settings, own_data
+from fedxray.federation.local import card_of, local_settings, own_data, without_places
 from fedxray.federation.rounds import SiteRounds
 from fedxray.metrics import evaluate
 from fedxray.models import set_parameters
@@ -41,13 +41,15 @@ class SiteExecutor(Executor):
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
         """Answer a task; an exception is logged here, and the server learns that it failed.
 
-        It is told what a UserError says; of a bug, which could quote data, its kind alone.
+        It is told what a UserError says, without where files lie; of a bug, which could quote data, its kind alone.
         """
         try:
             return self.answer(shareable, fl_ctx)
         except Exception as error:
             self.log_exception(fl_ctx, f"{type(error).__name__}: {error}")
-            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}; see the log of the site"
+            why = f"{type(error).__name__}; see the log of the site"
+            if isinstance(error, UserError):
+                why = without_places(str(error), fl_ctx.get_engine().get_workspace())
             return make_reply(ReturnCode.EXECUTION_EXCEPTION, {WHY: why})
 
     def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:

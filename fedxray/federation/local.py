@@ -21,6 +21,16 @@ def local_settings(workspace: Workspace) -> dict:
     return read_json(path)
 
 
+def without_places(text: str, workspace: Workspace) -> str:
+    """`text` with the name alone of this participant's kit and of its folder of data: where they lie stays here."""
+    folders, path = [Path(workspace.get_root_dir())], Path(workspace.get_site_config_dir()) / "fedxray.json"
+    folders += [Path(read_json(path)["data"])] if path.exists() else []
+    places = {str(form) for folder in folders for form in (folder, folder.resolve())}
+    for place in sorted(places, key=len, reverse=True):  # the data may lie in the kit
+        text = text.replace(place, Path(place).name)
+    return text
+
+
 def own_data(workspace: Workspace, registered: dict | None) -> SiteData:
     """The data of this participant; `registered` are the checksums (of its data card) that the job wants, if any.
 

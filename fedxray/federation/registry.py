@@ -3,16 +3,21 @@
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from fedxray.data.cohort import SHARED
 from fedxray.data.site import SPLITS, register
 from fedxray.errors import UserError
 from fedxray.files import read_table, write_table
 
+SUMS = {"images": "sha256_images", "table": "sha256_table"}  # {of what: its column}
+
 
 def write_registry(path: Path, cards: dict[str, dict], image_size: int) -> None:
     """Write `fedxray.data.site.register` of the participants' data cards.
 
-    Raises UserError if one holds images of another size than `image_size`, or a set that is needed is empty.
+    Raises UserError if one holds images of another size than `image_size`, a set that is needed is empty, or the file
+    is there already and has other data of one.
     """
     for name, card in cards.items():
         if card["image_size"] != image_size:
@@ -22,21 +27,33 @@ def write_registry(path: Path, cards: dict[str, dict], image_size: int) -> None:
         for split in ("validation",) if name == SHARED else SPLITS:
             if not card["splits"].get(split, {}).get("images"):
                 raise UserError(f"{name}: no {split} images; make its data again, and restart its kit")
-    write_table(path, register({**card, "site": name} for name, card in cards.items()))
+    table = register({**card, "site": name} for name, card in cards.items())
+    if path.exists():
+        before = read_registry(path)
+        for name, sums in _checksums(table).items():
+            if before.get(name, sums) != sums:
+                raise UserError(
+                    f"{name}: its data are no longer those in {path}; put them back, or delete that file to register "
+                    "what all have now"
+                )
+    write_table(path, table)
 
 
-def read_registry(path: Path, sites: list[str]) -> dict[str, dict]:
-    """{participant: checksums} of `sites` and of the shared validation set, as a job takes them.
+def read_registry(path: Path, sites: list[str] | None = None) -> dict[str, dict]:
+    """{participant: checksums} of `sites` and of the shared validation set, as a job takes them; without, of all.
 
     Raises UserError if one is not registered.
     """
-    table = read_table(path, ("site", "sha256_images", "sha256_table")).set_index("site")
-    if missing := [site for site in (*sites, SHARED) if site not in table.index]:
+    found = _checksums(read_table(path, ("site", *SUMS.values())))
+    wanted = list(found) if sites is None else [*sites, SHARED]
+    if missing := [site for site in wanted if site not in found]:
         raise UserError(f"{path}: {missing[0]} is not registered; delete the file, and all are asked again")
-    return {
-        site: {"images": table.at[site, "sha256_images"], "table": table.at[site, "sha256_table"]}
-        for site in (*sites, SHARED)
-    }
+    return {site: found[site] for site in wanted}
+
+
+def _checksums(table: pd.DataFrame) -> dict[str, dict]:
+    rows = zip(table["site"], *(table[column] for column in SUMS.values()), strict=True)
+    return {site: dict(zip(SUMS, values, strict=True)) for site, *values in rows}
 
 
 def own_validation(path: Path) -> list[str]:

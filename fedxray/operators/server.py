@@ -27,6 +27,10 @@ KEYS = {"host": str, "port": int, "sites": list, "image_size": int, "valid_days"
 HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 SITE = re.compile(r"[a-z][a-z0-9-]{0,30}")
 RESERVED = ("shared", "pooled", "validation", "global", "localhost", "server", "admin")
+NEXT = {  # what a renewed kit asks for; the server signs the sites' sessions with its key
+    "server": "restart the server, and then have each hospital restart fedxray-site start",
+    "admin": "copy it again to where experiments run",
+}
 BOUNDS = {"port": (1, 65535), "image_size": (16, 1024), "valid_days": (1, 3600)}
 
 
@@ -69,9 +73,13 @@ def provision_federation(folder: Path, renew: tuple[str, ...] = (), say=print) -
         asked = read_federation(folder)
         values = {key: asked[key] for key in ("host", "port", "valid_days")}
         render_project(CHECKOUT / "config" / "project.yml", asked["sites"], project, **values)
+    before = _certificates(folder)
     provision(project, folder, renew)
     if asked is None:
         return
+    for name, (kind, certificate) in _certificates(folder).items():
+        if kind in NEXT and before.get(name, (kind, certificate)) != (kind, certificate):
+            say(f"{folder / 'kits' / name}: new: {NEXT[kind]}")
     archives = folder / "archives"
     archives.mkdir(mode=0o700, exist_ok=True)
     for path in archives.iterdir():
@@ -86,6 +94,13 @@ def provision_federation(folder: Path, renew: tuple[str, ...] = (), say=print) -
             write_archive(folder / "kits" / site, library, asked["image_size"], path)
             checksum = path.with_name(path.name + ".sha256").read_text()
             say(f"{path}: {'as before' if checksum == before else 'new: send it'}  sha256 {checksum[:16]}...")
+
+
+def _certificates(folder: Path) -> dict[str, tuple[str, str]]:
+    """{name: (type, fingerprint)} of the kits that are there."""
+    path = folder / "kits.json"
+    facts = read_json(path) if path.exists() else {}
+    return {name: (one["type"], one["certificate_sha256"]) for name, one in facts.items()}
 
 
 def server_kit(folder: Path) -> Path:

@@ -19,6 +19,8 @@ def start(*words):
 print("parent", os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_NUM_THREADS"], sys.argv[1:], flush=True)
 short, broken, long = start("short"), start("broken"), start("long")
 short.wait(), broken.wait()
+while "child ['long']" not in open(Forking.guard.log).read():
+    time.sleep(0.05)
 print(json.dumps({"codes": [short.poll(), broken.poll(), long.poll()], "pid": long.pid}), flush=True)
 if "end" in sys.argv:
     long.terminate(), long.wait()

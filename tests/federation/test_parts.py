@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,11 @@ from fedxray.errors import UserError
 from fedxray.federation import server
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.job import Policy, key_of
-from fedxray.federation.local import card_of
+from fedxray.federation.local import card_of, without_places
 from fedxray.federation.records import line_of, metrics_of
 from fedxray.federation.registry import own_validation, read_registry, write_registry
 from fedxray.federation.server import Scalars
+from fedxray.files import write_json
 from fedxray.settings import Settings
 
 ROW = {"epoch": 1, "train_loss": 0.5, "validation_loss": 0.6, "validation_accuracy": 0.7, "validation_auroc": 0.8}
@@ -95,6 +97,7 @@ def test_a_registry_has_counts_and_checksums_and_refuses_what_does_not_fit(site_
     assert own_validation(path) == []
     origin = cards["us"]["provenance"] | {"split": {"seed": 1, "validation_fraction": 0.1}}
     own = cards["us"] | {"provenance": origin}
+    path.unlink()
     write_registry(path, cards | {"us": own}, 16)
     assert own_validation(path) == ["us"]
     with pytest.raises(UserError, match="images of 16 pixels"):
@@ -103,3 +106,26 @@ def test_a_registry_has_counts_and_checksums_and_refuses_what_does_not_fit(site_
     with pytest.raises(UserError, match="us: no validation images"):
         write_registry(path, cards | {"us": empty}, 16)
     assert len(pd.read_csv(path)) == 4
+
+
+def test_a_registry_takes_a_further_site_and_no_data_that_changed(site_folders, tmp_path):
+    cards = {name: card_of(folder) for name, folder in site_folders.items()}
+    cards["shared"] = card_of(site_folders["us"].parent / "shared")
+    path = tmp_path / "registry.csv"
+    write_registry(path, {name: card for name, card in cards.items() if name != "asia"}, 16)
+    write_registry(path, cards, 16)
+    assert "asia" in read_registry(path)
+    before = path.read_bytes()
+    changed = cards["us"] | {"sha256": cards["us"]["sha256"] | {"images": "0" * 64}}
+    with pytest.raises(UserError, match=r"us: its data are no longer those in .*registry.csv"):
+        write_registry(path, cards | {"us": changed}, 16)
+    assert path.read_bytes() == before
+
+
+def test_what_a_site_sends_of_an_error_does_not_say_where_its_files_lie(tmp_path):
+    kit, data = tmp_path / "kit", tmp_path / "archive" / "x rays"
+    workspace = SimpleNamespace(get_root_dir=lambda: str(kit), get_site_config_dir=lambda: str(kit / "local"))
+    text = without_places(f"{kit}/local/fedxray.json: missing", workspace)
+    assert text == "kit/local/fedxray.json: missing"
+    write_json(kit / "local" / "fedxray.json", {"data": str(data)})
+    assert without_places(f"{data}/images.npy: changed", workspace) == "x rays/images.npy: changed"

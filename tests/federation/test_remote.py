@@ -234,6 +234,7 @@ def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(
     assert code == 1
     assert "us: " in said.splitlines()[-1]
     assert "changed since it was registered" in said.splitlines()[-1]
+    assert str(machines.data["us"]) not in said
 
 
 def test_a_kit_of_another_authority_is_refused_and_a_missing_site_is_named(machines, tmp_path):

@@ -143,8 +143,9 @@ def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp
     folders = make_sites(tmp_path)
     (folders["europe"] / "images.csv").write_text("broken\n")
     said, settings, output = [], Settings(**SETTINGS, epochs=1), tmp_path / "run"
-    with pytest.raises(UserError, match=r"europe.*changed since its data card"):
+    with pytest.raises(UserError, match=r"europe.*changed since its data card") as error:
         train_federation(federation_of(kits, folders), settings, 1, 1, output, said.append)
+    assert str(folders["europe"].parent) not in str(error.value)
     assert not (tmp_path / "run" / "workspace").exists()
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert "PRIVATE KEY" not in "".join(said)

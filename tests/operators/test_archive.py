@@ -49,6 +49,14 @@ def test_only_what_changed_is_a_new_archive(tmp_path):
     assert sorted(path.name for path in (tmp_path / "archives").glob("*.gz")) == ["asia.tar.gz", "us.tar.gz"]
 
 
+def test_a_renewed_server_or_admin_kit_says_what_is_to_be_done(tmp_path):
+    ask(tmp_path)
+    said = ask(tmp_path, renew=("localhost", "admin@fedxray.org"))
+    assert next(line for line in said if "/localhost: " in line).endswith("each hospital restart fedxray-site start")
+    assert next(line for line in said if "/admin@fedxray.org: " in line).endswith("to where experiments run")
+    assert "as before" in said[-1]
+
+
 def test_the_site_installs_its_pins_alone(organiser, tmp_path):
     folder = unpack(organiser, "us", tmp_path)
     pins = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (folder / "requirements.txt").read_text(), re.M))
