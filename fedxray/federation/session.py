@@ -1,12 +1,14 @@
 """The admin's side of a federation: submit a job, or take up one that is there, follow it, and fetch what it leaves."""
 
+import io
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from datetime import datetime
 from pathlib import Path
 
+from nvflare.apis.fl_exception import FLCommunicationError
 from nvflare.fuel.flare_api import api_spec as flare
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
@@ -16,6 +18,7 @@ from fedxray.federation.records import line_of
 from fedxray.files import read_json
 
 GONE = (flare.NoConnection, flare.NoReply, flare.SessionClosed, flare.SessionExpired, flare.AuthenticationError)
+REFUSED = "error:client_registration "
 START_S = 2.0  # before a job's process can answer
 COMPLETED, ABORTED, LOST = "FINISHED:COMPLETED", "FINISHED:ABORTED", "LOST"
 
@@ -144,11 +147,18 @@ class Server:
         self.call(lambda session: session.delete_job(job_id))
 
     def _connect(self) -> Session:
-        """A new session; raises OSError or one of `GONE` if the server does not answer."""
+        """A new session; raises OSError or one of `GONE` if the server does not answer, UserError if it refuses."""
         with socket.create_connection(self._address(), timeout=2):
             pass  # or NVFlare logs each failed attempt
         admin = read_json(self.kit / "startup" / "fed_admin.json")["admin"]["username"]
-        return new_secure_session(admin, str(self.kit.resolve()), timeout=10.0, auto_login_max_tries=1)
+        try:
+            with redirect_stderr(io.StringIO()):  # its traceback
+                return new_secure_session(admin, str(self.kit.resolve()), timeout=10.0, auto_login_max_tries=1)
+        except FLCommunicationError as error:
+            if (cause := str(error.__context__)).startswith(REFUSED):
+                reason = cause.removeprefix(REFUSED)
+                raise UserError(f"{self.kit}: the server refused: {reason}; copy the kit from there again") from error
+            raise flare.NoConnection(str(error)) from error
 
     def _address(self) -> tuple[str, int]:
         admin = read_json(self.kit / "startup" / "fed_admin.json")["admin"]

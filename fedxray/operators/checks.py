@@ -137,7 +137,7 @@ def check_server(kit: Path, timeout_s: float = TIMEOUT_S) -> str:
         raise UserError(
             f"{target}: not reached ({error}); let this machine out to that TCP port, or ask if the server is up"
         ) from error
-    return f"{target} answers, is the federation's server, and takes the certificate"
+    return f"{target} answers, is the federation's server, and trusts the certificate; start tells if it admits you"
 
 
 def _versions(folder: Path, about: dict) -> str:

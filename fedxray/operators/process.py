@@ -24,7 +24,6 @@ NEWS = {  # {what a line of the log has: what is said of it}; after a colon, or 
     " - Admission - WARNING - ": "",
     "Handshake failed with error ": "a caller did not get in, TLS failed: ",
 }
-LOGGED = {"GRPC_VERBOSITY": "INFO"}  # by gRPC: a line for each handshake that fails, and nothing else
 
 
 def owner(kit: Path) -> tuple[str, str]:
@@ -104,8 +103,7 @@ def _run_once(kit: Path, kind: str, name: str, say: Callable) -> int:
     """Start the process under a guard, say its news until it ends, and return its exit code."""
     for old in (OUTPUT, "shutdown.fl"):
         (kit / old).unlink(missing_ok=True)
-    env = LOGGED if kind == "server" else {}
-    with guarded([process(kit, kind, name, owner(kit)[1], kit / OUTPUT, env)]) as ended:
+    with guarded([process(kit, kind, name, owner(kit)[1], kit / OUTPUT, {})]) as ended:
         news = _news(kit / OUTPUT)
         while not (codes := ended()):
             time.sleep(POLL_S)

@@ -165,7 +165,7 @@ def test_the_server_is_reached_is_ours_and_takes_us(organiser, hospital, tmp_pat
         return run(hospital, "server")["server"]
 
     for context, passed, text in (
-        (tls(organiser, organiser), True, "takes the certificate"),
+        (tls(organiser, organiser), True, "trusts the certificate"),
         (tls(stranger, stranger), False, "what answers there is not the federation's server"),
         (tls(organiser, stranger), False, "ask the organiser whether"),
         (None, False, "TLS fails"),

@@ -15,6 +15,7 @@ import yaml
 from operators_kit import ask, unpack
 
 from fedxray.errors import UserError
+from fedxray.federation.session import Server
 from fedxray.files import read_json, write_json
 from fedxray.operators.checks import check_server
 from fedxray.operators.process import set_local
@@ -138,6 +139,19 @@ def test_a_certificate_of_another_root_is_refused_and_logged(federation, tmp_pat
     assert "Handshake failed" in (folder / "kits" / "localhost" / "out.txt").read_text()
 
 
+def test_an_admins_kit_from_before_its_renewal_is_refused_in_one_line(federation, tmp_path, capfd):
+    folder, _ = federation
+    ask(folder)
+    kit = shutil.copytree(folder / "kits" / "admin@fedxray.org", tmp_path / "admin")
+    ask(folder, renew=("admin@fedxray.org",))
+    with (
+        Server(kit, 30, 0.5, lambda line: None) as server,
+        pytest.raises(UserError, match=r"refused: admin@fedxray.org is not admitted .*; copy the kit from there again"),
+    ):
+        server.call(lambda session: session.get_system_info())
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_server_without_tensorboard_is_told_what_to_install(organiser, data, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install -r .*/requirements\.txt"):
@@ -159,7 +173,7 @@ def test_a_hospital_comes_and_goes_while_the_server_runs(federation, join):
     assert row["heartbeat_s"] < 30
     assert set(row["versions"]) == {"fedxray", "python", "nvflare", "torch"}
     assert row["certificate_days"] == 99
-    assert "takes the certificate" in check_server(us.folder / "kit")
+    assert "trusts the certificate" in check_server(us.folder / "kit")
 
     ask(folder, sites=["us", "asia"])
     asia = join("asia")
