@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 import psutil
+from matplotlib.ticker import NullFormatter
 
 from benchmarks.data import step
 from benchmarks.federation import fedxray_command, kits
@@ -133,23 +134,32 @@ def plan_points(quick: bool) -> dict:
 
 
 def plot(book: dict, folder: Path) -> None:
-    """docs/figures/scale.svg and .png: a panel for each row, seconds and MB over its size, log-log."""
+    """docs/figures/scale.svg and .png: a panel for each row, seconds and MB over its size, whole decades of each."""
     rows = [row for row in book["rows"].values() if row["status"] == "done"]
     figure, axes = plt.subplots(2, -(-len(rows) // 2), figsize=(4 * -(-len(rows) // 2), 7), layout="constrained")
     for axis, row in zip(axes.flat, rows, strict=False):
         table = pd.DataFrame(row["points"])
-        axis.plot(table["size"], table["seconds"], "o-", color="#0072B2", label="seconds")
         memory = axis.twinx()
-        memory.plot(table["size"], table["mb"], "s--", color="#D55E00", label="MB")
-        for one, color in ((axis, "#0072B2"), (memory, "#D55E00")):
+        for one, column, unit, style, color in (
+            (axis, "seconds", "seconds", "o-", "#0072B2"),
+            (memory, "mb", "MB", "s--", "#D55E00"),
+        ):
+            one.plot(table["size"], table[column], style, color=color)
             one.set_yscale("log")
+            one.set_ylim(
+                10 ** math.floor(math.log10(table[column].min())), 10 ** math.ceil(math.log10(table[column].max()))
+            )
+            one.yaxis.set_major_formatter("{x:g}")
+            one.yaxis.set_minor_formatter(NullFormatter())
             one.tick_params(axis="y", colors=color)
+            one.set_ylabel(unit, color=color)
         memory.grid(False)
         memory.spines["right"].set_visible(True)
         axis.set_xscale("log")
+        axis.set_xticks(table["size"], [f"{size:g}" if size < 1000 else f"{size / 1000:g}k" for size in table["size"]])
+        axis.tick_params(axis="x", rotation=30)
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(row["what"])
-        axis.set_ylabel("seconds", color="#0072B2")
-        memory.set_ylabel("MB", color="#D55E00")
     for axis in axes.flat[len(rows) :]:
         axis.axis("off")
     save(figure, folder, "scale", "Toy sizes: whether it runs" if book["quick"] else "")
