@@ -2,10 +2,9 @@
 
 WHY = {
     "federated": (
-        "Flower has no processes of a server and sites to start and none of a job to end, and no mutual TLS: a federated "
-        "job takes 10 to 11 s beyond its rounds here, 5 of them until all sites have registered and 3 until NVFlare has "
-        "started the job and ended it; the rest of the difference between runs is the machine's noise, which the range "
-        "shows"
+        "Flower starts no server and no sites, ends no job, and has no mutual TLS: a federated job takes 10 to 11 s "
+        "beyond its rounds here, 5 of them until all sites have registered and some 3 until NVFlare has started the job "
+        "and ended it; the range is the machine's noise"
     ),
     "round": (
         "with the demo's 103 MB a round costs 8.2 CPU s on these two cores, some 2 of them training: 1.9 in the "
@@ -17,7 +16,7 @@ WHY = {
     "resample": (
         "decoding is 2.5 of the 3.65 ms that an image takes, which the demo's path needs too, and resizing 0.9, by "
         "Pillow on one channel; PyTorch's kernel would save 0.2. At libjpeg's next smaller scale an image takes 23 % "
-        "less, and differs from full decoding by 0.5 greys of 255 in the mean instead of 0.1: not done. Two at once take "
-        "1 to 3 % more CPU s an image than one; of the 12 s on two, 1.3 are starts and imports, which do not halve"
+        "less, and differs from full decoding by 0.5 greys of 255 in the mean instead of 0.1: not done. Two at once "
+        "take 1 to 3 % more CPU s an image than one; of the 12 s on two, 1.3 are starts and imports, which do not halve"
     ),
 }
