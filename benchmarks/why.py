@@ -3,7 +3,7 @@
 WHY = {
     "federated": (
         "Flower starts no server and no sites, ends no job, and has no mutual TLS: a federated job takes 10 to 11 s "
-        "beyond its rounds here, 5 of them until all sites have registered and some 3 until NVFlare has started the job "
+        "beyond its rounds here, 5 of them until all sites have registered, some 3 until NVFlare has started the job "
         "and ended it; the range is the machine's noise"
     ),
     "round": (
