@@ -77,6 +77,19 @@ class Network:
         """Set the cable of a machine `up` or `down`: at the switch, so that the machine sees silence, no error."""
         _ip("-n", self.switch, "link", "set", f"port{self.names.index(name) + 1}", state)
 
+    @contextlib.contextmanager
+    def slow(self, name, rate):
+        """Let the cable of a machine carry no more than `rate` (as tc writes it), each way, while the context lasts."""
+        ends = (self.switch, f"port{self.names.index(name) + 1}"), (self.space(name), "eth0")
+        limit = ["root", "tbf", "rate", rate, "burst", "32kbit", "latency", "400ms"]
+        for space, device in ends:
+            subprocess.run(["tc", "-n", space, "qdisc", "add", "dev", device, *limit], check=True)
+        try:
+            yield
+        finally:
+            for space, device in ends:
+                subprocess.run(["tc", "-n", space, "qdisc", "del", "dev", device, "root"], check=True)
+
     def start(self, name, argv, hidden, **options):
         """Start a process on machine `name`, to which the folders `hidden` are empty ones."""
         masks = "".join(f"mount -t tmpfs -o size=4k,mode=0 none '{folder}' && " for folder in hidden)

@@ -1,6 +1,7 @@
 """A federation of machines: a network namespace for the server, each site and the workflow, with its own files."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,12 +139,23 @@ def test_plain_text_would_have_been_seen(machines, tmp_path):
     assert plain == [b"a chest x-ray" * 3]
 
 
+@pytest.mark.skipif(not shutil.which("tc"), reason="no tc (iproute2)")
+def test_a_slow_network_takes_its_time_and_leaves_the_same_bytes(machines, tmp_path):
+    with machines.network.slow("asia", "2mbit"):
+        code, said = train(machines, tmp_path / "run", 2, 2).end()
+    assert code == 0, said
+    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 2, 2, tmp_path / "model")
+    rounds = read_table(tmp_path / "run" / "metrics.csv").query("series == 'global'")
+    bits = 8 * (tmp_path / "run" / "model.safetensors").stat().st_size
+    assert rounds["seconds"].min() > 2 * bits / 2e6  # there and back
+
+
 def test_a_cut_cable_and_a_killed_server_leave_the_same_bytes(machines, tmp_path):
-    run = train(machines, tmp_path / "run", 3, 40)
+    run = train(machines, tmp_path / "run", 3, 150)
     run.wait_for("round 1/3")
     machines.network.link("asia", "down")
     up = time.monotonic() + CUT_S
-    wanted = expected(machines, 3, 40, tmp_path / "model")
+    wanted = expected(machines, 3, 150, tmp_path / "model")
     time.sleep(max(0, up - time.monotonic()))
     assert "round 2/3" not in run.said()
     machines.network.link("asia", "up")
@@ -180,7 +192,7 @@ def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_pa
 
 
 def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines, tmp_path):
-    run = train(machines, tmp_path / "run", 6, 10, "--round-timeout-s", str(LATE_S))
+    run = train(machines, tmp_path / "run", 6, 40, "--round-timeout-s", str(LATE_S))
     run.wait_for("round 1/6")
     machines.network.link("asia", "down")
     code, said = run.end()
@@ -189,7 +201,7 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
     assert not (tmp_path / "run" / "model.safetensors").exists()
     machines.network.link("asia", "up")
     drop = ["--round-timeout-s", str(LATE_S), "--absent", "drop", "--min-sites", "2"]
-    run = train(machines, tmp_path / "dropped", 5, 10, *drop)
+    run = train(machines, tmp_path / "dropped", 5, 40, *drop)
     run.wait_for("round 1/5")
     machines.network.link("asia", "down")
     run.wait_for(f"without asia: no answer in {LATE_S} s")
@@ -199,16 +211,16 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
     absent = read_json(tmp_path / "dropped" / "record.json")["checks"]["absent"]
     assert absent
     assert set(absent) < {"2", "3", "4", "5"}
-    settings = Settings(**SETTINGS, epochs=50)
-    server = ServerRounds(settings, 10, load_site(machines.data["server"]).part("validation"))
-    parts = {site: SiteRounds(settings, 10, load_site(machines.data[site])) for site in SITES}
+    settings = Settings(**SETTINGS, epochs=200)
+    server = ServerRounds(settings, 40, load_site(machines.data["server"]).part("validation"))
+    parts = {site: SiteRounds(settings, 40, load_site(machines.data[site])) for site in SITES}
     for number in range(5):
         there = [site for site in SITES if site not in absent.get(str(number + 1), {})]
         server.aggregate(number, {site: parts[site].train(server.parameters, number) for site in there})
     save_model(tmp_path / "model", server.parameters)
     assert sha256(tmp_path / "dropped" / "model.safetensors") == sha256(tmp_path / "model")
     table = read_table(tmp_path / "dropped" / "metrics.csv")
-    assert (table["series"] == "asia").sum() == 10 * (5 - len(absent))
+    assert (table["series"] == "asia").sum() == 40 * (5 - len(absent))
 
 
 def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(machines, tmp_path):
