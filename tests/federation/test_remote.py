@@ -200,7 +200,7 @@ def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_pa
 
 
 def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines, tmp_path):
-    run = train(machines, tmp_path / "run", 6, 40, "--round-timeout-s", str(LATE_S))
+    run = train(machines, tmp_path / "run", 6, 10, "--round-timeout-s", str(LATE_S))
     run.wait_for("round 1/6")
     machines.network.link("asia", "down")
     code, said = run.end()
@@ -209,7 +209,7 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
     assert not (tmp_path / "run" / "model.safetensors").exists()
     machines.network.link("asia", "up")
     drop = ["--round-timeout-s", str(LATE_S), "--absent", "drop", "--min-sites", "2"]
-    run = train(machines, tmp_path / "dropped", 5, 40, *drop)
+    run = train(machines, tmp_path / "dropped", 5, 10, *drop)
     run.wait_for("round 1/5")
     machines.network.link("asia", "down")
     run.wait_for(f"without asia: no answer in {LATE_S} s")
@@ -219,16 +219,16 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
     absent = read_json(tmp_path / "dropped" / "record.json")["checks"]["absent"]
     assert absent
     assert set(absent) < {"2", "3", "4", "5"}
-    settings = Settings(**SETTINGS, epochs=200)
-    server = ServerRounds(settings, 40, load_site(machines.data["server"]).part("validation"))
-    parts = {site: SiteRounds(settings, 40, load_site(machines.data[site])) for site in SITES}
+    settings = Settings(**SETTINGS, epochs=50)
+    server = ServerRounds(settings, 10, load_site(machines.data["server"]).part("validation"))
+    parts = {site: SiteRounds(settings, 10, load_site(machines.data[site])) for site in SITES}
     for number in range(5):
         there = [site for site in SITES if site not in absent.get(str(number + 1), {})]
         server.aggregate(number, {site: parts[site].train(server.parameters, number) for site in there})
     save_model(tmp_path / "model", server.parameters)
     assert sha256(tmp_path / "dropped" / "model.safetensors") == sha256(tmp_path / "model")
     table = read_table(tmp_path / "dropped" / "metrics.csv")
-    assert (table["series"] == "asia").sum() == 40 * (5 - len(absent))
+    assert (table["series"] == "asia").sum() == 10 * (5 - len(absent))
 
 
 def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(machines, tmp_path):
