@@ -97,7 +97,7 @@ class _Memory:
                 except psutil.Error:
                     continue
             self.peak = max(self.peak, total / 1e6)
-            wait = min(3.0, max(0.1, 30 * (time.perf_counter() - start)))  # looking takes a thirtieth of one core
+            wait = min(3.0, max(0.1, 30 * (time.perf_counter() - start)))  # a thirtieth of one core, or each 3 s
 
     def end(self) -> float:
         self.done.set()

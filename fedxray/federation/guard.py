@@ -140,7 +140,7 @@ def become(argv: list[str], env: dict[str, str], log: str, asking: socket.socket
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
             stream.reconfigure(write_through=True)
-    Forking.guard = Guard(asking, log)
+    Forking.guard = Guard(asking, log, env)
     # At a process's end NVFlare sleeps for 3 s "to let pending activities finish"; its mains have waited for theirs.
     MainProcessMonitor.run = partial(MainProcessMonitor.run, shutdown_grace_time=0)
     module, *words = argv[argv.index("-m") + 1 :]

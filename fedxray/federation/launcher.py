@@ -26,6 +26,7 @@ class Guard(NamedTuple):
 
     requests: socket.socket
     log: str  # where this process writes
+    env: dict[str, str]  # what this process was given beside the guard's own, such as its GPU
 
 
 class Fork:
@@ -33,7 +34,7 @@ class Fork:
 
     def __init__(self, guard: Guard, argv: list[str], env: dict[str, str]):
         self.answers, answer = Pipe(duplex=False)
-        request = {"argv": argv, "env": env, "log": guard.log}
+        request = {"argv": argv, "env": guard.env | env, "log": guard.log}
         socket.send_fds(guard.requests, [json.dumps(request).encode()], [answer.fileno()])
         answer.close()
         self.pid = int(self.answers.recv_bytes())

@@ -32,7 +32,7 @@ time.sleep(600)
 CHILD = """
 import os, sys, time
 shared = "torch" in sys.modules
-print("child", sys.argv[1:], os.environ["TOKEN"], shared, flush=True)
+print("child", sys.argv[1:], os.environ["TOKEN"], os.environ["CUDA_VISIBLE_DEVICES"], shared, flush=True)
 if sys.argv[1] == "long":
     time.sleep(600)
 sys.exit(3 if sys.argv[1] == "broken" else 0)
@@ -74,7 +74,7 @@ def test_a_process_gets_others_hears_how_they_end_and_ends_them(spec, tmp_path):
         codes = poll(ended)
     assert codes == [("us", 5)]
     assert said[0] == "parent 7 1 ['end']"
-    assert sorted(said[1:4]) == [f"child ['{word}'] secret {FORKS}" for word in ("broken", "long", "short")]
+    assert sorted(said[1:4]) == [f"child ['{word}'] secret 7 {FORKS}" for word in ("broken", "long", "short")]
     assert json.loads(said[4])["codes"] == [0, 3, None]
     assert said[5] == "ended -9"
     assert not psutil.pid_exists(json.loads(said[4])["pid"])
