@@ -46,7 +46,7 @@ def events(quick: bool) -> dict:
         }
         read = interleave(reading, turns)
     checks = [
-        at_least(f"{work} speed, of {side}'s", ratio(values[side], values["fedxray"]), 4.0)
+        at_least(f"{work} speed, of {side}'s", ratio(values[side], values["fedxray"], "s"), 4.0)
         for work, values in (("writing", written), ("reading", read))
         for side in values
         if side != "fedxray"

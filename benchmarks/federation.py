@@ -45,10 +45,10 @@ def federated(quick: bool) -> dict:
     seconds = {side: [cost.seconds for cost in values] for side, values in costs.items()}
     memory = {side: [cost.peak_mb for cost in values] for side, values in costs.items()}
     allowed = [1.1 * value + 15 for value in seconds["bare loop"]]
-    checks = [at_most("wall time, of 1.1 times the bare loop's and 15 s", ratio(seconds["fedxray"], allowed), 1.0)]
+    checks = [at_most("wall time, of 1.1 times the bare loop's and 15 s", ratio(seconds["fedxray"], allowed, "s"), 1.0)]
     for side in ("NVFlare", "Flower"):
-        checks.append(at_most(f"wall time, of {side}'s", ratio(seconds["fedxray"], seconds[side]), 1.0))
-        checks.append(at_most(f"peak memory, of {side}'s", ratio(memory["fedxray"], memory[side]), 1.0))
+        checks.append(at_most(f"wall time, of {side}'s", ratio(seconds["fedxray"], seconds[side], "s"), 1.0))
+        checks.append(at_most(f"peak memory, of {side}'s", ratio(memory["fedxray"], memory[side], "MB"), 1.0))
     return {
         "samples": {f"{side}, s": values for side, values in seconds.items()}
         | {f"{side}, MB": values for side, values in memory.items()},
@@ -109,7 +109,7 @@ def round_(quick: bool) -> dict:
         samples |= {f"{model}, fedxray, s a round": ours, f"{model}, NVFlare stock, s a round": stock}
         checks.append(at_most(f"a round of the {model} model beyond training", middle(ours), bound, "s"))
         checks.append(told(f"NVFlare's stock round of the {model} model, in its simulator", middle(stock), "s"))
-        checks.append(told(f"a round of the {model} model, of NVFlare's stock", ratio(ours, stock)))
+        checks.append(told(f"a round of the {model} model, of NVFlare's stock", ratio(ours, stock, "s")))
     return {"samples": samples, "checks": checks, "notes": {"rounds": rounds}}
 
 

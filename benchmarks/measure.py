@@ -28,11 +28,12 @@ T = TypeVar("T")
 
 
 class Spread(NamedTuple):
-    """A middle value and the least and most of what was measured."""
+    """A middle value and the least and most of what was measured; of a ratio also what was divided by what."""
 
     value: float
     low: float
     high: float
+    sides: str = ""
 
 
 class Failed(Exception):
@@ -142,12 +143,18 @@ def middle(values: Sequence[float]) -> Spread:
     return Spread(statistics.median(values), min(values), max(values))
 
 
-def ratio(over: Sequence[float], under: Sequence[float]) -> Spread:
+def ratio(over: Sequence[float], under: Sequence[float], unit: str) -> Spread:
     """The ratio of two medians, and the least and most that a turn gave (a side with fewer turns: with its last)."""
     turns = max(len(over), len(under))
     pairs = [over[min(i, len(over) - 1)] / under[min(i, len(under) - 1)] for i in range(turns)]
-    value = statistics.median(over) / statistics.median(under)
-    return Spread(value, min(*pairs, value), max(*pairs, value))
+    medians = statistics.median(over), statistics.median(under)
+    value = medians[0] / medians[1]
+    return Spread(value, min(*pairs, value), max(*pairs, value), " / ".join(shown(side, unit) for side in medians))
+
+
+def shown(value: float, unit: str = "") -> str:
+    """A number as tables have it: three digits, or all before the point."""
+    return (f"{value:.3g}" if value < 1000 else f"{value:.0f}") + (f" {unit}" if unit else "")
 
 
 def at_least(what: str, spread: Spread, bound: float, unit: str = "") -> dict:

@@ -39,16 +39,16 @@ def body(book: dict) -> str:
         + f". Commit {', '.join(commits)}."
         + (" Toy sizes (`--quick`): these numbers say that it runs, and nothing else." if book["quick"] else ""),
         "",
-        "| row | measured | is [range] | target | |",
-        "|---|---|---|---|---|",
+        "| row | measured | is [range] | of | target | |",
+        "|---|---|---|---|---|---|",
     ]
     missed = []
     for name, row in book["rows"].items():
         if row["status"] != "done":
-            lines.append(f"| `{name}` | {row['status']}: {_short(row['reason'])} | | | |")
+            lines.append(f"| `{name}` | {row['status']}: {_short(row['reason'])} | | | | |")
             continue
         for check in row["checks"]:
-            words = check["what"], measured(check), target(check), verdict(check)
+            words = check["what"], measured(check), check["sides"], target(check), verdict(check)
             lines.append(f"| `{name}` | {' | '.join(words)} |")
             missed += [name] if check["met"] is False else []
     if missed:

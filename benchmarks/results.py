@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.environment import versions
-from benchmarks.measure import ROOT, Failed
+from benchmarks.measure import ROOT, Failed, shown
 from fedxray.files import read_json, write_json
 from fedxray.machine import machine
 
@@ -66,11 +66,8 @@ def sentence(check: dict) -> str:
 
 def measured(check: dict) -> str:
     """The middle of what was measured and its range."""
-    value, low, high = (
-        f"{check[key]:.3g}" if check[key] < 1000 else f"{check[key]:.0f}" for key in ("value", "low", "high")
-    )
-    unit = f" {check['unit']}" if check["unit"] else ""
-    return f"{value}{unit}" + (f" [{low}, {high}]" if low != high else "")
+    low, high = shown(check["low"]), shown(check["high"])
+    return shown(check["value"], check["unit"]) + (f" [{low}, {high}]" if low != high else "")
 
 
 def target(check: dict) -> str:

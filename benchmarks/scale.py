@@ -14,7 +14,7 @@ from matplotlib.ticker import NullFormatter
 from benchmarks.data import step
 from benchmarks.federation import fedxray_command, kits
 from benchmarks.inputs import originals, random_sites, scratch, settings
-from benchmarks.measure import ROOT, Cost, Spread, at_most, python, run
+from benchmarks.measure import ROOT, Cost, Spread, at_most, python, run, shown
 from benchmarks.workflow import snakemake, sweep_config, write_config
 from fedxray.figures import save
 
@@ -36,7 +36,8 @@ def grow(what: str, sizes: list, cost: Callable[[float], tuple[float, float]]) -
         points.append({"size": size, "seconds": seconds, "mb": peak})
         print(f"  {size:g}: {seconds:.2f} s, {peak:.0f} MB", flush=True)
     power = exponent(points)
-    check = at_most(f"{what}: power of its growth in time", Spread(power, power, power), TOLERANCE)
+    sides = " / ".join(f"{shown(point['seconds'], 's')} at {point['size']:g}" for point in points[:-3:-1])
+    check = at_most(f"{what}: power of its growth in time", Spread(power, power, power, sides), TOLERANCE)
     return {"what": what, "points": points, "checks": [check], "notes": {"too much memory for this machine": left_out}}
 
 

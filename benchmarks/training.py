@@ -1,10 +1,12 @@
 """The rows `epoch`, `gpu` and `predict`: one trainer against a bare loop of PyTorch, and prediction."""
 
 import json
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from benchmarks.alternatives import plain
@@ -31,6 +33,7 @@ from fedxray.models import get_parameters
 from fedxray.parameters import save_model
 from fedxray.settings import Settings
 from fedxray.training import Trainer, validate
+from fedxray.training import predict as predict_array
 
 
 def epoch(quick: bool) -> dict:
@@ -43,7 +46,7 @@ def epoch(quick: bool) -> dict:
     ours, bare = times["fedxray"], times["bare loop"]
     return {
         "samples": {f"{name}, CPU s an epoch": values for name, values in times.items()},
-        "checks": [at_most("CPU seconds of an epoch, of the bare loop's", ratio(ours, bare), 1.03)],
+        "checks": [at_most("CPU seconds of an epoch, of the bare loop's", ratio(ours, bare, "s"), 1.03)],
         "notes": {"images": sum(len(site.part("train")[1]) for site in sites), "greatest difference of loss": losses},
     }
 
@@ -80,7 +83,7 @@ def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int
 
 
 def gpu(quick: bool) -> dict:
-    """At 224 pixels, batches of 256, ResNet-18 in bfloat16; reported as skipped where there is no GPU."""
+    """At 224 pixels, batches of 256, compiled ResNet-18 in bfloat16; reported as skipped where there is no GPU."""
     if not torch.cuda.is_available():
         return {"status": "skipped", "reason": "no GPU"}
     return on_device("cuda", model="resnet18", size=224, batch_size=256, images=1536 if quick else 9216, turns=4)
@@ -91,35 +94,62 @@ def on_device(device: str, model: str, size: int, batch_size: int, images: int, 
 
     `images` are drawn at random, a third of them at each site: the pixels do not matter, the sites' number does.
     """
-    changed = {"model": model, "device": device, "batch_size": batch_size}
+    changed = {"model": model, "device": device, "batch_size": batch_size, "compile": compiled}
     with scratch() as folder:
         random_sites(folder / "sites", images, size)
         chosen = settings(folder / "sites" / "shared", turns, **changed)
         sites = [load_site(site) for site in site_folders(folder)]
         train, validation = pool(sites, "train"), sites[0].part("validation")
-        times, apart = compare_epochs(train, validation, Settings(**chosen), turns, compiled)
+        own = Settings(**chosen)
+        times, apart = compare_epochs(train, validation, own, turns, compiled)
         rates = {side: [images / seconds for seconds in values] for side, values in times.items()}
-        federated, central = federated_and_central(folder, chosen, turns)
+        busy = gpu_busy(Trainer(own, train, validation), own.build(), turns) if device == "cuda" else []
+        network = own.build()
+        predicted = [images / clock(lambda: predict_array(network, train[0], own)) for _ in range(turns)][1:]
+        rounds, epochs = federated_and_central(folder, chosen, turns)
     return {
         "samples": {f"{side}, images/s": values for side, values in rates.items()}
-        | {"federated, s": [federated.seconds], "central, s": [central.seconds]},
+        | {"a federated round, s": rounds, "a central epoch, s": epochs},
         "checks": [
-            at_least("images/s, of the bare compiled loop's", ratio(rates["fedxray"], rates["bare loop"]), 0.9),
-            at_most(
-                "federated with three sites, of central's time", ratio([federated.seconds], [central.seconds]), 1.3
-            ),
-            told("images/s of central training", middle(rates["fedxray"])),
+            at_least("images/s, of the bare loop's", ratio(rates["fedxray"], rates["bare loop"], "images/s"), 0.9),
+            *([at_least("the GPU was busy", middle(busy), 95, "%")] if busy else []),
+            at_most("a round of three sites, of a central epoch", ratio(rounds, epochs, "s"), 1.3),
+            told("prediction", middle(predicted), "images/s"),
         ],
         "notes": {"images": images, "epochs": turns, "greatest difference of loss": apart},
     }
 
 
-def federated_and_central(folder: Path, chosen: dict, epochs: int):
-    """The costs of the two scripts on the sites of `folder`, the federation with one epoch a round."""
-    federated = run(fedxray_command(folder / "sites", kits(), chosen, epochs, folder / "federated"))
+def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float]:
+    """Percents of time that the GPU computed in, by NVIDIA's management library, during all epochs but the first."""
+    found, ended = [], threading.Event()
+
+    def sample() -> None:
+        while not ended.wait(0.2):
+            found.append(torch.cuda.utilization())
+
+    trainer.fit(model, 0, 1)
+    sampler = threading.Thread(target=sample)
+    sampler.start()
+    trainer.fit(model, 1, turns)
+    ended.set()
+    sampler.join()
+    return found
+
+
+def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[float], list[float]]:
+    """(seconds of each round, of each central epoch) by the scripts, without the first, in which processes start.
+
+    Both train as many images on the same GPU, and validate once.
+    """
+    run(fedxray_command(folder / "sites", kits(), chosen, turns, folder / "federated"))
     words = ["--sites", *(site / "card.json" for site in site_folders(folder)), "--settings", json.dumps(chosen)]
-    words += ["--output", folder / "central" / "model.safetensors"]
-    return federated, run(python(ROOT / "scripts" / "train_central.py", *words))
+    run(python(ROOT / "scripts" / "train_central.py", *words, "--output", folder / "central" / "model.safetensors"))
+    found = []
+    for mode in ("federated", "central"):
+        metrics = pd.read_csv(folder / mode / "metrics.csv")
+        found.append(metrics[metrics["series"] == "global"]["seconds"].tolist()[1:])
+    return found[0], found[1]
 
 
 def predict(quick: bool) -> dict:

@@ -9,7 +9,7 @@ import yaml
 
 from benchmarks.events import make_up_run
 from benchmarks.inputs import ARCHIVE, SNAKEMAKE, default_config, scratch
-from benchmarks.measure import ROOT, Spread, at_least, at_most, middle, python, run, told
+from benchmarks.measure import ROOT, Spread, at_least, at_most, middle, python, run, shown, told
 from fedxray.files import write_table
 from fedxray.sweep import runs
 
@@ -79,11 +79,14 @@ def sweep(quick: bool) -> dict:
             one.append(snakemake(*SMOKE, config=values).seconds)
     separate = count * sum(one) / len(one)
     low, high = (count * pick(one) / whole.seconds for pick in (min, max))
+    sides = f"{shown(separate, 's')} / {shown(whole.seconds, 's')}"
     return {
         "samples": {"the sweep, s": [whole.seconds], "one separate run, s": one},
         "checks": [
             at_least(
-                f"{count} separate runs, of the time of one sweep", Spread(separate / whole.seconds, low, high), 3
+                f"{count} separate runs, of the time of one sweep",
+                Spread(separate / whole.seconds, low, high, sides),
+                3,
             ),
             told("peak memory of the sweep", middle([whole.peak_mb]), "MB"),
         ],

@@ -5,6 +5,8 @@ import platform
 import threading
 from pathlib import Path
 
+import pynvml
+
 RAPL = Path("/sys/class/powercap")  # Linux's counters of processor packages; often readable by root alone
 SAMPLE_S = 30.0  # a package's counter runs over after some minutes, so it is read often
 
@@ -63,15 +65,13 @@ def _packages() -> list:
 
 
 def _gpus() -> list:
-    """The same of each GPU, by NVIDIA's management library where its Python package is there."""
+    """The same of each GPU, by NVIDIA's management library, which comes with the driver."""
     try:
-        import pynvml
-
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
         readers = [lambda handle=handle: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3 for handle in handles]
         return [(read, float("inf")) for read in readers if read() >= 0]
-    except Exception:  # no such package, driver or counter: the energy is then unknown, which is no fault of a run
+    except pynvml.NVMLError:  # no driver, or no such counter: the energy is then unknown, which is no fault of a run
         return []
 
 

@@ -28,6 +28,7 @@ class Settings:
     class_weights: bool = False
     device: str = "auto"  # auto | cpu | cuda
     mixed_precision: bool = True  # on CUDA only
+    compile: bool = False  # by torch.compile
     threads: int = 1
 
     def build(self) -> "torch.nn.Module":  # noqa: F821

@@ -16,7 +16,7 @@ MODES = ("federated", "central", "local")
 KNOBS = {"dirichlet": "split.alpha", "quantity": "split.power", "aetiology": "split.viral_share"}
 COHORT_AXES = ("sites", "split.partition", *KNOBS.values())
 FEDERATION_AXES = ("federation.rounds", "federation.local_epochs")
-FIXED = ("training.device", "training.mixed_precision", "training.threads")  # how, not what, to train
+FIXED = tuple(f"training.{key}" for key in ("device", "mixed_precision", "compile", "threads"))  # how, not what
 
 
 @dataclass(frozen=True)

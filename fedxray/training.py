@@ -6,6 +6,7 @@ who trains or when; so one site that holds everything repeats central training b
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedxray.errors import UserError
 from fedxray.metrics import accuracy, auroc
 from fedxray.seeds import seed_of
 from fedxray.settings import Settings
@@ -33,13 +35,16 @@ class Trainer:
 
     def __init__(self, settings: Settings, train: Part, validation: Part):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA's matrix products vary from run to run
+        if settings.compile and not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+            raise UserError("training.compile: no C compiler on this machine; install gcc, or set it to false")
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # it would fill each new tensor; none is read empty
         self.settings = settings
         self.device = pick_device(settings.device)
-        self.images, self.labels = (torch.from_numpy(np.ascontiguousarray(array)) for array in train)
-        self.validation = validation
+        self.images = _resident(train[0], self.device)
+        self.labels = torch.from_numpy(train[1]).to(self.images.device)
+        self.validation = _resident(validation[0], self.device), validation[1]
         positive = float(self.labels.sum())
         weight = (len(self.labels) - positive) / positive if settings.class_weights else 1.0
         self.positive_weight = torch.tensor(weight, device=self.device)
@@ -50,12 +55,13 @@ class Trainer:
         Returns, and calls `report` with, one row per epoch: epoch (counted from 1), train_loss, validation_loss,
         validation_accuracy, validation_auroc, seconds.
         """
-        model.to(self.device)
-        optimizer = _optimizer(model, self.settings)
+        model.to(self.device, memory_format=torch.channels_last if self.device.type == "cuda" else None)
+        optimizer = _optimizer(model, self.device, self.settings)
+        network = torch.compile(model, dynamic=False) if self.settings.compile else model
         rows = []
         for epoch in range(first, last):
             start = time.perf_counter()
-            loss = self._train_epoch(model, optimizer, epoch)
+            loss = self._train_epoch(network, optimizer, epoch)
             row = {"epoch": epoch + 1, "train_loss": loss, **validate(model, self.validation, self.settings)}
             row["seconds"] = round(time.perf_counter() - start, 3)
             rows.append(row)
@@ -69,7 +75,7 @@ class Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(seed_of(self.settings.seed, "epoch", epoch))
             order = torch.randperm(len(self.labels))
-            batches = order.split(self.settings.batch_size)
+            batches = order.to(self.images.device).split(self.settings.batch_size)
             for number, batch in enumerate(batches):
                 for group in optimizer.param_groups:
                     group["lr"] = _lr(self.settings, epoch + number / len(batches))
@@ -87,6 +93,14 @@ class Trainer:
         return float(total) / len(self.labels)
 
 
+def _resident(images: np.ndarray, device: torch.device) -> Tensor:
+    """The images in the device's memory, unless they would take more than a quarter of what is free of it."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
+        return tensor
+    return tensor.to(device)
+
+
 def validate(model: nn.Module, part: Part, settings: Settings) -> dict:
     """validation_loss (mean cross-entropy), validation_accuracy (at 0.5) and validation_auroc of `model` on `part`."""
     labels = part[1].astype(np.float64)
@@ -99,14 +113,14 @@ def validate(model: nn.Module, part: Part, settings: Settings) -> dict:
     }
 
 
-def predict(model: nn.Module, images: np.ndarray, settings: Settings) -> np.ndarray:
+def predict(model: nn.Module, images: np.ndarray | Tensor, settings: Settings) -> np.ndarray:
     """The probability of pneumonia of each image, float64 (n,), from uint8 images (n, size, size)."""
     torch.set_num_threads(settings.threads)
     device = pick_device(settings.device)
     model.to(device).eval()
     with torch.inference_mode(), _autocast(device, settings):
         logits = [
-            model(standardise(torch.from_numpy(np.ascontiguousarray(images[i : i + 256])).to(device))).double().cpu()
+            model(standardise(torch.as_tensor(images[i : i + 256]).to(device))).double().cpu()
             for i in range(0, len(images), 256)
         ]
     return torch.sigmoid(torch.cat(logits)).numpy()
@@ -140,13 +154,13 @@ def standardise(images: Tensor) -> Tensor:
     return (images - mean) / (deviation + 1.0)
 
 
-def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
+def _optimizer(model: nn.Module, device: torch.device, settings: Settings) -> torch.optim.Optimizer:
     # foreach: the same bits as the loop over parameters that is the CPU's default, in two thirds of its time
-    return torch.optim.AdamW(model.parameters(), settings.lr, weight_decay=settings.weight_decay, foreach=True)
+    kind = {"fused": True} if device.type == "cuda" else {"foreach": True}
+    common = {"lr": settings.lr, "weight_decay": settings.weight_decay, **kind}
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), momentum=settings.momentum, **common)
+    return torch.optim.AdamW(model.parameters(), **common)
 
 
 def _lr(settings: Settings, epoch: float) -> float:

@@ -33,3 +33,19 @@ def test_a_machine_is_known_by_what_decides_the_last_bits():
     found = machine.machine()
     assert set(found) == {"system", "processor", "cores", "GPU", "Python", "PyTorch"}
     assert all(found.values())
+
+
+def test_joules_of_gpus_that_count_them_are_added(tmp_path, monkeypatch):
+    millijoules = {0: [5000, 5000, 7500], 1: [100, 100, 1100]}
+    monkeypatch.setattr(machine, "RAPL", tmp_path)
+    monkeypatch.setattr(machine.pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetCount", lambda: 2)
+    monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetHandleByIndex", int)
+    monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda gpu: millijoules[gpu].pop(0))
+    assert machine.EnergyMeter().joules() == 3.5
+
+    def unsupported(gpu):
+        raise machine.pynvml.NVMLError(machine.pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetTotalEnergyConsumption", unsupported)
+    assert machine.EnergyMeter().joules() is None

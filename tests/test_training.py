@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedxray import training
 from fedxray.data.site import load_site
 from fedxray.errors import UserError
 from fedxray.models import build_model, get_parameters, set_parameters
@@ -35,6 +36,20 @@ def test_it_learns(site_folders, change):
     images, labels = site.part("validation")
     probabilities = predict(model, images, settings)
     assert rows[-1]["validation_accuracy"] == np.mean((probabilities >= 0.5) == labels)
+
+
+def test_a_compiled_network_trains_the_same_and_one_without_a_compiler_is_refused(site_folders, monkeypatch):
+    _, rows, _, _ = trained(site_folders)
+    _, compiled, _, _ = trained(site_folders, compile=True)
+    assert [row["train_loss"] for row in compiled] == pytest.approx([row["train_loss"] for row in rows], abs=1e-5)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"training\.compile: no C compiler"):
+        trained(site_folders, compile=True)
+
+
+def test_images_for_which_a_gpu_has_no_room_stay_where_they_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (4 * 299, 1000))
+    assert training._resident(np.zeros((3, 10, 10), np.uint8), torch.device("cuda")).device.type == "cpu"
 
 
 def test_the_global_random_state_is_left_alone(site_folders):

@@ -5,8 +5,6 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -14,6 +12,7 @@ from PIL import Image
 
 from fedxray.data.source import Source, open_reader
 from fedxray.errors import UserError
+from fedxray.workers import workers
 
 COLUMNS = [
     *("image", "label", "aetiology", "patient", "official_split", "acquisition"),
@@ -58,7 +57,7 @@ def in_chunks(work: Callable, path: Path, images: tuple, processes: int, label: 
     size = max(1, min(128, len(images) // (4 * processes) + 1))
     chunks = [images[i : i + size] for i in range(0, len(images), size)]
     constants = [[value] * len(chunks) for value in (path, *extra)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with workers(processes) as pool:
         for number, result in enumerate(pool.map(work, constants[0], chunks, *constants[1:]), 1):
             if number == len(chunks) or number * 5 // len(chunks) > (number - 1) * 5 // len(chunks):
                 print(f"{label}: {min(number * size, len(images))}/{len(images)} images", file=sys.stderr, flush=True)

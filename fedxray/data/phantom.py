@@ -10,8 +10,6 @@ radiograph so that the workflow meets what real data bring; it is synthetic and 
 import io
 import sys
 import zipfile
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from fedxray.errors import UserError
 from fedxray.files import atomic
 from fedxray.seeds import stream
+from fedxray.workers import workers
 
 AETIOLOGIES, SHARES = ("none", "bacteria", "virus"), (0.4, 0.36, 0.24)
 # Exposure (gamma), blur (pixels of the grid) and noise (grey levels) of the three devices.
@@ -49,7 +48,7 @@ def draw_phantom(output: Path, patients: int, seed: int, processes: int) -> None
     chunk = max(1, patients // (8 * processes))
     with atomic(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         rows = ["image,label,site"]
-        with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        with workers(processes) as pool:
             drawn = pool.map(draw_patient, [seed] * patients, range(1, patients + 1), chunksize=chunk)
             for number, images in enumerate(drawn, 1):
                 for name, label, device, data in images:

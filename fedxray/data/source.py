@@ -1,6 +1,7 @@
 """One reader of images, in a zip (which is never unpacked) or a directory, with or without a manifest."""
 
 import io
+import os
 import re
 import zipfile
 from functools import cache
@@ -38,6 +39,9 @@ class Reader:
 def open_reader(path: Path) -> Reader:
     """The reader of `path`, opened once in a process: a zip's directory takes longer to read than a chunk's images."""
     return Reader(path)
+
+
+os.register_at_fork(after_in_child=open_reader.cache_clear)  # processes that share an open file share its position
 
 
 class Source(Reader):

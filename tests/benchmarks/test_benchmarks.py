@@ -23,16 +23,16 @@ from fedxray.training import Trainer
 
 SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "epochs": 3, "lr": 0.003, "device": "cpu"}
 CHECKS = [
-    measure.at_least("speed", measure.Spread(2.6, 2.4, 2.9), 2.5),
+    measure.at_least("speed", measure.Spread(2.6, 2.4, 2.9, "2600 s / 1000 s"), 2.5),
     measure.at_most("time", measure.Spread(1.2, 1.1, 1.3), 1.03, "s"),
     measure.told("memory", measure.Spread(2411.0, 2411.0, 2411.0), "MB"),
 ]
 
 
 def test_a_ratio_is_of_medians_and_its_range_of_turns():
-    assert measure.ratio([10.0, 20.0, 90.0], [5.0, 10.0, 4.0]) == (4.0, 2.0, 22.5)  # 20 / 5, and 90 / 4 at most
-    assert measure.ratio([10.0, 20.0], [5.0]) == (3.0, 2.0, 4.0)
-    assert measure.middle([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0)
+    assert measure.ratio([10.0, 20.0, 90.0], [5.0, 10.0, 4.0], "s") == (4.0, 2.0, 22.5, "20 s / 5 s")  # 90 / 4 at most
+    assert measure.ratio([2000.0, 4000.0], [1000.0], "MB") == (3.0, 2.0, 4.0, "3000 MB / 1000 MB")
+    assert measure.middle([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0, "")
 
 
 def test_sides_take_turns_and_every_other_turn_is_reversed():
@@ -121,8 +121,8 @@ def test_the_table_is_rendered_from_the_record_between_its_markers(book, tmp_pat
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert "| `good` | speed | 2.6 [2.4, 2.9] | at least 2.5 | met |" in text
-    assert "| `good` | time | 1.2 s [1.1, 1.3] | at most 1.03 s | missed |" in text
+    assert "| `good` | speed | 2.6 [2.4, 2.9] | 2600 s / 1000 s | at least 2.5 | met |" in text
+    assert "| `good` | time | 1.2 s [1.1, 1.3] |  | at most 1.03 s | missed |" in text
     assert "- `good`: it is slow" in text
     assert "| `bad` | failed: second line |" in text
     page.write_text("none")
@@ -188,12 +188,19 @@ def test_every_reader_and_writer_of_events_handles_the_same_scalars(tmp_path):
             events.event_accumulator(logs, 1)
 
 
-def test_the_row_of_a_gpu_runs_on_a_cpu_at_a_toy_size(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "federated_and_central", lambda *_: (measure.Cost(2, 0, ""), measure.Cost(1, 0, "")))
-    row = training.on_device("cpu", model="resnet18", size=32, batch_size=8, images=24, turns=2, compiled=False)
-    assert row["checks"][1]["value"] == 2.0
-    assert row["checks"][1]["met"] is False
-    assert row["checks"][0]["low"] > 0
+def test_the_row_of_a_gpu_runs_on_a_cpu_at_a_toy_size():
+    row = training.on_device("cpu", model="compact", size=32, batch_size=8, images=24, turns=3, compiled=False)
+    assert [len(values) for values in row["samples"].values()] == [2, 2, 2, 2]
+    assert all(check["low"] > 0 for check in row["checks"])
+    assert row["checks"][1]["value"] > 1  # so few images are no work to share out
+
+
+def test_the_share_of_time_that_a_gpu_is_busy_is_sampled_while_it_trains(site_folders, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "utilization", lambda: 97)
+    settings, site = Settings(**SETTINGS | {"epochs": 60}), load_site(site_folders["us"])
+    trainer = Trainer(settings, site.part("train"), site.part("validation"))
+    found = training.gpu_busy(trainer, settings.build(), 60)
+    assert set(found) == {97}
 
 
 def test_growth_is_the_slope_between_the_last_two_sizes():
