@@ -144,7 +144,8 @@ def analyse(quick: bool) -> dict:
         }
         for table in ("predictions", "summary", "differences"):
             write_table(folder / f"{table}.csv", pd.DataFrame({"none": [0]}))
-        commands["plot_results"] += ["--cohorts", folder]
+        write_table(folder / "registry.csv", pd.DataFrame({"synthetic": [True]}))
+        commands["plot_results"] += ["--cohorts", folder, "--registry", folder / "registry.csv"]
         costs = {name: run(python(ROOT / "scripts" / f"{name}.py", *words)) for name, words in commands.items()}
     checks = [told(f"{name} of {len(found)} runs", middle([cost.seconds]), "s") for name, cost in costs.items()]
     checks.append(told("their peak memory", middle([max(cost.peak_mb for cost in costs.values())]), "MB"))

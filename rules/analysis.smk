@@ -216,6 +216,7 @@ rule export_tensorboard:
 
 rule export_model:
     input:
+        registry=REGISTRY,
         points=f"{OUT}/points.csv",
         comparison=f"{OUT}/comparison.csv",
     output:
@@ -236,16 +237,16 @@ rule export_model:
         code=code("export_model"),
         runs=below("runs"),
         experiment=config["experiment"],
-        note=NOTE,
         folder=subpath(output.model, parent=True),
     shell:
         "python scripts/export_model.py --points {input.points:q} --comparison {input.comparison:q}"
-        " --runs {params.runs:q} --experiment {params.experiment:q} --note={params.note:q}"
+        " --runs {params.runs:q} --experiment {params.experiment:q} --registry {input.registry:q}"
         " --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule plot_data:
     input:
+        registry=REGISTRY,
         sites=every_card(),
     output:
         **figures("sites", "gallery", category="3. Data"),
@@ -263,15 +264,15 @@ rule plot_data:
         code=code("plot_data"),
         experiment=EXPERIMENT,
         sites=below("sites"),
-        note=NOTE,
         folder=subpath(output.sites_svg, parent=True),
     shell:
         "python scripts/plot_data.py --experiment {params.experiment:q} --sites {params.sites:q}"
-        " --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule plot_results:
     input:
+        registry=REGISTRY,
         points=f"{OUT}/points.csv",
         predictions=f"{OUT}/predictions.csv",
         summary=f"{OUT}/summary.csv",
@@ -295,18 +296,18 @@ rule plot_results:
         runs=below("runs"),
         cohorts=below("cohort"),
         evaluation=config["evaluation"],
-        note=NOTE,
         folder=subpath(output.learning_curves_svg, parent=True),
     shell:
         "python scripts/plot_results.py --figures {params.figures} --points {input.points:q} --runs {params.runs:q}"
         " --predictions {input.predictions:q} --summary {input.summary:q} --differences {input.differences:q}"
         " --cohorts {params.cohorts:q} --replicates {params.evaluation[replicates]}"
         " --confidence {params.evaluation[confidence]} --seed {params.evaluation[seed]}"
-        " --margin {params.evaluation[margin]} --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --margin {params.evaluation[margin]} --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule plot_mistakes:
     input:
+        registry=REGISTRY,
         predictions=f"{OUT}/predictions.csv",
         model=f"{OUT}/model/model.safetensors",
         config=f"{OUT}/model/config.json",
@@ -327,15 +328,15 @@ rule plot_mistakes:
         code=code("plot_mistakes"),
         model=subpath(input.model, parent=True),
         sites=below("sites"),
-        note=NOTE,
         folder=subpath(output.mistakes_svg, parent=True),
     shell:
         "python scripts/plot_mistakes.py --model {params.model:q} --predictions {input.predictions:q}"
-        " --sites {params.sites:q} --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --sites {params.sites:q} --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 rule render_pages:
     input:
+        registry=REGISTRY,
         summary=f"{OUT}/data/catalogue.json",
         sites=every_card(shared=True),
         points=f"{OUT}/points.csv",
@@ -371,8 +372,7 @@ rule render_pages:
         code=code("render_pages"),
         config=json.dumps(config),
         results=below(""),
-        note=NOTE,
         folder=subpath(output.conclusions, parent=True),
     shell:
         "python scripts/render_pages.py --config {params.config:q} --results {params.results:q}"
-        " --note={params.note:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"

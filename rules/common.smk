@@ -33,10 +33,7 @@ KITS = f"{OUT}/federation/kits.json"
 CONFIRMED = (
     [f"{OUT}/confirmed.csv"] if config["federation"]["engine"] == "inprocess" else []
 )
-# Sites that are other machines have images of their own, whatever `dataset` says.
-HERE = config["federation"]["mode"] == "local"
-PHANTOM = HERE and config["dataset"]["source"] == "phantom"
-NOTE = "Synthetic phantom data" if PHANTOM else ""
+REGISTRY = f"{OUT}/sites/registry.csv"
 
 GPU = 0 if config["training"]["device"] == "cpu" else 1
 

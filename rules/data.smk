@@ -210,7 +210,7 @@ rule list_sites:
     input:
         cards=every_card(shared=True),
     output:
-        registry=f"{OUT}/sites/registry.csv",
+        registry=REGISTRY,
     log:
         f"{OUT}/logs/list_sites.log",
     benchmark:

@@ -1,7 +1,6 @@
 # A federation whose server and sites are other machines: they train and evaluate, and this one sees no site's data.
 # points.csv, the TensorBoard log and what is exported come from the rules of analysis.smk.
 
-REGISTRY = f"{OUT}/sites/registry.csv"
 REMOTE_FIGURES = ["learning_curves", "cross_site", "communication"]
 REMOTE_FIGURES += ["sweep"] if len(sweep.points(config)) > 1 else []
 
@@ -165,5 +164,6 @@ rule plot_remote:
 # The threshold is the one that the server has chosen.
 use rule export_model as export_remote with:
     input:
+        registry=REGISTRY,
         points=f"{OUT}/points.csv",
         comparison=f"{OUT}/cross_site.csv",

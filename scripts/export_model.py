@@ -7,6 +7,7 @@ Of several seeds it is the one with the highest validation AUROC, of several coh
 from pathlib import Path
 
 from fedxray import cli
+from fedxray.data.site import note_of
 from fedxray.deploy import export_model
 from fedxray.files import read_json, read_table
 from fedxray.settings import Settings
@@ -30,7 +31,7 @@ def main(options):
             "mode": run["mode"],
             "run": run["path"],
         },
-        note=options.note,
+        note=note_of(options.registry),
     )
     print(f"exported {run['path']}")
 
@@ -41,6 +42,6 @@ if __name__ == "__main__":
     arguments.add_argument("--comparison", type=Path, required=True, help="comparison.csv, which has the threshold")
     arguments.add_argument("--runs", type=Path, required=True, help="the folder of all runs")
     arguments.add_argument("--experiment", required=True, help="name of the experiment")
-    arguments.add_argument("--note", default="", help="kept with the model, such as: Synthetic phantom data")
+    arguments.add_argument("--registry", type=Path, required=True, help="registry.csv of the data")
     arguments.add_argument("--output", type=Path, required=True, help="directory of the model")
     cli.run(main, arguments)

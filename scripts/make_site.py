@@ -12,7 +12,8 @@ def main(options):
     """Write the three files."""
     provenance = json.loads(options.provenance)
     if options.summary:
-        provenance["source_sha256"] = read_json(options.summary)["sha256"]
+        summary = read_json(options.summary)
+        provenance |= {"source_sha256": summary["sha256"], "synthetic": summary["synthetic"]}
     make_site(options.split, options.pixels, options.site, options.images, options.table, options.card, provenance)
 
 
@@ -24,6 +25,6 @@ if __name__ == "__main__":
     arguments.add_argument("--images", type=Path, required=True, help="images.npy")
     arguments.add_argument("--table", type=Path, required=True, help="images.csv")
     arguments.add_argument("--card", type=Path, required=True, help="card.json")
-    arguments.add_argument("--summary", type=Path, help="catalogue.json, whose checksum the card names")
+    arguments.add_argument("--summary", type=Path, help="catalogue.json: what the data are made of")
     arguments.add_argument("--provenance", default="{}", help="JSON for the card, such as the seed of the split")
     cli.run(main, arguments)

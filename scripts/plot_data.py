@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from fedxray import cli
+from fedxray.data.site import note_of
 from fedxray.figures import save
 from fedxray.figures.data import gallery, site_data
 from fedxray.files import read_json
@@ -20,8 +21,8 @@ def main(options):
     cards = {
         cohort.rstrip("/"): [read_json(folder / "card.json") for folder in sites] for cohort, sites in folders.items()
     }
-    save(site_data(cards), options.output, "sites", options.note)
-    save(gallery(next(iter(folders.values()))), options.output, "gallery", options.note)
+    save(site_data(cards), options.output, "sites", note_of(options.registry))
+    save(gallery(next(iter(folders.values()))), options.output, "gallery", note_of(options.registry))
 
 
 if __name__ == "__main__":
@@ -30,6 +31,6 @@ if __name__ == "__main__":
         "--experiment", required=True, help="the configuration as JSON: its sites, seeds, sweep, ..."
     )
     arguments.add_argument("--sites", type=Path, required=True, help="the folder of all sites' data")
-    arguments.add_argument("--note", default="", help="shown on each figure, such as: Synthetic phantom data")
+    arguments.add_argument("--registry", type=Path, required=True, help="registry.csv of the data")
     arguments.add_argument("--output", type=Path, required=True, help="folder of the figures")
     cli.run(main, arguments)

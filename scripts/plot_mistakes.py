@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fedxray import cli
+from fedxray.data.site import note_of
 from fedxray.deploy import load_exported
 from fedxray.figures import save
 from fedxray.figures.mistakes import confident_mistakes, mistakes
@@ -15,7 +16,8 @@ def main(options):
     predictions = read_table(options.predictions)
     own = predictions[predictions["path"] == config["run"]]
     wrong = confident_mistakes(own, config["threshold"])
-    save(mistakes(model, wrong, options.sites / config["cohort"]), options.output, "mistakes", options.note)
+    figure = mistakes(model, wrong, options.sites / config["cohort"])
+    save(figure, options.output, "mistakes", note_of(options.registry))
 
 
 if __name__ == "__main__":
@@ -23,6 +25,6 @@ if __name__ == "__main__":
     arguments.add_argument("--model", type=Path, required=True, help="directory of the exported model")
     arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
     arguments.add_argument("--sites", type=Path, required=True, help="the folder of all sites' data")
-    arguments.add_argument("--note", default="", help="shown on the figure, such as: Synthetic phantom data")
+    arguments.add_argument("--registry", type=Path, required=True, help="registry.csv of the data")
     arguments.add_argument("--output", type=Path, required=True, help="folder of the figure")
     cli.run(main, arguments)

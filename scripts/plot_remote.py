@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fedxray import cli
+from fedxray.data.site import note_of
 from fedxray.evaluation import means_at_sites
 from fedxray.federation.registry import own_validation
 from fedxray.figures import results, save, sweep
@@ -14,16 +15,17 @@ def main(options):
     """Draw the figures that are asked for."""
     points, cross_site = read_table(options.points), read_table(options.cross_site)
     chosen, alone = points[points["chosen"]], "each hospital alone"
-    if own := own_validation(options.registry):
+    own = own_validation(options.registry)
+    if own:
         alone += f" ({', '.join(own)}: validated on own images)"
     figures = {
         "learning_curves": lambda: results.learning_curves(global_curves(chosen, options.runs), alone),
         "cross_site": lambda: results.cross_site(means_at_sites(cross_site)),
         "communication": lambda: sweep.communication(federated_curves(points, options.runs)),
-        "sweep": lambda: sweep.sweep_map(points),
+        "sweep": lambda: sweep.sweep_map(points, own),
     }
     for name in options.figures:
-        save(figures[name](), options.output, name)
+        save(figures[name](), options.output, name, note_of(options.registry))
 
 
 if __name__ == "__main__":

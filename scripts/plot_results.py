@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from fedxray import cli
+from fedxray.data.site import note_of
 from fedxray.figures import results, save, sweep
 from fedxray.files import read_json, read_table
 from fedxray.points import federated_curves, global_curves
@@ -29,7 +30,7 @@ def main(options):
         "cohorts": lambda: sweep.cohorts(summary, heterogeneity(options.cohorts, pd.unique(points["cohort"]))),
     }
     for name in options.figures:
-        save(figures[name](), options.output, name, options.note)
+        save(figures[name](), options.output, name, note_of(options.registry))
 
 
 def heterogeneity(folder, names):
@@ -48,6 +49,6 @@ if __name__ == "__main__":
     arguments.add_argument("--confidence", type=float, default=0.95, help="level of the intervals")
     arguments.add_argument("--seed", type=int, default=1, help="of the bootstrap")
     arguments.add_argument("--margin", type=float, default=0.02, help="of non-inferiority")
-    arguments.add_argument("--note", default="", help="shown on each figure, such as: Synthetic phantom data")
+    arguments.add_argument("--registry", type=Path, required=True, help="registry.csv of the data")
     arguments.add_argument("--output", type=Path, required=True, help="folder of the figures")
     cli.run(main, arguments)

@@ -1,5 +1,6 @@
 """The workflow itself, in a copy of the repository: dry runs, errors of the configuration, and whole graphs."""
 
+import json
 import os
 import re
 import shutil
@@ -92,11 +93,10 @@ def test_kaggle_fetches_and_an_archive_does_not(copy, real_zip):
     assert {"catalogue_images", "train_federated"} <= set(rules)
 
 
-def test_what_other_machines_train_on_is_not_called_synthetic(copy):
-    remote = ["--config", "federation={mode: remote, admin_kit: kit}"]
-    shown = [snakemake(copy, "--dry-run", "--printshellcmds", *options).stdout for options in ([], remote)]
-    assert ["Synthetic phantom data" in text for text in shown] == [True, False]
-    assert "scripts/plot_remote.py" in shown[1]
+def test_other_machines_train_instead_and_their_figures_are_drawn(copy):
+    rules = planned(copy, "--config", "federation={mode: remote, admin_kit: kit}")
+    assert {"register_sites", "train_remote", "train_alone", "evaluate_remote", "plot_remote"} <= set(rules)
+    assert not {"draw_phantom", "make_site", "train_central", "list_sites"} & set(rules)
 
 
 def test_what_a_remote_job_says_after_ctrl_c_is_seen():
@@ -124,6 +124,7 @@ def test_the_whole_graph_ends_in_a_comparison(finished):
         assert "Synthetic phantom data" in text, page.name
         assert "://" not in text, page.name  # it opens without a network
     assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 11
+    assert json.loads((results / "model" / "config.json").read_text())["note"] == "Synthetic phantom data"
     record = pd.read_csv(results / "cross_site.csv")
     assert (record["through_federation"] == record["here"]).all()
 

@@ -44,12 +44,14 @@ def build_catalogue(path: Path, bad_images: str, processes: int) -> tuple[pd.Dat
     if len(bad) and bad_images == "stop":
         shown = ", ".join(bad["image"][:5]) + (", ..." if len(bad) > 5 else "")
         raise UserError(
-            f"{path}: {len(bad)} images cannot be read: {shown}; mend them, or set dataset.bad_images: drop"
+            f"{path}: {len(bad)} images cannot be read: {shown}; mend them, or leave them out: dataset.bad_images: "
+            "drop in the configuration, --bad-images drop on the command line"
         )
     table = table[table["width"] > 0].reset_index(drop=True)
     table["duplicate_group"] = _duplicate_groups(table)
     table["patient"] = _bind(table)
-    return table[COLUMNS], _summary(table, list(bad["image"]))
+    synthetic = manifest is not None and "synthetic" in manifest and bool((manifest["synthetic"] == "yes").any())
+    return table[COLUMNS], _summary(table, list(bad["image"])) | {"synthetic": synthetic}
 
 
 def in_chunks(work: Callable, path: Path, images: tuple, processes: int, label: str, *extra) -> Iterator:

@@ -39,7 +39,8 @@ LOBES = (
 
 
 def draw_phantom(output: Path, patients: int, seed: int, processes: int) -> None:
-    """Write a zip in Kaggle's layout and naming, and a manifest.csv that names the device of each image as its site.
+    """Write a zip in Kaggle's layout and naming, and a manifest.csv that names the device of each image as its site
+    and says that it is synthetic.
 
     The same bytes for the same `patients` and `seed`, whatever `processes`. Raises UserError for too few patients.
     """
@@ -47,13 +48,13 @@ def draw_phantom(output: Path, patients: int, seed: int, processes: int) -> None
         raise UserError(f"--patients {patients}: too few for three splits at three sites; use 30 or more")
     chunk = max(1, patients // (8 * processes))
     with atomic(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        rows = ["image,label,site"]
+        rows = ["image,label,site,synthetic"]
         with workers(processes) as pool:
             drawn = pool.map(draw_patient, [seed] * patients, range(1, patients + 1), chunksize=chunk)
             for number, images in enumerate(drawn, 1):
                 for name, label, device, data in images:
                     archive.writestr(zipfile.ZipInfo(name), data)  # dated 1980, whenever it is drawn
-                    rows.append(f"{name},{label},{device}")
+                    rows.append(f"{name},{label},{device},yes")
                 if number % max(1, patients // 5) == 0:
                     print(f"phantom: {number}/{patients} patients", file=sys.stderr, flush=True)
         archive.writestr(zipfile.ZipInfo("manifest.csv"), "\n".join([rows[0], *sorted(rows[1:])]) + "\n")

@@ -36,8 +36,8 @@ def make_site(
 ) -> None:
     """Write the directory of `site` from the split and the pixels; `shared` gets the validation set alone.
 
-    `provenance` says where the data come from, and goes into the card: `source_sha256` (of the catalogue) and `split`
-    (seed and fractions), plain values that identify no patient.
+    `provenance` says where the data come from, and goes into the card: `source_sha256` (of the catalogue), `synthetic`
+    and `split` (seed and fractions), plain values that identify no patient.
     """
     rows = read_table(split)
     own = ((rows["site"] == site) & (rows["split"] != "unused")) | (rows["site"] == SHARED)
@@ -77,8 +77,8 @@ def register(cards: Iterable[dict]) -> pd.DataFrame:
 
     Columns: site, schema, image_size, images, patients, images and patients of each split (`train_images`, ...),
     prevalence (of pneumonia, over train and test), sha256_images, sha256_table, source_sha256 and split (JSON), empty
-    where the card does not say, and fedxray (the version that made it). Raises UserError for a card of another schema,
-    and for two of one site.
+    where the card does not say, synthetic, and fedxray (the version that made it). Raises UserError for a card of
+    another schema, and for two of one site.
     """
     rows = [_row(card) for card in cards]
     names = [row["site"] for row in rows]
@@ -90,8 +90,13 @@ def register(cards: Iterable[dict]) -> pd.DataFrame:
 _COLUMNS = [
     *("site", "schema", "image_size", "images", "patients"),
     *(f"{split}_{what}" for split in SPLITS for what in ("images", "patients")),
-    *("prevalence", "sha256_images", "sha256_table", "source_sha256", "split", "fedxray"),
+    *("prevalence", "sha256_images", "sha256_table", "source_sha256", "split", "synthetic", "fedxray"),
 ]
+
+
+def note_of(registry: Path) -> str:
+    """What each figure, page and model must say of the data of this registry: that they are synthetic, if any are."""
+    return "Synthetic phantom data" if read_table(registry, ("synthetic",))["synthetic"].any() else ""
 
 
 def _row(card: dict) -> dict:
@@ -115,6 +120,7 @@ def _row(card: dict) -> dict:
         "sha256_table": card["sha256"]["table"],
         "source_sha256": origin.get("source_sha256", ""),
         "split": json.dumps(origin["split"], sort_keys=True) if "split" in origin else "",
+        "synthetic": bool(origin.get("synthetic")),
         "fedxray": origin["fedxray"],
     }
 

@@ -53,7 +53,7 @@ class Source(Reader):
 
     def __init__(self, path: str | Path):
         if not Path(path).exists():
-            raise UserError(f"{path}: no such file or directory; set dataset.archive or dataset.folder to your images")
+            raise UserError(f"{path}: no such file or directory; it is where your images should be: check the path")
         try:
             super().__init__(path)
         except zipfile.BadZipFile as error:
@@ -105,7 +105,7 @@ def _first_copy(name: str) -> str:
 
 
 def _manifest(source: Source, listed: str, members: list[str]) -> pd.DataFrame:
-    """The manifest, checked: columns image and label (to 0 or 1), optionally patient, site and split."""
+    """The manifest, checked: columns image and label (to 0 or 1), optionally patient, site, split and synthetic."""
     path = f"{source.path}: {listed}" if source.path.name != listed else str(source.path)
     table = pd.read_csv(io.BytesIO(source.read(listed)), dtype=str, keep_default_na=False)
     for column in ("image", "label"):

@@ -43,6 +43,9 @@ FORKS = sys.platform == "linux"
 PARENTS = tuple(module for module, _ in MAIN.values())
 JOBS = ("fedxray.federation.client", "fedxray.federation.server", "torch._dynamo")  # that, for PyTorch's optimizers
 
+# Seconds that the server waits at a job's end for a site that is gone; NVFlare's 900 would withhold a whole result.
+OUTCOME = {"NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "60"}
+
 SUBREAPER, DEATH_SIGNAL = 36, 1  # of prctl(2): orphans of our children become ours; what comes when our parent dies
 GRACE_S = 2.0
 
@@ -52,7 +55,7 @@ def process(kit: Path, kind: str, name: str, org: str, log: Path, env: dict[str,
     module, config = MAIN[kind]
     argv = [sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config, "--set", "secure_train=true"]
     argv += [f"org={org}", "config_folder=config", *([f"uid={name}"] if kind == "client" else [])]
-    return {"name": name, "argv": argv, "env": env, "log": str(log)}
+    return {"name": name, "argv": argv, "env": OUTCOME | env if kind == "server" else env, "log": str(log)}
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Figures of the sweep: validation over the points, what accuracy costs in communication, and over the cohorts."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,10 +14,11 @@ from fedxray.points import MODEL, point_columns
 MEGABYTE = 1e6
 
 
-def sweep_map(points: pd.DataFrame) -> Figure:
+def sweep_map(points: pd.DataFrame, own_validation: Sequence[str] = ()) -> Figure:
     """Validation AUROC over the two widest swept axes, the mean over seeds; a panel for each model, the chosen marked.
 
-    Where further axes are swept, the best over them; local is a panel for each hospital.
+    Where further axes are swept, the best over them; local is a panel for each hospital. `own_validation` are hospitals
+    that validate on images of their own, so that their panels compare with no other.
     """
     models = list(points.groupby(MODEL, sort=False))
     across = min(5, len(models))
@@ -27,7 +30,8 @@ def sweep_map(points: pd.DataFrame) -> Figure:
     for axis, ((cohort, mode, site), table) in zip(axes.flat, models, strict=False):
         own = means[(means[MODEL] == [cohort, mode, site]).all(axis=1)]
         _heat(axis, own, *swept_axes(table), norm)
-        title(axis, ", ".join(filter(None, [model_name(mode, site), cohort])))
+        alone = "(validated on own images)" if mode == "local" and site in own_validation else ""
+        title(axis, ", ".join(filter(None, [f"{model_name(mode, site)} {alone}".strip(), cohort])))
     for axis in axes.flat[len(models) :]:
         axis.axis("off")
     figure.colorbar(plt.cm.ScalarMappable(norm, "cividis"), ax=axes, label="validation AUROC", shrink=0.8)

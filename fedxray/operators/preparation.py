@@ -14,10 +14,6 @@ from fedxray.errors import UserError
 from fedxray.files import read_json, write_array, write_table
 
 FILES = ("images.npy", "images.csv", "card.json")
-WORDS = {  # of errors for whoever configures the workflow: what an operator reads instead
-    "; set dataset.archive or dataset.folder to your images": "",
-    "set dataset.bad_images: drop": "give --bad-images drop",
-}
 
 
 def prepare_site(
@@ -59,7 +55,7 @@ def prepare_site(
             what = str(error).split(": take")[0]
             raise UserError(f"{images}: {what}: add patients, or try another --test-fraction or --seed") from error
         write_table(scratch / "split.csv", split)
-        provenance = {"source_sha256": source, "split": {"seed": seed, **fractions}}
+        provenance = source | {"split": {"seed": seed, **fractions}}
         if shared is not None:
             provenance["shared_sha256"] = _checksum(shared)
         _write(scratch, site, output, provenance)
@@ -72,7 +68,7 @@ def prepare_shared(images: Path, image_size: int, output: Path, bad_images: str 
         catalogue, source = _read(images, image_size, bad_images, processes, scratch)
         columns = ["image", "label", "aetiology", "patient"]
         write_table(scratch / "split.csv", catalogue[columns].assign(split="validation", site=SHARED))
-        _write(scratch, SHARED, output, {"source_sha256": source})
+        _write(scratch, SHARED, output, source)
 
 
 def _parent(output: Path) -> Path:
@@ -80,18 +76,12 @@ def _parent(output: Path) -> Path:
     return output.parent
 
 
-def _read(images: Path, size: int, bad_images: str, processes: int, scratch: Path) -> tuple[pd.DataFrame, str]:
-    """(the catalogue, its SHA-256); writes `pixels.npy` into `scratch`."""
-    try:
-        catalogue, summary = build_catalogue(images, bad_images, processes)
-    except UserError as error:
-        text = str(error)
-        for words, ours in WORDS.items():
-            text = text.replace(words, ours)
-        raise UserError(text) from error
+def _read(images: Path, size: int, bad_images: str, processes: int, scratch: Path) -> tuple[pd.DataFrame, dict]:
+    """(the catalogue, its provenance for a card); writes `pixels.npy` into `scratch`."""
+    catalogue, summary = build_catalogue(images, bad_images, processes)
     write_table(scratch / "catalogue.csv", catalogue)
     resample(images, scratch / "catalogue.csv", size, processes, scratch / "pixels.npy")
-    return catalogue, summary["sha256"]
+    return catalogue, {"source_sha256": summary["sha256"], "synthetic": summary["synthetic"]}
 
 
 def _append(split: pd.DataFrame, shared: Path, image_size: int, pixels: Path) -> pd.DataFrame:

@@ -1,10 +1,7 @@
 """The organiser's command, `fedxray-server`: a federation's kits and archives, its server, and who is there."""
 
-import contextlib
 import importlib.util
-import io
 import re
-import socket
 import sys
 import tempfile
 import time
@@ -148,21 +145,13 @@ def status(folder: Path, now: float | None = None) -> list[dict]:
     ]
 
 
-def heartbeats(admin: Path, timeout_s: float = 10.0) -> dict[str, float]:
+def heartbeats(admin: Path) -> dict[str, float]:
     """{site: Unix time of its last heartbeat} of the sites that are connected, by the admin's kit."""
-    from nvflare.fuel.flare_api.flare_api import new_secure_session
+    from fedxray.federation.session import Server  # NVFlare's, a second that who only provisions need not wait for
 
-    config = read_json(admin / "startup" / "fed_admin.json")["admin"]
-    try:
-        socket.create_connection((config["host"], config["port"]), timeout=timeout_s).close()
-        with contextlib.redirect_stdout(io.StringIO()):  # it says "Connecting to FLARE ..."
-            session = new_secure_session(config["username"], str(admin.resolve()), timeout=timeout_s)
-    except Exception as error:
-        raise UserError(f"{config['host']}:{config['port']}: the server does not answer ({error}); start it") from error
-    try:
-        return {client.name: client.last_connect_time for client in session.get_system_info().client_info}
-    finally:
-        session.close()
+    with Server(admin, patience_s=2, poll_s=0.5, say=lambda line: None) as server:
+        info = server.call(lambda session: session.get_system_info())
+    return {client.name: client.last_connect_time for client in info.client_info}
 
 
 def _kit(folder: Path, kind: str) -> Path:

@@ -28,6 +28,7 @@ def test_patients_are_number_and_aetiology_not_number_alone(make_zip):
     assert patients["IM-0115-0001.jpeg"] == "IM-0115"
     assert patients["NORMAL2-IM-0115-0001.jpeg"] == "NORMAL2-IM-0115"
     assert summary["patients"] == 6
+    assert not summary["synthetic"]
     assert set(table["official_split"]) == {"train"}
     assert set(table["mode"]) == {"L", "RGB"}
 

@@ -46,7 +46,8 @@ def test_the_same_bytes_for_any_number_of_processes(tmp_path):
 def test_layout_patients_and_variety(phantom):
     with zipfile.ZipFile(phantom) as archive:
         assert all(NAME.fullmatch(name) for name in archive.namelist() if name != "manifest.csv")
-    table, _ = build_catalogue(phantom, "stop", 2)
+    table, summary = build_catalogue(phantom, "stop", 2)
+    assert summary["synthetic"]
     assert table.groupby("patient")["official_split"].nunique().max() == 1
     assert table.groupby("patient").size().max() > 2
     assert set(table["mode"]) == {"L", "RGB"}

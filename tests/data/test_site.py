@@ -3,7 +3,7 @@ import pytest
 from conftest import make_sites
 
 from fedxray import __version__
-from fedxray.data.site import load_site, make_site, pool, register
+from fedxray.data.site import load_site, make_site, note_of, pool, register
 from fedxray.errors import UserError
 from fedxray.files import read_json, read_table, sha256, write_table
 
@@ -37,6 +37,13 @@ def test_changed_data_are_refused(tmp_path):
         load_site(folder)
 
 
+def test_one_synthetic_data_set_makes_all_of_an_experiment_called_so(tmp_path):
+    cards = [card_of(folder) for folder in make_sites(tmp_path).values()]
+    cards[1]["provenance"]["synthetic"] = True
+    write_table(tmp_path / "registry.csv", register(cards))
+    assert note_of(tmp_path / "registry.csv") == "Synthetic phantom data"
+
+
 def card_of(folder):
     return read_json(folder / "card.json")
 
@@ -68,6 +75,7 @@ def test_the_registry_has_a_row_for_each_card_and_survives_its_file(tmp_path):
     for site, folder in folders.items():
         assert rows.at[site, "sha256_images"] == sha256(folder / "images.npy")
         assert rows.at[site, "sha256_table"] == sha256(folder / "images.csv")
+    assert note_of(tmp_path / "registry.csv") == ""
     with pytest.raises(UserError, match="us has two cards"):
         register([card_of(folders["us"]), card_of(folders["us"])])
     with pytest.raises(UserError, match="schema None"):

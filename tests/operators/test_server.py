@@ -222,7 +222,7 @@ def test_a_server_whose_certificate_has_ended_does_not_start_and_others_are_warn
 
 def test_without_a_server_status_says_so(tmp_path):
     ask(tmp_path)
-    with pytest.raises(UserError, match=r"the server does not answer .*start it"):
+    with pytest.raises(UserError, match=r"no answer from the server in 2 s .*is it up"):
         status(tmp_path)
     with pytest.raises(UserError, match="run fedxray-server provision"):
         status(tmp_path / "empty")
