@@ -5,12 +5,15 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
+from nvflare.apis.fl_constant import ConfigVarName
+from nvflare.fuel.utils.config_service import ConfigService
 
 from fedxray.errors import UserError
-from fedxray.federation.guard import FORKS, guarded
+from fedxray.federation.guard import FORKS, guarded, process
 
 PARENT = """
 import json, os, sys, time
@@ -66,9 +69,9 @@ def guards():
     """The guard of this test and all under it: {process: command line}. A worker of pytest has other children too."""
     (guard,) = [child for child in psutil.Process().children() if "fedxray.federation.guard" in child.cmdline()]
     titles = {guard: "guard"}
-    for process in guard.children(recursive=True):
+    for child in guard.children(recursive=True):
         with contextlib.suppress(psutil.Error):  # a child that has just ended
-            titles[process] = " ".join(process.cmdline())
+            titles[child] = " ".join(child.cmdline())
     return titles
 
 
@@ -96,7 +99,7 @@ def test_at_the_end_of_the_guard_nothing_is_left_of_what_it_started_or_was_asked
         titles = guards()
     assert any("-m parent stay" in title for title in titles.values())
     assert any("-m child long" in title for title in titles.values())
-    assert not [process for process in titles if process.is_running()]
+    assert not [child for child in titles if child.is_running()]
 
 
 @pytest.mark.skipif(not FORKS, reason="only Linux ends a process with its parent")
@@ -109,3 +112,14 @@ def test_a_guard_that_is_killed_is_missed_and_its_processes_die_with_it(spec, tm
             poll(ended)
     _, left = psutil.wait_procs(started, timeout=10)
     assert not left
+
+
+def test_a_server_waits_a_minute_and_not_longer_for_what_a_site_says_at_a_jobs_end(monkeypatch):
+    env = process(Path("kit"), "server", "localhost", "fedxray", Path("out.txt"), {"OWN": "1"})["env"]
+    assert env.pop("OWN") == "1"
+    assert "NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT" in env
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ConfigService, "_var_values", {})
+    assert ConfigService.get_float_var(ConfigVarName.CLIENT_OUTCOME_WAIT_TIMEOUT, default=900.0) == 60
+    assert process(Path("kit"), "client", "us", "us", Path("out.txt"), {})["env"] == {}
