@@ -177,7 +177,7 @@ def cross_site(summary: pd.DataFrame) -> Figure:
         axis.set(xticks=range(matrix.shape[1]), yticks=range(len(matrix)), xlim=(-0.5, matrix.shape[1] - 0.5))
         axis.set_xticklabels(matrix.columns, rotation=30, ha="right")
         axis.set_yticklabels(matrix.index)
-        axis.set_xlabel("test set; worst and spread are over all of them")
+        axis.set_xlabel("test set; worst and spread: over the sites")
         axis.grid(False)
         title(axis, cohort)
     figure.colorbar(image, ax=axes, label="AUROC", shrink=0.8)
