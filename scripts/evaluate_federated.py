@@ -4,34 +4,23 @@ Each hospital evaluates the model on its own test set and sends its metrics alon
 another order, a difference of 1e-5 passes.
 """
 
-import json
 from pathlib import Path
 
 from fedxray import cli
 from fedxray.evaluation import cross_site
 from fedxray.federation import run
-from fedxray.federation.job import Policy
-from fedxray.federation.onemachine import LocalFederation
+from fedxray.federation.onemachine import add_options, of_cohort
 from fedxray.files import read_json, read_table, write_table
 from fedxray.settings import Settings
-from fedxray.sweep import sites_of
 
 
 def main(options):
     """Run one federation for each cohort, and write one row per model, site and metric."""
-    experiment, comparison = json.loads(options.experiment), read_table(options.comparison)
-    points = read_table(options.points)
+    comparison, points = read_table(options.comparison), read_table(options.points)
     chosen = points[points["chosen"] & (points["mode"] == "federated")]
     found, exact = {}, True
     for cohort, rows in chosen.groupby("cohort", sort=False):
-        folder = options.sites / cohort
-        federation = LocalFederation(
-            kits=options.kits.parent,
-            folders={site: folder / site for site in sites_of(cohort, experiment)},
-            shared=folder / "shared",
-            start_timeout_s=options.start_timeout_s,
-            policy=Policy(options.round_timeout_s),
-        )
+        federation = of_cohort(cohort, options)
         records = {path: read_json(options.runs / path / "record.json") for path in rows["path"]}
         models = {
             f"seed={seed}": (options.runs / path / "model.safetensors", Settings(**records[path]["settings"]))
@@ -47,15 +36,9 @@ def main(options):
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument(
-        "--experiment", required=True, help="the configuration as JSON: its sites, seeds, sweep, ..."
-    )
-    arguments.add_argument("--kits", type=Path, required=True, help="kits.json of provision_federation")
+    add_options(arguments)
     arguments.add_argument("--points", type=Path, required=True, help="points.csv")
     arguments.add_argument("--comparison", type=Path, required=True, help="comparison.csv")
     arguments.add_argument("--runs", type=Path, required=True, help="the folder of all runs")
-    arguments.add_argument("--sites", type=Path, required=True, help="the folder of all sites' data")
-    arguments.add_argument("--start-timeout-s", type=int, default=120, help="for all sites to register")
-    arguments.add_argument("--round-timeout-s", type=int, default=3600, help="for all sites to answer")
     arguments.add_argument("--output", type=Path, required=True, help="cross_site.csv")
     cli.run(main, arguments)

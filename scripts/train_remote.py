@@ -24,9 +24,6 @@ if __name__ == "__main__":
     arguments.add_argument("--settings", required=True, help="fields of fedxray.settings.Settings, as JSON")
     arguments.add_argument("--rounds", type=int, required=True)
     arguments.add_argument("--local-epochs", type=int, required=True, help="passes over a site's data in each round")
-    arguments.add_argument(
-        "--alone", action="store_true", help="the one site's own model, of all epochs of the settings"
-    )
     arguments.add_argument("--live", default="", help="folder of this run below the server's TensorBoard folder")
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
     cli.run(main, arguments)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import uuid
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +31,24 @@ class Policy:
     def needed(self, sites: list[str]) -> int:
         """How many of `sites` must answer."""
         return self.min_sites if self.absent == "drop" and self.min_sites else len(sites)
+
+
+def add_waits(parser: ArgumentParser) -> None:
+    """Let a script take how long to wait for sites on its command line."""
+    parser.add_argument("--start-timeout-s", type=int, default=120, help="for all sites to register")
+    parser.add_argument("--round-timeout-s", type=int, default=3600, help="for all sites to finish a round")
+
+
+def add_policy(parser: ArgumentParser) -> None:
+    """The same with what becomes of a round without a site."""
+    add_waits(parser)
+    parser.add_argument("--absent", choices=["fail", "drop"], default="fail", help="of a round without a site")
+    parser.add_argument("--min-sites", type=int, default=0, help="of drop: how many must answer; 0: all")
+
+
+def policy_of(options: Namespace) -> Policy:
+    """The policy of `add_policy`."""
+    return Policy(options.round_timeout_s, options.absent, options.min_sites)
 
 
 def key_of(settings: Settings, sites: list[str], rounds: int, local_epochs: int, registered: dict) -> str:

@@ -1,8 +1,10 @@
 """A federation on this machine: server and sites as separate processes over mutual TLS, from private copies of kits."""
 
+import json
 import os
 import shutil
 import socket
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,10 +13,11 @@ from typing import ClassVar
 
 from fedxray.errors import UserError
 from fedxray.federation.guard import guarded, process
-from fedxray.federation.job import Policy
+from fedxray.federation.job import Policy, add_waits
 from fedxray.federation.kits import ADMIN, SERVER, check_kits
 from fedxray.federation.session import Server
 from fedxray.files import read_json, write_json
+from fedxray.sweep import sites_of
 
 POLL_S = 0.3
 ENDED_S = 0.2  # how often the server's process of a job looks whether it has ended; NVFlare's own is 3 s
@@ -66,6 +69,26 @@ class LocalFederation:
             admin = workspace / ADMIN
             with Server(admin, self.start_timeout_s, POLL_S, say, alive, errors, lasting=False) as server:
                 yield server
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Let a script take the federations of an experiment, one for each cohort, on its command line."""
+    parser.add_argument("--experiment", required=True, help="the configuration as JSON: its sites, seeds, sweep, ...")
+    parser.add_argument("--kits", type=Path, required=True, help="kits.json of provision_federation")
+    parser.add_argument("--sites", type=Path, required=True, help="the folder of all sites' data")
+    add_waits(parser)
+
+
+def of_cohort(cohort: str, options: Namespace) -> LocalFederation:
+    """The federation of `add_options` whose sites have the data of the cohort in this folder."""
+    folder = options.sites / cohort
+    return LocalFederation(
+        kits=options.kits.parent,
+        folders={site: folder / site for site in sites_of(cohort, json.loads(options.experiment))},
+        shared=folder / "shared",
+        start_timeout_s=options.start_timeout_s,
+        policy=Policy(options.round_timeout_s),
+    )
 
 
 def _copy_kit(source: Path, name: str, own: dict, kit: Path, port: int) -> None:

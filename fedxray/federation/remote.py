@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedxray.errors import UserError
-from fedxray.federation.job import Policy
+from fedxray.federation.job import Policy, add_policy, policy_of
 from fedxray.federation.registry import read_registry
 from fedxray.federation.session import Server
 
@@ -45,13 +45,8 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--admin-kit", type=Path, required=True, help="folder of the admin's startup kit")
     parser.add_argument("--sites", nargs="+", required=True, help="names of the sites that take part")
     parser.add_argument("--registry", type=Path, help="registry.csv: a site whose data differ from it refuses")
-    parser.add_argument("--start-timeout-s", type=int, default=120, help="for all sites to register")
+    add_policy(parser)
     parser.add_argument("--patience-s", type=int, default=600, help="for a server that does not answer")
-    parser.add_argument("--round-timeout-s", type=int, default=3600, help="for all sites to finish a round")
-    parser.add_argument(
-        "--absent", choices=["fail", "drop"], default="fail", help="what becomes of a round without one"
-    )
-    parser.add_argument("--min-sites", type=int, default=0, help="of drop: how many must answer; 0: all")
     parser.add_argument("--poll-s", type=float, default=POLL_S, help="between questions to the server")
 
 
@@ -63,7 +58,7 @@ def from_options(options: Namespace) -> RemoteFederation:
         registered=read_registry(options.registry, options.sites) if options.registry else {},
         start_timeout_s=options.start_timeout_s,
         patience_s=options.patience_s,
-        policy=Policy(options.round_timeout_s, options.absent, options.min_sites),
+        policy=policy_of(options),
         poll_s=options.poll_s,
     )
 
