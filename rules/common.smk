@@ -124,7 +124,14 @@ def cards_of(wildcards):
     return [f"{OUT}/sites/{wildcards.cohort}{site}/card.json" for site in sites]
 
 
-CARDS = every_card() if COHORTS == [""] else cards_of
+def data_of(wildcards):
+    """The data that training on a cohort depends on."""
+    return [*cards_of(wildcards), f"{OUT}/sites/{wildcards.cohort}shared/card.json"]
+
+
+# Training takes the sites' cards as a param. Its input, where there is one cohort, is the registry, which has the
+# checksums of all cards: one file a job and not four.
+CARDS, DATA = (every_card(), REGISTRY) if COHORTS == [""] else (cards_of, data_of)
 
 
 def below(path):

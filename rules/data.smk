@@ -205,7 +205,7 @@ rule make_site:
         " --images {output.images:q} --table {output.table:q} --card {output.card:q} 2>&1 | tee {log:q}"
 
 
-# What each site held, as one table: the data sets as assets that a later study can name.
+# What each site holds, as one table: the data sets as assets that a later study can name, and that training depends on.
 rule list_sites:
     input:
         cards=every_card(shared=True),

@@ -7,8 +7,7 @@ if config["federation"]["engine"] == "nvflare":
     rule train_federated:
         input:
             kits=KITS,
-            sites=CARDS,
-            shared=f"{OUT}/sites/{{cohort}}shared/card.json",
+            data=DATA,
         output:
             model=f"{OUT}/runs/{FEDERATED}/model.safetensors",
             metrics=f"{OUT}/runs/{FEDERATED}/metrics.csv",
@@ -33,13 +32,15 @@ if config["federation"]["engine"] == "nvflare":
                 "fedxray/federation/client.py",
                 "fedxray/federation/server.py",
             ),
+            sites=CARDS,
+            shared=f"{OUT}/sites/{{cohort}}shared/card.json",
             settings=settings_of(FEDERATED),
             live=f"{OUT}/tensorboard/{FEDERATED}",
             absent=config["federation"]["absent"],
             min_sites=config["federation"]["min_sites"],
         shell:
-            "python scripts/train_federated.py --kits {input.kits:q} --sites {input.sites:q}"
-            " --shared {input.shared:q} --settings {params.settings:q} --rounds {wildcards.rounds}"
+            "python scripts/train_federated.py --kits {input.kits:q} --sites {params.sites:q}"
+            " --shared {params.shared:q} --settings {params.settings:q} --rounds {wildcards.rounds}"
             " --local-epochs {wildcards.local_epochs} --start-timeout-s {resources.start_timeout_s}"
             " --round-timeout-s {resources.round_timeout_s} --absent {params.absent}"
             " --min-sites {params.min_sites} --tensorboard {params.live:q}"
@@ -50,8 +51,7 @@ else:
     # For sweeps; confirm_federated repeats the chosen runs by a real federation.
     rule train_inprocess:
         input:
-            sites=CARDS,
-            shared=f"{OUT}/sites/{{cohort}}shared/card.json",
+            data=DATA,
         output:
             model=f"{OUT}/runs/{FEDERATED}/model.safetensors",
             metrics=f"{OUT}/runs/{FEDERATED}/metrics.csv",
@@ -69,16 +69,18 @@ else:
             gpu=GPU,
         params:
             code=code("train_inprocess"),
+            sites=CARDS,
+            shared=f"{OUT}/sites/{{cohort}}shared/card.json",
             settings=settings_of(FEDERATED),
         shell:
-            "python scripts/train_inprocess.py --sites {input.sites:q} --shared {input.shared:q}"
+            "python scripts/train_inprocess.py --sites {params.sites:q} --shared {params.shared:q}"
             " --settings {params.settings:q} --rounds {wildcards.rounds} --local-epochs {wildcards.local_epochs}"
             " --output {output.model:q} 2>&1 | tee {log:q}"
 
 
 rule train_central:
     input:
-        sites=CARDS,
+        data=DATA,
     output:
         model=f"{OUT}/runs/{CENTRAL}/model.safetensors",
         metrics=f"{OUT}/runs/{CENTRAL}/metrics.csv",
@@ -96,9 +98,10 @@ rule train_central:
         gpu=GPU,
     params:
         code=code("train_central"),
+        sites=CARDS,
         settings=settings_of(CENTRAL),
     shell:
-        "python scripts/train_central.py --sites {input.sites:q} --settings {params.settings:q}"
+        "python scripts/train_central.py --sites {params.sites:q} --settings {params.settings:q}"
         " --output {output.model:q} 2>&1 | tee {log:q}"
 
 
@@ -106,7 +109,7 @@ rule train_central:
 # a folder, because cohorts may differ in their number of hospitals.
 rule train_local:
     input:
-        sites=CARDS,
+        data=DATA,
     output:
         runs=directory(f"{OUT}/runs/{LOCAL}"),
     log:
@@ -122,7 +125,8 @@ rule train_local:
         gpu=GPU,
     params:
         code=code("train_local"),
+        sites=CARDS,
         settings=settings_of(LOCAL),
     shell:
-        "python scripts/train_local.py --sites {input.sites:q} --settings {params.settings:q}"
+        "python scripts/train_local.py --sites {params.sites:q} --settings {params.settings:q}"
         " --output {output.runs:q} 2>&1 | tee {log:q}"
