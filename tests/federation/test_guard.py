@@ -1,6 +1,5 @@
 """The guard: what it starts, forks for those, tells of their ends, and leaves behind: nothing."""
 
-import contextlib
 import json
 import os
 import sys
@@ -65,14 +64,18 @@ def lines(path, count):
     return path.read_text().splitlines()
 
 
+def line_of(process):
+    """The command line of a process, empty if it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def guards():
     """The guard of this test and all under it: {process: command line}. A worker of pytest has other children too."""
-    (guard,) = [child for child in psutil.Process().children() if "fedxray.federation.guard" in child.cmdline()]
-    titles = {guard: "guard"}
-    for child in guard.children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # a child that has just ended
-            titles[child] = " ".join(child.cmdline())
-    return titles
+    (guard,) = [child for child in psutil.Process().children() if "fedxray.federation.guard" in line_of(child)]
+    return {guard: "guard"} | {child: line_of(child) for child in guard.children(recursive=True)}
 
 
 def poll(ended):
