@@ -2,10 +2,8 @@
 
 WHY = {
     "idle": (
-        "on this machine at this hour, where a run with nothing to do takes 1.42 s; at another hour that took 1.27 s "
-        "and this plan 5.8. Snakemake itself takes 1.5 ms for each of the 3,000 jobs, a third of it for lines of log "
-        "that --quiet then drops; fewer inputs (one for all data cards of a cohort) would save 7 %, resources that do "
-        "not grow with the attempt 4 %, leaving out conda, benchmark or log nothing"
+        "Snakemake itself takes 1.4 ms for each of the 3,000 jobs, a third of it for lines of log that --quiet then "
+        "drops; resources that do not grow with the attempt would save 4 %, leaving out conda, benchmark or log nothing"
     ),
     "federated": (
         "Flower starts no server and no sites, ends no job, and has no mutual TLS: a federated job takes 10 to 11 s "
