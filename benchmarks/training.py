@@ -125,6 +125,7 @@ def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float
     found, ended = [], threading.Event()
 
     def sample() -> None:
+        found.append(torch.cuda.utilization())
         while not ended.wait(0.2):
             found.append(torch.cuda.utilization())
 
