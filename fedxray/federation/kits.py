@@ -26,9 +26,11 @@ COMPONENTS = (
     "fedxray.federation.server.ChosenModels",
     "fedxray.federation.server.FedAvgController",
 )
-LAUNCHERS = {
-    "nvflare.app_common.job_launcher.client_process_launcher.ClientProcessJobLauncher": "ClientLauncher",
-    "nvflare.app_common.job_launcher.server_process_launcher.ServerProcessJobLauncher": "ServerLauncher",
+LAUNCHER = "nvflare.app_common.job_launcher"
+IN_PLACE_OF = {  # NVFlare's components in a kit: ours
+    f"{LAUNCHER}.client_process_launcher.ClientProcessJobLauncher": "fedxray.federation.launcher.ClientLauncher",
+    f"{LAUNCHER}.server_process_launcher.ServerProcessJobLauncher": "fedxray.federation.launcher.ServerLauncher",
+    "nvflare.apis.impl.job_def_manager.SimpleJobDefManager": "fedxray.federation.store.JobManager",
 }
 ADMISSION = {"id": "admission", "path": "fedxray.federation.admission.Admission", "args": {}}
 # A message that was under way when a connection broke is sent again; without this NVFlare waits 300 s for its answer.
@@ -160,8 +162,7 @@ def _restrict(kit: Path) -> None:
         if "snapshot_persistor" in resources and ADMISSION not in resources["components"]:  # a server's
             resources["components"].append(ADMISSION)
         for one in resources["components"]:
-            if one["path"] in LAUNCHERS:
-                one["path"] = f"fedxray.federation.launcher.{LAUNCHERS[one['path']]}"
+            one["path"] = IN_PLACE_OF.get(one["path"], one["path"])
         write_json(own, resources)
     if (local / "authorization.json.default").exists():
         policy = json.loads((local / "authorization.json.default").read_text())
