@@ -5,10 +5,12 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+FORKS = sys.platform == "linux"  # elsewhere a fork is not safe
+
 
 def workers(processes: int) -> ProcessPoolExecutor:
-    """A pool of `processes`; on Linux they are forks, which have our imports at once, elsewhere a fork is not safe."""
-    return ProcessPoolExecutor(processes, get_context("fork" if sys.platform == "linux" else "spawn"), _be_quiet)
+    """A pool of `processes`; where they can be forks, they have our imports at once."""
+    return ProcessPoolExecutor(processes, get_context("fork" if FORKS else "spawn"), _be_quiet)
 
 
 def _be_quiet() -> None:

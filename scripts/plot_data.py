@@ -21,8 +21,9 @@ def main(options):
     cards = {
         cohort.rstrip("/"): [read_json(folder / "card.json") for folder in sites] for cohort, sites in folders.items()
     }
-    save(site_data(cards), options.output, "sites", note_of(options.registry))
-    save(gallery(next(iter(folders.values()))), options.output, "gallery", note_of(options.registry))
+    note = note_of(options.registry)
+    save(site_data(cards), options.output, "sites", note)
+    save(gallery(next(iter(folders.values()))), options.output, "gallery", note)
 
 
 if __name__ == "__main__":

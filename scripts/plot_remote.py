@@ -24,8 +24,9 @@ def main(options):
         "communication": lambda: sweep.communication(federated_curves(points, options.runs)),
         "sweep": lambda: sweep.sweep_map(points, own),
     }
+    note = note_of(options.registry)
     for name in options.figures:
-        save(figures[name](), options.output, name, note_of(options.registry))
+        save(figures[name](), options.output, name, note)
 
 
 if __name__ == "__main__":

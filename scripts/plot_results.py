@@ -29,8 +29,9 @@ def main(options):
         "communication": lambda: sweep.communication(federated_curves(points, options.runs)),
         "cohorts": lambda: sweep.cohorts(summary, heterogeneity(options.cohorts, pd.unique(points["cohort"]))),
     }
+    note = note_of(options.registry)
     for name in options.figures:
-        save(figures[name](), options.output, name, note_of(options.registry))
+        save(figures[name](), options.output, name, note)
 
 
 def heterogeneity(folder, names):

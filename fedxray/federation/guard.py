@@ -34,12 +34,12 @@ from setproctitle import setproctitle
 
 from fedxray.errors import UserError
 from fedxray.federation.launcher import Forking, Guard
+from fedxray.workers import FORKS
 
 MAIN = {
     "server": ("nvflare.private.fed.app.server.server_train", "fed_server.json"),
     "client": ("nvflare.private.fed.app.client.client_train", "fed_client.json"),
 }
-FORKS = sys.platform == "linux"
 PARENTS = tuple(module for module, _ in MAIN.values())
 JOBS = ("fedxray.federation.client", "fedxray.federation.server", "torch._dynamo")  # that, for PyTorch's optimizers
 

@@ -12,7 +12,8 @@ from nvflare.apis.fl_constant import ConfigVarName
 from nvflare.fuel.utils.config_service import ConfigService
 
 from fedxray.errors import UserError
-from fedxray.federation.guard import FORKS, guarded, process
+from fedxray.federation.guard import guarded, process
+from fedxray.workers import FORKS
 
 PARENT = """
 import json, os, sys, time
@@ -100,6 +101,7 @@ def test_at_the_end_of_the_guard_nothing_is_left_of_what_it_started_or_was_asked
     with guarded([spec("stay")], {"OMP_NUM_THREADS": "1"}):
         lines(tmp_path / "out.txt", 5)
         titles = guards()
+    assert len(titles) == 3  # the guard, the parent, the child that stays
     assert any("-m parent stay" in title for title in titles.values())
     assert any("-m child long" in title for title in titles.values())
     assert not [child for child in titles if child.is_running()]
