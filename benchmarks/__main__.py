@@ -16,9 +16,9 @@ from benchmarks.inputs import BUILD
 from benchmarks.measure import ROOT
 from benchmarks.render import render
 from benchmarks.results import record
-from fedxray import cli
-from fedxray.errors import UserError
-from fedxray.files import read_json
+from fedxray.core import cli
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json
 
 ALWAYS = ("resample", "epoch", "federated", "round", "sweep", "idle", "events", "predict", "gpu")
 BY_NAME = ("graph", "real", "analyse")

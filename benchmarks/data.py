@@ -11,9 +11,9 @@ from torchvision.datasets import ImageFolder
 
 from benchmarks.inputs import ORIGINALS, originals, scratch
 from benchmarks.measure import ROOT, Cost, at_least, clock, cpu, interleave, middle, python, ratio, run, told
+from fedxray.core.files import write_table
 from fedxray.data.pixels import to_grey
 from fedxray.data.source import Source
-from fedxray.files import write_table
 
 SIZE = 224
 

@@ -1,4 +1,4 @@
-"""The row `events`: TensorBoard's files, written and read by fedxray.tensorboard and by the usual tools."""
+"""The row `events`: TensorBoard's files, written and read by fedxray.report.tensorboard and by the usual tools."""
 
 import shutil
 import time
@@ -12,8 +12,8 @@ from torch.utils.tensorboard.summary import hparams
 from benchmarks.environment import flower
 from benchmarks.inputs import scratch
 from benchmarks.measure import NotTheSameWork, at_least, clock, interleave, python, ratio, run
-from fedxray.files import write_json, write_table
-from fedxray.tensorboard import METRICS, POINT, SCALARS, count_scalars, export_runs
+from fedxray.core.files import write_json, write_table
+from fedxray.report.tensorboard import METRICS, POINT, SCALARS, count_scalars, export_runs
 
 EPOCHS = 20
 # In its own process, because tbparse is in the other environment; it says the seconds that reading took.

@@ -9,12 +9,12 @@ import pandas as pd
 from benchmarks.environment import flower
 from benchmarks.inputs import BUILD, SITES, experiment, random_sites, scratch, settings
 from benchmarks.measure import ROOT, NotTheSameWork, at_most, interleave, middle, python, ratio, run, told
+from fedxray.core.parameters import load_model
 from fedxray.data.site import load_site
-from fedxray.federation.kits import provision, render_project
-from fedxray.models import set_parameters
-from fedxray.parameters import load_model
-from fedxray.settings import Settings
-from fedxray.training import validate
+from fedxray.experiment.settings import Settings
+from fedxray.flare.kits import provision, render_project
+from fedxray.training.models import set_parameters
+from fedxray.training.trainer import validate
 
 ALTERNATIVES = {"bare loop": "plain", "NVFlare": "nvflare_job", "Flower": "flower_app"}
 

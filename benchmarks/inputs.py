@@ -17,10 +17,10 @@ import yaml
 from PIL import Image
 
 from benchmarks.measure import ROOT, python, run
-from fedxray import sweep
-from fedxray.data.phantom import draw_patient
+from fedxray.core.files import read_json, write_array, write_table
+from fedxray.data.datasets.phantom import draw_patient
 from fedxray.data.site import make_site
-from fedxray.files import read_json, write_array, write_table
+from fedxray.experiment import sweep
 
 BUILD = ROOT / "build" / "bench"
 REAL = ROOT.parent / "shared" / "data"
@@ -123,7 +123,7 @@ def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> 
 
 
 def settings(shared: Path, epochs: int, **changed) -> dict:
-    """The fields of fedxray.settings.Settings by the default configuration, for images as `shared`'s, on the CPU."""
+    """The fields of fedxray.experiment.settings.Settings by the default configuration, for images as `shared`'s, on the CPU."""
     config = default_config()
     size = read_json(shared / "card.json")["image_size"]
     point = {"rounds": epochs, "local_epochs": 1, "lr": config["training"]["lr"], "seed": 1}

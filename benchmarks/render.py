@@ -5,8 +5,8 @@ from pathlib import Path
 from benchmarks.measure import ROOT
 from benchmarks.results import measured, target, verdict
 from benchmarks.why import WHY
-from fedxray.errors import UserError
-from fedxray.files import write_text
+from fedxray.core.errors import UserError
+from fedxray.core.files import write_text
 
 PAGE = ROOT / "docs" / "performance.md"
 TABLE = "<!-- benchmark: made by make bench -->", "<!-- end of benchmark -->"

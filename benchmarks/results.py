@@ -8,8 +8,8 @@ from pathlib import Path
 
 from benchmarks.environment import versions
 from benchmarks.measure import ROOT, Failed, shown
-from fedxray.files import read_json, write_json
-from fedxray.machine import machine
+from fedxray.core.files import read_json, write_json
+from fedxray.core.machine import machine
 
 
 def record(path: Path, rows: dict[str, Callable], quick: bool, again: bool) -> dict:

@@ -16,7 +16,7 @@ from benchmarks.federation import fedxray_command, kits
 from benchmarks.inputs import originals, random_sites, scratch, settings
 from benchmarks.measure import ROOT, Cost, Spread, at_most, python, run, shown
 from benchmarks.workflow import snakemake, sweep_config, write_config
-from fedxray.figures import save
+from fedxray.report.figures import save
 
 TOLERANCE = 1.1  # the exponent that still counts as linear: times scatter
 MODELS = {"compact": 0.077, "squeezenet1_0": 0.73, "mobilenet_v3_large": 4.2, "resnet18": 11.2, "resnet50": 23.5}

@@ -26,14 +26,14 @@ from benchmarks.measure import (
     run,
     told,
 )
-from fedxray import sweep
+from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site, pool
-from fedxray.deploy import export_model, predict_images
-from fedxray.models import get_parameters
-from fedxray.parameters import save_model
-from fedxray.settings import Settings
-from fedxray.training import Trainer, validate
-from fedxray.training import predict as predict_array
+from fedxray.experiment import sweep
+from fedxray.experiment.settings import Settings
+from fedxray.training.exported import export_model, predict_images
+from fedxray.training.models import get_parameters
+from fedxray.training.trainer import Trainer, validate
+from fedxray.training.trainer import predict as predict_array
 
 
 def epoch(quick: bool) -> dict:

@@ -10,8 +10,8 @@ import yaml
 from benchmarks.events import make_up_run
 from benchmarks.inputs import ARCHIVE, SNAKEMAKE, default_config, scratch
 from benchmarks.measure import ROOT, Spread, at_least, at_most, middle, python, run, shown, told
-from fedxray.files import write_table
-from fedxray.sweep import runs
+from fedxray.core.files import write_table
+from fedxray.experiment.sweep import runs
 
 SMOKE = ["--configfile", "config/smoke.yaml"]
 

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 
+from fedxray.core.files import write_json, write_table
+from fedxray.core.machine import EnergyMeter, machine
+from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site, pool
-from fedxray.files import write_json, write_table
-from fedxray.machine import EnergyMeter, machine
-from fedxray.parameters import save_model
-from fedxray.settings import Settings
+from fedxray.experiment.settings import Settings
 
 METRICS = ["epoch", "series", "train_loss", "validation_loss", "validation_accuracy", "validation_auroc", "seconds"]
 
 
 def train_here(mode: str, directories: list[Path], settings: Settings, output: Path, say: Callable = print) -> None:
     """Train on the union of the sites' training images in this process: central, or local with one site."""
-    from fedxray.models import get_parameters  # PyTorch, for which who only writes a run need not wait
-    from fedxray.training import Trainer
+    from fedxray.training.models import get_parameters  # PyTorch, for which who only writes a run need not wait
+    from fedxray.training.trainer import Trainer
 
     start, meter = time.perf_counter(), EnergyMeter()
     sites = [load_site(directory) for directory in directories]
@@ -49,7 +49,7 @@ def train_here(mode: str, directories: list[Path], settings: Settings, output: P
 
 def place_of(settings: Settings) -> dict:
     """Where a run is trained, if it is trained in this process: `device` and `machine`."""
-    from fedxray.training import pick_device
+    from fedxray.training.trainer import pick_device
 
     return {"device": str(pick_device(settings.device)), "machine": machine()}
 

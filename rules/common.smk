@@ -13,10 +13,10 @@ import pandas as pd
 import yaml
 from snakemake.utils import Paramspace
 
-import fedxray.files
-from fedxray import sweep
-from fedxray.config import check_config, typed
-from fedxray.errors import UserError
+import fedxray.core.files
+from fedxray.experiment import sweep
+from fedxray.experiment.check import check_config, typed
+from fedxray.core.errors import UserError
 
 # Or Python searches the growing graph for garbage again and again: a fifth of a large plan's time.
 gc.set_threshold(10_000_000)
@@ -97,7 +97,7 @@ def growing(amount):
 
 
 def settings_of(pattern):
-    """A param: the training settings (fedxray.settings.Settings), as JSON, of the run whose folder is `pattern`."""
+    """A param: the training settings (fedxray.experiment.settings.Settings), as JSON, of the run whose folder is `pattern`."""
 
     def settings(wildcards):
         run = RUNS[pattern.format(**wildcards)]
@@ -174,7 +174,7 @@ def pages(**categories):
     }
 
 
-checksum = cache(fedxray.files.sha256)
+checksum = cache(fedxray.core.files.sha256)
 
 
 @cache

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fedxray import cli
+from fedxray.core import cli
+from fedxray.core.files import write_json, write_table
 from fedxray.data.catalogue import build_catalogue
-from fedxray.files import write_json, write_table
 
 
 def main(options):

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fedxray import cli
+from fedxray.core import cli
+from fedxray.core.files import read_table, write_json, write_table
 from fedxray.data.cohort import check_split, heterogeneity
-from fedxray.files import read_table, write_json, write_table
 
 
 def main(options):

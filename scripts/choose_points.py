@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.files import write_table
-from fedxray.points import choose, table_of_runs
-from fedxray.sweep import runs
+from fedxray.analysis.choice import choose, table_of_runs
+from fedxray.core import cli
+from fedxray.core.files import write_table
+from fedxray.experiment.sweep import runs
 
 
 def main(options):

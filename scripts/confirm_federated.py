@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedxray import cli
-from fedxray.federation.onemachine import add_options, of_cohort
+from fedxray.core import cli
+from fedxray.core.files import read_table, write_table
 from fedxray.federation.training import confirm
-from fedxray.files import read_table, write_table
+from fedxray.flare.one_host import add_options, of_cohort
 
 
 def main(options):

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.evaluation import contrast, summarise, summary_text
-from fedxray.files import read_table, write_table
+from fedxray.analysis.comparison import contrast, summarise, summary_text
+from fedxray.core import cli
+from fedxray.core.files import read_table, write_table
 
 
 def main(options):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.data.phantom import draw_phantom
+from fedxray.core import cli
+from fedxray.data.datasets.phantom import draw_phantom
 
 
 def main(options):

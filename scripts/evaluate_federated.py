@@ -6,12 +6,12 @@ another order, a difference of 1e-5 passes.
 
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.evaluation import cross_site
-from fedxray.federation import run
-from fedxray.federation.onemachine import add_options, of_cohort
-from fedxray.files import read_json, read_table, write_table
-from fedxray.settings import Settings
+from fedxray.analysis.comparison import cross_site
+from fedxray.core import cli
+from fedxray.core.files import read_json, read_table, write_table
+from fedxray.experiment.settings import Settings
+from fedxray.flare import engine as run
+from fedxray.flare.one_host import add_options, of_cohort
 
 
 def main(options):

@@ -6,12 +6,12 @@ and sends its metrics alone. So there is no pooled test set, and no interval.
 
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.evaluation import across_sites
-from fedxray.federation import run
-from fedxray.federation.remote import add_options, from_options
-from fedxray.files import read_json, read_table, write_table
-from fedxray.settings import Settings
+from fedxray.analysis.comparison import across_sites
+from fedxray.core import cli
+from fedxray.core.files import read_json, read_table, write_table
+from fedxray.experiment.settings import Settings
+from fedxray.flare import engine as run
+from fedxray.flare.remote import add_options, from_options
 
 
 def main(options):

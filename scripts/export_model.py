@@ -6,11 +6,11 @@ Of several seeds it is the one with the highest validation AUROC, of several coh
 
 from pathlib import Path
 
-from fedxray import cli
+from fedxray.core import cli
+from fedxray.core.files import read_json, read_table
 from fedxray.data.site import note_of
-from fedxray.deploy import export_model
-from fedxray.files import read_json, read_table
-from fedxray.settings import Settings
+from fedxray.experiment.settings import Settings
+from fedxray.training.exported import export_model
 
 
 def main(options):

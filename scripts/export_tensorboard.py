@@ -4,9 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.sweep import runs
-from fedxray.tensorboard import export_runs
+from fedxray.core import cli
+from fedxray.experiment.sweep import runs
+from fedxray.report.tensorboard import export_runs
 
 
 def main(options):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.data.kaggle import fetch_archive
+from fedxray.core import cli
+from fedxray.data.datasets.kaggle import fetch_archive
 
 
 def main(options):

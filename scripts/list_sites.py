@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedxray import cli
+from fedxray.core import cli
+from fedxray.core.files import read_json, write_table
 from fedxray.data.site import register
-from fedxray.files import read_json, write_table
 
 
 def main(options):

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from fedxray import cli
+from fedxray.core import cli
+from fedxray.core.files import read_json
 from fedxray.data.site import make_site
-from fedxray.files import read_json
 
 
 def main(options):

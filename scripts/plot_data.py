@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from fedxray import cli
+from fedxray.core import cli
+from fedxray.core.files import read_json
 from fedxray.data.site import note_of
-from fedxray.figures import save
-from fedxray.figures.data import gallery, site_data
-from fedxray.files import read_json
-from fedxray.sweep import cohorts, sites_of
+from fedxray.experiment.sweep import cohorts, sites_of
+from fedxray.report.figures import save
+from fedxray.report.figures.data import gallery, site_data
 
 
 def main(options):

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from fedxray import cli
+from fedxray.core import cli
+from fedxray.core.files import read_table
 from fedxray.data.site import note_of
-from fedxray.deploy import load_exported
-from fedxray.figures import save
-from fedxray.figures.mistakes import confident_mistakes, mistakes
-from fedxray.files import read_table
+from fedxray.report.figures import save
+from fedxray.report.figures.mistakes import confident_mistakes, mistakes
+from fedxray.training.exported import load_exported
 
 
 def main(options):

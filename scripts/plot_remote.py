@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from fedxray import cli
+from fedxray.analysis.choice import federated_curves, global_curves
+from fedxray.analysis.comparison import means_at_sites
+from fedxray.core import cli
+from fedxray.core.files import read_table
+from fedxray.data.registry import own_validation
 from fedxray.data.site import note_of
-from fedxray.evaluation import means_at_sites
-from fedxray.federation.registry import own_validation
-from fedxray.figures import results, save, sweep
-from fedxray.files import read_table
-from fedxray.points import federated_curves, global_curves
+from fedxray.report.figures import results, save, sweep
 
 
 def main(options):

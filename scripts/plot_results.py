@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedxray import cli
+from fedxray.analysis.choice import federated_curves, global_curves
+from fedxray.core import cli
+from fedxray.core.files import read_json, read_table
 from fedxray.data.site import note_of
-from fedxray.figures import results, save, sweep
-from fedxray.files import read_json, read_table
-from fedxray.points import federated_curves, global_curves
+from fedxray.report.figures import results, save, sweep
 
 
 def main(options):

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.files import read_table, write_table
-from fedxray.prediction import predict_chosen
-from fedxray.sweep import sites_of
+from fedxray.analysis.predictions import predict_chosen
+from fedxray.core import cli
+from fedxray.core.files import read_table, write_table
+from fedxray.experiment.sweep import sites_of
 
 
 def main(options):

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.federation.kits import provision
+from fedxray.core import cli
+from fedxray.flare.kits import provision
 
 
 def main(options):

@@ -5,10 +5,10 @@ What they answer is the registry: from then on a site whose data differ from it 
 
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.federation import run
-from fedxray.federation.registry import write_registry
-from fedxray.federation.remote import add_options, from_options
+from fedxray.core import cli
+from fedxray.data.registry import write_registry
+from fedxray.flare import engine as run
+from fedxray.flare.remote import add_options, from_options
 
 
 def main(options):

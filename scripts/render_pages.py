@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from fedxray import cli
+from fedxray.core import cli
+from fedxray.core.files import write_text
 from fedxray.data.site import note_of
-from fedxray.files import write_text
-from fedxray.pages import render
+from fedxray.report.pages import render
 
 
 def main(options):

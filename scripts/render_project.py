@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.federation.kits import render_project
+from fedxray.core import cli
+from fedxray.flare.kits import render_project
 
 
 def main(options):

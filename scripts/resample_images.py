@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fedxray import cli
+from fedxray.core import cli
 from fedxray.data.pixels import resample
 
 

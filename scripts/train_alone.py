@@ -6,10 +6,10 @@ Each is a job of one site and one round of all epochs, which equals training the
 from dataclasses import replace
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.federation.remote import add_options, from_options
+from fedxray.core import cli
+from fedxray.experiment.settings import parse_settings
 from fedxray.federation.training import train_alone
-from fedxray.settings import parse_settings
+from fedxray.flare.remote import add_options, from_options
 
 
 def main(options):
@@ -24,7 +24,7 @@ def main(options):
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     add_options(arguments)
-    arguments.add_argument("--settings", required=True, help="fields of fedxray.settings.Settings, as JSON")
+    arguments.add_argument("--settings", required=True, help="fields of fedxray.experiment.settings.Settings, as JSON")
     arguments.add_argument("--live", default="", help="folder of these runs below the server's TensorBoard folder")
     arguments.add_argument("--output", type=Path, required=True, help="folder that gets a run's folder for each site")
     cli.run(main, arguments)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from fedxray import cli
+from fedxray.core import cli
+from fedxray.experiment.settings import parse_settings
 from fedxray.runs import train_here
-from fedxray.settings import parse_settings
 
 
 def main(options):
@@ -17,6 +17,6 @@ def main(options):
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
-    arguments.add_argument("--settings", required=True, help="fields of fedxray.settings.Settings, as JSON")
+    arguments.add_argument("--settings", required=True, help="fields of fedxray.experiment.settings.Settings, as JSON")
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
     cli.run(main, arguments)

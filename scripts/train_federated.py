@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.federation.job import add_policy, policy_of
-from fedxray.federation.onemachine import LocalFederation
+from fedxray.core import cli
+from fedxray.experiment.settings import parse_settings
 from fedxray.federation.training import train_federation
-from fedxray.settings import parse_settings
+from fedxray.flare.job import add_policy, policy_of
+from fedxray.flare.one_host import LocalFederation
 
 
 def main(options):
@@ -28,7 +28,7 @@ if __name__ == "__main__":
     arguments.add_argument("--kits", type=Path, required=True, help="kits.json of provision_federation")
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
     arguments.add_argument("--shared", type=Path, required=True, help="card.json of the shared validation set")
-    arguments.add_argument("--settings", required=True, help="fields of fedxray.settings.Settings, as JSON")
+    arguments.add_argument("--settings", required=True, help="fields of fedxray.experiment.settings.Settings, as JSON")
     arguments.add_argument("--rounds", type=int, required=True)
     arguments.add_argument("--local-epochs", type=int, required=True, help="passes over a site's data in each round")
     add_policy(arguments)

@@ -6,10 +6,10 @@ that has finished and was not fetched, is taken up; one that was cut short goes 
 
 from pathlib import Path
 
-from fedxray import cli
-from fedxray.federation.remote import add_options, from_options
+from fedxray.core import cli
+from fedxray.experiment.settings import parse_settings
 from fedxray.federation.training import train_federation
-from fedxray.settings import parse_settings
+from fedxray.flare.remote import add_options, from_options
 
 
 def main(options):
@@ -21,7 +21,7 @@ def main(options):
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     add_options(arguments)
-    arguments.add_argument("--settings", required=True, help="fields of fedxray.settings.Settings, as JSON")
+    arguments.add_argument("--settings", required=True, help="fields of fedxray.experiment.settings.Settings, as JSON")
     arguments.add_argument("--rounds", type=int, required=True)
     arguments.add_argument("--local-epochs", type=int, required=True, help="passes over a site's data in each round")
     arguments.add_argument("--live", default="", help="folder of this run below the server's TensorBoard folder")

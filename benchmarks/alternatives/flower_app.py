@@ -14,10 +14,10 @@ from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
 
 from benchmarks.alternatives import plain
+from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site
-from fedxray.models import get_parameters
-from fedxray.parameters import save_model
-from fedxray.settings import Settings
+from fedxray.experiment.settings import Settings
+from fedxray.training.models import get_parameters
 
 
 def make_client(sites: list[Path], settings: Settings) -> ClientApp:

@@ -8,14 +8,16 @@ import torch
 
 from benchmarks.alternatives import plain
 from fedxray.data.site import load_site
-from fedxray.settings import parse_settings
+from fedxray.experiment.settings import parse_settings
 
 
 def main() -> None:
     """Answer each round with a trained model; with `--idle`, with the model that arrived."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="the folder of the sites' directories")
-    parser.add_argument("--settings", type=Path, required=True, help="a file of fedxray.settings.Settings as JSON")
+    parser.add_argument(
+        "--settings", type=Path, required=True, help="a file of fedxray.experiment.settings.Settings as JSON"
+    )
     parser.add_argument("--idle", action="store_true", help="train nothing: what is left is what NVFlare costs")
     options = parser.parse_args()
     settings = parse_settings(options.settings.read_text())

@@ -15,9 +15,9 @@ from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
 from nvflare.recipe import SimEnv
 
 from benchmarks.alternatives.plain import arguments
-from fedxray.models import get_parameters
-from fedxray.parameters import save_model
-from fedxray.settings import parse_settings
+from fedxray.core.parameters import save_model
+from fedxray.experiment.settings import parse_settings
+from fedxray.training.models import get_parameters
 
 STARTED = re.compile(r"^(\S+ \S+) [^\n]*\n-+\n +Round (\d+) started", re.MULTILINE)
 

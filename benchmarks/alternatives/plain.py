@@ -1,6 +1,6 @@
 """The bare loop: what training costs with PyTorch alone, over tensors in memory, and federated with a pipe per site.
 
-It makes the very draws of fedxray.training (order, augmentation, learning rate), so that it reaches the same model and
+It makes the very draws of fedxray.training.trainer (order, augmentation, learning rate), so that it reaches the same model and
 the comparison is of the same work; images are standardised once, before the clock of an epoch starts.
 
 python -m benchmarks.alternatives.plain --sites DIR ... --shared DIR --settings JSON --rounds N --output FILE
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedxray.core.parameters import save_model
+from fedxray.core.seeds import seed_of
 from fedxray.data.site import load_site
-from fedxray.metrics import auroc
-from fedxray.models import get_parameters
-from fedxray.parameters import save_model
-from fedxray.seeds import seed_of
-from fedxray.settings import Settings, parse_settings
-from fedxray.training import augment, standardise
+from fedxray.experiment.settings import Settings, parse_settings
+from fedxray.training.metrics import auroc
+from fedxray.training.models import get_parameters
+from fedxray.training.trainer import augment, standardise
 
 Tensors = tuple[Tensor, Tensor]  # images float32 (n, 1, size, size), standardised; labels float32 (n,)
 
@@ -32,7 +32,7 @@ def arguments(doc: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sites", type=Path, nargs="+", required=True, help="the directory of each site")
     parser.add_argument("--shared", type=Path, required=True, help="the directory of the shared validation set")
-    parser.add_argument("--settings", required=True, help="fields of fedxray.settings.Settings, as JSON")
+    parser.add_argument("--settings", required=True, help="fields of fedxray.experiment.settings.Settings, as JSON")
     parser.add_argument("--rounds", type=int, required=True, help="each of one local epoch")
     parser.add_argument("--output", type=Path, required=True, help="the model, as safetensors")
     return parser

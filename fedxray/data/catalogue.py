@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 from PIL import Image
 
+from fedxray.core.errors import UserError
+from fedxray.core.workers import workers
 from fedxray.data.source import Source, open_reader
-from fedxray.errors import UserError
-from fedxray.workers import workers
 
 COLUMNS = [
     *("image", "label", "aetiology", "patient", "official_split", "acquisition"),

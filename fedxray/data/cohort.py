@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from fedxray.errors import UserError
-from fedxray.seeds import stream
+from fedxray.core.errors import UserError
+from fedxray.core.seeds import stream
 
 CLASSES = ["NORMAL", "PNEUMONIA"]  # of label 0 and 1
 SEVERITY = ["none", "unknown", "virus", "bacteria"]  # of a patient with several: the last of these

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from fedxray.core.files import atomic, read_table
 from fedxray.data.catalogue import in_chunks
 from fedxray.data.source import open_reader
-from fedxray.files import atomic, read_table
 
 
 def resample(path: Path, catalogue: Path, size: int, processes: int, output: Path, draft: bool = True) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from fedxray import __version__
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, read_table, sha256, write_array, write_json, write_table
 from fedxray.data.cohort import SHARED
-from fedxray.errors import UserError
-from fedxray.files import read_json, read_table, sha256, write_array, write_json, write_table
 
 SCHEMA = 1  # of card.json and of the registry; counts up when a key changes its meaning
 SPLITS = ("train", "validation", "test")

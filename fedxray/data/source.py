@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from fedxray.errors import UserError
+from fedxray.core.errors import UserError
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff")
 LABELS = {"normal": 0, "pneumonia": 1, "0": 0, "1": 1}

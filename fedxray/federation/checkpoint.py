@@ -5,7 +5,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from fedxray.parameters import Parameters, load_model, save_model
+from fedxray.core.parameters import Parameters, load_model, save_model
 
 
 class Checkpoint:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from fedxray.core.parameters import Parameters
 from fedxray.data.site import load_site
+from fedxray.experiment.settings import Settings
 from fedxray.federation.records import line_of
 from fedxray.federation.rounds import ServerRounds, SiteRounds
-from fedxray.parameters import Parameters
-from fedxray.settings import Settings
 
 
 def train(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedxray.core.parameters import Parameters
 from fedxray.data.site import SiteData
-from fedxray.fedavg import fedavg
-from fedxray.models import get_parameters, set_parameters
-from fedxray.parameters import Parameters
-from fedxray.settings import Settings
-from fedxray.training import Part, Trainer, validate
+from fedxray.experiment.settings import Settings
+from fedxray.federation.algorithms.fedavg import fedavg
+from fedxray.training.models import get_parameters, set_parameters
+from fedxray.training.trainer import Part, Trainer, validate
 
 
 @dataclass(frozen=True)

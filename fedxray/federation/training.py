@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from fedxray.errors import UserError
-from fedxray.federation import run
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, sha256
+from fedxray.core.machine import EnergyMeter
+from fedxray.core.parameters import save_model
+from fedxray.experiment.settings import Settings
 from fedxray.federation.records import metrics_of, sites_of
-from fedxray.files import read_json, sha256
-from fedxray.machine import EnergyMeter
-from fedxray.parameters import save_model
+from fedxray.flare import engine as run
 from fedxray.runs import place_of, write_run
-from fedxray.settings import Settings
 
 
 def train_federation(
@@ -25,7 +25,7 @@ def train_federation(
     say: Callable[[str], None] = print,
     live: str = "",
 ) -> None:
-    """Train by one NVFlare job and write the run into `output`; raises UserError as `fedxray.federation.run.train`."""
+    """Train by one NVFlare job and write the run into `output`; raises UserError as `fedxray.flare.engine.train`."""
     start, meter = time.perf_counter(), EnergyMeter() if federation.here else None
     with run.private(output / "workspace", say) as workspace:
         trained = run.train(federation, settings, rounds, local_epochs, workspace, say, live)

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 import fedxray
-from fedxray.errors import UserError
-from fedxray.files import atomic, read_json, sha256, write_json, write_text
+from fedxray.core.errors import UserError
+from fedxray.core.files import atomic, read_json, sha256, write_json, write_text
 from fedxray.operators.process import address, owner
 
 CHECKOUT = Path(fedxray.__file__).parents[1]

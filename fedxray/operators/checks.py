@@ -16,10 +16,10 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from fedxray import __version__
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json
 from fedxray.data.site import SPLITS, load_site
-from fedxray.errors import UserError
-from fedxray.federation.certificates import WARN_DAYS, certificate_of
-from fedxray.files import read_json
+from fedxray.flare.certificates import WARN_DAYS, certificate_of
 from fedxray.operators.archive import code_sha256, read_about
 from fedxray.operators.process import address, owner
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, write_array, write_table
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.cohort import SHARED, check_split, draw_cohort
 from fedxray.data.pixels import resample
 from fedxray.data.site import load_site, make_site
-from fedxray.errors import UserError
-from fedxray.files import read_json, write_array, write_table
 
 FILES = ("images.npy", "images.csv", "card.json")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from cryptography.x509.oid import NameOID
 
-from fedxray.errors import UserError
-from fedxray.federation.certificates import certificate_of
-from fedxray.federation.guard import MAIN, guarded, process
-from fedxray.files import read_json, write_json
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, write_json
+from fedxray.flare.certificates import certificate_of
+from fedxray.flare.guard import MAIN, guarded, process
 
 OUTPUT = "out.txt"  # in the kit: what its process has said since it was started
 RESTART_S = 10.0

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import yaml
 
-from fedxray import __version__, cli
-from fedxray.errors import UserError
-from fedxray.federation.admission import REGISTERED
-from fedxray.federation.certificates import expiring
-from fedxray.federation.kits import provision, render_project
-from fedxray.files import read_json
+from fedxray import __version__
+from fedxray.core import cli
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json
+from fedxray.flare.admission import REGISTERED
+from fedxray.flare.certificates import expiring
+from fedxray.flare.kits import provision, render_project
 from fedxray.operators.archive import CHECKOUT, build_library, write_archive
 from fedxray.operators.process import address, place_store, run_kit, set_local
 
@@ -147,7 +148,7 @@ def status(folder: Path, now: float | None = None) -> list[dict]:
 
 def heartbeats(admin: Path) -> dict[str, float]:
     """{site: Unix time of its last heartbeat} of the sites that are connected, by the admin's kit."""
-    from fedxray.federation.session import Server  # NVFlare's, a second that who only provisions need not wait for
+    from fedxray.flare.session import Server  # NVFlare's, a second that who only provisions need not wait for
 
     with Server(admin, patience_s=2, poll_s=0.5, say=lambda line: None) as server:
         info = server.call(lambda session: session.get_system_info())

@@ -5,9 +5,10 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from fedxray import __version__, cli
-from fedxray.errors import UserError
-from fedxray.files import read_json, write_json
+from fedxray import __version__
+from fedxray.core import cli
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, write_json
 from fedxray.operators.archive import read_about
 from fedxray.operators.process import address, owner, run_kit, set_local
 

@@ -12,14 +12,14 @@ import torch
 
 from benchmarks import events, federation, inputs, measure, render, results, scale, training
 from benchmarks.alternatives import nvflare_job, plain
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json
 from fedxray.data.site import load_site
-from fedxray.errors import UserError
-from fedxray.fedavg import fedavg
-from fedxray.files import read_json
-from fedxray.models import get_parameters
-from fedxray.settings import Settings
-from fedxray.tensorboard import export_runs
-from fedxray.training import Trainer
+from fedxray.experiment.settings import Settings
+from fedxray.federation.algorithms.fedavg import fedavg
+from fedxray.report.tensorboard import export_runs
+from fedxray.training.models import get_parameters
+from fedxray.training.trainer import Trainer
 
 SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "epochs": 3, "lr": 0.003, "device": "cpu"}
 CHECKS = [

@@ -1,9 +1,9 @@
 import pytest
-from conftest import jpeg
+from helpers.data import jpeg
 
+from fedxray.core.errors import UserError
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.source import Source
-from fedxray.errors import UserError
 
 TRAIN = "chest_xray/train"
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import mutual_info_score
 
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, read_table, write_table
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.cohort import PARTITIONS, allocate, check_split, draw_cohort, heterogeneity
-from fedxray.errors import UserError
-from fedxray.files import read_json, read_table, write_table
 
 SITES = ["us", "europe", "asia"]
 

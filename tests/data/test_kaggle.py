@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from fedxray.files import read_json, sha256
+from fedxray.core.files import read_json, sha256
 
 # Kaggle's client can only be aimed elsewhere from within; its own TEST environment reads whole bodies to log them.
 AIMED = """

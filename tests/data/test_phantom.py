@@ -8,16 +8,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from fedxray.core.errors import UserError
+from fedxray.core.files import write_table
+from fedxray.core.seeds import stream
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.cohort import draw_cohort
-from fedxray.data.phantom import GRID, _draw_opacity, draw_phantom
+from fedxray.data.datasets.phantom import GRID, _draw_opacity, draw_phantom
 from fedxray.data.pixels import resample
-from fedxray.errors import UserError
-from fedxray.files import write_table
-from fedxray.metrics import auroc
-from fedxray.seeds import stream
-from fedxray.settings import Settings
-from fedxray.training import Trainer, predict
+from fedxray.experiment.settings import Settings
+from fedxray.training.metrics import auroc
+from fedxray.training.trainer import Trainer, predict
 
 NAME = re.compile(
     r"chest_xray/(train|val|test)/(NORMAL/(NORMAL2-)?IM-\d{4}-0001(-\d{4})?|PNEUMONIA/person\d+_(bacteria|virus)_\d+)\.jpeg"

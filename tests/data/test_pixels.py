@@ -3,12 +3,13 @@ import zipfile
 
 import numpy as np
 import pytest
-from conftest import REAL, jpeg
+from conftest import REAL
+from helpers.data import jpeg
 from PIL import Image
 
+from fedxray.core.files import write_table
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.pixels import resample, to_grey
-from fedxray.files import write_table
 
 
 def encode(image, kind="PNG", **options):

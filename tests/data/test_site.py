@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from conftest import make_sites
+from helpers.data import make_sites
 
 from fedxray import __version__
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, read_table, sha256, write_table
 from fedxray.data.site import load_site, make_site, note_of, pool, register
-from fedxray.errors import UserError
-from fedxray.files import read_json, read_table, sha256, write_table
 
 
 def test_a_site_holds_its_own_images_and_the_shared_validation_set_alone(site_folders):

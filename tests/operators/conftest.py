@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
-from conftest import make_sites
-from operators_kit import ask, unpack
+from helpers.data import make_sites
+from helpers.operators import ask, unpack
 
 from fedxray.operators.process import set_local
 

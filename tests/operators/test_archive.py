@@ -11,10 +11,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from operators_kit import ask, library, unpack
+from helpers.operators import ask, library, unpack
 
-from fedxray.errors import UserError
-from fedxray.files import read_json, sha256
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, sha256
 from fedxray.operators import archive
 from fedxray.operators.archive import read_about
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from operators_kit import ask, free_port
+from helpers.operators import ask, free_port
 
-from fedxray.errors import UserError
-from fedxray.federation.certificates import certificate_of
-from fedxray.files import read_json, write_json
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, write_json
+from fedxray.flare.certificates import certificate_of
 from fedxray.operators.checks import check_site
 from fedxray.operators.process import set_local
 from fedxray.operators.site import start

@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from conftest import jpeg
+from helpers.data import jpeg
 
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json
 from fedxray.data.pixels import to_grey
 from fedxray.data.site import load_site
-from fedxray.errors import UserError
-from fedxray.files import read_json
 from fedxray.operators.preparation import prepare_shared, prepare_site
 
 

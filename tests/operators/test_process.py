@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from fedxray.errors import UserError
-from fedxray.federation import guard
+from fedxray.core.errors import UserError
+from fedxray.flare import guard
 from fedxray.operators import process
 from fedxray.operators.process import address, kind_of, owner, place_store, run_kit
 

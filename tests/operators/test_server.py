@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from operators_kit import ask, unpack
+from helpers.operators import ask, unpack
 
-from fedxray.errors import UserError
-from fedxray.federation.session import Server
-from fedxray.files import read_json, write_json
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, write_json
+from fedxray.flare.session import Server
 from fedxray.operators.checks import check_server
 from fedxray.operators.process import set_local
 from fedxray.operators.server import RESERVED, SITE, read_federation, start, status

@@ -1,0 +1,62 @@
+"""What every script shares: its parser, its one-line errors, and not outliving the workflow that started it."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import psutil
+
+from fedxray.core.errors import UserError
+
+
+def parser(doc: str) -> argparse.ArgumentParser:
+    """An argument parser whose help is the script's module docstring; every option shows its default."""
+    summary, _, rest = doc.partition("\n")
+    return argparse.ArgumentParser(
+        description=summary, epilog=rest.strip(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
+    """Parse the command line and call `main`; a UserError becomes one line on stderr and exit code 1."""
+    options = arguments.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # each line at once to a pipe, a file or a journal too
+    _end_with_snakemake()
+    try:
+        main(options)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
+        sys.exit(1)
+
+
+def _end_with_snakemake() -> None:
+    """Raise KeyboardInterrupt on SIGTERM, and send it to ourselves when the Snakemake that started us is killed."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    parents = [p for p in psutil.Process().parents() if _is_snakemake(p)]
+    if parents:
+        threading.Thread(target=_watch, args=(parents,), daemon=True).start()
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _is_snakemake(process: psutil.Process) -> bool:
+    try:
+        return any("snakemake" in os.path.basename(word) for word in process.cmdline()[:3])
+    except psutil.Error:
+        return False
+
+
+def _watch(parents: Sequence[psutil.Process]) -> None:
+    while all(parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE for parent in parents):
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,93 @@
+"""Who may take part, on the server: the certificates of a list that is read again and again; all others are refused.
+
+NVFlare trusts every certificate of the project's root, for as long as that lasts, and every token that it ever gave
+out. Here a token carries the fingerprint of the certificate that it was given for (the server signs a token, so none
+can be forged), and holds as long as `local/admitted.json` in the server's kit has that certificate.
+"""
+
+import contextlib
+import json
+import threading
+from pathlib import Path
+
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_component import FLComponent
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
+from nvflare.fuel.f3.cellnet.defs import IdentityChallengeKey
+from nvflare.private.defs import CellMessageHeaderKeys
+from nvflare.private.fed.authenticator import MISSING_CLIENT_FQCN
+from nvflare.private.fed.utils.identity_utils import load_crt_chain_bytes
+
+from fedxray.core.files import read_json, write_json
+from fedxray.flare.certificates import fingerprint
+from fedxray.flare.kits import ADMITTED
+
+POLL_S = 1.0
+REGISTERED = "registered.json"  # in the server's kit: {site: the versions that it said it has}
+
+
+class Admission(FLComponent):
+    """A component of the server's process (not of a job's): refuses, and drops, whoever is not on the list."""
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """Called by NVFlare; the bootstrap comes before any registration is accepted."""
+        if event_type == EventType.SYSTEM_BOOTSTRAP:
+            self.server = fl_ctx.get_prop(FLContextKey.SITE_OBJ)
+            workspace = fl_ctx.get_engine().get_workspace()
+            self.path, self.folder = Path(workspace.get_site_config_dir()) / ADMITTED, Path(workspace.get_root_dir())
+            manager = self.server.client_manager
+            self.register, manager.authenticated_client = manager.authenticated_client, self._register
+            self.resolve, self.server._resolve_client_fqcn_for_auth = (
+                self.server._resolve_client_fqcn_for_auth,
+                self._resolve,
+            )
+            self.known, path = {}, self.folder / REGISTERED
+            self.versions = read_json(path) if path.exists() else {}
+            threading.Thread(target=self._watch, daemon=True, name="admission").start()
+
+    def _admitted(self) -> dict[str, str]:
+        """The list; the last good one while it cannot be read, and at the start nobody."""
+        try:
+            self.known = json.loads(self.path.read_text())
+        except (OSError, ValueError) as error:
+            self.logger.error(f"{self.path}: cannot be read ({error}); rerun fedxray-server provision")
+        return self.known
+
+    def _register(self, request, fl_ctx: FLContext, client_type: str):
+        """ClientManager.authenticated_client: the client, or None; refused before it can end another's session."""
+        name, given = request.get_header(CellMessageHeaderKeys.CLIENT_NAME), ""
+        with contextlib.suppress(Exception):  # no certificate, or not one
+            given = fingerprint(load_crt_chain_bytes(request.payload[IdentityChallengeKey.CERT])[0])
+        if not given or self._admitted().get(name) != given:
+            self.logger.warning(f"refused {name}: certificate {given[:16] or 'missing'} is not admitted")
+            fl_ctx.set_prop(FLContextKey.UNAUTHENTICATED, f"{name} is not admitted with this certificate", sticky=False)
+            return None
+        client = self.register(request, fl_ctx, client_type)
+        if client:
+            client.token = f"{client.token}.{given}"
+            self._note(name, (client.get_site_config() or {}).get("versions"))
+        return client
+
+    def _resolve(self, name: str, token: str):
+        """The check of every message at the server's door: of a token that holds no more none comes through."""
+        _, dot, given = token.partition(".")
+        if dot and self.known.get(name) != given:
+            return MISSING_CLIENT_FQCN
+        return self.resolve(name, token)
+
+    def _watch(self) -> None:
+        """End the sessions of certificates that have left the list."""
+        while not self.server.shutdown:
+            admitted = self._admitted()
+            for token, client in list(self.server.client_manager.get_clients().items()):
+                if admitted.get(client.name) != token.partition(".")[2]:
+                    self.logger.warning(f"dropped {client.name}: its certificate is no longer admitted")
+                    self.server.logout_client(token)
+            threading.Event().wait(POLL_S)
+
+    def _note(self, name: str, versions: dict | None) -> None:
+        """Keep what the site says it has, for `fedxray-server status`."""
+        if versions:
+            self.versions[name] = versions
+            write_json(self.folder / REGISTERED, self.versions)

@@ -1,0 +1,192 @@
+"""Starts the processes of a federation and ends all of them, whatever happens to who asked for it.
+
+Run as `python -m fedxray.flare.guard`: reads one JSON line, a list of {name, argv, env, log}, from standard input,
+starts these, and prints one JSON line {name, code} when one of them ends. At the end of standard input, which comes
+even if the parent is killed, it ends every descendant and itself.
+
+On Linux each is a fork of the guard, and so are the processes of jobs, for which they ask it (`launcher`): what the
+guard has imported, PyTorch above all, is imported and held in memory once. Elsewhere a fork is not safe, and each
+starts anew.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import multiprocessing
+import os
+import runpy
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+import psutil
+from nvflare.fuel.f3.mpm import MainProcessMonitor
+from setproctitle import setproctitle
+
+from fedxray.core.errors import UserError
+from fedxray.core.workers import FORKS
+from fedxray.flare.launcher import Forking, Guard
+
+MAIN = {
+    "server": ("nvflare.private.fed.app.server.server_train", "fed_server.json"),
+    "client": ("nvflare.private.fed.app.client.client_train", "fed_client.json"),
+}
+PARENTS = tuple(module for module, _ in MAIN.values())
+JOBS = ("fedxray.flare.site", "fedxray.flare.server", "torch._dynamo")  # that, for PyTorch's optimizers
+
+# Seconds that the server waits at a job's end for a site that is gone; NVFlare's 900 would withhold a whole result.
+OUTCOME = {"NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "60"}
+
+SUBREAPER, DEATH_SIGNAL = 36, 1  # of prctl(2): orphans of our children become ours; what comes when our parent dies
+GRACE_S = 2.0
+
+
+def process(kit: Path, kind: str, name: str, org: str, log: Path, env: dict[str, str]) -> dict:
+    """NVFlare's process of the startup kit of a `server` or `client`, as `guarded` takes it."""
+    module, config = MAIN[kind]
+    argv = [sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config, "--set", "secure_train=true"]
+    argv += [f"org={org}", "config_folder=config", *([f"uid={name}"] if kind == "client" else [])]
+    return {"name": name, "argv": argv, "env": OUTCOME | env if kind == "server" else env, "log": str(log)}
+
+
+@contextlib.contextmanager
+def guarded(processes: list[dict], env: dict[str, str] | None = None) -> Iterator[Callable[[], list[tuple[str, int]]]]:
+    """Run processes under a guard, which ends them at the end; yields what says which have ended, [(name, code)],
+    and raises UserError if the guard has.
+
+    `env` is for all of them, from the start: what libraries read when they are loaded, such as OMP_NUM_THREADS.
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        env=os.environ | {"MALLOC_ARENA_MAX": "4"} | (env or {}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def ended() -> list[tuple[str, int]]:
+        lines = []
+        while select.select([child.stdout], [], [], 0)[0]:
+            if not (line := child.stdout.readline()):
+                raise UserError(f"the guard of the federation's processes has ended ({child.wait()}), and so have they")
+            lines.append(json.loads(line))
+        return [(line["name"], line["code"]) for line in lines]
+
+    try:
+        child.stdin.write(json.dumps(processes) + "\n")
+        child.stdin.flush()
+        yield ended
+    finally:
+        child.stdin.close()
+        child.wait()
+
+
+class Family:
+    """The guard's processes, and what is to be told when one ends."""
+
+    def __init__(self):
+        self.context = multiprocessing.get_context("fork" if FORKS else "spawn")
+        self.requests, self.asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.tell = {}  # {process: what is called with its exit code}
+
+    def start(self, argv: list[str], env: dict[str, str], log: str, tell: Callable[[int], None]) -> int:
+        """Start a process; returns its id."""
+        gc.freeze()  # or its first collection writes to, and so copies, each page that it shares
+        child = self.context.Process(target=become, args=(argv, env, log, self.asking))
+        child.start()
+        self.tell[child] = tell
+        return child.pid
+
+    def step(self, until: int) -> bool:
+        """Wait for a request, for a process to end, or for the file `until`, and whether it was not that."""
+        ready = wait([until, self.requests, *(child.sentinel for child in self.tell)])
+        if self.requests in ready:
+            text, (answer,), *_ = socket.recv_fds(self.requests, 1 << 16, 1)
+            answers = Connection(answer, readable=False)
+            answers.send_bytes(b"%d" % self.start(**json.loads(text), tell=partial(answer_code, answers)))
+        for child in [child for child in self.tell if child.sentinel in ready]:
+            child.join()
+            self.tell.pop(child)(child.exitcode)
+        return until not in ready
+
+
+def answer_code(answers: Connection, code: int) -> None:
+    """Tell a process that asked for another its exit code."""
+    with contextlib.suppress(BrokenPipeError):  # it has ended itself
+        answers.send_bytes(b"%d" % code)
+    answers.close()
+
+
+def print_code(name: str, code: int) -> None:
+    """Tell who started the guard."""
+    print(json.dumps({"name": name, "code": code}), flush=True)
+
+
+def become(argv: list[str], env: dict[str, str], log: str, asking: socket.socket) -> None:
+    """What a new process does: be `python -m module ...` of `argv`, with its output in `log`."""
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if FORKS:
+        ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)  # if the guard is killed
+    os.environ.update(env)
+    setproctitle(shlex.join(argv))
+    with open(log, "ab") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+            stream.reconfigure(write_through=True)
+    Forking.guard = Guard(asking, log, env)
+    # At a process's end NVFlare sleeps for 3 s "to let pending activities finish"; its mains have waited for theirs.
+    MainProcessMonitor.run = partial(MainProcessMonitor.run, shutdown_grace_time=0)
+    module, *words = argv[argv.index("-m") + 1 :]
+    sys.modules.pop(module, None)  # what it imports stays
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def guard() -> None:
+    """The whole life of the guard."""
+    os.setsid()  # a Ctrl-C in the terminal reaches the parent alone, which then closes our standard input
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if FORKS:
+        ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
+    family = Family()
+    try:
+        preload(PARENTS)
+        for spec in json.loads(sys.stdin.readline()):
+            family.start(spec["argv"], spec["env"], spec["log"], partial(print_code, spec["name"]))
+        preload(JOBS)  # while they connect
+        while family.step(sys.stdin.fileno()):
+            pass
+    finally:
+        end_descendants()
+    os._exit(0)  # at once, where unloading all that was imported takes a second
+
+
+def preload(modules: tuple[str, ...]) -> None:
+    """Import what the processes will need."""
+    for module in modules if FORKS else ():
+        importlib.import_module(module)
+
+
+def end_descendants() -> None:
+    """SIGTERM to every descendant, SIGKILL after `GRACE_S`, again until none is left."""
+    grace = GRACE_S
+    while processes := psutil.Process().children(recursive=True):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate() if grace else process.kill()
+        psutil.wait_procs(processes, timeout=grace or 1.0)
+        grace = 0
+
+
+if __name__ == "__main__":
+    guard()

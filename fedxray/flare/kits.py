@@ -1,0 +1,188 @@
+"""Startup kits: the project file, the PKI that is made once, each kit's own policy, and who is admitted."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, sha256, write_json, write_text
+from fedxray.flare.certificates import certificate_of, expiring, fingerprint
+
+SERVER = "localhost"  # of a federation of one machine; another's is named by its project file
+ADMIN = "admin@fedxray.org"
+ADMITTED = "admitted.json"  # in the server's `local`: {name: fingerprint} of every certificate that may register
+
+# Our components, which a job may name: each kit's class allow-list gets them, and NVFlare's own list stays.
+COMPONENTS = (
+    "fedxray.flare.site.SiteCard",
+    "fedxray.flare.site.SiteEvaluator",
+    "fedxray.flare.site.SiteTrainer",
+    "fedxray.flare.server.CardCollector",
+    "fedxray.flare.server.ChosenModels",
+    "fedxray.flare.server.FedAvgController",
+)
+LAUNCHER = "nvflare.app_common.job_launcher"
+IN_PLACE_OF = {  # NVFlare's components in a kit: ours
+    f"{LAUNCHER}.client_process_launcher.ClientProcessJobLauncher": "fedxray.flare.launcher.ClientLauncher",
+    f"{LAUNCHER}.server_process_launcher.ServerProcessJobLauncher": "fedxray.flare.launcher.ServerLauncher",
+    "nvflare.apis.impl.job_def_manager.SimpleJobDefManager": "fedxray.flare.store.JobManager",
+}
+ADMISSION = {"id": "admission", "path": "fedxray.flare.admission.Admission", "args": {}}
+# A message that was under way when a connection broke is sent again; without this NVFlare waits 300 s for its answer.
+RELIABLE = {"streaming_reliable": True, "streaming_retry_wait": 5.0, "streaming_retry_timeout": 120.0}
+
+
+def render_project(
+    template: Path,
+    sites: list[str],
+    output: Path,
+    host: str | None = None,
+    port: int | None = None,
+    valid_days: int | None = None,
+) -> None:
+    """Write the NVFlare project file: the template with one client of its own organisation for each site.
+
+    `host` and `port` are the server's as the sites reach it, `valid_days` how long a new certificate lasts; what is
+    None stays as the template has it.
+    """
+    project = yaml.safe_load(Path(template).read_text())
+    server = next(part for part in project["participants"] if part["type"] == "server")
+    builder = next(part for part in project["builders"] if part["path"].endswith(".Certificates"))
+    for values, key, value in (
+        (server, "name", host),
+        (server, "fed_learn_port", port),
+        (builder["args"], "valid_days", valid_days),
+    ):
+        values[key] = values[key] if value is None else value
+    project["participants"] += [{"name": site, "type": "client", "org": site.replace("-", "_")} for site in sites]
+    write_text(output, yaml.safe_dump(project, sort_keys=False))
+
+
+def provision(project: Path, folder: Path, renew: tuple[str, ...] = ()) -> None:
+    """Make `folder/kits/<participant>/`, and `folder/kits.json`: each one's type, and its certificate's end.
+
+    `folder/state/` keeps the root key, so a further site gets a kit and the other kits stay as they are, byte for byte.
+    Kits of participants that the project no longer names are deleted, and their certificates with them. Those of
+    `renew` get a new key and certificate; what else lies in their kits stays. The list of who may register, in the
+    server's kit, follows: a server that runs heeds it within seconds. Raises UserError if NVFlare cannot provision, or
+    there is no participant of a name in `renew`.
+    """
+    types = {one["name"]: one["type"] for one in yaml.safe_load(Path(project).read_text())["participants"]}
+    if unknown := sorted(set(renew) - set(types)):
+        raise UserError(f"{project}: no participant {unknown[0]}; there are {', '.join(types)}")
+    folder, workspace = Path(folder), Path(folder) / "state"
+    workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _forget(workspace, set(types) - set(renew))
+    made = _provision(Path(project), workspace)
+    kits = folder / "kits"
+    if kits.exists() and any(_root(kit) != _root(made / kit.name) for kit in kits.iterdir() if kit.name in types):
+        shutil.rmtree(kits)  # of a root key that is gone: no new site could join them
+    kits.mkdir(mode=0o700, exist_ok=True)
+    for stale in (kit for kit in kits.iterdir() if kit.name not in types):
+        shutil.rmtree(stale)
+    for name in types:
+        if (kits / name).exists():
+            _update(kits / name / "startup", made / name / "startup")
+        else:
+            os.replace(made / name, kits / name)
+        _restrict(kits / name)
+    for leftover in made.parent.glob("prod_*"):
+        shutil.rmtree(leftover)
+    manifest = {name: {"type": types[name]} | _facts(kits / name) for name in sorted(types)}
+    for server in [name for name in types if types[name] == "server"]:
+        admitted = {name: facts["certificate_sha256"] for name, facts in manifest.items() if name != server}
+        write_json(kits / server / "local" / ADMITTED, admitted)
+    write_json(folder / "kits.json", manifest)
+
+
+def check_kits(folder: Path, sites: list[str]) -> None:
+    """Raise UserError if a site has no kit, or a certificate has ended; warn on stderr of one that soon will."""
+    manifest = read_json(Path(folder) / "kits.json")
+    for name in (SERVER, ADMIN, *sites):
+        if name not in manifest or not (Path(folder) / "kits" / name).is_dir():
+            raise UserError(f"{folder}/kits: no startup kit for {name}; rerun provision_federation")
+    for name, days in expiring({name: manifest[name] for name in (SERVER, ADMIN, *sites)}).items():
+        end, way = manifest[name]["not_after"], f"renew it: fedxray-server renew {folder} {name}"
+        if days < 0:
+            raise UserError(f"{folder}/kits/{name}: certificate ended {end}; {way}")
+        print(f"warning: {folder}/kits/{name}: certificate ends in {days} days, {end}; {way}", file=sys.stderr)
+
+
+def _forget(workspace: Path, known: set[str]) -> None:
+    """Drop all certificates but the root's and those of `known` from NVFlare's state, so that it makes new ones."""
+    for path in workspace.glob("*/state/cert.json"):  # below a folder of mode 0700
+        state = read_json(path)
+        kept = {key: value for key, value in state.items() if key in known or not isinstance(value, dict)}
+        if kept != state:
+            write_json(path, kept)
+            path.chmod(0o600)
+
+
+def _provision(project: Path, workspace: Path) -> Path:
+    """Run `nvflare provision`; returns the folder of the kits that it made."""
+    command = [sys.executable, "-m", "nvflare.cli", "provision", "-p", str(project.resolve()), "-w", str(workspace)]
+    done = subprocess.run(
+        [*command, "--force"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    made = sorted(workspace.glob("*/prod_*"))
+    if done.returncode or not made:
+        raise UserError(f"{project}: nvflare provision failed: {done.stdout.strip().splitlines()[-1:]}")
+    for secret in workspace.glob("*/state/*.json"):
+        secret.chmod(0o600)
+    return made[-1]
+
+
+def _update(startup: Path, made: Path) -> None:
+    """Take over each file that differs, such as a renewed key or the server's new port."""
+    for path in (path for path in made.iterdir() if path.is_file()):
+        if not (startup / path.name).exists() or sha256(startup / path.name) != sha256(path):
+            os.replace(path, startup / path.name)
+
+
+def _restrict(kit: Path) -> None:
+    """Keys readable by their owner alone; our components allowed by name; no code from a job, and no shell, for anyone.
+
+    What an operator has written into `local/resources.json` stays. A site's logs, which name files, stay there too.
+    """
+    local = kit / "local"
+    for path in (kit, *(kit / "startup").rglob("*"), *local.rglob("*"), kit / "startup", local):
+        path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
+    write_json(local / "comm_config.json", RELIABLE)
+    own = local / "resources.json"
+    resources = read_json(own if own.exists() else local / "resources.json.default")
+    if "class_allow_list" in resources:
+        resources["class_allow_list"] += [name for name in COMPONENTS if name not in resources["class_allow_list"]]
+        if "allow_log_streaming" in resources:
+            resources["allow_log_streaming"] = False
+        if "snapshot_persistor" in resources and ADMISSION not in resources["components"]:  # a server's
+            resources["components"].append(ADMISSION)
+        for one in resources["components"]:
+            one["path"] = IN_PLACE_OF.get(one["path"], one["path"])
+        write_json(own, resources)
+    if (local / "authorization.json.default").exists():
+        policy = json.loads((local / "authorization.json.default").read_text())
+        permissions = policy["permissions"]
+        rights = [*permissions["org_admin"], "app_command"]  # that asks a job for its rounds
+        permissions["project_admin"] = dict.fromkeys(rights, "any")
+        for rights in permissions.values():
+            rights |= {"byoc": "none", "shell_commands": "none"}
+        write_json(local / "authorization.json", policy)
+
+
+def _root(kit: Path) -> str:
+    path = kit / "startup" / "rootCA.pem"
+    return sha256(path) if path.exists() else ""
+
+
+def _facts(kit: Path) -> dict:
+    """The fingerprint and the end of validity of a kit's certificate."""
+    certificate = certificate_of(kit)
+    return {
+        "certificate_sha256": fingerprint(certificate),
+        "not_after": certificate.not_valid_after_utc.isoformat(),
+    }

@@ -1,0 +1,69 @@
+"""The figures: each a function from tables to a matplotlib figure, by subject; here is what they share."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from fedxray.analysis.statistics import LOWER_IS_BETTER, words
+from fedxray.core.files import atomic
+from fedxray.training.metrics import METRICS
+
+# Okabe & Ito's colours, with a marker and a line of its own for each mode: readable in colour blindness and in grey.
+STYLE = {
+    "federated": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "central": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    "local": {"color": "#009E73", "marker": "^", "linestyle": ":"},
+}
+NAMES = {metric: words(metric) + (" (lower is better)" if metric in LOWER_IS_BETTER else "") for metric in METRICS}
+plt.rcParams.update(
+    {
+        "font.size": 11,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "svg.hashsalt": "fedxray",
+        "axes.grid": True,
+        "grid.color": "#E5E5E5",
+        "axes.axisbelow": True,
+        "legend.frameon": False,
+        "figure.dpi": 100,
+        "savefig.dpi": 150,
+    }
+)
+
+
+def save(figure: Figure, folder: Path, name: str, note: str = "") -> None:
+    """Write `name`.svg and .png into `folder`, the same bytes each time, with `note` (if not empty) on top."""
+    if note:
+        figure.suptitle(note, color="#B00000", fontsize=11, fontweight="bold")
+    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+        with atomic(folder / f"{name}.{kind}") as temporary:
+            figure.savefig(temporary, format=kind, metadata=metadata)
+    plt.close(figure)
+
+
+def panels(count: int, width: float, height: float, columns: int = 3, **options):
+    """(figure, axes) of one panel for each cohort, `width` x `height` inches each, at most `columns` side by side."""
+    across = min(count, columns)
+    down = -(-count // across)
+    size = (width * across, height * down)
+    figure, axes = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False, **options)
+    for axis in axes.flat[count:]:
+        axis.axis("off")
+    return figure, list(axes.flat[:count])
+
+
+def title(axis, cohort: str) -> None:
+    """Name the cohort of a panel, where there are several."""
+    if cohort:
+        axis.set_title(cohort.replace(", ", ",").replace(",", ", "), fontsize=10)
+
+
+def whisker(axis, row, mode: str, y: float, label: str | None = None) -> None:
+    """`row`'s estimate at height `y` with its interval, in the style of `mode`."""
+    style = STYLE[mode]
+    axis.plot([row["low"], row["high"]], [y, y], color=style["color"], linewidth=2)
+    axis.plot(row["estimate"], y, style["marker"], color=style["color"], markersize=7, label=label)

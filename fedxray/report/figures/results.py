@@ -1,0 +1,206 @@
+"""Figures of the chosen models: how they learned, how good they are, where, and how they differ."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fedxray.analysis.choice import MODEL
+from fedxray.analysis.comparison import PRIMARY, fairness, model_name
+from fedxray.analysis.statistics import reliability
+from fedxray.core.seeds import stream
+from fedxray.report.figures import NAMES, STYLE, panels, title, whisker
+from fedxray.training.metrics import patient_weights, roc
+
+GRID = np.linspace(0, 1, 201)  # of 1 - specificity
+
+
+def learning_curves(curves: pd.DataFrame, alone: str = "each hospital alone") -> Figure:
+    """Validation AUROC and loss over epochs of data seen, of the chosen points; a row for each cohort.
+
+    `curves` has the columns of `metrics.csv` for the global models, with cohort, mode, site and seed. The line is the
+    mean over seeds, the band their range. `alone` is the label of the hospitals' own models.
+    """
+    cohorts = list(curves.groupby("cohort", sort=False))
+    figure, axes = plt.subplots(
+        len(cohorts), 2, figsize=(10, 0.6 + 3.6 * len(cohorts)), layout="constrained", squeeze=False
+    )
+    for line, (cohort, table) in zip(axes, cohorts, strict=True):
+        for axis, column in zip(line, ("validation_auroc", "validation_loss"), strict=True):
+            for mode in reversed(STYLE):
+                for number, (_, rows) in enumerate(table[table["mode"] == mode].groupby("site", sort=False)):
+                    points = rows.groupby("epoch")[column].agg(["mean", "min", "max"])
+                    label = alone if mode == "local" else mode
+                    thin = {"linewidth": 1.2, "markersize": 3} if mode == "local" else {"linewidth": 2, "markersize": 5}
+                    axis.plot(points.index, points["mean"], **STYLE[mode], **thin, label="_" * (number > 0) + label)
+                    colour = STYLE[mode]["color"]
+                    axis.fill_between(points.index, points["min"], points["max"], color=colour, alpha=0.12, linewidth=0)
+            axis.set(xlabel="epochs of data seen", ylabel=column.replace("_", " ").replace("auroc", "AUROC"))
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            title(axis, cohort)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles[::-1], labels[::-1], loc="outside lower center", ncols=3)
+    return figure
+
+
+def roc_curves(
+    chosen: pd.DataFrame,
+    predictions: pd.DataFrame,
+    summary: pd.DataFrame,
+    replicates: int,
+    confidence: float,
+    seed: int,
+) -> Figure:
+    """ROC on the pooled test set, averaged over seeds at each specificity, a panel for each cohort.
+
+    Bands are pointwise percentile intervals by the bootstrap over patients; marked is the operating point.
+    """
+    cohorts = list(chosen.groupby("cohort", sort=False))
+    figure, axes = panels(len(cohorts), 6.4, 6.4)
+    tests = dict(list(predictions[predictions["set"] != "validation"].groupby("path", sort=False)))
+    for axis, (cohort, runs) in zip(axes, cohorts, strict=True):
+        for (mode, site), models in reversed(list(runs.groupby(["mode", "site"], sort=False))):
+            parts = [tests[path] for path in models["path"]]
+            rows = summary[(summary[MODEL] == [cohort, mode, site]).all(axis=1) & (summary["test_set"] == "pooled")]
+            values = rows.set_index("metric")
+            auroc = values.loc["auroc"]
+            label = f"{model_name(mode, site)}: {auroc['estimate']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
+            style, width = STYLE[mode] | {"marker": ""}, 1 if mode == "local" else 2
+            axis.plot(GRID, _mean_curve(parts), **style, linewidth=width, label=label)
+            if mode == "local":
+                continue
+            patients, rng = parts[0]["patient"].to_numpy(str), stream(seed, "roc")
+            drawn = [_mean_curve(parts, weights) for weights in patient_weights(patients, replicates, rng)]
+            tail = (1 - confidence) / 2
+            band = np.nanquantile(np.array(drawn), [tail, 1 - tail], axis=0)
+            axis.fill_between(GRID, *band, color=STYLE[mode]["color"], alpha=0.15, linewidth=0)
+            point = 1 - values.at["specificity", "estimate"], values.at["sensitivity", "estimate"]
+            axis.plot(*point, STYLE[mode]["marker"], color=STYLE[mode]["color"], markersize=9, markeredgecolor="black")
+        axis.plot([0, 1], [0, 1], color="#999999", linewidth=1)
+        axis.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1), ylim=(0, 1.01), aspect="equal")
+        handles, labels = axis.get_legend_handles_labels()
+        axis.legend(handles[::-1], labels[::-1], loc="lower right", title=f"AUROC [{confidence:.0%} interval]")
+        title(axis, cohort)
+    return figure
+
+
+def _mean_curve(parts: list[pd.DataFrame], weights: np.ndarray | None = None) -> np.ndarray:
+    """Sensitivity at each of `GRID`, the mean of one model's seeds; NaN if a class is absent."""
+    curves = []
+    for part in parts:
+        negative, positive, _ = roc(part["label"].to_numpy(float), part["probability"].to_numpy(), weights)
+        if not (negative[-1] and positive[-1]):
+            return np.full(len(GRID), np.nan)
+        curves.append(np.interp(GRID, negative / negative[-1], positive / positive[-1]))
+    return np.mean(curves, axis=0)
+
+
+def metric_intervals(summary: pd.DataFrame) -> Figure:
+    """Every metric with its interval on the pooled test set, models side by side; one panel a metric."""
+    pooled = summary[summary["test_set"] == "pooled"]
+    models = list(pooled.groupby(MODEL, sort=False))
+    height = 0.9 + 0.28 * len(models)
+    figure, axes = plt.subplots(3, 3, figsize=(11, 3 * height), layout="constrained", sharey=True)
+    names = [", ".join(filter(None, [model_name(mode, site), cohort])) for (cohort, mode, site), _ in models]
+    places = range(len(models), 0, -1)
+    for axis, (metric, name) in zip(axes.flat, NAMES.items(), strict=True):
+        for y, ((_, mode, _), rows) in zip(places, models, strict=True):
+            whisker(axis, rows.set_index("metric").loc[metric], mode, y)
+        axis.set(title=name, yticks=places, yticklabels=names, ylim=(0.5, len(models) + 0.5))
+    return figure
+
+
+def gain(summary: pd.DataFrame) -> Figure:
+    """AUROC on each hospital's own test set by three models: its own, the federated and the central one."""
+    rows = summary[(summary["test_set"] != "pooled") & (summary["metric"] == PRIMARY)]
+    rows = rows[(rows["mode"] != "local") | (rows["site"] == rows["test_set"])]
+    cohorts = list(rows.groupby("cohort", sort=False))
+    most = max(table["test_set"].nunique() for _, table in cohorts)
+    figure, axes = panels(len(cohorts), 8 if len(cohorts) == 1 else 5, 1.6 + 0.7 * most)
+    for axis, (cohort, table) in zip(axes, cohorts, strict=True):
+        sites = list(table["test_set"].unique())
+        for offset, mode in zip((-0.22, 0, 0.22), ("local", "federated", "central"), strict=True):
+            own = table[table["mode"] == mode].set_index("test_set")
+            for number, site in enumerate(sites):
+                label = ("_" if number else "") + ("alone" if mode == "local" else mode)
+                whisker(axis, own.loc[site], mode, number + offset, label)
+        axis.set(yticks=range(len(sites)), yticklabels=sites, xlabel="AUROC on the hospital's own test set")
+        axis.invert_yaxis()
+        title(axis, cohort)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def differences(table: pd.DataFrame, margin: float) -> Figure:
+    """Forest plot: federated minus central, and minus each site alone, with intervals and adjusted p values."""
+    shown = ("auroc", "balanced_accuracy", "brier")
+    rows = list(table[table["metric"] == PRIMARY].groupby(["cohort", "against", "site", "test_set"], sort=False))
+    figure, axes = plt.subplots(
+        1, len(shown), figsize=(13, 1.7 + 0.34 * len(rows)), layout="constrained", sharey=True, width_ratios=[5, 4, 4]
+    )
+    names = []
+    for cohort, mode, site, test_set in (key for key, _ in rows):
+        own = f", {test_set}'s test set" if test_set != "pooled" else ""
+        named = [f"minus {model_name(mode, site)}{own}", cohort.replace(",", ", ")]
+        names.append(", ".join(filter(None, named)))
+    for axis, metric in zip(axes, shown, strict=True):
+        values = table[table["metric"] == metric].set_index(["cohort", "against", "site", "test_set"])
+        for y, (key, _) in enumerate(rows):
+            row = values.loc[key]
+            whisker(axis, row, key[1], y)
+            if metric == PRIMARY and not np.isnan(row["p_adjusted"]):
+                p = "p < 0.001" if row["p_adjusted"] < 0.001 else f"p = {row['p_adjusted']:.3f}"
+                axis.text(1.0, y, p, transform=axis.get_yaxis_transform(), ha="right", va="center", fontsize=8)
+        axis.axvline(0, color="#555555", linewidth=1)
+        axis.set(xlabel=f"difference in {NAMES[metric].replace(' (', chr(10) + '(')}", yticks=range(len(rows)))
+        axis.set_yticklabels(names)
+    axes[0].axvline(-margin, color="#CC79A7", linewidth=1.2, linestyle="--")
+    axes[0].text(-margin, -0.75, f"margin {margin:g}", color="#9A4F7A", fontsize=8, ha="center", va="bottom")
+    axes[0].margins(x=0.3)
+    axes[0].set_ylim(len(rows) - 0.5, -0.9)
+    figure.supxlabel("federated minus the other: right of 0 is better for AUROC and balanced accuracy, left for Brier")
+    return figure
+
+
+def cross_site(summary: pd.DataFrame) -> Figure:
+    """AUROC of every model (row) on every site's test set (column), with each model's worst site and spread."""
+    rows = summary[summary["metric"] == PRIMARY]
+    cohorts = list(rows.groupby("cohort", sort=False))
+    most = max(table.groupby(["mode", "site"]).ngroups for _, table in cohorts)
+    figure, axes = panels(len(cohorts), 2.6 + 0.85 * most, 1.4 + 0.5 * most, columns=2)
+    for axis, (cohort, table) in zip(axes, cohorts, strict=True):
+        matrix = fairness(table)
+        image = axis.imshow(matrix.iloc[:, :-1], cmap="cividis", vmin=max(0.5, rows["estimate"].min() - 0.02), vmax=1)
+        for (y, x), value in np.ndenumerate(matrix.to_numpy()):
+            dark = x < matrix.shape[1] - 1 and image.norm(value) < 0.6
+            axis.text(x, y, f"{value:.3f}", ha="center", va="center", fontsize=9, color="white" if dark else "black")
+        axis.set(xticks=range(matrix.shape[1]), yticks=range(len(matrix)), xlim=(-0.5, matrix.shape[1] - 0.5))
+        axis.set_xticklabels(matrix.columns, rotation=30, ha="right")
+        axis.set_yticklabels(matrix.index)
+        axis.set_xlabel("test set; worst and spread: over the sites")
+        axis.grid(False)
+        title(axis, cohort)
+    figure.colorbar(image, ax=axes, label="AUROC", shrink=0.8)
+    return figure
+
+
+def calibration(chosen: pd.DataFrame, predictions: pd.DataFrame) -> Figure:
+    """Reliability on the pooled test set: observed share of pneumonia over the probability, a line for each seed."""
+    cohorts = list(chosen.groupby("cohort", sort=False))
+    figure, axes = plt.subplots(
+        len(cohorts), 3, figsize=(11, 0.5 + 3.6 * len(cohorts)), layout="constrained", squeeze=False, sharey=True
+    )
+    tests = dict(list(predictions[predictions["set"] != "validation"].groupby("path", sort=False)))
+    for line, (cohort, runs) in zip(axes, cohorts, strict=True):
+        for axis, mode in zip(line, STYLE, strict=True):
+            for path in runs["path"][runs["mode"] == mode]:
+                labels, probabilities = tests[path]["label"].to_numpy(float), tests[path]["probability"].to_numpy()
+                predicted, observed, count = reliability(labels, probabilities)
+                alpha = 0.9 if mode != "local" else 0.55
+                axis.plot(predicted, observed, **STYLE[mode], markersize=4, linewidth=1.2, alpha=alpha)
+                axis.bar(np.arange(0.05, 1, 0.1), 0.25 * count / count.sum(), 0.1, color="#BBBBBB", alpha=0.3, zorder=0)
+            axis.plot([0, 1], [0, 1], color="#999999", linewidth=1)
+            axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", aspect="equal")
+            title(axis, ", ".join(filter(None, ["each hospital alone" if mode == "local" else mode, cohort])))
+        line[0].set_ylabel("observed share of pneumonia")
+    return figure

@@ -1,0 +1,258 @@
+"""The report's pages, from the tables of the results: what each says is in report/pages, what it knows is here."""
+
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from fedxray.analysis.choice import MODEL, edges, point_columns
+from fedxray.analysis.comparison import PRIMARY, by_aetiology, fairness, model_name
+from fedxray.analysis.statistics import words
+from fedxray.core.files import read_json, read_table
+from fedxray.experiment.sweep import KNOBS, cohort_settings, cohorts, name_of, sites_of
+
+PAGES = ("conclusions", "datasheet", "methods", "model_card", "configuration", "environment")
+SHOWN = ("auroc", "balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_error")
+ENGINES = {"nvflare": "NVIDIA FLARE", "inprocess": "one process"}
+SOURCES = {
+    "phantom": "synthetic phantom radiographs",
+    "kaggle": "Kaggle's paultimothymooney/chest-xray-pneumonia, radiographs of children",
+    "folder": "the user's own images",
+}
+
+
+def render(templates: Path, config: dict, results: Path, note: str) -> dict[str, str]:
+    """Every page of `PAGES` as HTML that needs no network; `note` is a warning at the top of each."""
+    pages = Environment(loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined)
+    found = Results(config, results)
+    known = {"config": config, "note": note, "source": SOURCES[config["dataset"]["source"]]}
+    known |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
+    return {name: pages.get_template(f"{name}.html").render(known | getattr(found, name)()) for name in PAGES}
+
+
+class Results:
+    """The tables of an experiment, and what each page knows of them: a method of the page's name."""
+
+    def __init__(self, config: dict, folder: Path):
+        self.config, self.folder = config, folder
+        self.points = read_table(folder / "points.csv")
+        self.chosen = self.points[self.points["chosen"]]
+        self.summary, self.differences = (read_table(folder / f"{name}.csv") for name in ("summary", "differences"))
+        once = config["federation"]["engine"] == "inprocess"
+        self.confirmed = len(read_table(folder / "confirmed.csv")) if once else 0
+        self.records = [read_json(folder / "runs" / path / "record.json") for path in self.points["path"]]
+
+    def conclusions(self) -> dict:
+        """Sentences, the pooled table, fairness, and which points were chosen."""
+        primary = self.differences[self.differences["metric"] == PRIMARY]
+        central = primary["against"] == "central"
+        lines = [f"{row['cohort']}: {row['sentence']}" if row["cohort"] else row["sentence"] for row in _rows(primary)]
+        pooled = self.summary[self.summary["test_set"] == "pooled"]
+        return {
+            "primary": [line for line, first in zip(lines, central, strict=True) if first],
+            "secondary": [line for line, first in zip(lines, central, strict=True) if not first],
+            "pooled": [
+                _model(*keys) | {words(metric): _interval(rows, metric) for metric in SHOWN}
+                for keys, rows in pooled.groupby(MODEL, sort=False)
+            ],
+            "fairness": [
+                {"cohort": cohort or "all", **row}
+                for cohort, rows in self.summary[self.summary["metric"] == PRIMARY].groupby("cohort", sort=False)
+                for row in _rows(fairness(rows).map("{:.4f}".format).reset_index())
+            ],
+            "seeds": self.points["seed"].nunique(),
+            "points": self.points.groupby("mode")["path"].nunique()["federated"] // self.points["seed"].nunique(),
+            "chosen": [
+                _model(*keys)
+                | {name: _short(rows[name].iloc[0]) for name in point_columns(rows)}
+                | {"validation AUROC": f"{rows['validation_auroc'].mean():.4f}"}
+                for keys, rows in self.chosen.groupby(MODEL, sort=False)
+            ],
+            "edges": [
+                f"{edge} that was tried ({', '.join(_title(*model) for model in models)})"
+                for edge, models in edges(self.points).items()
+            ],
+            "confirmed": self.confirmed,
+            "agreed": len(read_table(self.folder / "cross_site.csv")),
+            "exact": all(record["device"] == "cpu" for record in self.records),
+        }
+
+    def datasheet(self) -> dict:
+        """What the catalogue holds, and each cohort's sites."""
+        heterogeneity = [
+            {
+                "cohort": cohort.rstrip("/") or "all",
+                "labels, bits": f"{facts['label_divergence']:.4f}",
+                "aetiologies, bits": f"{facts['aetiology_divergence']:.4f}",
+                "largest / smallest site": f"{facts['size_ratio']:.2f}",
+            }
+            for cohort in cohorts(self.config)
+            for facts in [read_json(self.folder / "cohort" / cohort / "heterogeneity.json")]
+        ]
+        catalogue = _named(flat(read_json(self.folder / "data" / "catalogue.json")))
+        return {"catalogue": catalogue, "splits": self._splits(), "heterogeneity": heterogeneity}
+
+    def methods(self) -> dict:
+        """Data, budgets, software and hardware, from the records."""
+        archive = self.folder / "data" / "images.json"
+        settings = [cohort_settings(cohort, self.config) for cohort in cohorts(self.config)]
+        knobs = [name_of(KNOBS.get(split["partition"], "")) for split in settings]
+        machine = self._machine() | {"training, all runs": f"{self.points['seconds'].sum():.0f} s"}
+        return {
+            "data": read_json(self.folder / "data" / "catalogue.json"),
+            "archive": read_json(archive) if archive.exists() else None,
+            "partitions": [
+                split["partition"] + (f" ({knob} {split[knob]})" if knob else "")
+                for split, knob in zip(settings, knobs, strict=True)
+            ],
+            "splits": self._splits(),
+            "models": sorted({record["settings"]["model"] for record in self.records}),
+            "parameters": " or ".join(str(count) for count in sorted(set(self.points["parameters"]))),
+            "nvflare": version("nvflare"),
+            "confirmed": self.confirmed,
+            "seeds": self.config["seeds"],
+            "budgets": self._budgets(),
+            "machine": _named(machine.items()),
+            "energy": self._energy(),
+        }
+
+    def model_card(self) -> dict:
+        """The exported model: what it is, and its metrics by site and aetiology."""
+        model, evaluation = read_json(self.folder / "model" / "config.json"), self.config["evaluation"]
+        comparison = read_table(self.folder / "comparison.csv")
+        run = self.points[self.points["path"] == model["run"]].iloc[0]
+        same = (comparison["mode"] == run["mode"]) & (comparison["cohort"] == run["cohort"])
+        rows = comparison[same & (comparison["seed"] == run["seed"])]
+        predictions = read_table(self.folder / "predictions.csv")
+        own = predictions[predictions["path"] == model["run"]]
+        draw = evaluation["replicates"], evaluation["confidence"], evaluation["seed"]
+        record = read_json(self.folder / "runs" / model["run"] / "record.json")
+        facts = {key: model[key] for key in ("model", "image_size", "threshold", "experiment", "run", "warning")}
+        return {
+            "about": _named([*facts.items(), ("parameters", record["parameters"]), ("seed", record["seed"])]),
+            "train_images": record["train_images"],
+            "sites": record["sites"],
+            "by_site": [
+                {"test set": row["test_set"], "images": row["images"], "patients": row["patients"]}
+                | {words(metric): _cell(row[metric], row[f"{metric}_low"], row[f"{metric}_high"]) for metric in SHOWN}
+                for row in _rows(rows)
+            ],
+            "by_aetiology": [
+                {"aetiology": {"none": "normal"}.get(row["aetiology"], row["aetiology"]), "images": row["images"]}
+                | {
+                    words(name): _cell(row[name], row[f"{name}_low"], row[f"{name}_high"])
+                    for name in ("auroc", "called_pneumonia")
+                }
+                for row in _rows(by_aetiology(own, model["threshold"], *draw))
+            ],
+        }
+
+    def configuration(self) -> dict:
+        """Every value of the configuration by its dotted key."""
+        return {"tables": {"Values": _named(flat(self.config))}}
+
+    def environment(self) -> dict:
+        """What the runs were trained on, and every package installed where the report is written."""
+        packages = {item.metadata["Name"]: item.version for item in distributions()}
+        ordered = sorted(packages.items(), key=lambda pair: pair[0].lower())
+        return {"tables": {"Machine": _named(self._machine().items()), "Packages": _named(ordered)}}
+
+    def _splits(self) -> list[dict]:
+        """A row per cohort, site and split, from the data cards; the shared validation set once."""
+        rows = []
+        for cohort in cohorts(self.config):
+            for site in (*sites_of(cohort, self.config), "shared"):
+                card = read_json(self.folder / "sites" / cohort / site / "card.json")
+                for split, facts in card["splits"].items():
+                    if split == "validation" and site != "shared":
+                        continue  # each site has a copy of the same set
+                    row = {"cohort": cohort.rstrip("/") or "all", "site": site, "split": split}
+                    row |= {name: facts[name] for name in ("images", "patients", "prevalence")}
+                    row |= {
+                        {"none": "normal"}.get(kind, kind): facts["aetiologies"].get(kind, 0)
+                        for kind in ("none", "bacteria", "virus", "unknown")
+                    }
+                    rows.append(row | {"mean grey": facts["intensity_mean"]})
+        return rows
+
+    def _budgets(self) -> list[dict]:
+        """A row per mode: its points, runs, passes over the data, seconds and megabytes."""
+        rows = []
+        engines = pd.Series([record["engine"] for record in self.records], index=self.points.index)
+        for mode, runs in self.points.groupby("mode", sort=False):
+            epochs = sorted(set(runs["epochs"]))
+            rows.append(
+                {
+                    "mode": mode,
+                    "trained by": ", ".join(engines[runs.index].map(ENGINES).unique()),
+                    "runs": len(runs),
+                    "learning rates": ", ".join(f"{lr:g}" for lr in sorted(set(runs["lr"]))),
+                    "epochs (passes over the data)": ", ".join(map(str, epochs)),
+                    "seconds a run (median)": f"{runs['seconds'].median():.1f}",
+                    "MB a federation sends (median)": f"{runs['bytes_sent'].median() / 1e6:.1f}",
+                }
+            )
+        return rows
+
+    def _machine(self) -> dict:
+        """What the runs were trained on and with."""
+        known = {}
+        for record in self.records:
+            for key, value in (record["machine"] | {"device": record["device"]}).items():
+                known.setdefault(key, {})[str(value)] = True
+        return {key: ", ".join(values) for key, values in known.items()}
+
+    def _energy(self) -> str:
+        measured = [record["energy_j"] for record in self.records if record["energy_j"] is not None]
+        if not measured:
+            return "Energy: not readable on this machine."
+        return (
+            f"Energy: {np.sum(measured) / 3.6e6:.3f} kWh over {len(measured)} of {len(self.records)} runs, by the "
+            "counters of processor and GPU; it includes whatever else the machine did at the time."
+        )
+
+
+def flat(value: dict, prefix: str = "") -> list[tuple[str, object]]:
+    """(dotted key, value) of every leaf of a tree."""
+    rows = []
+    for key, item in value.items():
+        if isinstance(item, dict) and item:
+            rows += flat(item, f"{prefix}{key}.")
+        else:
+            listed = ", ".join(map(str, item)) if isinstance(item, list) else item
+            rows.append((f"{prefix}{key}", "none" if item in ([], {}, "") else listed))
+    return rows
+
+
+def _named(pairs) -> list[dict]:
+    return [{"what": key, "value": value} for key, value in pairs]
+
+
+def _rows(table: pd.DataFrame) -> list[dict]:
+    return table.to_dict("records")
+
+
+def _model(cohort: str, mode: str, site: str) -> dict:
+    return ({"cohort": cohort} if cohort else {}) | {"model": model_name(mode, site)}
+
+
+def _title(cohort: str, mode: str, site: str) -> str:
+    return ", ".join(filter(None, [model_name(mode, site), cohort]))
+
+
+def _interval(rows: pd.DataFrame, metric: str) -> str:
+    row = rows[rows["metric"] == metric].iloc[0]
+    return _cell(row["estimate"], row["low"], row["high"])
+
+
+def _cell(value: float, low: float, high: float) -> str:
+    if np.isnan(value):
+        return "-"
+    text = f"{value:.3f} [{low:.3f}, {high:.3f}]" if not np.isnan(low) else f"{value:.3f}"
+    return text.replace(" ", "\u00a0")  # so that an interval is not broken between lines
+
+
+def _short(value) -> str:
+    return "" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)

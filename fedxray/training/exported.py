@@ -1,0 +1,256 @@
+"""A trained model on its own: a directory that says what it is and how to use it, and the command that predicts by it.
+
+Predicting needs what a hospital installs; exporting needs onnx and onnxscript (the extra `workflow`).
+"""
+
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import UnidentifiedImageError
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from fedxray.core import cli
+from fedxray.core.errors import UserError
+from fedxray.core.files import atomic, read_json, sha256, write_json, write_table
+from fedxray.core.parameters import load_model
+from fedxray.data.pixels import to_grey
+from fedxray.data.source import SUFFIXES
+from fedxray.experiment.settings import Settings
+from fedxray.training.models import build_model, set_parameters
+from fedxray.training.trainer import predict, standardise
+
+MODEL, ONNX, CONFIG = "model.safetensors", "model.onnx", "config.json"
+WARNING = "Research software, not a medical device"
+PROBABILITY = "of pneumonia against normal, for images such as it was trained on: the sigmoid of the model's one logit"
+INPUT = "grey levels 0 to 255, float32 (n, 1, image_size, image_size), of the whole image, upright and stretched to it"
+BATCH = 256  # images in memory at once
+# How far below the threshold still counts as at it. The threshold is the probability of one validation image, and the last
+# bits of that image's probability differ between batches and kinds of processor (by about 1e-8).
+PRECISION = 1e-6
+
+
+class Prediction(NamedTuple):
+    """One image: the probability of pneumonia, and `PNEUMONIA` (at the threshold or above) or `normal`."""
+
+    path: Path
+    probability: float
+    decision: str
+
+
+class Probability(nn.Module):
+    """What `model.onnx` computes: raw grey levels (see INPUT) to the probability of each image, float32 (n,)."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.sigmoid(self.model(standardise(images[:, 0])))
+
+
+def export_model(
+    model: Path, settings: Settings, output: Path, *, threshold: float, origin: dict[str, str], note: str = ""
+) -> None:
+    """Write `model.safetensors` (a copy of the file `model`), `model.onnx` and `config.json` into `output`.
+
+    `origin` says which model it is: its experiment, cohort, mode and run (the run's folder below `runs/`).
+    `config.json` comes last, so that a directory that has it is whole. The same model gives the same bytes. Raises
+    UserError for a model that is not there or not one of `settings`, and a threshold outside 0 to 1.
+    """
+    check_threshold(threshold)
+    network = _load_network(model, settings.model, settings.image_size)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / CONFIG).unlink(missing_ok=True)
+    with atomic(output / MODEL) as temporary:
+        shutil.copyfile(model, temporary)
+    warning = f"{WARNING}. {note}".strip()
+    _write_onnx(output / ONNX, network, settings.image_size, f"{warning}\nInput: {INPUT}.\nProbability {PROBABILITY}.")
+    config = {
+        "model": settings.model,
+        "image_size": settings.image_size,
+        "threshold": threshold,
+        **origin,
+        "probability": PROBABILITY,
+        "decision": "PNEUMONIA if the probability is at least the threshold, else normal",
+        "input": INPUT,
+        "warning": WARNING,
+        "note": note,
+        "sha256": {name: sha256(output / name) for name in (MODEL, ONNX)},
+    }
+    write_json(output / CONFIG, config)
+
+
+def _write_onnx(path: Path, network: nn.Module, image_size: int, description: str) -> None:
+    """Write `Probability` of `network` as ONNX: input `images`, output `probability`, any number of images."""
+    import onnx
+
+    program = torch.onnx.export(
+        Probability(network).eval(),
+        (torch.zeros(2, 1, image_size, image_size),),
+        dynamo=True,
+        input_names=["images"],
+        output_names=["probability"],
+        dynamic_shapes=({0: torch.export.Dim("n")},),
+        verbose=False,
+    )
+    proto = program.model_proto
+    graph = proto.graph
+    for part in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")  # lines of source and folders of this machine
+    proto.doc_string = description
+    onnx.checker.check_model(proto, full_check=True)
+    with atomic(path) as temporary:
+        temporary.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def read_config(folder: Path) -> dict:
+    """The `config.json` of a model directory, checked; raises UserError if it is not there or not such a file."""
+    path = folder / CONFIG
+    kinds = {"model": str, "image_size": int, "threshold": (int, float)}
+    kinds |= {"experiment": str, "cohort": str, "mode": str, "run": str}
+    kinds |= {"warning": str, "note": str, "sha256": dict}
+    try:
+        config = read_json(path)
+        wrong = [key for key, kind in kinds.items() if not isinstance(config[key], kind)]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path}: no such file; give a directory that scripts/export_model.py wrote") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a model's configuration ({error!r}); export the model again") from error
+    if wrong:
+        raise UserError(f"{path}: {', '.join(wrong)} of a wrong type; export the model again")
+    check_threshold(config["threshold"])
+    return config
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise UserError unless `threshold` is a probability."""
+    if not 0 <= threshold <= 1:
+        raise UserError(f"threshold: {threshold} is not between 0 and 1; it is compared with a probability")
+
+
+def _load_network(path: Path, name: str, image_size: int) -> nn.Module:
+    """The network `name` with the parameters of the file `path`; raises UserError if they do not belong together."""
+    network = build_model(name, image_size, 0)
+    try:
+        set_parameters(network, load_model(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; give the model.safetensors of a run") from error
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not parameters of {name} ({reason}); give the settings of its own run") from error
+    return network
+
+
+def predict_images(
+    folder: Path, paths: Iterable[Path], threshold: float | None = None
+) -> tuple[list[Prediction], list[str]]:
+    """Predict images, files or folders of them, by the model directory `folder`, at its threshold or the one given.
+
+    Returns the predictions in the order of the paths, and one line for each file that cannot be read, with its name.
+    Raises UserError for a path that is not there, a folder without images, and a model that is not what was exported.
+    """
+    files = find_images(paths)
+    network, config = load_exported(folder)
+    threshold = config["threshold"] if threshold is None else threshold
+    check_threshold(threshold)
+    settings = Settings(
+        model=config["model"],
+        image_size=config["image_size"],
+        seed=0,  # it is trained
+        epochs=0,
+        lr=0.0,
+        mixed_precision=False,
+        threads=torch.get_num_threads(),
+    )
+    predictions, broken = [], []
+    for first in range(0, len(files), BATCH):
+        images, unread = _read_images(files[first : first + BATCH], config["image_size"])
+        broken += unread
+        if images:
+            # One at a time: the last bits of a result depend on the size of its batch on some processors, and what an
+            # image is called must not depend on the images beside it.
+            probabilities = [float(predict(network, image[None], settings)[0]) for image in images.values()]
+            decisions = ["PNEUMONIA" if value >= threshold - PRECISION else "normal" for value in probabilities]
+            predictions += map(Prediction, images, probabilities, decisions)
+    return predictions, broken
+
+
+def load_exported(folder: Path) -> tuple[nn.Module, dict]:
+    """The network and the configuration of a model directory; raises UserError if they are not as exported."""
+    config, path = read_config(folder), folder / MODEL
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; export the model again")
+    if sha256(path) != config["sha256"].get(MODEL):
+        raise UserError(f"{path}: not the file that {CONFIG} was written for (SHA-256); export the model again")
+    return _load_network(path, config["model"], config["image_size"]), config
+
+
+def _read_images(files: list[Path], size: int) -> tuple[dict[Path, np.ndarray], list[str]]:
+    """The pixels of each file, uint8 (size, size), and one line for each that cannot be read."""
+    images, broken = {}, []
+    for file in files:
+        try:
+            images[file] = to_grey(file.read_bytes(), size)
+        except Exception as error:  # a decoder can raise anything on a broken file
+            reason = "no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
+            broken.append(f"{file}: cannot be read ({reason}); save it as JPEG or PNG")
+    return images, broken
+
+
+def find_images(paths: Iterable[Path]) -> list[Path]:
+    """The files among `paths`, each once, and in their folders all that are images by name (not hidden), sorted."""
+    files = []
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder; check its name")
+        inside = [path] if path.is_file() else sorted(path.rglob("*"))
+        images = [file for file in inside if file.is_file() and (file == path or _is_image(file))]
+        if not images:
+            raise UserError(f"{path}: no images in it ({', '.join(SUFFIXES)}); give a folder of chest X-rays")
+        files += images
+    return list(dict.fromkeys(files))
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+
+
+def main() -> None:
+    """Say how probable pneumonia is in each chest X-ray, by a model that scripts/export_model.py wrote."""
+    arguments = cli.parser(main.__doc__)
+    arguments.add_argument("model_dir", type=Path, help="directory of the model")
+    arguments.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
+    arguments.add_argument("--csv", type=Path, help="also write a table: path, probability, decision")
+    arguments.add_argument("--threshold", type=float, help="probability from which it is PNEUMONIA (the model's own)")
+    cli.run(_print_predictions, arguments)
+
+
+def _print_predictions(options) -> None:
+    """Print what the model is and a line per image; raises UserError at the end if an image could not be read."""
+    config = read_config(options.model_dir)
+    predictions, broken = predict_images(options.model_dir, options.images, options.threshold)
+    threshold = config["threshold"] if options.threshold is None else options.threshold
+    notes = ". ".join(note for note in (config["warning"], config["note"]) if note)
+    print(f"# {notes}. {config['experiment']}, {config['mode']}: PNEUMONIA from a probability of {threshold:.6g}")
+    for prediction in predictions:
+        print(f"{prediction.probability:.4f}  {prediction.decision:<9}  {prediction.path}")
+    if options.csv:
+        _write_csv(options.csv, predictions)
+    for line in broken:
+        print(f"error: {line}", file=sys.stderr)
+    if broken:
+        raise UserError(f"{len(broken)} of {len(broken) + len(predictions)} images are not predicted: see above")
+
+
+def _write_csv(path: Path, predictions: list[Prediction]) -> None:
+    try:
+        write_table(path, pd.DataFrame(predictions, columns=Prediction._fields))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --csv") from error

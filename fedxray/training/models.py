@@ -1,0 +1,134 @@
+"""The models: each maps grey images, float32 (n, 1, size, size), to one logit of pneumonia each, float32 (n,)."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedxray.core.errors import UserError
+from fedxray.core.parameters import Parameters
+from fedxray.core.seeds import seed_of
+
+
+class Block(nn.Module):
+    """A basic residual block (He et al. 2016) with GroupNorm (Wu & He 2018): no running statistics to average."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.GroupNorm(8, outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.GroupNorm(8, outputs)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.norm1(self.conv1(x)))
+        return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class CompactResNet(nn.Module):
+    """The default: three residual blocks, 76,977 parameters, made for two cores."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, 2, 1, bias=False), nn.GroupNorm(8, 16), nn.ReLU())
+        self.blocks = nn.Sequential(Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2))
+        self.head = nn.Linear(64, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.blocks(self.stem(x)).mean(dim=(2, 3)))[:, 0]
+
+
+class DemoCNN(nn.Module):
+    """The three-convolution network of NVIDIA's demo at 224 pixels, 25,783,554 parameters.
+
+    Its two logits become one, their difference: the sigmoid of that is the softmax probability of pneumonia.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        )
+        self.classifier = nn.Sequential(nn.Linear(128 * 28 * 28, 256), nn.ReLU(), nn.Linear(256, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.classifier(self.features(x).flatten(1))
+        return logits[:, 1] - logits[:, 0]
+
+
+class OneLogit(nn.Module):
+    """A torchvision classifier with one output as a model of one logit per image."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)[:, 0]
+
+
+def build_model(name: str, image_size: int, seed: int) -> nn.Module:
+    """Build `compact`, `demo` or any torchvision classifier by name, initialised from the stream `model` of `seed`.
+
+    torchvision's take one channel, and GroupNorm in place of BatchNorm, whose statistics FedAvg cannot average.
+    Raises UserError for an unknown name or an image size that the model cannot take.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, "model"))
+        if name == "compact":
+            return CompactResNet()
+        if name == "demo":
+            if image_size != 224:
+                raise UserError(f"image_size: the demo's network takes 224 pixels, not {image_size}")
+            return DemoCNN()
+        return _torchvision_model(name, image_size)
+
+
+def _torchvision_model(name: str, image_size: int) -> nn.Module:
+    import torchvision  # half a second that the other models need not pay
+
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        raise UserError(f"model.name: no model {name!r}; use compact, demo or one of torchvision's, such as resnet18")
+    extra = {"image_size": image_size} if name.startswith("vit_") else {}
+    if name in ("googlenet", "inception_v3"):
+        extra = {"aux_logits": False, "init_weights": True}
+    network = torchvision.models.get_model(name, weights=None, num_classes=1, **extra)
+    _adapt(network)
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, 1, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(f"image_size: {name} cannot take {image_size} pixels ({error}); try 224") from error
+    return OneLogit(network)
+
+
+def _adapt(network: nn.Module) -> None:
+    """One input channel, and GroupNorm for every BatchNorm, in place."""
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    for parent in network.modules():
+        for name, child in parent.named_children():
+            if child is first:
+                conv = nn.Conv2d(
+                    1, child.out_channels, child.kernel_size, child.stride, child.padding, bias=child.bias is not None
+                )
+                setattr(parent, name, conv)
+            elif isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, nn.GroupNorm(math.gcd(32, child.num_features), child.num_features))
+    if hasattr(network, "transform_input"):
+        network.transform_input = False  # it would index three colour channels
+
+
+def get_parameters(model: nn.Module) -> Parameters:
+    """A copy of every parameter and buffer by name, in the model's order."""
+    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
+
+
+def set_parameters(model: nn.Module, parameters: Parameters) -> None:
+    """Load `parameters` into `model`; every name and shape must match."""
+    arrays = {name: np.require(value, requirements="CW") for name, value in parameters.items()}  # as torch takes them
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

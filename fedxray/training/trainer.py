@@ -1,0 +1,176 @@
+"""The trainer: the one that central, local and federated training all use.
+
+Every draw (order of images, augmentation, dropout) comes from the run's seed and the number of the epoch, never from
+who trains or when; so one site that holds everything repeats central training bit for bit.
+"""
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedxray.core.errors import UserError
+from fedxray.core.seeds import seed_of
+from fedxray.experiment.settings import Settings
+from fedxray.training.metrics import accuracy, auroc
+
+Part = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size), labels float32 (n,)
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the first CUDA device if there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+class Trainer:
+    """Trains `model` in place on `train`, and measures it on `validation` after each epoch."""
+
+    def __init__(self, settings: Settings, train: Part, validation: Part):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA's matrix products vary from run to run
+        if settings.compile and not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
+            raise UserError("training.compile: no C compiler on this machine; install gcc, or set it to false")
+        torch.set_num_threads(settings.threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # it would fill each new tensor; none is read empty
+        self.settings = settings
+        self.device = pick_device(settings.device)
+        self.images = _resident(train[0], self.device)
+        self.labels = torch.from_numpy(train[1]).to(self.images.device)
+        self.validation = _resident(validation[0], self.device), validation[1]
+        positive = float(self.labels.sum())
+        weight = (len(self.labels) - positive) / positive if settings.class_weights else 1.0
+        self.positive_weight = torch.tensor(weight, device=self.device)
+
+    def fit(self, model: nn.Module, first: int, last: int, report: Callable[[dict], None] = lambda row: None) -> list:
+        """Train epochs `first`..`last` (from 0, `last` excluded) of the run's `epochs` with a fresh optimizer.
+
+        Returns, and calls `report` with, one row per epoch: epoch (counted from 1), train_loss, validation_loss,
+        validation_accuracy, validation_auroc, seconds.
+        """
+        model.to(self.device, memory_format=torch.channels_last if self.device.type == "cuda" else None)
+        optimizer = _optimizer(model, self.device, self.settings)
+        network = torch.compile(model, dynamic=False) if self.settings.compile else model
+        rows = []
+        for epoch in range(first, last):
+            start = time.perf_counter()
+            loss = self._train_epoch(network, optimizer, epoch)
+            row = {"epoch": epoch + 1, "train_loss": loss, **validate(model, self.validation, self.settings)}
+            row["seconds"] = round(time.perf_counter() - start, 3)
+            rows.append(row)
+            report(row)
+        return rows
+
+    def _train_epoch(self, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> float:
+        """One pass over the data; returns the mean training loss per image."""
+        model.train()
+        total = torch.zeros((), device=self.device)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed_of(self.settings.seed, "epoch", epoch))
+            order = torch.randperm(len(self.labels))
+            batches = order.to(self.images.device).split(self.settings.batch_size)
+            for number, batch in enumerate(batches):
+                for group in optimizer.param_groups:
+                    group["lr"] = _lr(self.settings, epoch + number / len(batches))
+                images = augment(standardise(self.images[batch].to(self.device)), self.settings)
+                labels = self.labels[batch].to(self.device)
+                with _autocast(self.device, self.settings):
+                    logits = model(images)
+                loss = functional.binary_cross_entropy_with_logits(
+                    logits.float(), labels, pos_weight=self.positive_weight
+                )
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach() * len(batch)
+        return float(total) / len(self.labels)
+
+
+def _resident(images: np.ndarray, device: torch.device) -> Tensor:
+    """The images in the device's memory, unless they would take more than a quarter of what is free of it."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
+        return tensor
+    return tensor.to(device)
+
+
+def validate(model: nn.Module, part: Part, settings: Settings) -> dict:
+    """validation_loss (mean cross-entropy), validation_accuracy (at 0.5) and validation_auroc of `model` on `part`."""
+    labels = part[1].astype(np.float64)
+    probabilities = np.clip(predict(model, part[0], settings), 1e-7, 1 - 1e-7)
+    loss = -np.mean(labels * np.log(probabilities) + (1 - labels) * np.log1p(-probabilities))
+    return {
+        "validation_loss": float(loss),
+        "validation_accuracy": float(accuracy(labels, probabilities, 0.5)),
+        "validation_auroc": float(auroc(labels, probabilities)),
+    }
+
+
+def predict(model: nn.Module, images: np.ndarray | Tensor, settings: Settings) -> np.ndarray:
+    """The probability of pneumonia of each image, float64 (n,), from uint8 images (n, size, size)."""
+    torch.set_num_threads(settings.threads)
+    device = pick_device(settings.device)
+    model.to(device).eval()
+    with torch.inference_mode(), _autocast(device, settings):
+        logits = [
+            model(standardise(torch.as_tensor(images[i : i + 256]).to(device))).double().cpu()
+            for i in range(0, len(images), 256)
+        ]
+    return torch.sigmoid(torch.cat(logits)).numpy()
+
+
+def augment(images: Tensor, settings: Settings) -> Tensor:
+    """Shift, rotate, scale, flip and change the contrast of each image by its own draw; float32 (n, 1, size, size).
+
+    Works on tensors, so on a GPU where the images are there. Draws from torch's current generator.
+    """
+    n = len(images)
+    draw = (torch.rand(n, 5) * 2 - 1).to(images.device)  # one draw for all, on the CPU: the same on every device
+    mirror = torch.where(draw[:, 4] < 0, -1.0, 1.0) if settings.flip else torch.ones_like(draw[:, 4])
+    if settings.shift or settings.rotate or settings.scale or settings.flip:
+        angle, size = draw[:, 0] * math.radians(settings.rotate), 1 + draw[:, 1] * settings.scale
+        cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
+        shift_x, shift_y = draw[:, 2] * 2 * settings.shift, draw[:, 3] * 2 * settings.shift
+        matrix = torch.stack([cos * mirror, -sin, shift_x, sin * mirror, cos, shift_y], dim=1).view(n, 2, 3)
+        grid = functional.affine_grid(matrix, images.shape, align_corners=False)
+        images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    if settings.contrast:
+        gain = 1 + settings.contrast * (torch.rand(n, 1, 1, 1) * 2 - 1).to(images.device)
+        images = images * gain
+    return images
+
+
+def standardise(images: Tensor) -> Tensor:
+    """uint8 (n, size, size) to float32 (n, 1, size, size) of mean 0 and deviation 1 each: exposure says nothing."""
+    images = images.float().unsqueeze(1)
+    deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True)
+    return (images - mean) / (deviation + 1.0)
+
+
+def _optimizer(model: nn.Module, device: torch.device, settings: Settings) -> torch.optim.Optimizer:
+    # foreach: the same bits as the loop over parameters that is the CPU's default, in two thirds of its time
+    kind = {"fused": True} if device.type == "cuda" else {"foreach": True}
+    common = {"lr": settings.lr, "weight_decay": settings.weight_decay, **kind}
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), momentum=settings.momentum, **common)
+    return torch.optim.AdamW(model.parameters(), **common)
+
+
+def _lr(settings: Settings, epoch: float) -> float:
+    """The learning rate after `epoch` passes: constant, or half a cosine from lr to 0 (Loshchilov & Hutter 2017)."""
+    if settings.schedule == "constant":
+        return settings.lr
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+
+
+def _autocast(device: torch.device, settings: Settings) -> torch.autocast:
+    """bfloat16 on CUDA cards that compute in it, if the settings want it; the CPU always computes in float32."""
+    wanted = settings.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)

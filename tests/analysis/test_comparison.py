@@ -1,0 +1,154 @@
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.data import points_of
+
+from fedxray.analysis import comparison as evaluation
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_table, write_table
+from fedxray.training.metrics import METRICS, auroc, choose_threshold
+
+DRAW = 50, 0.95, 1  # replicates, confidence, seed
+SITES = ("us", "asia")
+
+
+def predictions(path="a", seed=0, images=60, signal=0.4):
+    """Three images of a patient, and the same images and labels whatever the seed."""
+    rng, parts = np.random.default_rng(seed), []
+    for name in ("validation", *SITES):
+        number = np.arange(images)
+        label = number // 3 % 2
+        columns = {"set": name, "patient": [f"{name}-{n // 3}" for n in number], "label": label}
+        columns |= {"image": [f"{name}-{n}" for n in number]}
+        columns |= {"aetiology": np.where(label == 0, "none", np.where(number % 2, "virus", "bacteria"))}
+        probability = np.clip(signal * label + (1 - signal) * rng.random(images), 0, 1)
+        parts.append(pd.DataFrame(columns | {"probability": probability, "path": path}))
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture
+def experiment():
+    """Chosen models of two seeds each, with their predictions."""
+    kinds = [("federated", "pooled"), ("central", "pooled"), ("local", "us"), ("local", "asia")]
+    table = points_of(*((mode, site, 0.1, seed, 0.8) for mode, site in kinds for seed in (1, 2))).assign(chosen=True)
+    signals = {"federated": 0.4, "central": 0.42, "local": 0.1}
+    parts = [predictions(row["path"], i, signal=signals[row["mode"]]) for i, (_, row) in enumerate(table.iterrows())]
+    return table, pd.concat(parts, ignore_index=True)
+
+
+def test_the_threshold_is_of_validation_and_test_labels_cannot_move_it(experiment):
+    chosen, table = experiment
+    own = table[(table["path"] == "0") & (table["set"] == "validation")]
+    expected = choose_threshold(own["label"].to_numpy(float), own["probability"].to_numpy())
+    turned = table.assign(label=table["label"].where(table["set"] == "validation", 1 - table["label"]))
+    for given in (table, turned):
+        rows = evaluation.compare(chosen[:1], given, *DRAW)
+        assert set(rows["threshold"]) == {expected}
+    assert list(rows["test_set"]) == ["pooled", "us", "asia"]
+    assert list(rows["images"]) == [120, 60, 60]
+    assert (rows["auroc_low"] <= rows["auroc_high"]).all()
+
+
+def test_the_comparison_has_a_row_for_each_run_and_test_set(experiment, tmp_path):
+    table = evaluation.compare(*experiment, *DRAW)
+    assert list(table["mode"]) == ["federated"] * 6 + ["central"] * 6 + ["local"] * 12
+    wanted = ["mode", "cohort", "site", "test_set", "lr", "epochs", "rounds", "local_epochs", "seed"]
+    assert list(table.columns[:9]) == wanted
+    assert table["rounds"].isna().sum() == 18
+    assert {f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")} <= set(table)
+    write_table(tmp_path / "c.csv", table)
+    assert read_table(tmp_path / "c.csv")["rounds"].isna().sum() == 18
+
+
+def test_the_same_seed_gives_the_same_intervals(experiment):
+    one, same, other = (evaluation.compare(*experiment, 50, 0.95, seed) for seed in (1, 1, 2))
+    assert one.equals(same)
+    assert not one.equals(other)
+
+
+def test_no_test_set_is_an_error(experiment):
+    chosen, table = experiment
+    with pytest.raises(UserError, match="no rows"):
+        evaluation.compare(chosen, table[table["set"] == "validation"], *DRAW)
+
+
+def test_the_summary_is_the_mean_over_seeds(experiment):
+    table = experiment[1]
+    summary = evaluation.summarise(*experiment, *DRAW)
+    row = summary[(summary["mode"] == "federated") & (summary["test_set"] == "us") & (summary["metric"] == "auroc")]
+    each = []
+    for path in ("0", "1"):
+        part = table[(table["path"] == path) & (table["set"] == "us")]
+        each.append(auroc(part["label"].to_numpy(float), part["probability"].to_numpy()))
+    assert row["estimate"].item() == pytest.approx(np.mean(each))
+    assert row["se_between"].item() == pytest.approx(np.std(each, ddof=1) / np.sqrt(2))
+    assert len(summary) == 4 * 3 * len(METRICS)
+
+
+def test_the_contrasts_are_paired_adjusted_and_said(experiment):
+    table = evaluation.contrast(*experiment, *DRAW, margin=0.5)
+    rows = table[table["metric"] == "auroc"]
+    assert list(zip(rows["against"], rows["site"], rows["test_set"], strict=True)) == [
+        ("central", "pooled", "pooled"),
+        ("local", "us", "pooled"),
+        ("local", "asia", "pooled"),
+        ("local", "us", "us"),
+        ("local", "asia", "asia"),
+    ]
+    assert (rows["p_adjusted"] >= rows["p"]).all()
+    assert list(rows["noninferior"]) == ["true", "", "", "", ""]
+    assert (rows["estimate"][1:] > 0).all()
+    assert "non-inferior within the margin of 0.5" in rows["sentence"].iloc[0]
+    summary = evaluation.summarise(*experiment, *DRAW).set_index(["mode", "site", "test_set", "metric"])["estimate"]
+    apart = summary["federated", "pooled", "pooled", "auroc"] - summary["central", "pooled", "pooled", "auroc"]
+    assert rows["estimate"].iloc[0] == pytest.approx(apart)
+    text = evaluation.summary_text(evaluation.summarise(*experiment, *DRAW), table, 0.95)
+    assert "us alone" in text
+    assert rows["sentence"].iloc[0] in text
+
+
+def test_models_that_were_asked_other_images_cannot_be_contrasted(experiment):
+    chosen, table = experiment
+    wrong = table.drop(table.index[(table["path"] == "2") & (table["image"] == "us-0")])
+    with pytest.raises(UserError, match="2 was asked other images"):
+        evaluation.summarise(chosen, wrong, *DRAW)
+
+
+def test_fairness_names_the_worst_site_and_the_spread(experiment):
+    summary = evaluation.summarise(*experiment, *DRAW)
+    table = evaluation.fairness(summary[summary["metric"] == "auroc"])
+    assert list(table.index) == ["federated", "central", "us alone", "asia alone"]
+    row = table.loc["federated"]
+    assert row["worst site"] == min(row["us"], row["asia"])
+    assert row["spread"] == pytest.approx(abs(row["us"] - row["asia"]))
+
+
+def test_by_aetiology_against_normal():
+    table = predictions()
+    rows = evaluation.by_aetiology(table, 0.5, *DRAW).set_index("aetiology")
+    tests = table[table["set"] != "validation"]
+    for aetiology in ("virus", "bacteria"):
+        part = tests[tests["aetiology"].isin(["none", aetiology])]
+        expected = auroc(part["label"].to_numpy(float), part["probability"].to_numpy())
+        assert rows.at[aetiology, "auroc"] == pytest.approx(expected)
+        called = (tests["probability"][tests["aetiology"] == aetiology] >= 0.5).mean()
+        assert rows.at[aetiology, "called_pneumonia"] == pytest.approx(called)
+        assert rows.at[aetiology, "auroc_low"] <= expected <= rows.at[aetiology, "auroc_high"]
+    assert np.isnan(rows.at["none", "auroc"])
+
+
+def test_a_metric_that_a_site_computes_otherwise_is_an_error(experiment):
+    comparison = evaluation.compare(*experiment, *DRAW)
+    federated = comparison[comparison["mode"] == "federated"].set_index(["seed", "test_set"])
+    found = {
+        "": {
+            f"seed={seed}": {site: federated.loc[(seed, site), list(METRICS)].to_dict() for site in SITES}
+            for seed in (1, 2)
+        }
+    }
+    table = evaluation.cross_site(found, comparison, 0.0)
+    assert len(table) == 2 * 2 * len(METRICS)
+    found[""]["seed=2"]["asia"]["brier"] += 1e-9
+    with pytest.raises(UserError, match="brier of seed 2 at asia"):
+        evaluation.cross_site(found, comparison, 0.0)
+    evaluation.cross_site(found, comparison, 1e-5)

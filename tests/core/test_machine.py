@@ -1,0 +1,51 @@
+import pytest
+
+from fedxray.core import machine
+
+
+@pytest.fixture
+def counter(tmp_path, monkeypatch):
+    """A processor package whose counter starts anew at 100 J, as the kernel shows it."""
+    folder = tmp_path / "intel-rapl:0"
+    folder.mkdir()
+    (folder / "max_energy_range_uj").write_text("100000000\n")
+    (folder / "energy_uj").write_text("90000000\n")
+    monkeypatch.setattr(machine, "RAPL", tmp_path)
+    monkeypatch.setattr(machine, "_gpus", list)
+    return folder / "energy_uj"
+
+
+def test_joules_are_counted_also_when_the_counter_starts_anew(counter):
+    meter = machine.EnergyMeter()
+    counter.write_text("95000000\n")
+    meter._add()
+    counter.write_text("15000000\n")
+    assert meter.joules() == 25.0
+
+
+def test_energy_is_unknown_where_it_cannot_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "RAPL", tmp_path)
+    monkeypatch.setattr(machine, "_gpus", list)
+    assert machine.EnergyMeter().joules() is None
+
+
+def test_a_machine_is_known_by_what_decides_the_last_bits():
+    found = machine.machine()
+    assert set(found) == {"system", "processor", "cores", "GPU", "Python", "PyTorch"}
+    assert all(found.values())
+
+
+def test_joules_of_gpus_that_count_them_are_added(tmp_path, monkeypatch):
+    millijoules = {0: [5000, 5000, 7500], 1: [100, 100, 1100]}
+    monkeypatch.setattr(machine, "RAPL", tmp_path)
+    monkeypatch.setattr(machine.pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetCount", lambda: 2)
+    monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetHandleByIndex", int)
+    monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda gpu: millijoules[gpu].pop(0))
+    assert machine.EnergyMeter().joules() == 3.5
+
+    def unsupported(gpu):
+        raise machine.pynvml.NVMLError(machine.pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetTotalEnergyConsumption", unsupported)
+    assert machine.EnergyMeter().joules() is None

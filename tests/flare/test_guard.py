@@ -1,0 +1,130 @@
+"""The guard: what it starts, forks for those, tells of their ends, and leaves behind: nothing."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from nvflare.apis.fl_constant import ConfigVarName
+from nvflare.fuel.utils.config_service import ConfigService
+
+from fedxray.core.errors import UserError
+from fedxray.core.workers import FORKS
+from fedxray.flare.guard import guarded, process
+
+PARENT = """
+import json, os, sys, time
+from fedxray.flare.launcher import Fork, Forking
+def start(*words):
+    return Fork(Forking.guard, ["python", "-m", "child", *words], {"TOKEN": "secret"})
+print("parent", os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_NUM_THREADS"], sys.argv[1:], flush=True)
+short, broken, long = start("short"), start("broken"), start("long")
+short.wait(), broken.wait()
+while "child ['long']" not in open(Forking.guard.log).read():
+    time.sleep(0.05)
+print(json.dumps({"codes": [short.poll(), broken.poll(), long.poll()], "pid": long.pid}), flush=True)
+if "end" in sys.argv:
+    long.terminate(), long.wait()
+    print("ended", long.poll(), flush=True)
+    sys.exit(5)
+time.sleep(600)
+"""
+CHILD = """
+import os, sys, time
+shared = "torch" in sys.modules
+print("child", sys.argv[1:], os.environ["TOKEN"], os.environ["CUDA_VISIBLE_DEVICES"], shared, flush=True)
+if sys.argv[1] == "long":
+    time.sleep(600)
+sys.exit(3 if sys.argv[1] == "broken" else 0)
+"""
+
+
+@pytest.fixture
+def spec(tmp_path, monkeypatch):
+    """Makes what `guarded` takes for a process that asks for three more."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    (tmp_path / "child.py").write_text(CHILD)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+
+    def make(*words):
+        argv = [sys.executable, "-u", "-m", "parent", *words]
+        return {"name": "us", "argv": argv, "env": {"CUDA_VISIBLE_DEVICES": "7"}, "log": str(tmp_path / "out.txt")}
+
+    return make
+
+
+def lines(path, count):
+    """The lines of the log, as soon as there are `count`."""
+    deadline = time.monotonic() + 60
+    while not path.exists() or path.read_text().count("\n") < count:
+        assert time.monotonic() < deadline, path.exists() and path.read_text()
+        time.sleep(0.05)
+    return path.read_text().splitlines()
+
+
+def line_of(process):
+    """The command line of a process, empty if it has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def guards():
+    """The guard of this test and all under it: {process: command line}. A worker of pytest has other children too."""
+    (guard,) = [child for child in psutil.Process().children() if "fedxray.flare.guard" in line_of(child)]
+    return {guard: "guard"} | {child: line_of(child) for child in guard.children(recursive=True)}
+
+
+def poll(ended):
+    while not (codes := ended()):
+        time.sleep(0.05)
+    return codes
+
+
+def test_a_process_gets_others_hears_how_they_end_and_ends_them(spec, tmp_path):
+    with guarded([spec("end")], {"OMP_NUM_THREADS": "1"}) as ended:
+        said = lines(tmp_path / "out.txt", 6)
+        codes = poll(ended)
+    assert codes == [("us", 5)]
+    assert said[0] == "parent 7 1 ['end']"
+    assert sorted(said[1:4]) == [f"child ['{word}'] secret 7 {FORKS}" for word in ("broken", "long", "short")]
+    assert json.loads(said[4])["codes"] == [0, 3, None]
+    assert said[5] == "ended -9"
+    assert not psutil.pid_exists(json.loads(said[4])["pid"])
+
+
+def test_at_the_end_of_the_guard_nothing_is_left_of_what_it_started_or_was_asked_for(spec, tmp_path):
+    with guarded([spec("stay")], {"OMP_NUM_THREADS": "1"}):
+        lines(tmp_path / "out.txt", 5)
+        titles = guards()
+    assert len(titles) == 3  # the guard, the parent, the child that stays
+    assert any("-m parent stay" in title for title in titles.values())
+    assert any("-m child long" in title for title in titles.values())
+    assert not [child for child in titles if child.is_running()]
+
+
+@pytest.mark.skipif(not FORKS, reason="only Linux ends a process with its parent")
+def test_a_guard_that_is_killed_is_missed_and_its_processes_die_with_it(spec, tmp_path):
+    with guarded([spec("stay")], {"OMP_NUM_THREADS": "1"}) as ended:
+        lines(tmp_path / "out.txt", 5)
+        guard, *started = guards()
+        guard.kill()
+        with pytest.raises(UserError, match="guard of the federation's processes has ended"):
+            poll(ended)
+    _, left = psutil.wait_procs(started, timeout=10)
+    assert not left
+
+
+def test_a_server_waits_a_minute_and_not_longer_for_what_a_site_says_at_a_jobs_end(monkeypatch):
+    env = process(Path("kit"), "server", "localhost", "fedxray", Path("out.txt"), {"OWN": "1"})["env"]
+    assert env.pop("OWN") == "1"
+    assert "NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT" in env
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ConfigService, "_var_values", {})
+    assert ConfigService.get_float_var(ConfigVarName.CLIENT_OUTCOME_WAIT_TIMEOUT, default=900.0) == 60
+    assert process(Path("kit"), "client", "us", "us", Path("out.txt"), {})["env"] == {}

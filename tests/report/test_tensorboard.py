@@ -1,0 +1,143 @@
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+
+import numpy as np
+import pandas as pd
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from fedxray.core.files import write_json, write_table
+from fedxray.report import tensorboard
+from fedxray.report.tensorboard import METRICS, SCALARS, EventFile, count_scalars, export_runs
+
+RECORD = {"mode": "federated", "site": "pooled", "lr": 0.003, "epochs": 3, "rounds": 3, "local_epochs": 1, "seed": 1}
+
+
+def make_run(folder, epochs=3, series=("global", "us"), last=0.0, **point):
+    """A run's record and metrics: each scalar of series k is k + epoch / 10, and an epoch takes two seconds."""
+    values = np.arange(1, epochs + 1) / 10
+    parts = [
+        pd.DataFrame({"epoch": np.arange(1, epochs + 1), "series": name, **dict.fromkeys(SCALARS, values + k + last)})
+        for k, name in enumerate(series)
+    ]
+    write_table(folder / "metrics.csv", pd.concat(parts).assign(seconds=2.0))
+    write_json(folder / "record.json", RECORD | {"seconds": 9.0} | point)
+    return folder
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_tensorboard_reads_what_was_exported(tmp_path):
+    export_runs([make_run(tmp_path / "run")], ["federated/lr=0.003"], tmp_path / "tb")
+    for folder, value in (("federated/lr=0.003", 0.3), ("federated/lr=0.003/us", 1.3)):
+        events = EventAccumulator(str(tmp_path / "tb" / folder)).Reload()
+        for tag in SCALARS.values():
+            points = events.Scalars(tag)
+            assert [point.step for point in points] == [1, 2, 3]
+            assert [point.wall_time for point in points] == [2, 4, 6]  # seconds trained so far
+            assert points[-1].value == pytest.approx(value)
+        assert count_scalars(tmp_path / "tb" / folder) == dict.fromkeys(SCALARS.values(), 3)
+
+
+def test_two_exports_are_the_same_bytes_with_either_checksum(tmp_path, monkeypatch):
+    run, extra = make_run(tmp_path / "run"), [{"batch_size": 8, "optimizer": "sgd"}]
+    export_runs([run], ["x"], tmp_path / "one", extra)
+    monkeypatch.setitem(sys.modules, "google_crc32c", None)  # as where it is not installed
+    tensorboard._checksum.cache_clear()
+    export_runs([run], ["x"], tmp_path / "two", extra)
+    tensorboard._checksum.cache_clear()
+    assert len(contents(tmp_path / "one")) == 2
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_live_file_holds_each_scalar_at_once(tmp_path):
+    file = EventFile(tmp_path)
+    for step in (1, 2):
+        file.add({"train/loss": 0.5}, step)
+        assert count_scalars(tmp_path) == {"train/loss": step}
+    file.close()
+    assert EventAccumulator(str(tmp_path)).Reload().Scalars("train/loss")[-1].wall_time > 1e9
+
+
+def test_a_hospital_takes_the_tags_without_tensorboard():
+    code = "import sys; sys.modules['tensorboard'] = sys.modules['google_crc32c'] = None; import fedxray.report.tensorboard"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_sweep_is_exported_at_a_hundred_thousand_scalars_a_second(tmp_path):
+    runs = [make_run(tmp_path / str(number), epochs=100, series=("global",), seed=number) for number in range(200)]
+    seconds = []
+    for repeat in range(3):
+        start = time.perf_counter()
+        export_runs(runs, [run.name for run in runs], tmp_path / f"tb{repeat}")
+        seconds.append(time.perf_counter() - start)
+    assert sum(count_scalars(tmp_path / "tb0" / "7").values()) == 400
+    assert 200 * 400 / min(seconds) >= 100_000
+
+
+def ask(url, path, body):
+    data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"{url}data/plugin/hparams/{path}", data, headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def serve():
+    """Starts TensorBoard on a folder and a free port; returns its address."""
+    processes = []
+
+    def start(folder):
+        command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder, "--port", "0", "--load_fast", "false"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        return next(found[0] for line in process.stderr if (found := re.search(r"http://\S+/", line)))
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def test_the_hparams_tab_shows_each_run_with_its_settings_and_metrics(tmp_path, serve):
+    runs = [
+        make_run(tmp_path / "a"),
+        make_run(tmp_path / "b", last=0.1),  # differs from a in what `extra` says alone
+        make_run(tmp_path / "c", last=0.2, mode="central", lr=0.01, rounds=None, local_epochs=None, series=["global"]),
+    ]
+    names = ["federated/lr=0.003,batch=8", "federated/lr=0.003,batch=16", "central/lr=0.01"]
+    extra = [{"batch_size": 8, "flip": False}, {"batch_size": 16, "flip": True}, {"batch_size": 8, "clip": "none"}]
+    export_runs(runs, names, tmp_path / "tb", extra)
+    url = serve(tmp_path / "tb")
+    metrics = [{"metric": {"tag": SCALARS[column], "group": ""}} for column in METRICS]
+    wanted = {"colParams": metrics, "allowedStatuses": ["STATUS_SUCCESS"], "startIndex": 0, "sliceSize": 10}
+    for _ in range(100):
+        groups = ask(url, "session_groups", wanted).get("sessionGroups", [])
+        if len(groups) == 3 and all(len(group["metricValues"]) == 3 for group in groups):
+            break
+        time.sleep(0.2)
+    by_name = {group["name"]: group for group in groups}
+    assert set(by_name) == set(names)
+    for name, last in zip(names, (0.3, 0.4, 0.5), strict=True):
+        values = {value["name"]["tag"]: value["value"] for value in by_name[name]["metricValues"]}
+        assert values == pytest.approx({SCALARS[column]: last for column in METRICS})
+        assert [session["status"] for session in by_name[name]["sessions"]] == ["STATUS_SUCCESS"]
+    assert by_name[names[0]]["hparams"] == RECORD | extra[0]
+    assert by_name[names[2]]["hparams"] == RECORD | extra[2] | {
+        "mode": "central",
+        "lr": 0.01,
+        "rounds": 0,
+        "local_epochs": 0,
+    }
+    experiment = ask(url, "experiment", {})
+    columns = {info["name"]: info for info in experiment["hparamInfos"]}
+    assert set(columns) == {*RECORD, "batch_size", "flip", "clip"}
+    assert columns["batch_size"]["domainInterval"] == {"minValue": 8, "maxValue": 16}
+    assert columns["mode"]["domainDiscrete"] == ["central", "federated"]
+    assert [info["name"]["tag"] for info in experiment["metricInfos"]] == [SCALARS[column] for column in METRICS]

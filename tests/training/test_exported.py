@@ -1,0 +1,195 @@
+import json
+import shutil
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from helpers.data import jpeg
+
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, read_table, write_json
+from fedxray.core.parameters import save_model
+from fedxray.data.pixels import to_grey
+from fedxray.experiment.settings import Settings
+from fedxray.training import exported as deploy
+from fedxray.training.exported import export_model, predict_images
+from fedxray.training.models import get_parameters
+from fedxray.training.trainer import predict
+
+
+def export(folder, name="compact", size=32, threshold=0.5):
+    """Export an untrained model into `folder`; returns its network and settings."""
+    settings = Settings(model=name, image_size=size, seed=1, epochs=1, lr=0.003)
+    network = settings.build()
+    save_model(folder.parent / f"{name}.safetensors", get_parameters(network))
+    origin = {"experiment": "quick", "cohort": "", "mode": "federated", "run": "federated/lr=0.003"}
+    about = {"threshold": threshold, "origin": origin, "note": "Synthetic phantom data"}
+    export_model(folder.parent / f"{name}.safetensors", settings, folder, **about)
+    return network, settings
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("deploy") / "model"
+    return folder, *export(folder)
+
+
+@pytest.fixture
+def copy(exported, tmp_path):
+    return shutil.copytree(exported[0], tmp_path / "model")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of three images, one in a folder below, beside files that are none by name."""
+    folder = tmp_path / "images"
+    (folder / "more").mkdir(parents=True)
+    for name, value in (("b.jpeg", 90), ("a.jpg", 200), ("more/c.JPG", 250)):
+        (folder / name).write_bytes(jpeg(value))
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.jpg").write_text("no image")
+    return folder
+
+
+def run(monkeypatch, *words):
+    """`fedxray-predict WORDS`; returns what it exits with."""
+    monkeypatch.setattr(sys, "argv", ["fedxray-predict", *map(str, words)])
+    monkeypatch.setattr(deploy.cli, "_end_with_snakemake", lambda: None)
+    try:
+        deploy.main()
+    except SystemExit as end:
+        return end.code
+
+
+def compare_onnx(folder, network, settings):
+    onnx.checker.check_model(str(folder / "model.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (7, settings.image_size, settings.image_size), np.uint8)
+    expected = predict(network, pixels, settings)
+    for n in (1, 7):
+        (got,) = session.run(None, {"images": pixels[:n, None].astype(np.float32)})
+        assert got.shape == (n,)
+        np.testing.assert_allclose(got, expected[:n], rtol=0, atol=1e-5)
+    return session
+
+
+def test_onnx_predicts_as_training_does_and_says_what_it_is(exported):
+    folder, network, settings = exported
+    session = compare_onnx(folder, network, settings)
+    assert "not a medical device. Synthetic phantom data" in onnx.load(folder / "model.onnx").doc_string
+    assert [node.name for node in session.get_inputs()] == ["images"]
+
+
+def test_onnx_of_a_torchvision_model_predicts_as_training_does(tmp_path):
+    compare_onnx(tmp_path / "model", *export(tmp_path / "model", "shufflenet_v2_x0_5", 64))
+
+
+def test_two_exports_are_the_same_bytes_and_name_no_folder_of_this_machine(exported, tmp_path):
+    export(tmp_path / "model")
+    for file in exported[0].iterdir():
+        assert (tmp_path / "model" / file.name).read_bytes() == file.read_bytes()
+        assert b".py" not in file.read_bytes()
+    assert sorted(file.name for file in exported[0].iterdir()) == ["config.json", "model.onnx", "model.safetensors"]
+
+
+def test_the_configuration_says_what_the_model_is(exported):
+    config = read_json(exported[0] / "config.json")
+    assert config["warning"] == "Research software, not a medical device"
+    told = [config[key] for key in ("model", "image_size", "threshold", "experiment", "mode", "note")]
+    assert told == ["compact", 32, 0.5, "quick", "federated", "Synthetic phantom data"]
+
+
+def test_predicts_what_training_predicts_of_the_resampled_pixels(exported, images, monkeypatch):
+    monkeypatch.setattr(deploy, "BATCH", 2)
+    folder, network, settings = exported
+    files = [images / "a.jpg", images / "b.jpeg", images / "more/c.JPG"]
+    expected = predict(network, np.stack([to_grey(file.read_bytes(), 32) for file in files]), settings)
+    predictions, broken = predict_images(folder, [images, files[0]])
+    assert [prediction.path for prediction in predictions] == files
+    assert [prediction.probability for prediction in predictions] == pytest.approx(expected, abs=1e-7)
+    assert broken == []
+    at = predictions[1].probability  # at the threshold itself is pneumonia, as in fedxray.training.metrics
+    for prediction in predict_images(folder, [images], threshold=at)[0]:
+        assert prediction.decision == ("PNEUMONIA" if prediction.probability >= at else "normal")
+    assert predict_images(folder, [files[1]], threshold=at)[0][0].decision == "PNEUMONIA"
+    assert predict_images(folder, [files[1]], threshold=np.nextafter(at, 1))[0][0].decision == "normal"
+
+
+def test_command_prints_a_header_and_a_line_per_image_and_writes_a_table(
+    exported, images, tmp_path, monkeypatch, capsys
+):
+    assert run(monkeypatch, exported[0], images, "--csv", tmp_path / "out.csv", "--threshold", "0") is None
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.startswith("# Research software, not a medical device. Synthetic phantom data.")
+    assert header.endswith("PNEUMONIA from a probability of 0")
+    assert [line.split()[1:] for line in lines] == [
+        ["PNEUMONIA", str(images / name)] for name in ("a.jpg", "b.jpeg", "more/c.JPG")
+    ]
+    table = read_table(tmp_path / "out.csv", ("path", "probability", "decision"))
+    assert [f"{value:.4f}" for value in table["probability"]] == [line.split()[0] for line in lines]
+
+
+def test_a_broken_image_is_named_and_the_others_are_predicted(exported, images, monkeypatch, capsys):
+    (images / "bad.png").write_bytes(b"no image")
+    (images / "cut.jpg").write_bytes(jpeg(90)[:300])
+    code = run(monkeypatch, exported[0], images)
+    output = capsys.readouterr()
+    assert code == "error: 2 of 5 images are not predicted: see above"  # a text: exit code 1
+    assert len(output.out.splitlines()) == 4
+    bad, cut = output.err.splitlines()
+    assert bad == f"error: {images / 'bad.png'}: cannot be read (no image that Pillow knows); save it as JPEG or PNG"
+    assert cut.startswith(f"error: {images / 'cut.jpg'}: cannot be read (")
+
+
+def test_what_is_missing_is_named_in_one_line(exported, images, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    assert run(monkeypatch, tmp_path / "none", images).startswith(
+        f"error: {tmp_path / 'none/config.json'}: no such file"
+    )
+    assert run(monkeypatch, exported[0], tmp_path / "x.jpg").startswith(f"error: {tmp_path / 'x.jpg'}: no such file")
+    assert run(monkeypatch, exported[0], tmp_path / "empty").startswith(f"error: {tmp_path / 'empty'}: no images")
+    assert run(monkeypatch, exported[0], images, "--threshold", "2").startswith("error: threshold: 2.0 is not between")
+    to = tmp_path / "empty/x"
+    to.write_text("a file")
+    assert run(monkeypatch, exported[0], images, "--csv", to / "y.csv").startswith(f"error: {to / 'y.csv'}: cannot be")
+
+
+def test_a_model_that_is_not_what_was_exported_is_refused(copy, images):
+    config, model = read_json(copy / "config.json"), (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(model[:-1] + bytes([model[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"model\.safetensors: not the file that config\.json was written for"):
+        predict_images(copy, [images])
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"model\.safetensors: no such file"):
+        predict_images(copy, [images])
+    (copy / "model.safetensors").write_bytes(model)
+    for change, words in (
+        ({"sha256": {"model.safetensors": "0" * 64}}, "not the file that"),
+        ({"model": "resnet18"}, "not parameters of resnet18"),
+        ({"model": "os.system"}, "no model 'os.system'"),
+        ({"threshold": "high"}, "threshold of a wrong type"),
+        ({"threshold": 1.5}, "not between 0 and 1"),
+    ):
+        write_json(copy / "config.json", config | change)
+        with pytest.raises(UserError, match=words):
+            predict_images(copy, [images])
+    for text in ("{", "[]", json.dumps({"model": "compact"})):
+        (copy / "config.json").write_text(text)
+        with pytest.raises(UserError, match=r"config\.json: not a model's configuration"):
+            predict_images(copy, [images])
+
+
+def test_an_export_that_fails_leaves_no_directory_that_predicts(copy, images, tmp_path, monkeypatch):
+    save_model(tmp_path / "run.safetensors", get_parameters(Settings("compact", 32, 2, 1, 0.1).build()))
+    origin = {"experiment": "quick", "cohort": "", "mode": "central", "run": "central/lr=0.003"}
+    about = {"threshold": 0.5, "origin": origin}
+    with pytest.raises(UserError, match="not parameters of resnet18"):
+        export_model(tmp_path / "run.safetensors", Settings("resnet18", 32, 1, 1, 0.1), copy, **about)
+    assert len(predict_images(copy, [images])[0]) == 3  # nothing was written yet
+    monkeypatch.setattr(deploy.torch.onnx, "export", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_model(tmp_path / "run.safetensors", Settings("compact", 32, 2, 1, 0.1), copy, **about)
+    with pytest.raises(UserError, match=r"config\.json: no such file"):
+        predict_images(copy, [images])

@@ -1,0 +1,142 @@
+"""Whole graphs, in a copy of the repository: their results, what runs again after an edit, and after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+from helpers.workflow import ENVIRONMENT, SMOKE, SWEEP, copy_repository, ours, planned, snakemake
+
+from fedxray.core.files import sha256
+
+DATA = {"draw_phantom", "catalogue_images", "resample_images", "draw_cohort", "make_site", "provision_federation"}
+TRAINING = {"train_federated", "train_central", "train_local"}
+SWEPT = {"train_inprocess", "train_central", "train_local"}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    return copy_repository(tmp_path_factory.mktemp("repository"))
+
+
+@pytest.fixture(scope="module")
+def finished(copy):
+    """The copy, after the whole graph of config/smoke.yaml has run in it."""
+    done = snakemake(copy, *SMOKE)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return copy
+
+
+def test_the_whole_graph_ends_in_a_comparison(finished):
+    results = finished / "results" / "smoke"
+    table = pd.read_csv(results / "comparison.csv")
+    assert len(table) == 5 * 4
+    assert set(table["mode"]) == {"federated", "central", "local"}
+    assert not list(results.rglob("workspace"))
+    for page in (results / "report").glob("*.html"):
+        text = page.read_text()
+        assert "Synthetic phantom data" in text, page.name
+        assert "://" not in text, page.name  # it opens without a network
+    assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 11
+    assert json.loads((results / "model" / "config.json").read_text())["note"] == "Synthetic phantom data"
+    record = pd.read_csv(results / "cross_site.csv")
+    assert (record["through_federation"] == record["here"]).all()
+
+
+def test_a_second_run_does_nothing(finished):
+    done = snakemake(finished, *SMOKE)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_only_what_a_change_touches_runs_again(finished):
+    changed = set(planned(finished, *SMOKE, "--config", "training={lr: 0.01}"))
+    assert changed >= TRAINING | {"compare_runs"}
+    assert not changed & DATA
+    added = set(planned(finished, *SMOKE, "--config", "sites=[us, europe, asia, africa]"))
+    assert "resample_images" not in added
+    assert {"provision_federation", "draw_cohort"} <= added
+    patience = set(planned(finished, *SMOKE, "--config", "federation={round_timeout_s: 99}"))
+    assert patience <= {"render_pages", "all", "total"}  # the page of the configuration
+    report = set(planned(finished, *SMOKE, "--config", "evaluation={margin: 0.05}"))
+    assert report
+    assert not report & (DATA | TRAINING | {"predict_chosen"})
+
+
+@pytest.mark.parametrize(
+    ("file", "again", "spared"),
+    [
+        ("fedavg.py", {"train_federated"}, DATA | {"train_central", "train_local"}),
+        ("federation/run.py", {"train_federated"}, DATA | {"train_central", "train_local"}),
+        ("statistics.py", {"contrast_models"}, DATA | TRAINING | {"predict_chosen"}),
+        ("figures/data.py", {"plot_data"}, DATA | TRAINING | {"plot_results", "compare_runs"}),
+    ],
+)
+def test_an_edit_reruns_what_it_touches(finished, file, again, spared):
+    path = finished / "fedxray" / file
+    before = path.read_text()
+    path.write_text(before + "\n# edited\n")
+    rules = set(planned(finished, *SMOKE))
+    path.write_text(before)
+    assert again <= rules
+    assert not rules & spared
+
+
+def test_the_report_is_one_file(finished):
+    done = snakemake(finished, *SMOKE, "--report", "report.html")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (finished / "report.html").stat().st_size > 1_000_000
+
+
+def test_a_sweep_shares_its_data_and_a_new_value_adds_its_points_alone(finished):
+    """The smoke sweep: two points of two seeds and two hospitals."""
+    done = snakemake(finished, *SWEEP)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    results = finished / "results" / "smoke-sweep"
+    points = pd.read_csv(results / "points.csv", keep_default_na=False)
+    assert len(points) == 2 * 2 * 4
+    assert points["chosen"].sum() == 4 * 2
+    assert len(pd.read_csv(results / "comparison.csv")) == 4 * 2 * 3
+    assert (results / "figures" / "sweep.svg").exists()
+    confirmed = pd.read_csv(results / "confirmed.csv")  # by a real federation, of the same bytes
+    for path, digest in zip(confirmed["path"], confirmed["sha256"], strict=True):
+        assert sha256(results / "runs" / path / "model.safetensors") == digest
+    assert set(confirmed["path"]) == set(points["path"][points["chosen"] & (points["mode"] == "federated")])
+    assert "byte for byte" in (results / "report" / "conclusions.html").read_text()
+    assert "Nothing to be done" in "".join([(again := snakemake(finished, *SWEEP)).stdout, again.stderr])
+
+    more = planned(finished, *SWEEP, "--config", "sweep={points: [{training.lr: 0.005, federation.rounds: 1}]}")
+    assert (more["train_inprocess"], more["train_central"], more["train_local"]) == (2, 2, 2)
+    assert not set(more) & DATA
+    fewer = planned(finished, *SWEEP, "--config", "sweep={grid: {training.lr: [0.001]}}")
+    assert "choose_points" in fewer
+    assert not set(fewer) & (DATA | SWEPT)
+
+
+def test_killed_in_the_middle_it_ends_in_the_same_models_and_tables(finished, tmp_path):
+    """kill -9 of Snakemake while the federation trains; then --unlock and the same command."""
+    folder = copy_repository(tmp_path)
+    with (folder / "log.txt").open("w") as log:
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
+        run = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
+    workspace = folder / "results" / "smoke" / "runs" / "federated"
+    deadline = time.monotonic() + 240
+    while not list(workspace.glob("*/workspace/us/out.txt")) and time.monotonic() < deadline:
+        assert run.poll() is None
+        time.sleep(0.2)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    deadline = time.monotonic() + 60
+    while ours(folder) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not ours(folder)
+    assert snakemake(folder, *SMOKE, "--unlock").returncode == 0
+    done = snakemake(folder, *SMOKE)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    first, second = (place / "results" / "smoke" for place in (finished, folder))
+    for path in [*first.glob("runs/**/model.safetensors"), first / "predictions.csv", first / "summary.csv"]:
+        assert sha256(path) == sha256(second / path.relative_to(first)), path.name
+    assert not list(second.rglob("workspace"))
