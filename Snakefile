@@ -22,7 +22,7 @@ include: "rules/analysis.smk"
 include: "rules/failures.smk"
 
 
-if config["federation"]["mode"] == "local":
+if config["federation"]["where"] == "here":
 
     include: "rules/data.smk"
     include: "rules/federation.smk"

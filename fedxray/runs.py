@@ -83,7 +83,7 @@ def write_run(
         {
             "mode": mode,
             "engine": engine,
-            "site": sites[0] if mode == "local" else "pooled",
+            "site": sites[0] if mode == "alone" else "pooled",
             "lr": settings.lr,
             "epochs": settings.epochs,
             "rounds": rounds,

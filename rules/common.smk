@@ -53,7 +53,7 @@ SPACES = {
 PATTERNS = {
     mode: f"{mode}/{{cohort}}{space.wildcard_pattern}" for mode, space in SPACES.items()
 }
-FEDERATED, LOCAL = PATTERNS["federated"], PATTERNS["local"]
+FEDERATED, ALONE = PATTERNS["federated"], PATTERNS["alone"]
 RESULTS = ["learning_curves", "roc", "metrics", "gain", "differences", "cross_site"]
 RESULTS += ["calibration", "communication"]
 SWEPT = len(RUNS) > len(COHORTS) * len(config["seeds"]) * len(SPACES)
@@ -71,7 +71,7 @@ EXPERIMENT = json.dumps(
     }
     | {
         "federation": {
-            key: config["federation"][key] for key in ["mode", "rounds", "local_epochs"]
+            key: config["federation"][key] for key in ["where", "rounds", "local_epochs"]
         }
     }
 )
@@ -144,7 +144,7 @@ def every_record():
     return [
         (
             f"{OUT}/runs/{folder}"
-            if run.mode == "local"
+            if run.mode == "alone"
             else f"{OUT}/runs/{folder}/record.json"
         )
         for folder, run in RUNS.items()

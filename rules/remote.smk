@@ -80,15 +80,15 @@ rule train_remote:
         " --local-epochs {wildcards.local_epochs} --live {params.live:q} --output {output.model:q} 2>&1 | tee -i {log:q}"
 
 
-rule train_alone:
+rule train_alone_remote:
     input:
         registry=REGISTRY,
     output:
-        runs=directory(f"{OUT}/runs/{LOCAL}"),
+        runs=directory(f"{OUT}/runs/{ALONE}"),
     log:
-        f"{OUT}/logs/train/{LOCAL}.log",
+        f"{OUT}/logs/train/{ALONE}.log",
     benchmark:
-        f"{OUT}/benchmarks/train/{LOCAL}.tsv"
+        f"{OUT}/benchmarks/train/{ALONE}.tsv"
     conda:
         "../environment.yml"
     threads: 1
@@ -97,13 +97,13 @@ rule train_alone:
         mem_mb=2000,
         runtime=10000,
     params:
-        code=code("train_alone"),
+        code=code("train_alone_remote"),
         kit=config["federation"]["admin_kit"],
         sites=config["sites"],
-        settings=settings_of(LOCAL),
-        live=f"{config['experiment']}/{LOCAL}",
+        settings=settings_of(ALONE),
+        live=f"{config['experiment']}/{ALONE}",
     shell:
-        f"python scripts/train_alone.py {FEDERATION} --registry {{input.registry:q}}"
+        f"python scripts/train_alone_remote.py {FEDERATION} --registry {{input.registry:q}}"
         " --settings {params.settings:q} --live {params.live:q} --output {output.runs:q} 2>&1 | tee -i {log:q}"
 
 

@@ -107,15 +107,15 @@ rule train_central:
 
 # All hospitals of a point in one job, one after the other: together they take as long as central training. Its output is
 # a folder, because cohorts may differ in their number of hospitals.
-rule train_local:
+rule train_alone:
     input:
         data=DATA,
     output:
-        runs=directory(f"{OUT}/runs/{LOCAL}"),
+        runs=directory(f"{OUT}/runs/{ALONE}"),
     log:
-        f"{OUT}/logs/train/{LOCAL}.log",
+        f"{OUT}/logs/train/{ALONE}.log",
     benchmark:
-        f"{OUT}/benchmarks/train/{LOCAL}.tsv"
+        f"{OUT}/benchmarks/train/{ALONE}.tsv"
     conda:
         "../environment.yml"
     threads: config["training"]["threads"]
@@ -124,9 +124,9 @@ rule train_local:
         runtime=growing(240),
         gpu=GPU,
     params:
-        code=code("train_local"),
+        code=code("train_alone"),
         sites=CARDS,
-        settings=settings_of(LOCAL),
+        settings=settings_of(ALONE),
     shell:
-        "python scripts/train_local.py --sites {params.sites:q} --settings {params.settings:q}"
+        "python scripts/train_alone.py --sites {params.sites:q} --settings {params.settings:q}"
         " --output {output.runs:q} 2>&1 | tee {log:q}"

@@ -117,7 +117,7 @@ def contrast(
     for cohort, models in every_models(chosen, predictions, replicates, seed):
         for mode, site in models.keys:
             pooled, own = models.test_set == "pooled", models.test_set == site
-            if (mode == "central" and pooled) or (mode == "local" and (pooled or own)):
+            if (mode == "central" and pooled) or (mode == "alone" and (pooled or own)):
                 values = models.difference(("federated", "pooled"), (mode, site), confidence)
                 found += [((cohort, mode, site, models.test_set), value) for value in values.values()]
     rows = []
@@ -222,7 +222,7 @@ def _columns(value: Difference) -> dict:
 
 def model_name(mode: str, site: str) -> str:
     """How figures, tables and sentences call a model."""
-    return f"{site} alone" if mode == "local" else mode
+    return f"{site} alone" if mode == "alone" else mode
 
 
 def summary_text(summary: pd.DataFrame, contrasts: pd.DataFrame, confidence: float) -> str:

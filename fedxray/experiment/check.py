@@ -76,7 +76,7 @@ def _of_federation(config: dict) -> list[str]:
         faults.append(f"federation.min_sites: {federation['min_sites']} of {len(sites)} sites; at most {len(sites)}")
     if (federation["absent"] == "drop") != (0 < federation["min_sites"] < len(sites)):
         faults.append(f"federation: absent: drop goes with min_sites from 1 to {len(sites) - 1}, and fail with 0")
-    if federation["mode"] == "remote":
+    if federation["where"] == "remote":
         if not federation["admin_kit"]:
             faults.append("federation.admin_kit: empty; set it to the folder of the admin's startup kit")
         if federation["engine"] != "nvflare":

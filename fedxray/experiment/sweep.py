@@ -11,7 +11,7 @@ from itertools import product
 
 from fedxray.core.errors import UserError
 
-MODES = ("federated", "central", "local")
+MODES = ("federated", "central", "alone")
 # The parameter that each way of bringing patients to sites has, and no other uses.
 KNOBS = {"dirichlet": "split.alpha", "quantity": "split.power", "aetiology": "split.viral_share"}
 COHORT_AXES = ("sites", "split.partition", *KNOBS.values())
@@ -70,7 +70,7 @@ def points(config: dict) -> list[dict]:
 
 def modes(config: dict) -> tuple[str, ...]:
     """The modes of training: a federation of other machines has no central one, which would need all their images."""
-    return MODES if config["federation"].get("mode", "local") == "local" else ("federated", "local")
+    return MODES if config["federation"]["where"] == "here" else ("federated", "alone")
 
 
 def runs(config: dict) -> list[Run]:
@@ -79,9 +79,9 @@ def runs(config: dict) -> list[Run]:
     for mode, point, seed in product(modes(config), points(config), config["seeds"]):
         cohort, values = cohort_of(point), _values(mode, point, config)
         name = ",".join(f"{key}={value}" for key, value in (values | {"seed": seed}).items())
-        sites = sites_of(cohort, config) if mode == "local" else ["pooled"]
+        sites = sites_of(cohort, config) if mode == "alone" else ["pooled"]
         for site in sites:
-            path = f"{mode}/{cohort}{name}" + (f"/{site}" if mode == "local" else "")
+            path = f"{mode}/{cohort}{name}" + (f"/{site}" if mode == "alone" else "")
             found[path] = Run(mode, cohort, site, values, seed, path)
     return list(found.values())
 

@@ -53,7 +53,7 @@ def train_alone(
         parameters,
         pd.DataFrame(record["sites"][site]).assign(series="global"),
         settings,
-        mode="local",
+        mode="alone",
         engine="nvflare",
         sites=[site],
         train_images=record["images"][site],

@@ -42,6 +42,6 @@ def test_the_table_of_runs_reads_records_and_last_epochs(tmp_path):
 def test_chosen_values_at_the_edge_of_what_was_tried_are_named():
     runs = [("central", "pooled", lr, 1, value) for lr, value in [(0.1, 0.7), (0.2, 0.9), (0.3, 0.8)]]
     assert edges(choose(points_of(*runs))) == {}
-    runs += [("local", "us", lr, 1, 1 - lr) for lr in (0.1, 0.2)]
-    assert edges(choose(points_of(*runs))) == {"lr=0.1, the lowest": [("", "local", "us")]}
+    runs += [("alone", "us", lr, 1, 1 - lr) for lr in (0.1, 0.2)]
+    assert edges(choose(points_of(*runs))) == {"lr=0.1, the lowest": [("", "alone", "us")]}
     assert edges(choose(points_of(("central", "pooled", 0.1, 1, 0.5)))) == {}

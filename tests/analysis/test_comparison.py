@@ -29,9 +29,9 @@ def predictions(path="a", seed=0, images=60, signal=0.4):
 @pytest.fixture
 def experiment():
     """Chosen models of two seeds each, with their predictions."""
-    kinds = [("federated", "pooled"), ("central", "pooled"), ("local", "us"), ("local", "asia")]
+    kinds = [("federated", "pooled"), ("central", "pooled"), ("alone", "us"), ("alone", "asia")]
     table = points_of(*((mode, site, 0.1, seed, 0.8) for mode, site in kinds for seed in (1, 2))).assign(chosen=True)
-    signals = {"federated": 0.4, "central": 0.42, "local": 0.1}
+    signals = {"federated": 0.4, "central": 0.42, "alone": 0.1}
     parts = [predictions(row["path"], i, signal=signals[row["mode"]]) for i, (_, row) in enumerate(table.iterrows())]
     return table, pd.concat(parts, ignore_index=True)
 
@@ -51,7 +51,7 @@ def test_the_threshold_is_of_validation_and_test_labels_cannot_move_it(experimen
 
 def test_the_comparison_has_a_row_for_each_run_and_test_set(experiment, tmp_path):
     table = evaluation.compare(*experiment, *DRAW)
-    assert list(table["mode"]) == ["federated"] * 6 + ["central"] * 6 + ["local"] * 12
+    assert list(table["mode"]) == ["federated"] * 6 + ["central"] * 6 + ["alone"] * 12
     wanted = ["mode", "cohort", "site", "test_set", "lr", "epochs", "rounds", "local_epochs", "seed"]
     assert list(table.columns[:9]) == wanted
     assert table["rounds"].isna().sum() == 18
@@ -90,10 +90,10 @@ def test_the_contrasts_are_paired_adjusted_and_said(experiment):
     rows = table[table["metric"] == "auroc"]
     assert list(zip(rows["against"], rows["site"], rows["test_set"], strict=True)) == [
         ("central", "pooled", "pooled"),
-        ("local", "us", "pooled"),
-        ("local", "asia", "pooled"),
-        ("local", "us", "us"),
-        ("local", "asia", "asia"),
+        ("alone", "us", "pooled"),
+        ("alone", "asia", "pooled"),
+        ("alone", "us", "us"),
+        ("alone", "asia", "asia"),
     ]
     assert (rows["p_adjusted"] >= rows["p"]).all()
     assert list(rows["noninferior"]) == ["true", "", "", "", ""]

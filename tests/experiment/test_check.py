@@ -38,7 +38,7 @@ def changed(key, value):
         ("sweep.grid", {"sites": [4]}, r"sweep\.grid\.sites: 4 is not a number of sites from 1 to 3"),
         ("sweep.points", [{"training.momentun": 1}], r"sweep\.points: training\.momentun cannot be swept"),
         ("sweep.grid", {"training.lr": []}, r"sweep\.grid\.training\.lr"),
-        ("federation.mode", "remote", r"federation\.admin_kit: empty"),
+        ("federation.where", "remote", r"federation\.admin_kit: empty"),
         ("federation.min_sites", 4, r"federation\.min_sites: 4 of 3 sites"),
         ("federation.absent", "drop", r"federation: absent: drop goes with min_sites from 1 to 2"),
         ("federation.min_sites", 2, r"federation: absent: drop goes with min_sites"),

@@ -26,7 +26,7 @@ def test_without_a_sweep_there_is_one_point():
     assert paths(config()) == [
         "federated/lr=0.003,rounds=20,local_epochs=1,seed=1",
         "central/lr=0.003,epochs=20,seed=1",
-        *(f"local/lr=0.003,epochs=20,seed=1/{site}" for site in ("us", "europe", "asia")),
+        *(f"alone/lr=0.003,epochs=20,seed=1/{site}" for site in ("us", "europe", "asia")),
     ]
     assert sweep.cohorts(config()) == [""]
 
@@ -43,7 +43,7 @@ def test_a_grid_is_crossed_with_seeds_and_modes_and_budgets_are_equal():
         }
         for mode in sweep.MODES
     }
-    assert budgets["federated"] == budgets["central"] == budgets["local"] == {2, 5}
+    assert budgets["federated"] == budgets["central"] == budgets["alone"] == {2, 5}
 
 
 def test_one_budget_in_several_rounds_is_one_central_point():
@@ -84,7 +84,7 @@ def test_cohorts_come_before_the_point_and_share_what_their_partition_does_not_u
 def test_sites_are_the_first_of_those_named():
     made = config(sites=list("abcde"), grid={"sites": [2, 5]})
     assert sweep.sites_of("sites=2/", made) == ["a", "b"]
-    assert sum(run.mode == "local" for run in sweep.runs(made)) == 2 + 5
+    assert sum(run.mode == "alone" for run in sweep.runs(made)) == 2 + 5
 
 
 def test_what_cannot_be_swept_is_named():

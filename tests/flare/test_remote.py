@@ -241,7 +241,7 @@ def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(
     alone = ["--registry", registry, "--settings", settings, "--output", output]
     code, said = Run(machines, "train_alone", output, *alone, sites=["us"]).end()
     assert code == 0, said
-    train_here("local", [machines.data["us"]], Settings(**SETTINGS, epochs=3), tmp_path / "here")
+    train_here("alone", [machines.data["us"]], Settings(**SETTINGS, epochs=3), tmp_path / "here")
     assert sha256(output / "us" / "model.safetensors") == sha256(tmp_path / "here" / "model.safetensors")
     drop = ["seconds"]
     one, other = (read_table(path / "metrics.csv").drop(columns=drop) for path in (output / "us", tmp_path / "here"))

@@ -14,8 +14,8 @@ from helpers.workflow import ENVIRONMENT, SMOKE, SWEEP, copy_repository, ours, p
 from fedxray.core.files import sha256
 
 DATA = {"draw_phantom", "catalogue_images", "resample_images", "draw_cohort", "make_site", "provision_federation"}
-TRAINING = {"train_federated", "train_central", "train_local"}
-SWEPT = {"train_inprocess", "train_central", "train_local"}
+TRAINING = {"train_federated", "train_central", "train_alone"}
+SWEPT = {"train_inprocess", "train_central", "train_alone"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_whole_graph_ends_in_a_comparison(finished):
     results = finished / "results" / "smoke"
     table = pd.read_csv(results / "comparison.csv")
     assert len(table) == 5 * 4
-    assert set(table["mode"]) == {"federated", "central", "local"}
+    assert set(table["mode"]) == {"federated", "central", "alone"}
     assert not list(results.rglob("workspace"))
     for page in (results / "report").glob("*.html"):
         text = page.read_text()
@@ -69,8 +69,8 @@ def test_only_what_a_change_touches_runs_again(finished):
 @pytest.mark.parametrize(
     ("file", "again", "spared"),
     [
-        ("fedavg.py", {"train_federated"}, DATA | {"train_central", "train_local"}),
-        ("federation/run.py", {"train_federated"}, DATA | {"train_central", "train_local"}),
+        ("fedavg.py", {"train_federated"}, DATA | {"train_central", "train_alone"}),
+        ("federation/run.py", {"train_federated"}, DATA | {"train_central", "train_alone"}),
         ("statistics.py", {"contrast_models"}, DATA | TRAINING | {"predict_chosen"}),
         ("figures/data.py", {"plot_data"}, DATA | TRAINING | {"plot_results", "compare_runs"}),
     ],
@@ -109,7 +109,7 @@ def test_a_sweep_shares_its_data_and_a_new_value_adds_its_points_alone(finished)
     assert "Nothing to be done" in "".join([(again := snakemake(finished, *SWEEP)).stdout, again.stderr])
 
     more = planned(finished, *SWEEP, "--config", "sweep={points: [{training.lr: 0.005, federation.rounds: 1}]}")
-    assert (more["train_inprocess"], more["train_central"], more["train_local"]) == (2, 2, 2)
+    assert (more["train_inprocess"], more["train_central"], more["train_alone"]) == (2, 2, 2)
     assert not set(more) & DATA
     fewer = planned(finished, *SWEEP, "--config", "sweep={grid: {training.lr: [0.001]}}")
     assert "choose_points" in fewer

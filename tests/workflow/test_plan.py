@@ -5,7 +5,7 @@ import re
 import pytest
 from helpers.workflow import REPOSITORY, copy_repository, planned, snakemake
 
-SWEPT = {"train_inprocess", "train_central", "train_local"}
+SWEPT = {"train_inprocess", "train_central", "train_alone"}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_kaggle_fetches_and_an_archive_does_not(copy, real_zip):
 
 
 def test_other_machines_train_instead_and_their_figures_are_drawn(copy):
-    rules = planned(copy, "--config", "federation={mode: remote, admin_kit: kit}")
+    rules = planned(copy, "--config", "federation={where: remote, admin_kit: kit}")
     assert {"register_sites", "train_remote", "train_alone", "evaluate_remote", "plot_remote"} <= set(rules)
     assert not {"draw_phantom", "make_site", "train_central", "list_sites"} & set(rules)
 

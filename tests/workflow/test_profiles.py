@@ -18,7 +18,7 @@ OPTIONS = {
     "lsf": set(),
 }
 DOCKERFILE = REPOSITORY / "container" / "Dockerfile"
-GPU_RULES = {"train_federated", "train_central", "train_local", "predict_chosen", "evaluate_federated"}
+GPU_RULES = {"train_federated", "train_central", "train_alone", "predict_chosen", "evaluate_federated"}
 APPTAINER = """#!/bin/bash
 echo "$@" >> {log}
 [ "$1" = --version ] && echo "apptainer version 1.3.4" && exit

@@ -16,7 +16,7 @@ from fedxray.training.metrics import METRICS
 STYLE = {
     "federated": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "central": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
-    "local": {"color": "#009E73", "marker": "^", "linestyle": ":"},
+    "alone": {"color": "#009E73", "marker": "^", "linestyle": ":"},
 }
 NAMES = {metric: words(metric) + (" (lower is better)" if metric in LOWER_IS_BETTER else "") for metric in METRICS}
 plt.rcParams.update(

@@ -30,8 +30,8 @@ def learning_curves(curves: pd.DataFrame, alone: str = "each hospital alone") ->
             for mode in reversed(STYLE):
                 for number, (_, rows) in enumerate(table[table["mode"] == mode].groupby("site", sort=False)):
                     points = rows.groupby("epoch")[column].agg(["mean", "min", "max"])
-                    label = alone if mode == "local" else mode
-                    thin = {"linewidth": 1.2, "markersize": 3} if mode == "local" else {"linewidth": 2, "markersize": 5}
+                    label = alone if mode == "alone" else mode
+                    thin = {"linewidth": 1.2, "markersize": 3} if mode == "alone" else {"linewidth": 2, "markersize": 5}
                     axis.plot(points.index, points["mean"], **STYLE[mode], **thin, label="_" * (number > 0) + label)
                     colour = STYLE[mode]["color"]
                     axis.fill_between(points.index, points["min"], points["max"], color=colour, alpha=0.12, linewidth=0)
@@ -65,9 +65,9 @@ def roc_curves(
             values = rows.set_index("metric")
             auroc = values.loc["auroc"]
             label = f"{model_name(mode, site)}: {auroc['estimate']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
-            style, width = STYLE[mode] | {"marker": ""}, 1 if mode == "local" else 2
+            style, width = STYLE[mode] | {"marker": ""}, 1 if mode == "alone" else 2
             axis.plot(GRID, _mean_curve(parts), **style, linewidth=width, label=label)
-            if mode == "local":
+            if mode == "alone":
                 continue
             patients, rng = parts[0]["patient"].to_numpy(str), stream(seed, "roc")
             drawn = [_mean_curve(parts, weights) for weights in patient_weights(patients, replicates, rng)]
@@ -113,16 +113,16 @@ def metric_intervals(summary: pd.DataFrame) -> Figure:
 def gain(summary: pd.DataFrame) -> Figure:
     """AUROC on each hospital's own test set by three models: its own, the federated and the central one."""
     rows = summary[(summary["test_set"] != "pooled") & (summary["metric"] == PRIMARY)]
-    rows = rows[(rows["mode"] != "local") | (rows["site"] == rows["test_set"])]
+    rows = rows[(rows["mode"] != "alone") | (rows["site"] == rows["test_set"])]
     cohorts = list(rows.groupby("cohort", sort=False))
     most = max(table["test_set"].nunique() for _, table in cohorts)
     figure, axes = panels(len(cohorts), 8 if len(cohorts) == 1 else 5, 1.6 + 0.7 * most)
     for axis, (cohort, table) in zip(axes, cohorts, strict=True):
         sites = list(table["test_set"].unique())
-        for offset, mode in zip((-0.22, 0, 0.22), ("local", "federated", "central"), strict=True):
+        for offset, mode in zip((-0.22, 0, 0.22), ("alone", "federated", "central"), strict=True):
             own = table[table["mode"] == mode].set_index("test_set")
             for number, site in enumerate(sites):
-                label = ("_" if number else "") + ("alone" if mode == "local" else mode)
+                label = ("_" if number else "") + ("alone" if mode == "alone" else mode)
                 whisker(axis, own.loc[site], mode, number + offset, label)
         axis.set(yticks=range(len(sites)), yticklabels=sites, xlabel="AUROC on the hospital's own test set")
         axis.invert_yaxis()
@@ -196,11 +196,11 @@ def calibration(chosen: pd.DataFrame, predictions: pd.DataFrame) -> Figure:
             for path in runs["path"][runs["mode"] == mode]:
                 labels, probabilities = tests[path]["label"].to_numpy(float), tests[path]["probability"].to_numpy()
                 predicted, observed, count = reliability(labels, probabilities)
-                alpha = 0.9 if mode != "local" else 0.55
+                alpha = 0.9 if mode != "alone" else 0.55
                 axis.plot(predicted, observed, **STYLE[mode], markersize=4, linewidth=1.2, alpha=alpha)
                 axis.bar(np.arange(0.05, 1, 0.1), 0.25 * count / count.sum(), 0.1, color="#BBBBBB", alpha=0.3, zorder=0)
             axis.plot([0, 1], [0, 1], color="#999999", linewidth=1)
             axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", aspect="equal")
-            title(axis, ", ".join(filter(None, ["each hospital alone" if mode == "local" else mode, cohort])))
+            title(axis, ", ".join(filter(None, ["each hospital alone" if mode == "alone" else mode, cohort])))
         line[0].set_ylabel("observed share of pneumonia")
     return figure

@@ -30,7 +30,7 @@ def sweep_map(points: pd.DataFrame, own_validation: Sequence[str] = ()) -> Figur
     for axis, ((cohort, mode, site), table) in zip(axes.flat, models, strict=False):
         own = means[(means[MODEL] == [cohort, mode, site]).all(axis=1)]
         _heat(axis, own, *swept_axes(table), norm)
-        alone = "(validated on own images)" if mode == "local" and site in own_validation else ""
+        alone = "(validated on own images)" if mode == "alone" and site in own_validation else ""
         title(axis, ", ".join(filter(None, [f"{model_name(mode, site)} {alone}".strip(), cohort])))
     for axis in axes.flat[len(models) :]:
         axis.axis("off")
@@ -97,7 +97,7 @@ def cohorts(summary: pd.DataFrame, heterogeneity: dict[str, dict]) -> Figure:
             for _, row in found.iterrows():
                 axis.plot([x + offset] * 2, [row["low"], row["high"]], color=style["color"], linewidth=1.5, alpha=0.7)
                 axis.plot(x + offset, row["estimate"], style["marker"], color=style["color"], markersize=7)
-        label = "each hospital alone" if mode == "local" else mode
+        label = "each hospital alone" if mode == "alone" else mode
         axis.plot([], [], style["marker"], color=style["color"], label=label)
     ticks = [
         f"{cohort.replace(',', chr(10))}\n{len(facts['sites'])} sites\nlabels {facts['label_divergence']:.2f} bits"
