@@ -3,21 +3,19 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.data import make_settings
 
 from fedxray.core.errors import UserError
 from fedxray.core.parameters import load_model, save_model
 from fedxray.data.site import load_site
-from fedxray.experiment.settings import Settings
 from fedxray.training import trainer as training
 from fedxray.training.models import build_model, get_parameters, set_parameters
 from fedxray.training.trainer import Trainer, augment, predict
 
-SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "epochs": 2, "lr": 0.003, "device": "cpu"}
-
 
 def trained(site_folders, **changes):
-    settings, site = Settings(**SETTINGS | changes), load_site(site_folders["us"])
-    model = settings.build()
+    settings, site = make_settings(**{"image_size": 16, "epochs": 2} | changes), load_site(site_folders["us"])
+    model = build(settings)
     rows = Trainer(settings, site.part("train"), site.part("validation")).fit(model, 0, settings.epochs)
     return model, rows, settings, site
 
@@ -36,7 +34,7 @@ def test_it_learns(site_folders, change):
     assert rows[-1]["validation_auroc"] > 0.9
     assert [row["epoch"] for row in rows] == list(range(1, 31))
     images, labels = site.part("validation")
-    probabilities = predict(model, images, settings)
+    probabilities = predict(model, images, settings.compute)
     assert rows[-1]["validation_accuracy"] == np.mean((probabilities >= 0.5) == labels)
 
 
