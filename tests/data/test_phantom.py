@@ -17,6 +17,7 @@ from fedxray.data.cohort import draw_cohort
 from fedxray.data.datasets.phantom import GRID, _draw_opacity, draw_phantom
 from fedxray.data.pixels import resample
 from fedxray.training.metrics import auroc
+from fedxray.training.models import build
 from fedxray.training.trainer import Trainer, predict
 
 NAME = re.compile(

@@ -9,7 +9,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.parameters import load_model, save_model
 from fedxray.data.site import load_site
 from fedxray.training import trainer as training
-from fedxray.training.models import build_model, get_parameters, set_parameters
+from fedxray.training.models import build, build_model, get_parameters, set_parameters
 from fedxray.training.trainer import Trainer, augment, predict
 
 
@@ -62,13 +62,13 @@ def test_the_global_random_state_is_left_alone(site_folders):
 
 def test_augmentation_moves_images_and_none_leaves_them():
     images = torch.rand(4, 1, 16, 16)
-    still = Settings(**SETTINGS, shift=0, rotate=0, scale=0, contrast=0)
+    still = make_settings(image_size=16, shift=0, rotate=0, scale=0, contrast=0)
     assert torch.equal(augment(images, still), images)
-    moved = augment(images, Settings(**SETTINGS))
+    moved = augment(images, make_settings(image_size=16))
     assert moved.shape == images.shape
     assert not torch.allclose(moved, images)
     many, only_flip = images.repeat(8, 1, 1, 1), {"shift": 0, "rotate": 0, "scale": 0, "contrast": 0, "flip": True}
-    pairs = list(zip(augment(many, Settings(**SETTINGS, **only_flip)), many, strict=True))
+    pairs = list(zip(augment(many, make_settings(image_size=16, **only_flip)), many, strict=True))
     same = [torch.allclose(new, old, atol=1e-4) for new, old in pairs]
     turned = [torch.allclose(new, old.flip(-1), atol=1e-4) for new, old in pairs]
     assert any(same)
