@@ -17,7 +17,7 @@ if ONCE:
             points=AT.points,
             sites=every_card(shared=True),
         output:
-            confirmed=shown(AT.confirmed, "confirmed", "5. Tables"),
+            confirmed=shown(AT.confirmed, "confirmed"),
         log:
             AT.log("confirm_federated"),
         benchmark:
@@ -72,7 +72,7 @@ rule compare_runs:
         chosen=AT.chosen,
         predictions=AT.predictions,
     output:
-        comparison=shown(AT.comparison, "comparison", "5. Tables"),
+        comparison=shown(AT.comparison, "comparison"),
     log:
         AT.log("compare_runs"),
     benchmark:
@@ -97,7 +97,7 @@ rule contrast_models:
         predictions=AT.predictions,
     output:
         summary=AT.summary,
-        differences=shown(AT.differences, "differences_table", "5. Tables"),
+        differences=shown(AT.differences, "differences_table"),
     log:
         AT.log("contrast_models"),
     benchmark:

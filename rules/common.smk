@@ -144,9 +144,9 @@ BOOTSTRAP = [
 ]
 
 
-def shown(path, item, category):
-    """The file `path` as a part of the report, with the caption of its name."""
-    about = {"category": category, "labels": {"what": item.replace("_", " ")}}
+def shown(path, item):
+    """The file `path` as a part of the report: an item of report/contents.py, with the caption of its name."""
+    about = {"category": contents.category(item), "labels": {"what": item.replace("_", " ")}}
     return report(str(path), caption=f"../report/{item}.rst", **about)
 
 

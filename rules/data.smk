@@ -1,12 +1,14 @@
 # From a source of images to each site's own data: catalogue, pixels, cohort, sites.
 
 SOURCE = datasets.get(config["dataset"]["source"])
-IMAGES = SOURCE.images(config["dataset"], AT.images)
-if missing := SOURCE.missing(config["dataset"], IMAGES):
-    sys.exit(f"error: {missing}")
+try:
+    OWN_IMAGES = SOURCE.path(config["dataset"])  # empty if a rule makes them
+except UserError as error:
+    sys.exit(f"error: {error}")
+IMAGES = OWN_IMAGES or AT.images
 
 
-if SOURCE.made_by == "draw_phantom":
+if SOURCE.rule == "draw_phantom":
 
     rule draw_phantom:
         output:
@@ -30,7 +32,7 @@ if SOURCE.made_by == "draw_phantom":
             " --processes {threads} --output {output.images:q} 2>&1 | tee {log:q}"
 
 
-if SOURCE.made_by == "fetch_kaggle" and IMAGES == AT.images:
+if SOURCE.rule == "fetch_kaggle" and not OWN_IMAGES:
 
     rule fetch_kaggle:
         output:
@@ -46,7 +48,7 @@ if SOURCE.made_by == "fetch_kaggle" and IMAGES == AT.images:
             runtime=growing(240),
         params:
             **step("fetch_kaggle"),
-            dataset="paultimothymooney/chest-xray-pneumonia",
+            dataset=SOURCE.handle,
         shell:
             "python {params.script:q} --dataset {params.dataset:q} --output {output.images:q} 2>&1 | tee {log:q}"
 

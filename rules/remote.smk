@@ -109,7 +109,7 @@ rule evaluate_remote:
         registry=AT.registry,
         points=AT.points,
     output:
-        metrics=shown(AT.at_sites, "at_sites", "5. Tables"),
+        metrics=shown(AT.at_sites, "at_sites"),
         chosen=AT.chosen,
     log:
         AT.log("evaluate_remote"),
