@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks.measure import ROOT, python, run
 from fedxray.core.files import read_json, write_array, write_table
-from fedxray.data.datasets.phantom import draw_patient
+from fedxray.data.drawing import draw_patient
 from fedxray.data.site import make_site
 from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.settings import Settings

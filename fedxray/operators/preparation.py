@@ -9,7 +9,8 @@ import pandas as pd
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_array, write_table
 from fedxray.data.catalogue import build_catalogue
-from fedxray.data.cohort import SHARED, check_split, draw_cohort
+from fedxray.data.cohort import check_split, draw_cohort
+from fedxray.data.labels import SHARED
 from fedxray.data.pixels import resample
 from fedxray.data.site import load_site, make_site
 

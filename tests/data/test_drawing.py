@@ -14,7 +14,7 @@ from fedxray.core.files import write_table
 from fedxray.core.seeds import stream
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.cohort import draw_cohort
-from fedxray.data.datasets.phantom import GRID, _draw_opacity, draw_phantom
+from fedxray.data.drawing import GRID, _draw_opacity, draw_phantom
 from fedxray.data.pixels import resample
 from fedxray.training.metrics import auroc
 from fedxray.training.models import build
