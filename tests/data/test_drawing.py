@@ -26,6 +26,9 @@ NAME = re.compile(
 
 
 @pytest.fixture(scope="module")
+SITES = ["us", "europe", "asia"]
+
+
 def phantom(tmp_path_factory):
     path = tmp_path_factory.mktemp("phantom") / "images.zip"
     draw_phantom(path, 800, 1, 2)
@@ -72,7 +75,10 @@ def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
     table, _ = build_catalogue(phantom, "stop", 2)
     write_table(tmp_path / "catalogue.csv", table)
     resample(phantom, tmp_path / "catalogue.csv", 64, 2, tmp_path / "pixels.npy")
-    pixels, split = np.load(tmp_path / "pixels.npy"), draw_cohort(table, ["us", "europe", "asia"], seed=1)
+    pixels, split = (
+        np.load(tmp_path / "pixels.npy"),
+        draw_cohort(table, SITES, 1, "redraw", 0.2, 0.1, "none", "iid"),
+    )
     parts = {}
     for name in ("train", "validation", "test"):
         rows = (split["split"] == name).to_numpy()
