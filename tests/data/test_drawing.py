@@ -25,10 +25,10 @@ NAME = re.compile(
 )
 
 
-@pytest.fixture(scope="module")
 SITES = ["us", "europe", "asia"]
 
 
+@pytest.fixture(scope="module")
 def phantom(tmp_path_factory):
     path = tmp_path_factory.mktemp("phantom") / "images.zip"
     draw_phantom(path, 800, 1, 2)
