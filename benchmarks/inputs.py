@@ -120,8 +120,7 @@ def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> 
     )
     write_array(folder / "pixels.npy", rng.integers(0, 256, (len(rows), size, size), np.uint8))
     for site in (*sites, "shared"):
-        files = [folder / site / name for name in ("images.npy", "images.csv", "card.json")]
-        make_site(folder / "split.csv", folder / "pixels.npy", site, *files)
+        make_site(folder / "split.csv", folder / "pixels.npy", site, folder / site)
 
 
 def settings(shared: Path, epochs: int, **changed) -> dict:

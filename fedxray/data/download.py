@@ -45,7 +45,7 @@ class _Failed(Exception):
 def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stalled_s: float) -> None:
     """Download the archive of `dataset` ("owner/name") to `output`, and its record to `output` with suffix .json.
 
-    The record has the name of the data set, its version (null if Kaggle does not say it), bytes and sha256. A download
+    The record has the name of the data set, its version (null if Kaggle does not tell it), bytes and sha256. A download
     that is cut, or of which nothing arrives for `stalled_s` seconds, goes on where it was, in this call or in the next:
     what has arrived is kept beside `output`. Call it in the main thread, because a signal ends an attempt that stalls.
 
@@ -90,7 +90,9 @@ def _download(dataset: str, archive: Path, stalled_s: float) -> int | None:
         with redirect_stdout(io.StringIO()), _ended_if_stalled(archive.parent, stalled_s):  # the bar is on stderr
             client = _client()
             status = json.loads(client.dataset_status(dataset, format="json(current_version_number)"))
-            version = status["current_version_number"] or None  # 0 is the client's word for one that was not said
+            version = (
+                status["current_version_number"] or None
+            )  # the client has 0 for a version that Kaggle does not tell
             release = f"{dataset}/{version}" if version else dataset
             client.dataset_download_files(release, path=archive.parent, quiet=False)
             return version

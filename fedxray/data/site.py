@@ -14,6 +14,16 @@ from fedxray.data.labels import SHARED, SPLITS
 SCHEMA = 1  # of card.json; counts up when a key changes its meaning
 
 
+class SiteFolder:
+    """The files of one site's data set, or of the shared validation set."""
+
+    def __init__(self, folder: str | Path):
+        self.path = Path(folder)
+        self.images = self.path / "images.npy"
+        self.table = self.path / "images.csv"
+        self.card = self.path / "card.json"
+
+
 @dataclass(frozen=True)
 class SiteData:
     """What a site holds: its name, `images` uint8 (n, size, size), and `table`, one row per image (images.csv)."""
@@ -28,10 +38,8 @@ class SiteData:
         return self.images[rows], self.table["label"].to_numpy(np.float32)[rows]
 
 
-def make_site(
-    split: Path, pixels: Path, site: str, images: Path, table: Path, card: Path, provenance: dict | None = None
-) -> None:
-    """Write the three files of `site` from the split and the pixels; `shared` gets the validation set alone.
+def make_site(split: Path, pixels: Path, site: str, output: Path, provenance: dict | None = None) -> None:
+    """Write the folder `output` of `site` from the split and the pixels; `shared` gets the validation set alone.
 
     `provenance` says where the data come from, and goes into the card: `source_sha256` (of the catalogue), `synthetic`
     and `split` (seed and fractions), plain values that identify no patient.
@@ -40,19 +48,20 @@ def make_site(
     of_site = (cohort["site"] == site) & (cohort["split"] != "unused")
     rows = cohort[of_site | (cohort["site"] == SHARED)]
     values = np.load(pixels, mmap_mode="r")[rows.index]
-    write_array(images, values)
-    write_table(table, rows[["image", "label", "aetiology", "patient", "split"]])
-    checksums = {"images": sha256(images), "table": sha256(table)}
+    folder = SiteFolder(output)
+    write_array(folder.images, values)
+    write_table(folder.table, rows[["image", "label", "aetiology", "patient", "split"]])
+    checksums = {"images": sha256(folder.images), "table": sha256(folder.table)}
     origin = (provenance or {}) | {"fedxray": __version__}
-    write_json(card, _card(site, values, rows) | {"sha256": checksums, "provenance": origin})
+    write_json(folder.card, _card(site, values, rows) | {"sha256": checksums, "provenance": origin})
 
 
-def load_site(directory: Path) -> SiteData:
+def load_site(directory: str | Path) -> SiteData:
     """Read a site's folder; raises UserError if a file is missing or is not what the data card says."""
-    directory = Path(directory)
-    paths = {"images": directory / "images.npy", "table": directory / "images.csv"}
+    folder = SiteFolder(directory)
+    paths = {"images": folder.images, "table": folder.table}
     try:
-        card = read_json(directory / "card.json")
+        card = read_json(folder.card)
         changed = [path for key, path in paths.items() if sha256(path) != card["sha256"][key]]
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: missing; make the site's data again (make_site)") from error
@@ -60,7 +69,7 @@ def load_site(directory: Path) -> SiteData:
         raise UserError(
             f"{changed[0]}: changed since its data card was written; make the site's data again (make_site)"
         )
-    return SiteData(card["site"], np.load(paths["images"], allow_pickle=False), read_table(paths["table"]))
+    return SiteData(card["site"], np.load(folder.images, allow_pickle=False), read_table(folder.table))
 
 
 def pool(sites: list[SiteData], split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -14,8 +14,6 @@ from fedxray.data.labels import SHARED
 from fedxray.data.pixels import resample
 from fedxray.data.site import load_site, make_site
 
-FILES = ("images.npy", "images.csv", "card.json")
-
 
 def prepare_site(
     images: Path,
@@ -112,5 +110,4 @@ def _checksum(directory: Path) -> str:
 
 
 def _write(scratch: Path, site: str, output: Path, provenance: dict) -> None:
-    files = (output / name for name in FILES)
-    make_site(scratch / "split.csv", scratch / "pixels.npy", site, *files, provenance)
+    make_site(scratch / "split.csv", scratch / "pixels.npy", site, output, provenance)

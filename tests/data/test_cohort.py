@@ -1,4 +1,5 @@
 import functools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -146,9 +147,9 @@ def test_quantity_is_a_power_law_of_the_rank_with_the_same_labels():
 def test_aetiology_gives_the_last_site_the_viral_cases(viral_share):
     table = draw_cohort(catalogue(3000), SITES, seed=1, partition="aetiology", viral_share=viral_share)
     for split in ("train", "test"):
-        got = shares(table, split)
-        assert np.allclose(got["virus"], [(1 - viral_share) / 2] * 2 + [viral_share], atol=0.03)
-        assert np.allclose(got["none"], 1 / 3, atol=0.02)
+        share = shares(table, split)
+        assert np.allclose(share["virus"], [(1 - viral_share) / 2] * 2 + [viral_share], atol=0.03)
+        assert np.allclose(share["none"], 1 / 3, atol=0.02)
     pneumonia = shares(table, column="label")[1]  # as many viral as bacterial: equal numbers up to a share of 2/3
     assert np.allclose(
         pneumonia, [(1 - max(viral_share / 2, 1 / 3)) / 2] * 2 + [max(viral_share / 2, 1 / 3)], atol=0.02
@@ -177,19 +178,19 @@ def test_any_partition_puts_every_image_in_one_place():
 
 
 def test_partitions_of_the_real_images(real):
-    found, cases = {}, {"iid": {}, "quantity": {}, "aetiology": {}, "dirichlet": {"alpha": 1}}
+    measured, cases = {}, {"iid": {}, "quantity": {}, "aetiology": {}, "dirichlet": {"alpha": 1}}
     for partition, options in cases.items():
         for test in ("redraw", "official"):
             table = draw_cohort(real, SITES, 1, test, partition=partition, **options)
             check_split(table, SITES)
-            found[partition, test] = heterogeneity(table, SITES)
+            measured[partition, test] = heterogeneity(table, SITES)
     for test in ("redraw", "official"):
-        assert found["iid", test]["label_divergence"] < 1e-5
-        assert found["quantity", test]["label_divergence"] < 1e-5
-        assert found["quantity", test]["size_ratio"] == pytest.approx(3, rel=0.01)
-        assert found["aetiology", test]["size_ratio"] == pytest.approx(1, abs=0.02)
-        assert found["aetiology", test]["aetiology_divergence"] > 0.2
-        assert found["dirichlet", test]["label_divergence"] > 0.05
+        assert measured["iid", test]["label_divergence"] < 1e-5
+        assert measured["quantity", test]["label_divergence"] < 1e-5
+        assert measured["quantity", test]["size_ratio"] == pytest.approx(3, rel=0.01)
+        assert measured["aetiology", test]["size_ratio"] == pytest.approx(1, abs=0.02)
+        assert measured["aetiology", test]["aetiology_divergence"] > 0.2
+        assert measured["dirichlet", test]["label_divergence"] > 0.05
 
 
 def test_heterogeneity_is_mutual_information_in_bits():
@@ -197,16 +198,16 @@ def test_heterogeneity_is_mutual_information_in_bits():
         table = draw_cohort(images, SITES, seed, partition=partition, alpha=alpha)
         train = table[table["split"] == "train"]
         sites = [site for site in SITES if site in set(train["site"])]  # alpha 0.1 may leave one without an image
-        found = heterogeneity(table, sites)
+        result = heterogeneity(table, sites)
         for column in ("label", "aetiology"):
             bits = mutual_info_score(train["site"], train[column]) / np.log(2)
-            assert found[f"{column}_divergence"] == pytest.approx(bits, abs=1e-12)
+            assert result[f"{column}_divergence"] == pytest.approx(bits, abs=1e-12)
         sizes = train["site"].value_counts()
-        assert found["size_ratio"] == sizes.max() / sizes.min()
+        assert result["size_ratio"] == sizes.max() / sizes.min()
         for site in sites:
             labels = train["label"][train["site"] == site]
-            assert found["sites"][site] == {"images": len(labels), "prevalence": pytest.approx(labels.mean())}
-        return found["label_divergence"]
+            assert result["sites"][site] == {"images": len(labels), "prevalence": pytest.approx(labels.mean())}
+        return result["label_divergence"]
 
     images = catalogue(3000)
     assert measure("iid") == pytest.approx(0, abs=1e-4)
@@ -266,11 +267,15 @@ def test_the_scripts_draw_and_check(tmp_path):
     write_table(tmp_path / "catalogue.csv", catalogue())
     draw = ["draw_cohort.py", "--catalogue", tmp_path / "catalogue.csv", "--sites", *SITES, "--seed", 1]
     draw += ["--partition", "quantity", "--power", 2, "--alpha", 1, "--viral-share", 0.5, "--output", split]
+    draw += ["--settings", tmp_path / "split.json"]
     counts, unlike = tmp_path / "counts.csv", tmp_path / "heterogeneity.json"
     check = ["check_split.py", "--split", split, "--sites", *SITES, "--output", counts, "--heterogeneity", unlike]
     for name, *options in (draw, check):
         subprocess.run([sys.executable, scripts / name, *map(str, options)], check=True)
     table = draw_cohort(catalogue(), SITES, seed=1, partition="quantity", power=2)
+    settings = {"seed": 1, "test": "redraw", "test_fraction": 0.2, "validation_fraction": 0.1, "balance": "none"}
+    settings |= {"partition": "quantity", "alpha": 1, "power": 2, "viral_share": 0.5}  # as the data cards say them
+    assert json.dumps(read_json(tmp_path / "split.json")) == json.dumps(settings)
     assert read_table(split).equals(table)
     assert read_table(counts).equals(check_split(table, SITES))
     assert read_json(unlike) == heterogeneity(table, SITES)
