@@ -1,5 +1,7 @@
 """The cohort: which patient is in which split and at which site. No patient is ever in two of either."""
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -16,14 +18,14 @@ def draw_cohort(
     catalogue: pd.DataFrame,
     sites: list[str],
     seed: int,
-    test: str = "redraw",
-    test_fraction: float = 0.2,
-    validation_fraction: float = 0.1,
-    balance: str = "none",
-    partition: str = "iid",
-    alpha: float = 0.5,
-    power: float = 1.0,
-    viral_share: float = 0.8,
+    test: str,
+    test_fraction: float,
+    validation_fraction: float,
+    balance: str,
+    partition: str,
+    alpha: float = math.nan,
+    power: float = math.nan,
+    viral_share: float = math.nan,
 ) -> pd.DataFrame:
     """Draw the splits and the sites; returns one row per image: image, label, aetiology, patient, split, site.
 

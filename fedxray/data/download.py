@@ -90,9 +90,7 @@ def _download(dataset: str, archive: Path, stalled_s: float) -> int | None:
         with redirect_stdout(io.StringIO()), _ended_if_stalled(archive.parent, stalled_s):  # the bar is on stderr
             client = _client()
             status = json.loads(client.dataset_status(dataset, format="json(current_version_number)"))
-            version = (
-                status["current_version_number"] or None
-            )  # the client has 0 for a version that Kaggle does not tell
+            version = status["current_version_number"] or None  # the client has 0 for one that it was not told
             release = f"{dataset}/{version}" if version else dataset
             client.dataset_download_files(release, path=archive.parent, quiet=False)
             return version

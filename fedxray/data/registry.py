@@ -1,7 +1,7 @@
 """The registry: one table of every site's data set, from the sites' data cards.
 
-In an experiment on this machine it comes from the cards in the sites' folders. In a remote federation it holds the cards
-that the sites and the server sent when they were asked, and from then on their data must stay the same.
+In an experiment on this machine it comes from the cards in the sites' folders. In a remote federation it comes from the
+cards that the sites and the server sent when they were asked, and from then on their data must stay the same.
 """
 
 import json

@@ -15,12 +15,12 @@ SCHEMA = 1  # of card.json; counts up when a key changes its meaning
 
 
 class SiteFolder:
-    """The files of one site's data set, or of the shared validation set."""
+    """The folder of one site's data, or of the shared validation set: where its files lie."""
 
     def __init__(self, folder: str | Path):
         self.path = Path(folder)
-        self.images = self.path / "images.npy"
-        self.table = self.path / "images.csv"
+        self.images = self.path / "images.npy"  # uint8 (n, size, size)
+        self.table = self.path / "images.csv"  # row i is image i
         self.card = self.path / "card.json"
 
 
@@ -38,8 +38,8 @@ class SiteData:
         return self.images[rows], self.table["label"].to_numpy(np.float32)[rows]
 
 
-def make_site(split: Path, pixels: Path, site: str, output: Path, provenance: dict | None = None) -> None:
-    """Write the folder `output` of `site` from the split and the pixels; `shared` gets the validation set alone.
+def make_site(split: Path, pixels: Path, site: str, folder: Path, provenance: dict | None = None) -> None:
+    """Write the folder of `site` from the split and the pixels; `shared` gets the validation set alone.
 
     `provenance` says where the data come from, and goes into the card: `source_sha256` (of the catalogue), `synthetic`
     and `split` (seed and fractions), plain values that identify no patient.
@@ -48,20 +48,20 @@ def make_site(split: Path, pixels: Path, site: str, output: Path, provenance: di
     of_site = (cohort["site"] == site) & (cohort["split"] != "unused")
     rows = cohort[of_site | (cohort["site"] == SHARED)]
     values = np.load(pixels, mmap_mode="r")[rows.index]
-    folder = SiteFolder(output)
-    write_array(folder.images, values)
-    write_table(folder.table, rows[["image", "label", "aetiology", "patient", "split"]])
-    checksums = {"images": sha256(folder.images), "table": sha256(folder.table)}
+    files = SiteFolder(folder)
+    write_array(files.images, values)
+    write_table(files.table, rows[["image", "label", "aetiology", "patient", "split"]])
+    checksums = {"images": sha256(files.images), "table": sha256(files.table)}
     origin = (provenance or {}) | {"fedxray": __version__}
-    write_json(folder.card, _card(site, values, rows) | {"sha256": checksums, "provenance": origin})
+    write_json(files.card, _card(site, values, rows) | {"sha256": checksums, "provenance": origin})
 
 
-def load_site(directory: str | Path) -> SiteData:
+def load_site(folder: Path) -> SiteData:
     """Read a site's folder; raises UserError if a file is missing or is not what the data card says."""
-    folder = SiteFolder(directory)
-    paths = {"images": folder.images, "table": folder.table}
+    files = SiteFolder(folder)
     try:
-        card = read_json(folder.card)
+        card = read_json(files.card)
+        paths = {"images": files.images, "table": files.table}
         changed = [path for key, path in paths.items() if sha256(path) != card["sha256"][key]]
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: missing; make the site's data again (make_site)") from error
@@ -69,7 +69,7 @@ def load_site(directory: str | Path) -> SiteData:
         raise UserError(
             f"{changed[0]}: changed since its data card was written; make the site's data again (make_site)"
         )
-    return SiteData(card["site"], np.load(folder.images, allow_pickle=False), read_table(folder.table))
+    return SiteData(card["site"], np.load(files.images, allow_pickle=False), read_table(files.table))
 
 
 def pool(sites: list[SiteData], split: str) -> tuple[np.ndarray, np.ndarray]:

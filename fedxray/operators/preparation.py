@@ -45,7 +45,7 @@ def prepare_site(
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
         catalogue, source = _read(images, image_size, bad_images, processes, scratch)
-        split = draw_cohort(catalogue, [site], seed, **fractions)
+        split = draw_cohort(catalogue, [site], seed, test="redraw", balance="none", partition="iid", **fractions)
         if shared is not None:
             split = _append(split, shared, image_size, scratch / "pixels.npy")
         try:

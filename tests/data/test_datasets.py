@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fedxray.core.errors import UserError
 from fedxray.data import datasets
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.drawing import draw_phantom
@@ -25,37 +26,23 @@ def test_what_a_data_set_says_of_itself_fits_the_workflow(dataset):
     assert datasets.get(dataset.name) is dataset
     assert dataset.title
     assert dataset.licence
-    assert dataset.made_by or dataset.path_key
+    assert dataset.rule or dataset.path_key
     assert dataset.path_key in ("", *schema["properties"]["dataset"]["properties"])
-    assert not dataset.made_by or (ROOT / "scripts" / f"{dataset.made_by}.py").exists()
-    assert bool(dataset.handle) == (dataset.made_by == "fetch_kaggle")
+    assert not dataset.rule or (ROOT / "scripts" / f"{dataset.rule}.py").exists()
+    assert bool(dataset.handle) == (dataset.rule == "fetch_kaggle")
 
 
 def test_where_the_images_are(tmp_path):
-    path, archive = str(tmp_path), tmp_path / "images.zip"
-    cases = [
-        ("phantom", SECTION | {"folder": path, "archive": path}, archive),
-        ("kaggle", SECTION, archive),
-        ("kaggle", SECTION | {"archive": path}, path),
-        ("folder", SECTION | {"folder": path}, path),
-    ]
-    for source, section, images in cases:
-        dataset = datasets.get(source)
-        assert dataset.images(section, archive) == images
-        assert dataset.missing(section, images) == ""
-
-
-@pytest.mark.parametrize(
-    ("source", "section", "said"),
-    [
-        ("kaggle", {"archive": "/no/such"}, "config: dataset.archive: /no/such does not exist; correct the path"),
-        ("folder", {"folder": "/no/such"}, "config: dataset.folder: /no/such does not exist; correct the path"),
-        ("folder", {}, "config: dataset.folder: empty; set it to the path of your images"),
-    ],
-)
-def test_images_that_the_user_should_have_and_has_not(source, section, said, tmp_path):
-    dataset, section = datasets.get(source), SECTION | section
-    assert dataset.missing(section, dataset.images(section, tmp_path / "images.zip")) == said
+    path = str(tmp_path)
+    assert datasets.get("phantom").path(SECTION | {"folder": path, "archive": path}) == ""
+    assert datasets.get("kaggle").path(SECTION) == ""
+    assert datasets.get("kaggle").path(SECTION | {"archive": path}) == path
+    assert datasets.get("folder").path(SECTION | {"folder": path}) == path
+    for source, key in (("kaggle", "archive"), ("folder", "folder")):
+        with pytest.raises(UserError, match=rf"config: dataset\.{key}: /no/such does not exist; correct the path"):
+            datasets.get(source).path(SECTION | {key: "/no/such"})
+    with pytest.raises(UserError, match=r"dataset\.folder: the empty path does not exist"):
+        datasets.get("folder").path(SECTION)
 
 
 def test_what_is_called_synthetic_is(tmp_path):

@@ -23,6 +23,7 @@ from fedxray.training.trainer import Trainer, predict
 NAME = re.compile(
     r"chest_xray/(train|val|test)/(NORMAL/(NORMAL2-)?IM-\d{4}-0001(-\d{4})?|PNEUMONIA/person\d+_(bacteria|virus)_\d+)\.jpeg"
 )
+SITES = ["us", "europe", "asia"]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,10 @@ def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
     table, _ = build_catalogue(phantom, "stop", 2)
     write_table(tmp_path / "catalogue.csv", table)
     resample(phantom, tmp_path / "catalogue.csv", 64, 2, tmp_path / "pixels.npy")
-    pixels, split = np.load(tmp_path / "pixels.npy"), draw_cohort(table, ["us", "europe", "asia"], seed=1)
+    pixels, split = (
+        np.load(tmp_path / "pixels.npy"),
+        draw_cohort(table, SITES, 1, "redraw", 0.2, 0.1, "none", "iid"),
+    )
     parts = {}
     for name in ("train", "validation", "test"):
         rows = (split["split"] == name).to_numpy()

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedxray.core.errors import UserError
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -14,20 +16,18 @@ class Dataset:
     licence: str
     citation: str  # empty where there is nothing to cite
     synthetic: bool
-    made_by: str = ""  # the rule that writes its images into a zip; empty if the user has to have them
-    path_key: str = ""  # the key of `dataset` that names images which the user has; empty if there is no such key
+    rule: str = ""  # the rule that writes its images into one zip; empty if the user has to have them
+    path_key: str = ""  # the key of `dataset` that names images which the user has; empty if only `rule` makes them
     handle: str = ""  # "owner/name" of the data set at Kaggle, for rule fetch_kaggle
 
-    def images(self, section: Mapping, archive: Path) -> str | Path:
-        """Where the images are: the path in the configuration's section `dataset`, or the zip that `made_by` writes."""
-        return (section[self.path_key] if self.path_key else "") or archive
+    def path(self, section: Mapping) -> str:
+        """Where the user has the images, by the configuration's section `dataset`; "" if `rule` has to make them.
 
-    def missing(self, section: Mapping, images: str | Path) -> str:
-        """The fault of the configuration if the user should have `images` and has not; else empty."""
+        Raises UserError if nothing is there.
+        """
         path = section[self.path_key] if self.path_key else ""
-        if self.made_by and not path:
-            return ""
-        key = f"config: dataset.{self.path_key}"
-        if not path:
-            return f"{key}: empty; set it to the path of your images"
-        return "" if Path(images).exists() else f"{key}: {path} does not exist; correct the path"
+        if (path or not self.rule) and not (path and Path(path).exists()):
+            raise UserError(
+                f"config: dataset.{self.path_key}: {path or 'the empty path'} does not exist; correct the path"
+            )
+        return path

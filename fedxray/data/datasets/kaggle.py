@@ -11,7 +11,7 @@ DATASET = Dataset(
         "Learning, Cell 172:1122, doi:10.1016/j.cell.2018.02.010"
     ),
     synthetic=False,
-    made_by="fetch_kaggle",
+    rule="fetch_kaggle",
     path_key="archive",
     handle="paultimothymooney/chest-xray-pneumonia",
 )

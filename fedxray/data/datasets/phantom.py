@@ -8,5 +8,5 @@ DATASET = Dataset(
     licence="Apache-2.0, as this project",
     citation="",
     synthetic=True,
-    made_by="draw_phantom",
+    rule="draw_phantom",
 )
