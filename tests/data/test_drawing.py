@@ -23,6 +23,8 @@ from fedxray.training.trainer import Trainer, predict
 NAME = re.compile(
     r"chest_xray/(train|val|test)/(NORMAL/(NORMAL2-)?IM-\d{4}-0001(-\d{4})?|PNEUMONIA/person\d+_(bacteria|virus)_\d+)\.jpeg"
 )
+
+
 SITES = ["us", "europe", "asia"]
 
 
