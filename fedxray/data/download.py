@@ -16,7 +16,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -64,6 +64,9 @@ def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stall
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{output.parent}: no space left on the disk; 2.5 GB are needed") from error
         raise
+    finally:
+        with suppress(OSError):
+            archive.parent.rmdir()  # if nothing has arrived
     os.utime(archive)  # the client dates it back to Kaggle's upload, so that Snakemake would find it older than it is
     os.replace(archive, output)
     shutil.rmtree(archive.parent)
