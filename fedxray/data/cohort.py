@@ -194,14 +194,13 @@ def _site_shares(
     patients: pd.DataFrame, sites: list[str], seed: int, partition: str, alpha: float, power: float, viral_share: float
 ) -> pd.DataFrame:
     """The share of each aetiology's images (row) that each site (column) gets, relative to the other sites."""
+    shares: np.ndarray | float = 1.0
     if partition == "dirichlet":
         shares = _dirichlet_shares(len(sites), alpha, stream(seed, "cohort", "sites", "shares"))
     elif partition == "quantity":
         shares = _quantity_shares(len(sites), power)
     elif partition == "aetiology":
         shares = _aetiology_shares(patients.groupby("aetiology")["images"].sum(), len(sites), viral_share)
-    else:
-        shares = 1.0
     return pd.DataFrame(shares, index=list(AETIOLOGIES), columns=sites)
 
 

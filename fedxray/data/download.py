@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,9 @@ def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stall
 
 def _complete(dataset: str, archive: Path, retries: int, wait_s: float, stalled_s: float) -> int | None:
     """Attempt the download until `archive` is whole; returns the version of the data set."""
-    for attempt in count(1):
+    attempt = 0
+    while True:
+        attempt += 1
         archive.parent.mkdir(parents=True, exist_ok=True)
         try:
             version = _download(dataset, archive, stalled_s)
@@ -100,8 +101,9 @@ def _download(dataset: str, archive: Path, stalled_s: float) -> int | None:
     except json.JSONDecodeError as error:
         raise UserError(f"{dataset}: the answer is not Kaggle's (a proxy's page?): try again, {ELSEWHERE}") from error
     except requests.HTTPError as error:
-        status = error.response.status_code
-        if status < 500 and error.response.request.method == "POST":  # a GET goes to the store that Kaggle names
+        answer: Any = error.response
+        status = answer.status_code
+        if status < 500 and answer.request.method == "POST":  # a GET goes to the store that Kaggle names
             advice = ADVICE.get(status, f"try again later, {ELSEWHERE}")
             raise UserError(f"{dataset}: HTTP {status}: {advice}") from error
         raise _Failed(f"HTTP {status}") from error
@@ -137,13 +139,14 @@ def _ended_if_stalled(folder: Path, stalled_s: float) -> Iterator[None]:
     def arrived() -> int:
         return sum(path.lstat().st_size for path in folder.iterdir())
 
+    before = arrived()
+
     def look(signum: int, frame: object) -> None:
         nonlocal before
         before, last = arrived(), before
         if before == last:
             raise TimeoutError(f"nothing arrived for {stalled_s:g} s")
 
-    before = arrived()
     handler, timer = signal.signal(signal.SIGALRM, look), signal.setitimer(signal.ITIMER_REAL, stalled_s, stalled_s)
     try:
         yield
