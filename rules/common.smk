@@ -115,7 +115,7 @@ def growing(amount):
     return kept(lambda wildcards, attempt: amount * attempt)
 
 
-CODE = Code(HOME)
+CODE = Code(HOME, memory=Path(".snakemake") / "fedxray-code.json")
 
 
 def step(name, *files):
