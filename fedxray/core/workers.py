@@ -1,11 +1,14 @@
-"""Worker processes for what is computed image by image."""
+"""Worker processes for what is computed image by image, and whether processes may be forks."""
 
+import os
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-FORKS = sys.platform == "linux"  # elsewhere a fork is not safe
+# Outside Linux a fork is not safe. FEDXRAY_FORKS=0 turns forks off on Linux too: then every process starts anew, those
+# of a federation and its jobs by NVFlare's own means, which is how a new version of NVFlare should run first.
+FORKS = sys.platform == "linux" and os.environ.get("FEDXRAY_FORKS") != "0"
 
 
 def workers(processes: int) -> ProcessPoolExecutor:
