@@ -162,4 +162,5 @@ def plot(book: dict, folder: Path) -> None:
         axis.set_xlabel(row["what"])
     for axis in axes.flat[len(rows) :]:
         axis.axis("off")
-    save(figure, folder, "scale", "Toy sizes: whether it runs" if book["quick"] else "")
+    files = [(kind, folder / f"scale.{kind}") for kind in ("svg", "png")]
+    save(figure, files, "Toy sizes: whether it runs" if book["quick"] else "")

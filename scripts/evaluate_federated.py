@@ -7,7 +7,6 @@ another order, a difference of 1e-5 passes.
 from pathlib import Path
 
 from fedxray.analysis.at_sites import agreement
-
 from fedxray.core import cli
 from fedxray.core.files import private_folder, read_table, write_table
 from fedxray.experiment.experiment import Experiment

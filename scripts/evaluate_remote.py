@@ -7,7 +7,6 @@ and sends its metrics alone. So there is no pooled test set, and no interval.
 from pathlib import Path
 
 from fedxray.analysis.at_sites import across_sites
-
 from fedxray.core import cli
 from fedxray.core.files import private_folder, read_table, write_table
 from fedxray.experiment.folder import Folder

@@ -177,12 +177,12 @@ def test_nvflares_rounds_are_read_from_its_log():
 
 def test_every_reader_and_writer_of_events_handles_the_same_scalars(tmp_path):
     runs = [events.make_up_run(tmp_path / f"run-{number}", number) for number in range(2)]
-    names, scalars = [run.name for run in runs], 2 * events.EPOCHS * 4
+    names, scalars = [run.path.name for run in runs], 2 * events.EPOCHS * 4
     export_runs(runs, names, tmp_path / "ours")
     events.summary_writer(runs, tmp_path / "theirs")
     for side in ("ours", "theirs"):
         logs = [tmp_path / side / name for name in names]
-        events.fedxray_reading(logs, scalars)
+        events.own_reading(logs, scalars)
         events.event_accumulator(logs, scalars)
         with pytest.raises(measure.NotTheSameWork, match=f"read {scalars} scalars of 1"):
             events.event_accumulator(logs, 1)
