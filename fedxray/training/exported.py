@@ -31,8 +31,8 @@ WARNING = "Research software, not a medical device"
 PROBABILITY = "of pneumonia against normal, for images such as it was trained on: the sigmoid of the model's one logit"
 INPUT = "grey levels 0 to 255, float32 (n, 1, image_size, image_size), of the whole image, upright and stretched to it"
 BATCH = 256  # images in memory at once
-# How far below the threshold still counts as at it. The threshold is the probability of one validation image, and the last
-# bits of that image's probability differ between batches and kinds of processor (by about 1e-8).
+# How far below the threshold still counts as at it. The threshold is the probability of one validation image, and the
+# last bits of that image's probability differ between batches and kinds of processor (by about 1e-8).
 PRECISION = 1e-6
 
 
