@@ -26,6 +26,7 @@ from fedxray.training import metrics
 from fedxray.training.models import build_model, get_parameters, set_parameters
 from fedxray.training.trainer import Trainer, predict
 
+pytestmark = pytest.mark.slow
 SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "lr": 0.003, "device": "cpu"}
 
 

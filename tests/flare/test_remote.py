@@ -26,7 +26,10 @@ SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "lr": 0.003, "devic
 LATE_S = 25  # what a round may take here, on busy cores
 CUT_S = 35  # longer than a heartbeat waits for its answer; a minute passes as well
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces work")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces work"),
+]
 
 
 class Run:

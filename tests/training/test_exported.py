@@ -82,6 +82,7 @@ def test_onnx_predicts_as_training_does_and_says_what_it_is(exported):
     assert [node.name for node in session.get_inputs()] == ["images"]
 
 
+@pytest.mark.slow
 def test_onnx_of_a_torchvision_model_predicts_as_training_does(tmp_path):
     compare_onnx(tmp_path / "model", *export(tmp_path / "model", "shufflenet_v2_x0_5", 64))
 
