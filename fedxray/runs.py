@@ -1,103 +1,89 @@
-"""A run and what it leaves: `model.safetensors`, `metrics.csv` and `record.json` in one directory, for every mode."""
+"""One run, of any mode: trained by an engine, and written to its folder."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from fedxray.core.files import write_json, write_table
-from fedxray.core.machine import EnergyMeter, machine
+from fedxray.core.errors import UserError
+from fedxray.core.files import private_folder, sha256
 from fedxray.core.parameters import save_model
-from fedxray.data.site import load_site, pool
+from fedxray.experiment.folder import RunFolder
 from fedxray.experiment.settings import Settings
-
-METRICS = ["epoch", "series", "train_loss", "validation_loss", "validation_accuracy", "validation_auroc", "seconds"]
-
-
-def train_here(mode: str, directories: list[Path], settings: Settings, output: Path, say: Callable = print) -> None:
-    """Train on the union of the sites' training images in this process: central, or local with one site."""
-    from fedxray.training.models import get_parameters  # PyTorch, for which who only writes a run need not wait
-    from fedxray.training.trainer import Trainer
-
-    start, meter = time.perf_counter(), EnergyMeter()
-    sites = [load_site(directory) for directory in directories]
-    train = pool(sites, "train")
-
-    def report(row: dict) -> None:
-        say(
-            f"epoch {row['epoch']}/{settings.epochs}  loss {row['train_loss']:.4f}  "
-            f"validation AUROC {row['validation_auroc']:.4f}  {row['seconds']:.1f} s"
-        )
-
-    model = settings.build()
-    rows = Trainer(settings, train, sites[0].part("validation")).fit(model, 0, settings.epochs, report)
-    write_run(
-        output,
-        get_parameters(model),
-        pd.DataFrame(rows).assign(series="global"),
-        settings,
-        mode=mode,
-        sites=[site.name for site in sites],
-        train_images=len(train[1]),
-        seconds=time.perf_counter() - start,
-        energy_j=meter.joules(),
-        place=place_of(settings),
-    )
+from fedxray.federation.engine import Engine, Trained
+from fedxray.federation.policy import Schedule
+from fedxray.federation.records import curves_of, images_of, sites_of
 
 
-def place_of(settings: Settings) -> dict:
-    """Where a run is trained, if it is trained in this process: `device` and `machine`."""
-    from fedxray.training.trainer import pick_device
-
-    return {"device": str(pick_device(settings.device)), "machine": machine()}
-
-
-def write_run(
-    output: Path,
-    parameters: dict,
-    metrics: pd.DataFrame,
-    settings: Settings,
-    *,
-    mode: str,
-    engine: str = "inprocess",
-    sites: list[str],
-    train_images: int,
-    seconds: float,
-    energy_j: float | None,
-    place: dict,
-    rounds: int | None = None,
-    local_epochs: int | None = None,
-    bytes_sent: int = 0,
-    checks: dict | None = None,
+def train_run(
+    engine: Engine, mode: str, settings: Settings, schedule: Schedule, output: Path, sites: Sequence[str] = ()
 ) -> None:
-    """Write a run's files (docs/architecture.md has their columns); the model last, so that it means a whole run.
+    """Train by `engine`, and write the run into the folder `output`.
 
-    `engine` is `nvflare` if a federation of separate processes trained, `inprocess` if this process did; `place` is
-    `place_of` where it was trained (of a federation, at its server).
+    `sites` are the hospitals whose images a central run has, where the engine's one site stands for all of them. Raises
+    UserError if the engine fails; then `output` has no model.
     """
-    write_table(output / "metrics.csv", metrics[METRICS])
-    write_json(
-        output / "record.json",
-        {
-            "mode": mode,
-            "engine": engine,
-            "site": sites[0] if mode == "alone" else "pooled",
-            "lr": settings.lr,
-            "epochs": settings.epochs,
-            "rounds": rounds,
-            "local_epochs": local_epochs,
-            "seed": settings.seed,
-            "sites": sites,
-            "train_images": train_images,
-            "parameters": sum(array.size for array in parameters.values()),
-            "bytes_sent": bytes_sent,
-            "seconds": round(seconds, 3),
-            "energy_j": energy_j,
-            **place,
-            "settings": asdict(settings),
-            "checks": checks or {},
-        },
-    )
-    save_model(output / "model.safetensors", parameters)
+    start = time.perf_counter()
+    with private_folder(output / "workspace") as scratch:
+        trained = engine.train(settings, schedule, scratch)
+    seconds = round(time.perf_counter() - start, 3)
+    federated, records = mode == "federated", trained.rounds
+    trained_on = list(sites) or sites_of(records)
+    record = {
+        "mode": mode,
+        "engine": engine.name,
+        "site": trained_on[0] if mode == "alone" else "pooled",
+        "lr": settings.lr,
+        "epochs": settings.epochs,
+        "rounds": schedule.rounds if federated else None,
+        "local_epochs": schedule.local_epochs if federated else None,
+        "seed": settings.seed,
+        "sites": trained_on,
+        "train_images": images_of(records),
+        "parameters": sum(array.size for array in trained.parameters.values()),
+        "bytes_sent": _bytes_sent(trained) if federated else 0,
+        "seconds": seconds,
+        "energy_j": trained.energy_j,
+        "device": trained.device,
+        "machine": trained.machine,
+    }
+    curves = curves_of(records) if federated else _curves_of_one(trained)
+    RunFolder(output).write(trained.parameters, curves, record, settings, trained.checks)
+
+
+def train_alone(engine: Engine, settings: Settings, output: Path) -> None:
+    """Train the one site of `engine` alone: one round of all epochs, whose mean is the site's own model."""
+    train_run(engine, "alone", settings, Schedule(1, settings.epochs), output)
+
+
+def confirm(engine: Engine, run: Path, scratch: Path) -> str:
+    """Repeat the federated run in the folder `run` by another engine; returns the SHA-256 that both models have.
+
+    Raises UserError if the models differ in a bit, and as `train_run`.
+    """
+    folder = RunFolder(run)
+    record = folder.read_record()
+    with private_folder(scratch) as private:
+        trained = engine.train(folder.settings(), Schedule(record["rounds"], record["local_epochs"]), private)
+        save_model(private / "model.safetensors", trained.parameters)
+        there, here = sha256(private / "model.safetensors"), sha256(folder.model)
+    if there != here:
+        raise UserError(
+            f"{folder.model}: trained in one process, it differs from the federation's model; "
+            "set federation.engine: nvflare, and report it with the logs"
+        )
+    return here
+
+
+def _bytes_sent(trained: Trained) -> int:
+    """The model's bytes, down and up, for each site that answered in each round."""
+    size = sum(array.nbytes for array in trained.parameters.values())
+    return 2 * size * sum(len(record["sites"]) for record in trained.rounds)
+
+
+def _curves_of_one(trained: Trained) -> pd.DataFrame:
+    """The curves of a run of one site and one round: the site's model is the global one."""
+    (record,) = trained.rounds
+    (rows,) = record["sites"].values()
+    return pd.DataFrame(rows).assign(series="global")

@@ -1,23 +1,47 @@
 # One run per mode, point and cohort, with the same trainer and the same number of passes over the data.
 
-CENTRAL = PATTERNS["central"]
 
-if config["federation"]["engine"] == "nvflare":
+def cards_of(wildcards):
+    """The data card of each site of a run's cohort."""
+    return cards(cohort_of(wildcards))
+
+
+def shared_of(wildcards):
+    """The data card of the validation set of a run's cohort."""
+    return SiteFolder(AT.site(cohort_of(wildcards), "shared")).card
+
+
+def data_of(wildcards):
+    """The data that training on a cohort depends on."""
+    return [*cards_of(wildcards), shared_of(wildcards)]
+
+
+# Training takes the sites' cards as parameters. Its input, where there is one cohort, is the registry, which has the
+# checksums of all cards: one file a job and not four.
+if len(EXPERIMENT.cohorts) == 1:
+    (only,) = EXPERIMENT.cohorts
+    CARDS, DATA = cards(only), AT.registry
+    SHARED = SiteFolder(AT.site(only, "shared")).card
+else:
+    CARDS, SHARED, DATA = kept(cards_of), kept(shared_of), kept(data_of)
+
+
+if not ONCE:
 
     rule train_federated:
         input:
-            kits=KITS,
+            kits=AT.kits,
             data=DATA,
         output:
-            model=f"{OUT}/runs/{FEDERATED}/model.safetensors",
-            metrics=f"{OUT}/runs/{FEDERATED}/metrics.csv",
-            record=f"{OUT}/runs/{FEDERATED}/record.json",
+            model=RUN.model,
+            curves=RUN.curves,
+            record=RUN.record,
         log:
-            f"{OUT}/logs/train/{FEDERATED}.log",
+            AT.log("{run}"),
         benchmark:
-            f"{OUT}/benchmarks/train/{FEDERATED}.tsv"
-        conda:
-            "../environment.yml"
+            AT.benchmark("{run}")
+        wildcard_constraints:
+            run="runs/federated/.+",
         threads: len(config["sites"]) * config["training"]["threads"]
         # The timeouts are here and not among the params, because another patience gives the same model.
         resources:
@@ -27,24 +51,19 @@ if config["federation"]["engine"] == "nvflare":
             start_timeout_s=config["federation"]["start_timeout_s"],
             round_timeout_s=config["federation"]["round_timeout_s"],
         params:
-            code=code(
-                "train_federated",
-                "fedxray/federation/client.py",
-                "fedxray/federation/server.py",
-            ),
+            **step("train_federated"),
             sites=CARDS,
-            shared=f"{OUT}/sites/{{cohort}}shared/card.json",
-            settings=settings_of(FEDERATED),
-            live=f"{OUT}/tensorboard/{FEDERATED}",
+            shared=SHARED,
+            settings=settings,
+            schedule=kept(schedule_of),
+            live=kept(lambda wildcards: AT.live / RUNS[wildcards.run].path),
             absent=config["federation"]["absent"],
             min_sites=config["federation"]["min_sites"],
         shell:
-            "python scripts/train_federated.py --kits {input.kits:q} --sites {params.sites:q}"
-            " --shared {params.shared:q} --settings {params.settings:q} --rounds {wildcards.rounds}"
-            " --local-epochs {wildcards.local_epochs} --start-timeout-s {resources.start_timeout_s}"
-            " --round-timeout-s {resources.round_timeout_s} --absent {params.absent}"
-            " --min-sites {params.min_sites} --tensorboard {params.live:q}"
-            " --output {output.model:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --kits {input.kits:q} --sites {params.sites:q} --shared {params.shared:q}"
+            " --start-timeout-s {resources.start_timeout_s} --round-timeout-s {resources.round_timeout_s}"
+            " --absent {params.absent} --min-sites {params.min_sites} --live {params.live:q}"
+            " {params.schedule} {params.settings:q} --output {output.model:q} 2>&1 | tee {log:q}"
 
 else:
 
@@ -53,56 +72,56 @@ else:
         input:
             data=DATA,
         output:
-            model=f"{OUT}/runs/{FEDERATED}/model.safetensors",
-            metrics=f"{OUT}/runs/{FEDERATED}/metrics.csv",
-            record=f"{OUT}/runs/{FEDERATED}/record.json",
+            model=RUN.model,
+            curves=RUN.curves,
+            record=RUN.record,
         log:
-            f"{OUT}/logs/train/{FEDERATED}.log",
+            AT.log("{run}"),
         benchmark:
-            f"{OUT}/benchmarks/train/{FEDERATED}.tsv"
-        conda:
-            "../environment.yml"
+            AT.benchmark("{run}")
+        wildcard_constraints:
+            run="runs/federated/.+",
         threads: config["training"]["threads"]
         resources:
             mem_mb=growing(4000),
             runtime=growing(240),
             gpu=GPU,
         params:
-            code=code("train_inprocess"),
+            **step("train_inprocess"),
             sites=CARDS,
-            shared=f"{OUT}/sites/{{cohort}}shared/card.json",
-            settings=settings_of(FEDERATED),
+            shared=SHARED,
+            settings=settings,
+            schedule=kept(schedule_of),
         shell:
-            "python scripts/train_inprocess.py --sites {params.sites:q} --shared {params.shared:q}"
-            " --settings {params.settings:q} --rounds {wildcards.rounds} --local-epochs {wildcards.local_epochs}"
-            " --output {output.model:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
+            " {params.settings:q} --output {output.model:q} 2>&1 | tee {log:q}"
 
 
 rule train_central:
     input:
         data=DATA,
     output:
-        model=f"{OUT}/runs/{CENTRAL}/model.safetensors",
-        metrics=f"{OUT}/runs/{CENTRAL}/metrics.csv",
-        record=f"{OUT}/runs/{CENTRAL}/record.json",
+        model=RUN.model,
+        curves=RUN.curves,
+        record=RUN.record,
     log:
-        f"{OUT}/logs/train/{CENTRAL}.log",
+        AT.log("{run}"),
     benchmark:
-        f"{OUT}/benchmarks/train/{CENTRAL}.tsv"
-    conda:
-        "../environment.yml"
+        AT.benchmark("{run}")
+    wildcard_constraints:
+        run="runs/central/.+",
     threads: config["training"]["threads"]
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
         gpu=GPU,
     params:
-        code=code("train_central"),
+        **step("train_central"),
         sites=CARDS,
-        settings=settings_of(CENTRAL),
+        settings=settings,
     shell:
-        "python scripts/train_central.py --sites {params.sites:q} --settings {params.settings:q}"
-        " --output {output.model:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --sites {params.sites:q} {params.settings:q} --output {output.model:q} 2>&1"
+        " | tee {log:q}"
 
 
 # All hospitals of a point in one job, one after the other: together they take as long as central training. Its output is
@@ -111,22 +130,22 @@ rule train_alone:
     input:
         data=DATA,
     output:
-        runs=directory(f"{OUT}/runs/{ALONE}"),
+        runs=directory(RUN.path),
     log:
-        f"{OUT}/logs/train/{ALONE}.log",
+        AT.log("{run}"),
     benchmark:
-        f"{OUT}/benchmarks/train/{ALONE}.tsv"
-    conda:
-        "../environment.yml"
+        AT.benchmark("{run}")
+    wildcard_constraints:
+        run="runs/alone/.+",
     threads: config["training"]["threads"]
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
         gpu=GPU,
     params:
-        code=code("train_alone"),
+        **step("train_alone"),
         sites=CARDS,
-        settings=settings_of(ALONE),
+        settings=settings,
     shell:
-        "python scripts/train_alone.py --sites {params.sites:q} --settings {params.settings:q}"
-        " --output {output.runs:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --sites {params.sites:q} {params.settings:q} --output {output.runs:q} 2>&1"
+        " | tee {log:q}"

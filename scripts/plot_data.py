@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedxray.core import cli
 from fedxray.core.files import read_json
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of
 from fedxray.experiment.sweep import cohorts, sites_of
 from fedxray.report.figures import save
 from fedxray.report.figures.data import gallery, site_data

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fedxray.core import cli
 from fedxray.core.files import read_table
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of
 from fedxray.report.figures import save
 from fedxray.report.figures.mistakes import confident_mistakes, mistakes
 from fedxray.training.exported import load_exported

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedxray.core import cli
 from fedxray.core.files import write_text
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of
 from fedxray.report.pages import render
 
 

@@ -1,6 +1,7 @@
 """What every script shares: its parser, its one-line errors, and not outliving the workflow that started it."""
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
     """Parse the command line and call `main`; a UserError becomes one line on stderr and exit code 1."""
     options = arguments.parse_args()
     sys.stdout.reconfigure(line_buffering=True)  # each line at once to a pipe, a file or a journal too
+    show_progress()
     _end_with_snakemake()
     try:
         main(options)
@@ -35,6 +37,17 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
     except BrokenPipeError:  # whoever read our output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
         sys.exit(1)
+
+
+def show_progress() -> None:
+    """Print what the library logs: progress as it is on stdout, warnings as `warning: ...` on stderr."""
+    progress, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    progress.addFilter(lambda record: record.levelno < logging.WARNING)
+    warnings.setLevel(logging.WARNING)
+    warnings.setFormatter(logging.Formatter("warning: %(message)s"))
+    library = logging.getLogger("fedxray")
+    library.handlers, library.propagate = [progress, warnings], False
+    library.setLevel(logging.INFO)
 
 
 def _end_with_snakemake() -> None:

@@ -1,4 +1,4 @@
-"""The machine that a run was trained on, and the energy that it took where the machine's counters can be read."""
+"""The processor of this machine, and the energy that a run takes where the machine's counters can be read."""
 
 import os
 import platform
@@ -9,20 +9,6 @@ import pynvml
 
 RAPL = Path("/sys/class/powercap")  # Linux's counters of processor packages; often readable by root alone
 SAMPLE_S = 30.0  # a package's counter runs over after some minutes, so it is read often
-
-
-def machine() -> dict[str, str]:
-    """This machine: system, processor, cores, GPU, and the versions that decide a result's last bits."""
-    import torch
-
-    return {
-        "system": platform.platform(),
-        "processor": _processor(),
-        "cores": str(os.cpu_count()),
-        "GPU": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-        "Python": platform.python_version(),
-        "PyTorch": torch.__version__,
-    }
 
 
 class EnergyMeter:
@@ -75,7 +61,8 @@ def _gpus() -> list:
         return []
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The model name of this machine's processor."""
     try:
         with open("/proc/cpuinfo") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))

@@ -1,48 +1,73 @@
-"""What one run trains with. Imports no PyTorch: it costs seconds in each process that only passes settings on."""
+"""What one run trains with, and how scripts take it on their command line. Imports no PyTorch, which costs seconds."""
 
-import json
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict, dataclass, fields
+from typing import NamedTuple, get_type_hints
 
-from fedxray.core.errors import UserError
+
+class Compute(NamedTuple):
+    """Where a model computes, and how exactly."""
+
+    device: str  # auto | cpu | cuda
+    mixed_precision: bool  # bfloat16, on CUDA only
+    threads: int  # CPU threads
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What one run trains with: the values of the config, the point and the seed."""
+    """What one run trains with: the values of the configuration, its point and its seed. config.yaml says what each is."""
 
     model: str
-    image_size: int
+    image_size: int  # pixels of a side
     seed: int
     epochs: int  # passes over the data in the whole run; in a federation rounds x local_epochs
     lr: float
-    optimizer: str = "adamw"  # adamw | sgd
-    weight_decay: float = 0.01
-    momentum: float = 0.9  # of sgd
-    schedule: str = "cosine"  # cosine | constant
-    batch_size: int = 16
-    shift: float = 0.05  # augmentation: up to this share of the image's side
-    rotate: float = 5.0  # degrees
-    scale: float = 0.05
-    contrast: float = 0.1
-    flip: bool = False
-    class_weights: bool = False
-    device: str = "auto"  # auto | cpu | cuda
-    mixed_precision: bool = True  # on CUDA only
-    compile: bool = False  # by torch.compile
-    threads: int = 1
+    optimizer: str  # adamw | sgd
+    weight_decay: float
+    momentum: float  # of sgd
+    schedule: str  # cosine | constant
+    batch_size: int
+    shift: float  # augmentation: up to this share of the image's side
+    rotate: float  # degrees
+    scale: float
+    contrast: float
+    flip: bool
+    class_weights: bool
+    device: str  # auto | cpu | cuda
+    mixed_precision: bool  # on CUDA only
+    compile: bool  # by torch.compile
+    threads: int  # CPU threads of one trainer
 
-    def build(self) -> "torch.nn.Module":  # noqa: F821
-        """The initial model: the same for every mode and site of one seed."""
-        from fedxray.training.models import build_model  # PyTorch, which who only passes settings on need not wait for
+    @property
+    def compute(self) -> Compute:
+        """Where the run computes."""
+        return Compute(self.device, self.mixed_precision, self.threads)
 
-        return build_model(self.model, self.image_size, self.seed)
+    def options(self) -> list[str]:
+        """The settings as the words of `add_options`."""
+        return [word for name, value in asdict(self).items() for word in (f"--{_dashed(name)}", _text(value))]
 
 
-def parse_settings(text: str) -> Settings:
-    """The training settings from the JSON that a rule passes; raises UserError for what is not such."""
-    try:
-        return Settings(**json.loads(text))
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"--settings: {error}; it takes the fields of fedxray.experiment.settings.Settings as JSON"
-        ) from error
+def add_options(parser: ArgumentParser) -> None:
+    """Let a script take every setting of a run on its command line, as `Settings.options` writes them."""
+    group = parser.add_argument_group("settings of the run", "as in config.yaml, which says what each is")
+    kinds = get_type_hints(Settings)
+    for field in fields(Settings):
+        kind = kinds[field.name]
+        takes = {"choices": ["true", "false"]} if kind is bool else {"type": kind}
+        group.add_argument(f"--{_dashed(field.name)}", required=True, **takes)
+
+
+def from_options(options: Namespace) -> Settings:
+    """The settings of `add_options`."""
+    kinds = get_type_hints(Settings)
+    values = {field.name: getattr(options, field.name) for field in fields(Settings)}
+    return Settings(**{name: value == "true" if kinds[name] is bool else value for name, value in values.items()})
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _text(value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

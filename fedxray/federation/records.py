@@ -1,10 +1,39 @@
-"""The records of a run's rounds (`ServerRounds.aggregate`), as tables and lines."""
+"""The records of a run's rounds: their types, and the tables and lines made from them."""
+
+from collections.abc import Sequence
+from typing import TypedDict
 
 import pandas as pd
 
 
-def metrics_of(records: list[dict]) -> pd.DataFrame:
-    """The rows of a run's `metrics.csv`, from the records of its rounds: the global model's, then each site's."""
+class EpochRow(TypedDict):
+    """What one site's trainer measures after one epoch (`Trainer.fit`)."""
+
+    epoch: int  # passes over the data so far, from 1
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+    validation_auroc: float
+    seconds: float
+
+
+class RoundRecord(TypedDict):
+    """What the server knows of one round (`ServerRounds.aggregate`)."""
+
+    round: int  # from 1
+    epoch: int  # passes over the data so far
+    train_loss: float  # of each site's last epoch, weighted by images
+    validation_loss: float
+    validation_accuracy: float
+    validation_auroc: float
+    seconds: float  # since the last round
+    images: dict[str, int]  # training images of each site that answered
+    sites: dict[str, list[EpochRow]]
+    absent: dict[str, str]  # each site that did not answer, and why
+
+
+def curves_of(records: Sequence[RoundRecord]) -> pd.DataFrame:
+    """The rows of a federated run's `metrics.csv`: those of the global model, then those of each site."""
     tables = [pd.DataFrame(records).assign(series="global")]
     for site in sites_of(records):
         rows = [row for record in records for row in record["sites"].get(site, [])]
@@ -12,20 +41,33 @@ def metrics_of(records: list[dict]) -> pd.DataFrame:
     return pd.concat(tables)
 
 
-def sites_of(records: list[dict]) -> list[str]:
-    """Every site that answered in a round."""
+def sites_of(records: Sequence[RoundRecord]) -> list[str]:
+    """Every site that answered in a round, sorted."""
     return sorted({site for record in records for site in record["sites"]})
 
 
-def epochs_of(records: list[dict]) -> dict[str, int]:
+def images_of(records: Sequence[RoundRecord]) -> int:
+    """The training images of all sites that answered in a round."""
+    return sum({site: images for record in records for site, images in record["images"].items()}.values())
+
+
+def epochs_of(records: Sequence[RoundRecord]) -> dict[str, int]:
     """How many epochs each site that answered has trained in these rounds."""
     return {site: sum(len(record["sites"].get(site, [])) for record in records) for site in sites_of(records)}
 
 
-def line_of(record: dict, rounds: int) -> str:
-    """One line for a person who waits."""
+def round_line(record: RoundRecord, rounds: int) -> str:
+    """One line of progress for a round."""
     missing = "".join(f"  without {site}: {why}" for site, why in record["absent"].items())
     return (
         f"round {record['round']}/{rounds}  loss {record['train_loss']:.4f}  "
         f"validation AUROC {record['validation_auroc']:.4f}  {record['seconds']:.1f} s{missing}"
+    )
+
+
+def epoch_line(row: EpochRow, epochs: int) -> str:
+    """One line of progress for an epoch."""
+    return (
+        f"epoch {row['epoch']}/{epochs}  loss {row['train_loss']:.4f}  "
+        f"validation AUROC {row['validation_auroc']:.4f}  {row['seconds']:.1f} s"
     )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedxray.core.parameters import Parameters
-from fedxray.data.site import SiteData
 from fedxray.experiment.settings import Settings
 from fedxray.federation.algorithms.fedavg import fedavg
-from fedxray.training.models import get_parameters, set_parameters
+from fedxray.federation.records import EpochRow, RoundRecord
+from fedxray.training.models import build, get_parameters, set_parameters
 from fedxray.training.trainer import Part, Trainer, validate
 
 
@@ -20,19 +20,20 @@ class Update:
 
     parameters: Parameters
     images: int
-    rows: list[dict]
+    rows: list[EpochRow]
 
 
 class SiteRounds:
     """A site's part: trains `local_epochs` epochs of the run on its own data in each round."""
 
-    def __init__(self, settings: Settings, local_epochs: int, data: SiteData):
-        self.settings = settings
+    def __init__(self, settings: Settings, local_epochs: int, train: Part, validation: Part):
         self.local_epochs = local_epochs
-        self.model = settings.build()
-        self.trainer = Trainer(settings, data.part("train"), data.part("validation"))
+        self.model = build(settings)
+        self.trainer = Trainer(settings, train, validation)
 
-    def train(self, parameters: Parameters, number: int, report: Callable[[dict], None] = lambda row: None) -> Update:
+    def train(
+        self, parameters: Parameters, number: int, report: Callable[[EpochRow], None] = lambda row: None
+    ) -> Update:
         """Round `number` (from 0), from the global `parameters`; calls `report` with each epoch's row as it ends."""
         set_parameters(self.model, parameters)
         first = number * self.local_epochs
@@ -47,13 +48,13 @@ class ServerRounds:
         self.settings = settings
         self.local_epochs = local_epochs
         self.validation = validation
-        self.model = settings.build()
+        self.model = build(settings)
         self.start = time.perf_counter()
 
     @property
     def changed(self) -> bool:
         """Whether the model differs from the initial one in a bit."""
-        initial, now = get_parameters(self.settings.build()), self.parameters
+        initial, now = get_parameters(build(self.settings)), self.parameters
         return any(not np.array_equal(initial[name], now[name]) for name in now)
 
     @property
@@ -65,7 +66,7 @@ class ServerRounds:
     def parameters(self, parameters: Parameters) -> None:
         set_parameters(self.model, parameters)
 
-    def aggregate(self, number: int, updates: dict[str, Update], absent: dict[str, str] | None = None) -> dict:
+    def aggregate(self, number: int, updates: dict[str, Update], absent: dict[str, str] | None = None) -> RoundRecord:
         """Average the updates (by site) of round `number` (from 0) into the global model; returns the round's record.
 
         That is round and epoch (from 1), train_loss (the sites' last, weighted by images), the validation metrics of
@@ -75,11 +76,11 @@ class ServerRounds:
         images = {site: updates[site].images for site in sorted(updates)}
         set_parameters(self.model, fedavg({site: update.parameters for site, update in updates.items()}, images))
         losses = {site: updates[site].rows[-1]["train_loss"] for site in images}
-        record = {
+        record: RoundRecord = {
             "round": number + 1,
             "epoch": (number + 1) * self.local_epochs,
             "train_loss": sum(losses[site] * images[site] for site in images) / sum(images.values()),
-            **validate(self.model, self.validation, self.settings),
+            **validate(self.model, self.validation, self.settings.compute),
             "seconds": round(time.perf_counter() - self.start, 3),
             "images": images,
             "sites": {site: updates[site].rows for site in images},

@@ -22,7 +22,7 @@ from fedxray.core.files import atomic, read_json, sha256, write_json, write_tabl
 from fedxray.core.parameters import load_model
 from fedxray.data.pixels import to_grey
 from fedxray.data.source import SUFFIXES
-from fedxray.experiment.settings import Settings
+from fedxray.experiment.settings import Compute, Settings
 from fedxray.training.models import build_model, set_parameters
 from fedxray.training.trainer import predict, standardise
 
@@ -160,15 +160,7 @@ def predict_images(
     network, config = load_exported(folder)
     threshold = config["threshold"] if threshold is None else threshold
     check_threshold(threshold)
-    settings = Settings(
-        model=config["model"],
-        image_size=config["image_size"],
-        seed=0,  # it is trained
-        epochs=0,
-        lr=0.0,
-        mixed_precision=False,
-        threads=torch.get_num_threads(),
-    )
+    compute = Compute("auto", False, torch.get_num_threads())
     predictions, broken = [], []
     for first in range(0, len(files), BATCH):
         images, unread = _read_images(files[first : first + BATCH], config["image_size"])
@@ -176,7 +168,7 @@ def predict_images(
         if images:
             # One at a time: the last bits of a result depend on the size of its batch on some processors, and what an
             # image is called must not depend on the images beside it.
-            probabilities = [float(predict(network, image[None], settings)[0]) for image in images.values()]
+            probabilities = [float(predict(network, image[None], compute)[0]) for image in images.values()]
             decisions = ["PNEUMONIA" if value >= threshold - PRECISION else "normal" for value in probabilities]
             predictions += map(Prediction, images, probabilities, decisions)
     return predictions, broken

@@ -10,6 +10,7 @@ from torch.nn import functional
 from fedxray.core.errors import UserError
 from fedxray.core.parameters import Parameters
 from fedxray.core.seeds import seed_of
+from fedxray.experiment.settings import Settings
 
 
 class Block(nn.Module):
@@ -121,6 +122,18 @@ def _adapt(network: nn.Module) -> None:
     if hasattr(network, "transform_input"):
         # It would index three colour channels.
         network.transform_input = False  # pyrefly: ignore[bad-argument-type]
+
+
+def build(settings: Settings) -> nn.Module:
+    """The initial model of a run: the same for every mode and site of one seed."""
+    return build_model(settings.model, settings.image_size, settings.seed)
+
+
+def restore(settings: Settings, parameters: Parameters) -> nn.Module:
+    """The model of a run with these parameters."""
+    model = build(settings)
+    set_parameters(model, parameters)
+    return model
 
 
 def get_parameters(model: nn.Module) -> Parameters:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from fedxray.core.errors import UserError
 from fedxray.core.seeds import seed_of
-from fedxray.experiment.settings import Settings
+from fedxray.experiment.settings import Compute, Settings
 from fedxray.training.metrics import accuracy, auroc
 
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size), labels float32 (n,)
@@ -66,7 +66,7 @@ class Trainer:
         for epoch in range(first, last):
             start = time.perf_counter()
             loss = self._train_epoch(network, optimizer, epoch)
-            row = {"epoch": epoch + 1, "train_loss": loss, **validate(model, self.validation, self.settings)}
+            row = {"epoch": epoch + 1, "train_loss": loss, **validate(model, self.validation, self.settings.compute)}
             row["seconds"] = round(time.perf_counter() - start, 3)
             rows.append(row)
             report(row)
@@ -85,7 +85,7 @@ class Trainer:
                     group["lr"] = _lr(self.settings, epoch + number / len(batches))
                 images = augment(standardise(self.images[batch].to(self.device)), self.settings)
                 labels = self.labels[batch].to(self.device)
-                with _autocast(self.device, self.settings):
+                with _autocast(self.device, self.settings.compute):
                     logits = model(images)
                 loss = functional.binary_cross_entropy_with_logits(
                     logits.float(), labels, pos_weight=self.positive_weight
@@ -105,10 +105,10 @@ def _resident(images: np.ndarray, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def validate(model: nn.Module, part: tuple[np.ndarray | Tensor, np.ndarray], settings: Settings) -> dict:
+def validate(model: nn.Module, part: tuple[np.ndarray | Tensor, np.ndarray], compute: Compute) -> dict:
     """validation_loss (mean cross-entropy), validation_accuracy (at 0.5) and validation_auroc of `model` on `part`."""
     labels = part[1].astype(np.float64)
-    probabilities = np.clip(predict(model, part[0], settings), 1e-7, 1 - 1e-7)
+    probabilities = np.clip(predict(model, part[0], compute), 1e-7, 1 - 1e-7)
     loss = -np.mean(labels * np.log(probabilities) + (1 - labels) * np.log1p(-probabilities))
     return {
         "validation_loss": float(loss),
@@ -117,12 +117,12 @@ def validate(model: nn.Module, part: tuple[np.ndarray | Tensor, np.ndarray], set
     }
 
 
-def predict(model: nn.Module, images: np.ndarray | Tensor, settings: Settings) -> np.ndarray:
+def predict(model: nn.Module, images: np.ndarray | Tensor, compute: Compute) -> np.ndarray:
     """The probability of pneumonia of each image, float64 (n,), from uint8 images (n, size, size)."""
-    torch.set_num_threads(settings.threads)
-    device = pick_device(settings.device)
+    torch.set_num_threads(compute.threads)
+    device = pick_device(compute.device)
     model.to(device).eval()
-    with torch.inference_mode(), _autocast(device, settings):
+    with torch.inference_mode(), _autocast(device, compute):
         logits = [
             model(standardise(torch.as_tensor(images[i : i + 256]).to(device))).double().cpu()
             for i in range(0, len(images), 256)
@@ -174,7 +174,7 @@ def _lr(settings: Settings, epoch: float) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
 
 
-def _autocast(device: torch.device, settings: Settings) -> torch.autocast:
-    """bfloat16 on CUDA cards that compute in it, if the settings want it; the CPU always computes in float32."""
-    wanted = settings.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
+def _autocast(device: torch.device, compute: Compute) -> torch.autocast:
+    """bfloat16 on CUDA cards that compute in it, if that is wanted; the CPU always computes in float32."""
+    wanted = compute.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)

@@ -1,13 +1,17 @@
 """Small data for tests: images, the directories of sites, and tables of runs."""
 
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 from PIL import Image
 
 from fedxray.core.files import write_array, write_table
 from fedxray.data.site import make_site
+from fedxray.experiment.experiment import Experiment
 
 
 def jpeg(value, size=(40, 30), mode="L"):
@@ -35,9 +39,7 @@ def make_sites(folder, sites=("us", "europe", "asia"), images=24, size=16, seed=
     write_table(folder / "split.csv", pd.DataFrame(rows, columns=columns))
     write_array(folder / "pixels.npy", np.stack(pixels))
     for site in (*sites, "shared"):
-        into = folder / site
-        files = into / "images.npy", into / "images.csv", into / "card.json"
-        make_site(folder / "split.csv", folder / "pixels.npy", site, *files)
+        make_site(folder / "split.csv", folder / "pixels.npy", site, folder / site)
     return {site: folder / site for site in sites}
 
 
@@ -51,3 +53,10 @@ def points_of(*models, cohort=""):
         row |= {"validation_auroc": value, "validation_accuracy": 0.5, "validation_loss": 0.5, "path": str(number)}
         rows.append(row)
     return pd.DataFrame(rows).astype({"rounds": "Int64", "local_epochs": "Int64"})
+
+
+def make_settings(**changed):
+    """The training settings of config/config.yaml on the CPU, seed 1 and one epoch, with what is `changed`."""
+    config = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
+    experiment = Experiment.from_config(config)
+    return replace(experiment.settings(experiment.runs[0]), **({"device": "cpu", "epochs": 1} | changed))

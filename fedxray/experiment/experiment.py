@@ -1,0 +1,133 @@
+"""An experiment: the cohorts, models and runs that there are, from its configuration alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import get_type_hints
+
+from fedxray.core.files import read_json
+from fedxray.experiment.cohorts import Cohort, cohort_of
+from fedxray.experiment.settings import Settings
+from fedxray.experiment.sweep import COHORT_AXES, FEDERATION_AXES, Point, leaves, name_of, points
+
+MODES = ("federated", "central", "alone")
+POOLED = "pooled"  # the site of a model that all hospitals' images have made, and the test set of all
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is compared: of each model one point is chosen, by the validation set."""
+
+    cohort: Cohort
+    mode: str  # federated | central | alone
+    site: str  # `pooled`, or the site that is trained alone
+
+    @property
+    def name(self) -> str:
+        """How figures, tables and sentences call it."""
+        return model_name(self.mode, self.site)
+
+
+def model_name(mode: str, site: str) -> str:
+    """How figures, tables and sentences call a model of this mode and site."""
+    return f"{site} alone" if mode == "alone" else mode
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model to train: with one point and one seed."""
+
+    model: Model
+    point: Mapping[str, object] = field(
+        hash=False
+    )  # by name, as its mode has it: a federation has rounds, others epochs
+    seed: int
+
+    @property
+    def job(self) -> str:
+        """The folder below `runs/` that one job of the workflow writes: a run's, or that of all hospitals alone.
+
+        It says what the point is, such as federated/lr=0.003,rounds=20,local_epochs=1,seed=1, below its cohort's name if
+        there are several: so a new value adds runs and moves none.
+        """
+        point = ",".join(f"{name}={value}" for name, value in (*self.point.items(), ("seed", self.seed)))
+        return "/".join(filter(None, [self.model.mode, self.model.cohort.name, point]))
+
+    @property
+    def path(self) -> str:
+        """The run's folder below `runs/`."""
+        return f"{self.job}/{self.model.site}" if self.model.mode == "alone" else self.job
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The part of a configuration that says which runs there are."""
+
+    config: Mapping = field(repr=False)
+
+    @classmethod
+    def from_config(cls, config: Mapping) -> "Experiment":
+        """The experiment of a whole configuration, without what does not change which runs there are."""
+        own = {key: config[key] for key in ("sites", "image_size", "split", "model", "training", "seeds", "sweep")}
+        federation = {key: config["federation"][key] for key in ("where", "rounds", "local_epochs")}
+        return cls(own | {"federation": federation})
+
+    @classmethod
+    def read(cls, path: Path) -> "Experiment":
+        """The experiment of the file that `record_experiment` writes."""
+        return cls(read_json(path))
+
+    @cached_property
+    def modes(self) -> tuple[str, ...]:
+        """The modes of training: a federation of other machines has no central one, which would need all their images."""
+        return MODES if self.config["federation"]["where"] == "here" else ("federated", "alone")
+
+    @cached_property
+    def points(self) -> list[Point]:
+        """Every point of the sweep; of an experiment without one, a single empty one."""
+        return points(self.config)
+
+    @cached_property
+    def cohorts(self) -> list[Cohort]:
+        """Every cohort, each once."""
+        return list(dict.fromkeys(cohort_of(point, self.config) for point in self.points))
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every run of every point: federated, central, and each site alone, for each seed; each path once."""
+        cohorts = {cohort: cohort for cohort in self.cohorts}
+        runs = {}
+        for mode, point, seed in product(self.modes, self.points, self.config["seeds"]):
+            cohort, own = cohorts[cohort_of(point, self.config)], self._point(mode, point)
+            for site in cohort.sites if mode == "alone" else [POOLED]:
+                run = Run(Model(cohort, mode, site), own, seed)
+                runs.setdefault(run.path, run)
+        return list(runs.values())
+
+    @property
+    def is_swept(self) -> bool:
+        """Whether any model has several points to choose from."""
+        return len({(run.model.mode, run.job) for run in self.runs}) > (
+            len(self.cohorts) * len(self.config["seeds"]) * len(self.modes)
+        )
+
+    def settings(self, run: Run) -> Settings:
+        """The training settings of a run: those of the configuration, with what its point says."""
+        values = {name_of(key): value for key, value in leaves({"training": self.config["training"]})}
+        values |= {"model": self.config["model"]["name"], "image_size": self.config["image_size"], "seed": run.seed}
+        values |= {"class_weights": self.config["split"]["balance"] == "weighted_loss"}
+        values |= {"epochs": run.point.get("epochs") or run.point["rounds"] * run.point["local_epochs"]}
+        values |= {name: value for name, value in run.point.items() if name not in map(name_of, FEDERATION_AXES)}
+        kinds = get_type_hints(Settings)
+        return Settings(**{one.name: kinds[one.name](values[one.name]) for one in fields(Settings)})
+
+    def _point(self, mode: str, point: Point) -> dict[str, object]:
+        """A point by name as `mode` has it: a federation has rounds of local epochs, the others as many epochs."""
+        federation = {name_of(key): point.get(key, self.config["federation"][name_of(key)]) for key in FEDERATION_AXES}
+        budget = {"epochs": federation["rounds"] * federation["local_epochs"]}
+        further = {key: value for key, value in point.items() if key not in (*COHORT_AXES, *FEDERATION_AXES)}
+        lr = float(further.pop("training.lr", self.config["training"]["lr"]))
+        named = {name_of(key): value for key, value in further.items()}
+        return {"lr": lr} | (federation if mode == "federated" else budget) | named

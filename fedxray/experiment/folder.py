@@ -1,0 +1,153 @@
+"""The folder of an experiment: the one place where its paths are made. They are parsed nowhere.
+
+results/<experiment>/
+    data/ cohort/ sites/ federation/       the data, who is where, what each site holds, startup kits
+    runs/<mode>/[<cohort>/]<point>/        a run: model, curves, record; of mode alone below it for each site
+    live/                                  curves of the runs as they are trained, for TensorBoard
+    *.csv model/ figures/ report/ tensorboard/
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from fedxray.core.files import read_json, read_table, write_json, write_table
+from fedxray.core.parameters import Parameters, load_model, save_model
+from fedxray.experiment.cohorts import Cohort
+from fedxray.experiment.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CURVE_COLUMNS = [
+    *("epoch", "series", "train_loss", "validation_loss", "validation_accuracy", "validation_auroc", "seconds"),
+]
+
+
+class RunRecord(TypedDict):
+    """What a run was trained with and what it cost, beside its `settings` and its engine's `checks`."""
+
+    mode: str  # federated | central | alone
+    engine: str  # nvflare if a federation of separate processes trained, else inprocess
+    site: str  # pooled, or the site that was trained alone
+    lr: float
+    epochs: int  # passes over the data
+    rounds: int | None  # of a federated run
+    local_epochs: int | None
+    seed: int
+    sites: list[str]
+    train_images: int
+    parameters: int
+    bytes_sent: int
+    seconds: float
+    energy_j: float | None  # joules; None where they cannot be read
+    device: str
+    machine: dict[str, str]
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, folder: str | Path):
+        self.path = Path(folder)
+        self.model = self.path / "model.safetensors"
+        self.curves = self.path / "metrics.csv"
+        self.record = self.path / "record.json"
+
+    def write(
+        self, parameters: Parameters, curves: "pd.DataFrame", record: RunRecord, settings: Settings, checks: dict
+    ) -> None:
+        """Write the run's files (docs/architecture.md has their columns); the model last, so that it means a whole run."""
+        write_table(self.curves, curves[CURVE_COLUMNS])
+        write_json(self.record, {**record, "settings": asdict(settings), "checks": checks})
+        save_model(self.model, parameters)
+
+    def read_record(self) -> dict:
+        """The record (`RunRecord`), with `settings` and `checks`."""
+        return read_json(self.record)
+
+    def read_curves(self) -> "pd.DataFrame":
+        """The rows of `metrics.csv`: one per epoch of data seen and series (`global`, or a site)."""
+        return read_table(self.curves)
+
+    def settings(self) -> Settings:
+        """What the run was trained with."""
+        return Settings(**self.read_record()["settings"])
+
+    def parameters(self) -> Parameters:
+        """The trained model."""
+        return load_model(self.model)
+
+
+class CohortFolder:
+    """The folder of one cohort: who is in which split, and at which site."""
+
+    def __init__(self, folder: Path):
+        self.path = folder
+        self.split = folder / "split.csv"
+        self.settings = folder / "split.json"  # by which it was drawn
+        self.counts = folder / "counts.csv"
+        self.heterogeneity = folder / "heterogeneity.json"
+
+
+class Folder:
+    """results/<experiment>. Names in braces, as Snakemake's wildcards are, may stand for a part of a path."""
+
+    def __init__(self, root: str | Path):
+        self.root = root = Path(root)
+        self.config = root / "config.json"  # every value of the configuration
+        self.experiment = root / "experiment.json"  # the part of it that says which runs there are
+        self.images = root / "data" / "images.zip"
+        self.archive_record = root / "data" / "images.json"
+        self.catalogue = root / "data" / "catalogue.csv"
+        self.catalogue_summary = root / "data" / "catalogue.json"
+        self.pixels = root / "data" / "pixels.npy"
+        self.cohorts = root / "cohort"
+        self.sites = root / "sites"
+        self.registry = root / "sites" / "registry.csv"
+        self.project = root / "federation" / "project.yml"
+        self.kits = root / "federation" / "kits.json"
+        self.runs = root / "runs"
+        self.live = root / "live"
+        self.points = root / "points.csv"
+        self.confirmed = root / "confirmed.csv"
+        self.predictions = root / "predictions.csv"
+        self.chosen = root / "chosen.csv"
+        self.comparison = root / "comparison.csv"
+        self.summary = root / "summary.csv"
+        self.differences = root / "differences.csv"
+        self.agreement = root / "agreement.csv"
+        self.at_sites = root / "at_sites.csv"
+        self.model = root / "model"
+        self.figures = root / "figures"
+        self.pages = root / "report"
+        self.tensorboard = root / "tensorboard"
+
+    def cohort(self, cohort: Cohort) -> CohortFolder:
+        """The folder of a cohort."""
+        return CohortFolder(self.cohorts / cohort.name)
+
+    def site(self, cohort: Cohort, site: str) -> Path:
+        """The folder of a site's data in a cohort (`data.site.SiteFolder`); `shared` is the validation set's."""
+        return self.sites / cohort.name / site
+
+    def run(self, path: str) -> RunFolder:
+        """The folder of a run, by its path below `runs/`."""
+        return RunFolder(self.runs / path)
+
+    def figure(self, name: str) -> Iterator[tuple[str, Path]]:
+        """(format, file) of a figure: an SVG, which the report shows, and a PNG."""
+        return ((kind, self.figures / f"{name}.{kind}") for kind in ("svg", "png"))
+
+    def page(self, name: str) -> Path:
+        """A page of the report."""
+        return self.pages / f"{name}.html"
+
+    def log(self, name: str) -> Path:
+        """The log of a job."""
+        return self.root / "logs" / f"{name}.log"
+
+    def benchmark(self, name: str) -> Path:
+        """Where Snakemake writes what a job cost."""
+        return self.root / "benchmarks" / f"{name}.tsv"

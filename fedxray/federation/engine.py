@@ -1,0 +1,61 @@
+"""What trains and evaluates models, wherever it does: the one interface of every engine.
+
+`federation.inprocess.InProcess` does it in this process, `flare.one_host.OneHost` by a federation of processes on this
+machine, and `flare.remote.Remote` by a federation of other machines.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from fedxray.core.parameters import Parameters
+from fedxray.experiment.settings import Settings
+from fedxray.federation.policy import Schedule
+from fedxray.federation.records import RoundRecord
+
+
+class Model(NamedTuple):
+    """A trained model: the file of its parameters, and the settings that it was trained with."""
+
+    path: Path
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What an engine returns of a run."""
+
+    parameters: Parameters
+    rounds: list[RoundRecord]
+    device: str  # where the model was trained; of a federation, where its server is
+    machine: dict[str, str]  # of `training.place`
+    energy_j: float | None  # joules; None where they cannot be read
+    checks: dict = field(default_factory=dict)  # of a federation: what its job did, each shown in its results
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an engine returns of models that it evaluated."""
+
+    metrics: dict[str, dict[str, dict[str, float]]]  # {model: {site: {metric: value}}}, on each site's own test set
+    thresholds: dict[str, float]  # {model: threshold}, chosen on the shared validation set
+
+
+class Engine(Protocol):
+    """An engine. `scratch` is a private folder that the caller makes and removes; it may hold keys."""
+
+    name: str  # of record.json: nvflare or inprocess
+
+    @property
+    def sites(self) -> Sequence[str]:
+        """The names of the sites that take part."""
+
+    def train(self, settings: Settings, schedule: Schedule, scratch: Path) -> Trained:
+        """Train one model. Raises UserError, with why, if any part of the run failed."""
+
+    def evaluate(self, models: Mapping[str, Model], scratch: Path) -> Evaluated:
+        """Evaluate each model (by name) on each site's test set. Raises UserError as `train` does."""
+
+    def cards(self, scratch: Path) -> dict[str, dict]:
+        """The data card of every site and of the shared validation set (`shared`), by name."""
