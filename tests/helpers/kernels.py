@@ -30,8 +30,9 @@ def run(kernels: dict[str, str]) -> tuple[bool, str]:
         command, env=os.environ | kernels, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     words = " ".join(f"{name}={value!r}" for name, value in kernels.items())
-    ending = done.stdout.strip().splitlines()[-1] if done.returncode == 0 else done.stdout + done.stderr
-    return done.returncode == 0, f"{words}: {time.perf_counter() - start:.0f} s: {ending}"
+    lines = done.stdout.strip().splitlines()
+    ending = "\n".join(lines[-1:] if done.returncode == 0 else lines)
+    return done.returncode == 0, f"{words}, {time.perf_counter() - start:.0f} s: {ending}"
 
 
 def main() -> None:
