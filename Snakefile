@@ -31,6 +31,9 @@ include: "rules/report.smk"
 include: "rules/failures.smk"
 
 
+CODE.remember()
+
+
 rule all:
     default_target: True
     input:

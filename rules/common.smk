@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import shlex
 import sys
 from inspect import signature
 from pathlib import Path
@@ -43,33 +44,40 @@ HERE = config["federation"]["where"] == "here"
 ONCE = config["federation"]["engine"] == "inprocess"  # the chosen runs are confirmed
 AT = Folder(f"results/{config['experiment']}")
 
-# A cohort, a site's data and a run each stand in a rule's paths as one wildcard: their folder below the experiment's.
-# What it means is looked up here, so that no path is taken apart.
+# A cohort, a site's data and a run each stand in a rule's paths as one wildcard: their folder below one of the
+# experiment's. What it means is looked up here, so that no path is taken apart.
 COHORT = CohortFolder(AT.root / "{cohort}")
-SITE = SiteFolder(AT.root / "{site}")
-RUN = RunFolder(AT.root / "{run}")
+SITE = SiteFolder(AT.sites / "{site}")
 
 
-def below(path):
+def below(path, folder):
     """A folder as these wildcards have it."""
-    return Path(path).relative_to(AT.root).as_posix()
+    return Path(path).relative_to(folder).as_posix()
 
 
-COHORTS = {below(AT.cohort(cohort).path): cohort for cohort in EXPERIMENT.cohorts}
+COHORTS = {
+    below(AT.cohort(cohort).path, AT.root): cohort for cohort in EXPERIMENT.cohorts
+}
 SITES = {
-    below(AT.site(cohort, site)): (cohort, site)
+    below(AT.site(cohort, site), AT.sites): (cohort, site)
     for cohort in EXPERIMENT.cohorts
     for site in (*cohort.sites, "shared")
 }
-RUNS = {}  # by the folder that a job writes; the hospitals that are trained alone share it
+# By mode and the folder that a job writes; the hospitals that are trained alone share it.
+RUNS = {mode: {} for mode in EXPERIMENT.modes}
 for run in EXPERIMENT.runs:
-    RUNS.setdefault(below(AT.runs / run.job), run)
+    RUNS[run.model.mode].setdefault(run.job, run)
 
 
 wildcard_constraints:
     cohort="cohort(/[^/]+)?",
-    site="sites(/[^/]+)+",
-    run="runs/.+",
+    site="([^/]+/)?[^/]+",
+    run=".+",
+
+
+def run_folder(mode):
+    """The folder of a run of this mode, with a wildcard."""
+    return RunFolder(AT.runs / mode / "{run}")
 
 
 def cards(cohort, shared=False):
@@ -83,18 +91,12 @@ def every_card(shared=False):
     return [card for cohort in EXPERIMENT.cohorts for card in cards(cohort, shared)]
 
 
-def cohort_of(wildcards):
-    """The cohort of a rule's wildcards."""
-    if hasattr(wildcards, "cohort"):
-        return COHORTS[wildcards.cohort]
-    return RUNS[wildcards.run].model.cohort
-
-
 # In the graph a run is its record, which is written with its model, and a site's data are its card, which has the
 # checksums of images and table: Snakemake takes its time over each input of each job, which a sweep of thousands feels.
 RECORDS = [
-    AT.root / folder if run.model.mode == "alone" else RunFolder(AT.root / folder).record
-    for folder, run in RUNS.items()
+    f"{AT.runs}/{mode}/{job}" + ("" if mode == "alone" else "/record.json")
+    for mode, runs in RUNS.items()
+    for job in runs
 ]
 
 GPU = 0 if config["training"]["device"] == "cpu" else 1
@@ -113,7 +115,7 @@ def growing(amount):
     return kept(lambda wildcards, attempt: amount * attempt)
 
 
-CODE = Code(HOME)
+CODE = Code(HOME, memory=Path(".snakemake") / "fedxray-code.json")
 
 
 def step(name, *files):
@@ -128,20 +130,27 @@ def step(name, *files):
     }
 
 
-settings = kept(lambda wildcards: EXPERIMENT.settings(RUNS[wildcards.run]).options())
+def settings(mode):
+    """A parameter: the training settings of a run of this mode as its script takes them, quoted here because Snakemake
+    takes its time over a list of words.
+    """
+    runs = RUNS[mode]
+    return kept(
+        lambda wildcards: shlex.join(EXPERIMENT.settings(runs[wildcards.run]).options())
+    )
+
 
 def schedule_of(wildcards):
-    """How a federated run is scheduled, as the scripts take it."""
-    point = RUNS[wildcards.run].point
-    return ["--rounds", point["rounds"], "--local-epochs", point["local_epochs"]]
+    """A parameter: how a federated run is scheduled, as its script takes it."""
+    point = RUNS["federated"][wildcards.run].point
+    return f"--rounds {point['rounds']} --local-epochs {point['local_epochs']}"
 
 
 # The statistics' options, as the scripts take them.
 EVALUATION = config["evaluation"]
-BOOTSTRAP = [
-    *("--replicates", EVALUATION["replicates"], "--confidence", EVALUATION["confidence"]),
-    *("--seed", EVALUATION["seed"]),
-]
+BOOTSTRAP = " ".join(
+    f"--{key} {EVALUATION[key]}" for key in ["replicates", "confidence", "seed"]
+)
 
 
 def shown(path, item):

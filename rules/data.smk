@@ -119,8 +119,8 @@ rule draw_cohort:
         runtime=growing(10),
     params:
         **step("draw_cohort"),
-        split=lambda wildcards: cohort_of(wildcards).split,
-        sites=lambda wildcards: list(cohort_of(wildcards).sites),
+        split=lambda wildcards: COHORTS[wildcards.cohort].split,
+        sites=lambda wildcards: list(COHORTS[wildcards.cohort].sites),
     shell:
         "python {params.script:q} --catalogue {input.catalogue:q} --sites {params.sites:q}"
         " --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
@@ -148,7 +148,7 @@ rule check_split:
         runtime=growing(10),
     params:
         **step("check_split"),
-        sites=lambda wildcards: list(cohort_of(wildcards).sites),
+        sites=lambda wildcards: list(COHORTS[wildcards.cohort].sites),
     shell:
         "python {params.script:q} --split {input.split:q} --sites {params.sites:q}"
         " --output {output.counts:q} --heterogeneity {output.heterogeneity:q} 2>&1 | tee {log:q}"

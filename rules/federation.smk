@@ -1,5 +1,7 @@
 # The federation's project and startup kits: made once, and untouched by any change of training.
 
+PROJECT = HOME / "config" / "project.yml"
+
 
 rule render_project:
     output:

@@ -21,11 +21,6 @@ ADMIN = {
 }
 
 
-def live_of(wildcards):
-    """Where the curves of a job arrive live, below the server's TensorBoard folder."""
-    return f"{config['experiment']}/{RUNS[wildcards.run].job}"
-
-
 # Asked again for a further site or by another version, and stops at data that changed; delete the file to register
 # what all have now.
 rule register_sites:
@@ -53,15 +48,13 @@ rule train_remote:
     input:
         registry=AT.registry,
     output:
-        model=RUN.model,
-        curves=RUN.curves,
-        record=RUN.record,
+        model=run_folder("federated").model,
+        curves=run_folder("federated").curves,
+        record=run_folder("federated").record,
     log:
-        AT.log("{run}"),
+        AT.log("train/federated/{run}"),
     benchmark:
-        AT.benchmark("{run}")
-    wildcard_constraints:
-        run="runs/federated/.+",
+        AT.benchmark("train/federated/{run}")
     threads: 1
     resources:
         **REACH,
@@ -70,25 +63,23 @@ rule train_remote:
     params:
         **step("train_remote"),
         **ADMIN,
-        settings=settings,
+        settings=settings("federated"),
         schedule=kept(schedule_of),
-        live=kept(live_of),
+        live=f"{config['experiment']}/federated/{{run}}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} {{params.schedule}}"
-        " --live {params.live:q} {params.settings:q} --output {output.model:q} 2>&1 | tee -i {log:q}"
+        " --live {params.live:q} {params.settings} --output {output.model:q} 2>&1 | tee -i {log:q}"
 
 
 rule train_alone_remote:
     input:
         registry=AT.registry,
     output:
-        runs=directory(RUN.path),
+        runs=directory(run_folder("alone").path),
     log:
-        AT.log("{run}"),
+        AT.log("train/alone/{run}"),
     benchmark:
-        AT.benchmark("{run}")
-    wildcard_constraints:
-        run="runs/alone/.+",
+        AT.benchmark("train/alone/{run}")
     threads: 1
     resources:
         **REACH,
@@ -97,11 +88,11 @@ rule train_alone_remote:
     params:
         **step("train_alone_remote"),
         **ADMIN,
-        settings=settings,
-        live=kept(live_of),
+        settings=settings("alone"),
+        live=f"{config['experiment']}/alone/{{run}}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --live {{params.live:q}}"
-        " {params.settings:q} --output {output.runs:q} 2>&1 | tee -i {log:q}"
+        " {params.settings} --output {output.runs:q} 2>&1 | tee -i {log:q}"
 
 
 rule evaluate_remote:

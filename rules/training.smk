@@ -1,29 +1,22 @@
 # One run per mode, point and cohort, with the same trainer and the same number of passes over the data.
 
 
-def cards_of(wildcards):
-    """The data card of each site of a run's cohort."""
-    return cards(cohort_of(wildcards))
+def site_cards(mode, shared=False):
+    """For a rule: the data card of each site of a run's cohort, and of the shared validation set."""
+    runs = RUNS[mode]
+    return kept(lambda wildcards: cards(runs[wildcards.run].model.cohort, shared))
 
 
-def shared_of(wildcards):
-    """The data card of the validation set of a run's cohort."""
-    return SiteFolder(AT.site(cohort_of(wildcards), "shared")).card
-
-
-def data_of(wildcards):
-    """The data that training on a cohort depends on."""
-    return [*cards_of(wildcards), shared_of(wildcards)]
+def shared_card(mode):
+    """For a rule: the data card of the validation set of a run's cohort."""
+    return kept(lambda wildcards: site_cards(mode, True)(wildcards)[-1])
 
 
 # Training takes the sites' cards as parameters. Its input, where there is one cohort, is the registry, which has the
 # checksums of all cards: one file a job and not four.
-if len(EXPERIMENT.cohorts) == 1:
-    (only,) = EXPERIMENT.cohorts
-    CARDS, DATA = cards(only), AT.registry
-    SHARED = SiteFolder(AT.site(only, "shared")).card
-else:
-    CARDS, SHARED, DATA = kept(cards_of), kept(shared_of), kept(data_of)
+def data(mode):
+    """For an input: the data that training on a run's cohort depends on."""
+    return AT.registry if len(EXPERIMENT.cohorts) == 1 else site_cards(mode, True)
 
 
 if not ONCE:
@@ -31,17 +24,15 @@ if not ONCE:
     rule train_federated:
         input:
             kits=AT.kits,
-            data=DATA,
+            data=data("federated"),
         output:
-            model=RUN.model,
-            curves=RUN.curves,
-            record=RUN.record,
+            model=run_folder("federated").model,
+            curves=run_folder("federated").curves,
+            record=run_folder("federated").record,
         log:
-            AT.log("{run}"),
+            AT.log("train/federated/{run}"),
         benchmark:
-            AT.benchmark("{run}")
-        wildcard_constraints:
-            run="runs/federated/.+",
+            AT.benchmark("train/federated/{run}")
         threads: len(config["sites"]) * config["training"]["threads"]
         # The timeouts are here and not among the params, because another patience gives the same model.
         resources:
@@ -52,35 +43,33 @@ if not ONCE:
             round_timeout_s=config["federation"]["round_timeout_s"],
         params:
             **step("train_federated"),
-            sites=CARDS,
-            shared=SHARED,
-            settings=settings,
+            sites=site_cards("federated"),
+            shared=shared_card("federated"),
+            settings=settings("federated"),
             schedule=kept(schedule_of),
-            live=kept(lambda wildcards: AT.live / RUNS[wildcards.run].path),
+            live=lambda wildcards: AT.live / "federated" / wildcards.run,
             absent=config["federation"]["absent"],
             min_sites=config["federation"]["min_sites"],
         shell:
             "python {params.script:q} --kits {input.kits:q} --sites {params.sites:q} --shared {params.shared:q}"
             " --start-timeout-s {resources.start_timeout_s} --round-timeout-s {resources.round_timeout_s}"
             " --absent {params.absent} --min-sites {params.min_sites} --live {params.live:q}"
-            " {params.schedule} {params.settings:q} --output {output.model:q} 2>&1 | tee {log:q}"
+            " {params.schedule} {params.settings} --output {output.model:q} 2>&1 | tee {log:q}"
 
 else:
 
     # For sweeps; confirm_federated repeats the chosen runs by a real federation.
     rule train_inprocess:
         input:
-            data=DATA,
+            data=data("federated"),
         output:
-            model=RUN.model,
-            curves=RUN.curves,
-            record=RUN.record,
+            model=run_folder("federated").model,
+            curves=run_folder("federated").curves,
+            record=run_folder("federated").record,
         log:
-            AT.log("{run}"),
+            AT.log("train/federated/{run}"),
         benchmark:
-            AT.benchmark("{run}")
-        wildcard_constraints:
-            run="runs/federated/.+",
+            AT.benchmark("train/federated/{run}")
         threads: config["training"]["threads"]
         resources:
             mem_mb=growing(4000),
@@ -88,28 +77,26 @@ else:
             gpu=GPU,
         params:
             **step("train_inprocess"),
-            sites=CARDS,
-            shared=SHARED,
-            settings=settings,
+            sites=site_cards("federated"),
+            shared=shared_card("federated"),
+            settings=settings("federated"),
             schedule=kept(schedule_of),
         shell:
             "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
-            " {params.settings:q} --output {output.model:q} 2>&1 | tee {log:q}"
+            " {params.settings} --output {output.model:q} 2>&1 | tee {log:q}"
 
 
 rule train_central:
     input:
-        data=DATA,
+        data=data("central"),
     output:
-        model=RUN.model,
-        curves=RUN.curves,
-        record=RUN.record,
+        model=run_folder("central").model,
+        curves=run_folder("central").curves,
+        record=run_folder("central").record,
     log:
-        AT.log("{run}"),
+        AT.log("train/central/{run}"),
     benchmark:
-        AT.benchmark("{run}")
-    wildcard_constraints:
-        run="runs/central/.+",
+        AT.benchmark("train/central/{run}")
     threads: config["training"]["threads"]
     resources:
         mem_mb=growing(4000),
@@ -117,10 +104,10 @@ rule train_central:
         gpu=GPU,
     params:
         **step("train_central"),
-        sites=CARDS,
-        settings=settings,
+        sites=site_cards("central"),
+        settings=settings("central"),
     shell:
-        "python {params.script:q} --sites {params.sites:q} {params.settings:q} --output {output.model:q} 2>&1"
+        "python {params.script:q} --sites {params.sites:q} {params.settings} --output {output.model:q} 2>&1"
         " | tee {log:q}"
 
 
@@ -128,15 +115,13 @@ rule train_central:
 # a folder, because cohorts may differ in their number of hospitals.
 rule train_alone:
     input:
-        data=DATA,
+        data=data("alone"),
     output:
-        runs=directory(RUN.path),
+        runs=directory(run_folder("alone").path),
     log:
-        AT.log("{run}"),
+        AT.log("train/alone/{run}"),
     benchmark:
-        AT.benchmark("{run}")
-    wildcard_constraints:
-        run="runs/alone/.+",
+        AT.benchmark("train/alone/{run}")
     threads: config["training"]["threads"]
     resources:
         mem_mb=growing(4000),
@@ -144,8 +129,8 @@ rule train_alone:
         gpu=GPU,
     params:
         **step("train_alone"),
-        sites=CARDS,
-        settings=settings,
+        sites=site_cards("alone"),
+        settings=settings("alone"),
     shell:
-        "python {params.script:q} --sites {params.sites:q} {params.settings:q} --output {output.runs:q} 2>&1"
+        "python {params.script:q} --sites {params.sites:q} {params.settings} --output {output.runs:q} 2>&1"
         " | tee {log:q}"

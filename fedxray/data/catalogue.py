@@ -22,8 +22,8 @@ MANIFEST = {"patient": "patient", "official_split": "split", "acquisition": "sit
 def build_catalogue(path: Path, bad_images: str, processes: int) -> tuple[pd.DataFrame, dict]:
     """Read every image of the source `path`; returns (catalogue with `COLUMNS`, summary).
 
-    What the file names say of patients, aetiologies and official splits, the cells of a manifest replace where they are
-    not empty. Raises UserError if an image cannot be decoded and `bad_images` is "stop" ("drop" leaves it out and
+    Patients, aetiologies and official splits come from the file names; the cells of a manifest replace them where they
+    are not empty. Raises UserError if an image cannot be decoded and `bad_images` is "stop" ("drop" leaves it out and
     counts it), or if byte-identical images have different labels.
     """
     with Source(path) as source:

@@ -63,9 +63,9 @@ def allocate(sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator, fi
 
     The groups are taken in random order, larger ones first, and each goes into the bin that lacks the largest share of
     its target: so every bin gets its part of the large groups too. A bin is off its target by at most about one group.
-    With `fit` a bin takes no group of which it lacks less than half, unless all bins do: one large group does not flood
-    a bin of a very small share, which may stay empty. `fit` changes nothing where the shares are equal; without it no
-    share may be 0.
+    With `fit` a bin takes a group only if it lacks at least half of it, unless no bin does: one large group does not
+    flood a bin of a very small share, which may stay empty. `fit` changes nothing where the shares are equal; without
+    it no share may be 0.
     """
     target = shares / shares.sum() * sizes.sum()
     order = rng.permutation(len(sizes))
@@ -194,14 +194,13 @@ def _site_shares(
     patients: pd.DataFrame, sites: list[str], seed: int, partition: str, alpha: float, power: float, viral_share: float
 ) -> pd.DataFrame:
     """The share of each aetiology's images (row) that each site (column) gets, relative to the other sites."""
+    shares: np.ndarray | float = 1.0
     if partition == "dirichlet":
         shares = _dirichlet_shares(len(sites), alpha, stream(seed, "cohort", "sites", "shares"))
     elif partition == "quantity":
         shares = _quantity_shares(len(sites), power)
     elif partition == "aetiology":
         shares = _aetiology_shares(patients.groupby("aetiology")["images"].sum(), len(sites), viral_share)
-    else:
-        shares = 1.0
     return pd.DataFrame(shares, index=list(AETIOLOGIES), columns=sites)
 
 
@@ -242,7 +241,7 @@ def _aetiology_shares(images: pd.Series, sites: int, viral_share: float) -> np.n
         raise UserError(f"split.viral_share: {viral_share}, but aetiology needs a share above 0 and at most 1")
     if "virus" not in images:
         raise UserError(
-            "split.partition: aetiology, but no image is known to be viral (file names as Kaggle's say it: "
+            "split.partition: aetiology, but no image is known to be viral (Kaggle's file names show it: "
             "person1_virus_2.jpeg); choose another split.partition"
         )
     virus = np.append(np.full(sites - 1, (1 - viral_share) / max(1, sites - 1)), viral_share)

@@ -16,9 +16,8 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ class _Failed(Exception):
 def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stalled_s: float) -> None:
     """Download the archive of `dataset` ("owner/name") to `output`, and its record to `output` with suffix .json.
 
-    The record has the name of the data set, its version (null if Kaggle does not say it), bytes and sha256. A download
+    The record has the name of the data set, its version (null if Kaggle does not tell it), bytes and sha256. A download
     that is cut, or of which nothing arrives for `stalled_s` seconds, goes on where it was, in this call or in the next:
     what has arrived is kept beside `output`. Call it in the main thread, because a signal ends an attempt that stalls.
 
@@ -64,6 +63,9 @@ def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stall
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"{output.parent}: no space left on the disk; 2.5 GB are needed") from error
         raise
+    finally:
+        with suppress(OSError):
+            archive.parent.rmdir()  # if nothing has arrived
     os.utime(archive)  # the client dates it back to Kaggle's upload, so that Snakemake would find it older than it is
     os.replace(archive, output)
     shutil.rmtree(archive.parent)
@@ -71,7 +73,9 @@ def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stall
 
 def _complete(dataset: str, archive: Path, retries: int, wait_s: float, stalled_s: float) -> int | None:
     """Attempt the download until `archive` is whole; returns the version of the data set."""
-    for attempt in count(1):
+    attempt = 0
+    while True:
+        attempt += 1
         archive.parent.mkdir(parents=True, exist_ok=True)
         try:
             version = _download(dataset, archive, stalled_s)
@@ -90,15 +94,16 @@ def _download(dataset: str, archive: Path, stalled_s: float) -> int | None:
         with redirect_stdout(io.StringIO()), _ended_if_stalled(archive.parent, stalled_s):  # the bar is on stderr
             client = _client()
             status = json.loads(client.dataset_status(dataset, format="json(current_version_number)"))
-            version = status["current_version_number"] or None  # 0 is the client's word for one that was not said
+            version = status["current_version_number"] or None  # the client has 0 for one that it was not told
             release = f"{dataset}/{version}" if version else dataset
             client.dataset_download_files(release, path=archive.parent, quiet=False)
             return version
     except json.JSONDecodeError as error:
         raise UserError(f"{dataset}: the answer is not Kaggle's (a proxy's page?): try again, {ELSEWHERE}") from error
     except requests.HTTPError as error:
-        status = error.response.status_code
-        if status < 500 and error.response.request.method == "POST":  # a GET goes to the store that Kaggle names
+        answer: Any = error.response
+        status = answer.status_code
+        if status < 500 and answer.request.method == "POST":  # a GET goes to the store that Kaggle names
             advice = ADVICE.get(status, f"try again later, {ELSEWHERE}")
             raise UserError(f"{dataset}: HTTP {status}: {advice}") from error
         raise _Failed(f"HTTP {status}") from error
@@ -134,13 +139,14 @@ def _ended_if_stalled(folder: Path, stalled_s: float) -> Iterator[None]:
     def arrived() -> int:
         return sum(path.lstat().st_size for path in folder.iterdir())
 
+    before = arrived()
+
     def look(signum: int, frame: object) -> None:
         nonlocal before
         before, last = arrived(), before
         if before == last:
             raise TimeoutError(f"nothing arrived for {stalled_s:g} s")
 
-    before = arrived()
     handler, timer = signal.signal(signal.SIGALRM, look), signal.setitimer(signal.ITIMER_REAL, stalled_s, stalled_s)
     try:
         yield

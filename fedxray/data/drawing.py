@@ -178,8 +178,8 @@ def _draw_opacity(aetiology: str, tree: np.ndarray, rng: np.random.Generator) ->
         patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.3, 1.2)) for centre in centres]
         dense = 1 - np.exp(-severity * 1.3 * _blobs(patches) * texture)
         return dense * (1 - 0.5 * tree)  # the bronchi keep their air: air bronchograms
-    centres = [(side * (0.18 + rng.gamma(2, 0.11)), rng.normal(0.02, 0.28)) for side in (-1, 1) for _ in range(25)]
-    patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.2, 1.1)) for centre in centres]
+    places = [(side * (0.18 + rng.gamma(2, 0.11)), rng.normal(0.02, 0.28)) for side in (-1, 1) for _ in range(25)]
+    patches = [(*centre, *rng.uniform(0.025, 0.06, 2), rng.uniform(0.2, 1.1)) for centre in places]
     return 1 - np.exp(-severity * _blobs(patches) * texture)
 
 

@@ -1,7 +1,7 @@
 """What an image's file name says: its patient, the aetiology and the official split, in the naming of Kaggle's archive.
 
-The images of every data set are looked at in this way: the phantom is named like Kaggle's archive, and in a user's own
-folder a name of any other form makes the image a patient of its own.
+The names of every data set are read in this way. The phantom's are like Kaggle's, and in a user's folder an image whose
+name has another form counts as a patient by itself.
 """
 
 import re
@@ -14,8 +14,7 @@ KAGGLE = re.compile(r"(?:(?P<person>person\d+)_(?P<aetiology>bacteria|virus)_|(?
 def patient_and_aetiology(name: str, label: int) -> tuple[str, str]:
     """The patient's key and the aetiology of the image `name`, whose label is 0 (normal) or 1 (pneumonia).
 
-    The key has the aetiology in it, because the numbers are given twice: person 23 with bacteria and person 23 with a
-    virus are two patients.
+    The key has the aetiology in it, because person 23 with bacteria and person 23 with a virus are two patients.
     """
     match = KAGGLE.match(PurePosixPath(name).name)
     if match and match["person"]:

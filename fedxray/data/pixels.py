@@ -34,10 +34,11 @@ def _resample(rows: tuple, path: Path, size: int, draft: bool, output: Path) -> 
 
 def to_grey(data: bytes, size: int, draft: bool = True) -> np.ndarray:
     """One encoded image as uint8 (size, size): upright, grey by ITU-R 601, stretched with antialiasing."""
-    with Image.open(io.BytesIO(data)) as image:
+    with Image.open(io.BytesIO(data)) as file:
         if draft:
-            image.draft("L", (2 * size, 2 * size))  # libjpeg halves the size as it decodes; other formats ignore it
-        ImageOps.exif_transpose(image, in_place=True)
+            file.draft("L", (2 * size, 2 * size))  # libjpeg halves the size as it decodes; other formats ignore it
+        ImageOps.exif_transpose(file, in_place=True)
+        image: Image.Image = file
         if image.mode.startswith(("I", "F")):  # greys of 16 bits or more count by the range of 16 bits
             image = Image.fromarray((np.clip(np.asarray(image, np.float64), 0, 65535) / 257).round().astype(np.uint8))
         if image.mode in ("P", "PA"):

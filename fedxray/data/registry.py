@@ -1,7 +1,7 @@
 """The registry: one table of every site's data set, from the sites' data cards.
 
-Of an experiment here it is made from the cards in the sites' folders. Of a remote federation it is what each site and
-the server answered when they were asked for their cards, and from then on their data must be the same.
+In an experiment on this machine it comes from the cards in the sites' folders. In a remote federation it comes from the
+cards that the sites and the server sent when they were asked, and from then on their data must stay the same.
 """
 
 import json
@@ -28,7 +28,7 @@ def tabulate(cards: Iterable[dict]) -> pd.DataFrame:
 
     The columns `<split>_images` and `<split>_patients` are counts; `prevalence` is the share of pneumonia in train and
     test; `split` is JSON; `source_sha256` and `split` are empty where the card does not have them; `fedxray` is the
-    version that made the data. Raises UserError for a card of another schema, and for two cards of one site.
+    version that wrote the data. Raises UserError for a card of another schema, and for two cards of one site.
     """
     rows = [_row(card) for card in cards]
     sites = [row["site"] for row in rows]
@@ -89,7 +89,7 @@ def own_validation(path: Path) -> list[str]:
 
 
 def note_of(path: Path) -> str:
-    """What each figure, page and model must say of the data in the registry `path`: whether any are synthetic."""
+    """The note that each figure, page and model must have if data in the registry `path` are synthetic; else empty."""
     return "Synthetic phantom data" if read_table(path, ("synthetic",))["synthetic"].any() else ""
 
 

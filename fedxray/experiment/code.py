@@ -10,12 +10,17 @@ line that is logged, and the help of an option. Packages from elsewhere do not c
 """
 
 import ast
+import json
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
+
+from fedxray.core.files import write_json
 
 PACKAGE = "fedxray"
 NAMED = re.compile(rf"{PACKAGE}(\.\w+)+")
@@ -35,17 +40,40 @@ class Target(NamedTuple):
 class Code:
     """The code below a folder that has the package, and scripts that import it."""
 
-    def __init__(self, root: str | Path):
+    def __init__(self, root: str | Path, memory: Path | None = None):
+        """`memory` is a file of checksums, which hold as long as no Python file of package and scripts has changed."""
         self.root = Path(root)
+        self.memory = memory
         self.modules: dict[str, Module | None] = {}
+        self.known: dict[str, str] = {}
+        if memory:
+            self.state = self._state()
+            with suppress(OSError, ValueError):
+                remembered = json.loads(memory.read_text(encoding="utf-8"))
+                self.known = remembered["checksums"] if remembered["state"] == self.state else {}
 
     def checksum(self, script: str | Path, *files: str | Path) -> str:
         """16 hexadecimal digits over the code that `script` runs, and over further `files` that it reads."""
-        texts = sorted(set(self.reached(script).values()))
-        digest = sha256("\0".join(texts).encode())
+        name = Path(script).name
+        if name not in self.known:
+            self.known[name] = sha256("\0".join(sorted(set(self.reached(script).values()))).encode()).hexdigest()
+        digest = sha256(self.known[name].encode())
         for file in files:
             digest.update(Path(file).read_bytes())
         return digest.hexdigest()[:16]
+
+    def remember(self) -> None:
+        """Keep the checksums for the next time; without a word where that is not possible."""
+        if self.memory:
+            with suppress(OSError):
+                write_json(self.memory, {"state": self.state, "checksums": self.known})
+
+    def _state(self) -> str:
+        """The SHA-256 of every Python file of package and scripts, and of the version of Python, which reads them."""
+        digest = sha256(sys.version.encode())
+        for path in sorted([*self.root.glob(f"{PACKAGE}/**/*.py"), *self.root.glob("scripts/*.py")]):
+            digest.update(f"{path.relative_to(self.root).as_posix()}\0".encode() + path.read_bytes())
+        return digest.hexdigest()
 
     def reached(self, script: str | Path) -> dict[str, str]:
         """{where: text} of every statement and definition that `script` runs, as they count."""

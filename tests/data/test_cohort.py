@@ -153,9 +153,9 @@ def test_quantity_is_a_power_law_of_the_rank_with_the_same_labels():
 def test_aetiology_gives_the_last_site_the_viral_cases(viral_share):
     table = draw(catalogue(3000), SITES, seed=1, partition="aetiology", viral_share=viral_share)
     for split in ("train", "test"):
-        got = shares(table, split)
-        assert np.allclose(got["virus"], [(1 - viral_share) / 2] * 2 + [viral_share], atol=0.03)
-        assert np.allclose(got["none"], 1 / 3, atol=0.02)
+        share = shares(table, split)
+        assert np.allclose(share["virus"], [(1 - viral_share) / 2] * 2 + [viral_share], atol=0.03)
+        assert np.allclose(share["none"], 1 / 3, atol=0.02)
     pneumonia = shares(table, column="label")[1]  # as many viral as bacterial: equal numbers up to a share of 2/3
     assert np.allclose(
         pneumonia, [(1 - max(viral_share / 2, 1 / 3)) / 2] * 2 + [max(viral_share / 2, 1 / 3)], atol=0.02
@@ -184,19 +184,19 @@ def test_any_partition_puts_every_image_in_one_place():
 
 
 def test_partitions_of_the_real_images(real):
-    found, cases = {}, {"iid": {}, "quantity": {}, "aetiology": {}, "dirichlet": {"alpha": 1}}
+    measured, cases = {}, {"iid": {}, "quantity": {}, "aetiology": {}, "dirichlet": {"alpha": 1}}
     for partition, options in cases.items():
         for test in ("redraw", "official"):
             table = draw(real, SITES, 1, test, partition=partition, **options)
             check_split(table, SITES)
-            found[partition, test] = heterogeneity(table, SITES)
+            measured[partition, test] = heterogeneity(table, SITES)
     for test in ("redraw", "official"):
-        assert found["iid", test]["label_divergence"] < 1e-5
-        assert found["quantity", test]["label_divergence"] < 1e-5
-        assert found["quantity", test]["size_ratio"] == pytest.approx(3, rel=0.01)
-        assert found["aetiology", test]["size_ratio"] == pytest.approx(1, abs=0.02)
-        assert found["aetiology", test]["aetiology_divergence"] > 0.2
-        assert found["dirichlet", test]["label_divergence"] > 0.05
+        assert measured["iid", test]["label_divergence"] < 1e-5
+        assert measured["quantity", test]["label_divergence"] < 1e-5
+        assert measured["quantity", test]["size_ratio"] == pytest.approx(3, rel=0.01)
+        assert measured["aetiology", test]["size_ratio"] == pytest.approx(1, abs=0.02)
+        assert measured["aetiology", test]["aetiology_divergence"] > 0.2
+        assert measured["dirichlet", test]["label_divergence"] > 0.05
 
 
 def test_heterogeneity_is_mutual_information_in_bits():
@@ -204,16 +204,16 @@ def test_heterogeneity_is_mutual_information_in_bits():
         table = draw(images, SITES, seed, partition=partition, alpha=alpha)
         train = table[table["split"] == "train"]
         sites = [site for site in SITES if site in set(train["site"])]  # alpha 0.1 may leave one without an image
-        found = heterogeneity(table, sites)
+        result = heterogeneity(table, sites)
         for column in ("label", "aetiology"):
             bits = mutual_info_score(train["site"], train[column]) / np.log(2)
-            assert found[f"{column}_divergence"] == pytest.approx(bits, abs=1e-12)
+            assert result[f"{column}_divergence"] == pytest.approx(bits, abs=1e-12)
         sizes = train["site"].value_counts()
-        assert found["size_ratio"] == sizes.max() / sizes.min()
+        assert result["size_ratio"] == sizes.max() / sizes.min()
         for site in sites:
             labels = train["label"][train["site"] == site]
-            assert found["sites"][site] == {"images": len(labels), "prevalence": pytest.approx(labels.mean())}
-        return found["label_divergence"]
+            assert result["sites"][site] == {"images": len(labels), "prevalence": pytest.approx(labels.mean())}
+        return result["label_divergence"]
 
     images = catalogue(3000)
     assert measure("iid") == pytest.approx(0, abs=1e-4)

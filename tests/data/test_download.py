@@ -140,9 +140,8 @@ def refused(output, **options):
 
 
 def kept(output):
-    """The files beside the output that a later call goes on with."""
-    folder = output.with_name(".images.zip.download")
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    """The files below the output's folder that a later call goes on with."""
+    return sorted(path.name for path in output.parent.rglob("*"))
 
 
 def run(output, **environment):
@@ -191,7 +190,7 @@ def test_a_cut_connection_goes_on_where_it_was(kaggle, output, caplog, monkeypat
 def test_a_later_call_goes_on_where_it_was(kaggle, output):
     kaggle.cuts = 1
     assert "the connection was cut" in refused(output, retries=1)
-    assert kept(output) == ["chest-xray.zip", "chest-xray.zip.kaggle-partial"]
+    assert kept(output) == [".images.zip.download", "chest-xray.zip", "chest-xray.zip.kaggle-partial"]
     fetch(output)
     assert max(kaggle.ranges) > 0
     assert output.read_bytes() == kaggle.body
@@ -229,6 +228,7 @@ def test_a_refusal_is_one_line_with_what_to_do_at_the_first_attempt(kaggle, outp
     kaggle.status = status
     assert said in refused(output)
     assert len(kaggle.requests) == 1
+    assert kept(output) == []
 
 
 def test_a_server_in_trouble_is_asked_again(kaggle, output):

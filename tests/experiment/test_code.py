@@ -136,6 +136,22 @@ def test_further_files_count_by_their_content(root):
     assert len({before, checksum(root, "step", root / "page.html"), checksum(root)}) == 3
 
 
+def test_checksums_are_remembered_until_a_file_changes(root, monkeypatch):
+    step, memory = root / "scripts" / "step.py", root / "memory.json"
+    code = Code(root, memory)
+    first = code.checksum(step)
+    code.remember()
+    with monkeypatch.context() as patch:
+        patch.setattr(Code, "reached", lambda *_: pytest.fail("read again"))
+        assert Code(root, memory).checksum(step) == first
+    tools = root / "fedxray" / "core" / "tools.py"
+    tools.write_text(tools.read_text().replace("value + 1", "value + 2"))
+    assert Code(root, memory).checksum(step) == checksum(root) != first
+    memory.write_text("{")
+    assert Code(root, memory).checksum(step) == checksum(root)
+    Code(root, root / "scripts" / "step.py" / "none").remember()  # where it cannot be written
+
+
 def test_where_the_code_lies_does_not_count(root, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "here"
     root.rename(elsewhere)

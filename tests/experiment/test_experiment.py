@@ -34,7 +34,7 @@ def test_without_a_sweep_there_is_one_point():
         "central/lr=0.003,epochs=20,seed=1",
         *(f"alone/lr=0.003,epochs=20,seed=1/{site}" for site in ("us", "europe", "asia")),
     ]
-    assert [run.job for run in made.runs if run.model.mode == "alone"] == ["alone/lr=0.003,epochs=20,seed=1"] * 3
+    assert [run.job for run in made.runs if run.model.mode == "alone"] == ["lr=0.003,epochs=20,seed=1"] * 3
     assert [cohort.name for cohort in made.cohorts] == [""]
     assert not made.is_swept
 
