@@ -6,23 +6,22 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from helpers.data import jpeg
+from helpers.data import jpeg, make_settings
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, read_table, write_json
 from fedxray.core.parameters import save_model
 from fedxray.data.pixels import to_grey
-from fedxray.experiment.settings import Settings
 from fedxray.training import exported as deploy
 from fedxray.training.exported import export_model, predict_images
-from fedxray.training.models import get_parameters
+from fedxray.training.models import build, get_parameters
 from fedxray.training.trainer import predict
 
 
 def export(folder, name="compact", size=32, threshold=0.5):
     """Export an untrained model into `folder`; returns its network and settings."""
-    settings = Settings(model=name, image_size=size, seed=1, epochs=1, lr=0.003)
-    network = settings.build()
+    settings = make_settings(model=name, image_size=size)
+    network = build(settings)
     save_model(folder.parent / f"{name}.safetensors", get_parameters(network))
     origin = {"experiment": "quick", "cohort": "", "mode": "federated", "run": "federated/lr=0.003"}
     about = {"threshold": threshold, "origin": origin, "note": "Synthetic phantom data"}
@@ -67,7 +66,7 @@ def compare_onnx(folder, network, settings):
     onnx.checker.check_model(str(folder / "model.onnx"), full_check=True)
     session = onnxruntime.InferenceSession(folder / "model.onnx")
     pixels = np.random.default_rng(0).integers(0, 256, (7, settings.image_size, settings.image_size), np.uint8)
-    expected = predict(network, pixels, settings)
+    expected = predict(network, pixels, settings.compute)
     for n in (1, 7):
         (got,) = session.run(None, {"images": pixels[:n, None].astype(np.float32)})
         assert got.shape == (n,)
@@ -106,7 +105,7 @@ def test_predicts_what_training_predicts_of_the_resampled_pixels(exported, image
     monkeypatch.setattr(deploy, "BATCH", 2)
     folder, network, settings = exported
     files = [images / "a.jpg", images / "b.jpeg", images / "more/c.JPG"]
-    expected = predict(network, np.stack([to_grey(file.read_bytes(), 32) for file in files]), settings)
+    expected = predict(network, np.stack([to_grey(file.read_bytes(), 32) for file in files]), settings.compute)
     predictions, broken = predict_images(folder, [images, files[0]])
     assert [prediction.path for prediction in predictions] == files
     assert [prediction.probability for prediction in predictions] == pytest.approx(expected, abs=deploy.PRECISION / 10)
@@ -201,14 +200,14 @@ def test_a_model_that_is_not_what_was_exported_is_refused(copy, images):
 
 
 def test_an_export_that_fails_leaves_no_directory_that_predicts(copy, images, tmp_path, monkeypatch):
-    save_model(tmp_path / "run.safetensors", get_parameters(Settings("compact", 32, 2, 1, 0.1).build()))
+    save_model(tmp_path / "run.safetensors", get_parameters(build(make_settings(image_size=32, seed=2))))
     origin = {"experiment": "quick", "cohort": "", "mode": "central", "run": "central/lr=0.003"}
     about = {"threshold": 0.5, "origin": origin}
     with pytest.raises(UserError, match="not parameters of resnet18"):
-        export_model(tmp_path / "run.safetensors", Settings("resnet18", 32, 1, 1, 0.1), copy, **about)
+        export_model(tmp_path / "run.safetensors", make_settings(model="resnet18", image_size=32), copy, **about)
     assert len(predict_images(copy, [images])[0]) == 3  # nothing was written yet
     monkeypatch.setattr(deploy.torch.onnx, "export", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        export_model(tmp_path / "run.safetensors", Settings("compact", 32, 2, 1, 0.1), copy, **about)
+        export_model(tmp_path / "run.safetensors", make_settings(image_size=32, seed=2), copy, **about)
     with pytest.raises(UserError, match=r"config\.json: no such file"):
         predict_images(copy, [images])
