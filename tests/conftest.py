@@ -10,14 +10,13 @@ from helpers.data import make_sites
 TESTS = Path(__file__).parent
 REAL = TESTS.parents[1] / "shared" / "data"
 # Every test of these folders starts Snakemake or a whole federation. Elsewhere a test or file is marked `slow`.
-SLOW = ("golden", "workflow")
+SLOW = ("workflow",)
 UNIT_S = 120  # a unit test that takes longer is not one: mark it slow
 # Files that take minutes come first, so that no worker begins one when the others are done.
 FIRST = (
     "workflow/test_slurm.py",
     "flare/test_remote.py",
     "workflow/test_graph.py",
-    "golden/",
     "operators/test_server.py",
     "flare/test_one_host.py",
     "training/test_trainer.py",
