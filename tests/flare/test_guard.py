@@ -85,6 +85,7 @@ def poll(ended):
     return codes
 
 
+@pytest.mark.slow
 def test_a_process_gets_others_hears_how_they_end_and_ends_them(spec, tmp_path):
     with guarded([spec("end")], {"OMP_NUM_THREADS": "1"}) as ended:
         said = lines(tmp_path / "out.txt", 6)
@@ -97,6 +98,7 @@ def test_a_process_gets_others_hears_how_they_end_and_ends_them(spec, tmp_path):
     assert not psutil.pid_exists(json.loads(said[4])["pid"])
 
 
+@pytest.mark.slow
 def test_at_the_end_of_the_guard_nothing_is_left_of_what_it_started_or_was_asked_for(spec, tmp_path):
     with guarded([spec("stay")], {"OMP_NUM_THREADS": "1"}):
         lines(tmp_path / "out.txt", 5)
@@ -107,6 +109,7 @@ def test_at_the_end_of_the_guard_nothing_is_left_of_what_it_started_or_was_asked
     assert not [child for child in titles if child.is_running()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FORKS, reason="only Linux ends a process with its parent")
 def test_a_guard_that_is_killed_is_missed_and_its_processes_die_with_it(spec, tmp_path):
     with guarded([spec("stay")], {"OMP_NUM_THREADS": "1"}) as ended:
