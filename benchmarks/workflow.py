@@ -1,6 +1,5 @@
 """The rows `idle` and `sweep`, and, by name alone, `graph`, `real` and `analyse`: the workflow as a user runs it."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import yaml
 from benchmarks.events import make_up_run
 from benchmarks.inputs import ARCHIVE, SNAKEMAKE, default_config, scratch
 from benchmarks.measure import ROOT, Spread, at_least, at_most, middle, python, run, shown, told
-from fedxray.core.files import write_table
-from fedxray.experiment.sweep import runs
+from fedxray.core.files import write_json, write_table
+from fedxray.experiment.experiment import Experiment
+from fedxray.experiment.folder import Folder
 
 SMOKE = ["--configfile", "config/smoke.yaml"]
 
@@ -24,6 +24,7 @@ def snakemake(*words: str, config: tuple[str, ...] = ()):
 def idle(quick: bool) -> dict:
     """What the workflow takes when there is nothing to do, and to say what it would do."""
     turns, points = (2, 50) if quick else (3, 1000)
+    runs = len(Experiment.from_config(sweep_config(points)).runs)
     done = ("experiment=benchmark-idle",)
     snakemake(*SMOKE, config=done)
     with scratch() as folder:
@@ -36,9 +37,7 @@ def idle(quick: bool) -> dict:
         "checks": [
             at_most("a run with nothing to do", middle(nothing), 3, "s"),
             at_most("the plan (dry run) of the default experiment", middle(dry), 3, "s"),
-            at_most(
-                f"the plan of a sweep of {points} points, {len(runs(sweep_config(points)))} runs", middle(plan), 6, "s"
-            ),
+            at_most(f"the plan of a sweep of {points} points, {runs} runs", middle(plan), 6, "s"),
         ],
         "notes": {},
     }
@@ -122,31 +121,26 @@ def real(quick: bool) -> dict:
 
 def analyse(quick: bool) -> dict:
     """What grows with the runs of a sweep: choice of points, TensorBoard and its figures, of runs that never were."""
-    config = sweep_config(10 if quick else 200)
-    keys = ("sites", "split", "model", "training", "federation", "seeds", "sweep")
-    experiment = json.dumps({key: config[key] for key in keys})
-    found = runs(config)
-    with scratch() as folder:
-        for number, one in enumerate(found):
-            point = {"mode": one.mode, "site": one.site, "lr": one.values["lr"]}
-            point |= {"rounds": 20, "local_epochs": 1} if one.mode == "federated" else {}
-            make_up_run(folder / "runs" / one.path, number, **point)
-        given = ["--experiment", experiment, "--runs", folder / "runs", "--output"]
-        tables = [
-            word
-            for name in ("points", "predictions", "summary", "differences")
-            for word in (f"--{name}", folder / f"{name}.csv")
-        ]
+    experiment = Experiment.from_config(sweep_config(10 if quick else 200))
+    with scratch() as root:
+        folder = Folder(root)
+        write_json(folder.experiment, experiment.config)
+        for number, one in enumerate(experiment.runs):
+            point = {"mode": one.model.mode, "site": one.model.site, "lr": one.point["lr"]}
+            point |= {"rounds": 20, "local_epochs": 1} if one.model.mode == "federated" else {}
+            make_up_run(folder.run(one.path).path, number, **point)
+        for table in (folder.chosen, folder.predictions, folder.summary, folder.differences):
+            write_table(table, pd.DataFrame({"none": [0]}))
+        write_table(folder.registry, pd.DataFrame({"synthetic": [True]}))
+        given = ["--experiment", folder.experiment, "--results", root, "--output"]
+        statistics = ["--replicates", 1, "--confidence", 0.95, "--seed", 1, "--margin", 0.02]
         commands = {
-            "choose_points": [*given, folder / "points.csv"],
-            "export_tensorboard": [*given, folder / "tensorboard"],
-            "plot_results": ["--figures", "sweep", "communication", *given[2:], folder / "figures", *tables],
+            "choose_points": [*given, folder.points],
+            "export_tensorboard": [*given, folder.tensorboard],
+            "plot_results": ["--figures", "sweep", "communication", "--results", root, *statistics],
         }
-        for table in ("predictions", "summary", "differences"):
-            write_table(folder / f"{table}.csv", pd.DataFrame({"none": [0]}))
-        write_table(folder / "registry.csv", pd.DataFrame({"synthetic": [True]}))
-        commands["plot_results"] += ["--cohorts", folder, "--registry", folder / "registry.csv"]
         costs = {name: run(python(ROOT / "scripts" / f"{name}.py", *words)) for name, words in commands.items()}
-    checks = [told(f"{name} of {len(found)} runs", middle([cost.seconds]), "s") for name, cost in costs.items()]
+    runs = len(experiment.runs)
+    checks = [told(f"{name} of {runs} runs", middle([cost.seconds]), "s") for name, cost in costs.items()]
     checks.append(told("their peak memory", middle([max(cost.peak_mb for cost in costs.values())]), "MB"))
     return {"samples": {}, "checks": checks, "notes": {}}

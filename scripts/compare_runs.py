@@ -9,18 +9,17 @@ from fedxray.core.files import read_table, write_table
 
 def main(options):
     """Write the comparison."""
-    points = read_table(options.points)
+    chosen = read_table(options.chosen, ("path", "threshold"))
     predictions = read_table(options.predictions, ("path", "set", "patient", "label", "probability"))
-    draw = options.replicates, options.confidence, options.seed
-    write_table(options.output, compare(points[points["chosen"]], predictions, *draw))
+    write_table(options.output, compare(chosen, predictions, options.replicates, options.confidence, options.seed))
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--points", type=Path, required=True, help="points.csv")
+    arguments.add_argument("--chosen", type=Path, required=True, help="chosen.csv")
     arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
-    arguments.add_argument("--replicates", type=int, default=1000, help="of the bootstrap over patients")
-    arguments.add_argument("--confidence", type=float, default=0.95, help="level of the intervals")
-    arguments.add_argument("--seed", type=int, default=1, help="of the bootstrap")
+    arguments.add_argument("--replicates", type=int, required=True, help="of the bootstrap over patients")
+    arguments.add_argument("--confidence", type=float, required=True, help="level of the intervals, such as 0.95")
+    arguments.add_argument("--seed", type=int, required=True, help="of the bootstrap")
     arguments.add_argument("--output", type=Path, required=True, help="comparison.csv")
     cli.run(main, arguments)

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from fedxray.analysis.comparison import contrast, summarise, summary_text
+from fedxray.analysis.comparison import contrast, summarise
+from fedxray.analysis.sentences import summary_text
 from fedxray.core import cli
 from fedxray.core.files import read_table, write_table
 
 
 def main(options):
     """Write the summary and the differences, and print what they say."""
-    points = read_table(options.points)
+    chosen = read_table(options.chosen, ("path", "threshold"))
     predictions = read_table(options.predictions, ("path", "set", "patient", "label", "probability"))
-    given = points[points["chosen"]], predictions, options.replicates, options.confidence, options.seed
+    given = chosen, predictions, options.replicates, options.confidence, options.seed
     summary, contrasts = summarise(*given), contrast(*given, options.margin)
     write_table(options.summary, summary)
     write_table(options.differences, contrasts)
@@ -20,12 +21,12 @@ def main(options):
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--points", type=Path, required=True, help="points.csv")
+    arguments.add_argument("--chosen", type=Path, required=True, help="chosen.csv")
     arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
-    arguments.add_argument("--replicates", type=int, default=1000, help="of the bootstrap over patients")
-    arguments.add_argument("--confidence", type=float, default=0.95, help="level of the intervals")
-    arguments.add_argument("--seed", type=int, default=1, help="of the bootstrap")
-    arguments.add_argument("--margin", type=float, default=0.02, help="AUROC that federated may lose, not inferior")
-    arguments.add_argument("--summary", type=Path, required=True, help="summary.csv")
-    arguments.add_argument("--differences", type=Path, required=True, help="differences.csv")
+    arguments.add_argument("--replicates", type=int, required=True, help="of the bootstrap over patients")
+    arguments.add_argument("--confidence", type=float, required=True, help="level of the intervals, such as 0.95")
+    arguments.add_argument("--seed", type=int, required=True, help="of the bootstrap")
+    arguments.add_argument("--margin", type=float, required=True, help="AUROC that federated may lose, not inferior")
+    arguments.add_argument("--summary", type=Path, required=True, help="summary.csv, to write")
+    arguments.add_argument("--differences", type=Path, required=True, help="differences.csv, to write")
     cli.run(main, arguments)

@@ -2,29 +2,32 @@
 
 from pathlib import Path
 
+from fedxray.analysis.cohorts import cohorts_of
+from fedxray.analysis.explanations import confident_mistakes
 from fedxray.core import cli
 from fedxray.core.files import read_table
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of
+from fedxray.experiment.folder import Folder
 from fedxray.report.figures import save
-from fedxray.report.figures.mistakes import confident_mistakes, mistakes
+from fedxray.report.figures.mistakes import mistakes
 from fedxray.training.exported import load_exported
 
 
 def main(options):
     """Draw the figure."""
-    model, config = load_exported(options.model)
-    predictions = read_table(options.predictions)
-    own = predictions[predictions["path"] == config["run"]]
-    wrong = confident_mistakes(own, config["threshold"])
-    figure = mistakes(model, wrong, options.sites / config["cohort"])
-    save(figure, options.output, "mistakes", note_of(options.registry))
+    folder = Folder(options.results)
+    model, config = load_exported(folder.model)
+    predictions, cohort = read_table(folder.predictions), cohorts_of(folder)[config["cohort"]]
+    wrong = confident_mistakes(predictions[predictions["path"] == config["run"]], config["threshold"])
+    save(mistakes(model, wrong, folder, cohort), folder.figure("mistakes"), note_of(folder.registry))
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--model", type=Path, required=True, help="directory of the exported model")
-    arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
-    arguments.add_argument("--sites", type=Path, required=True, help="the folder of all sites' data")
-    arguments.add_argument("--registry", type=Path, required=True, help="registry.csv of the data")
-    arguments.add_argument("--output", type=Path, required=True, help="folder of the figure")
+    arguments.add_argument(
+        "--results",
+        type=Path,
+        required=True,
+        help="folder of the experiment: has model/, predictions.csv, cohort/ and sites/, gets figures/",
+    )
     cli.run(main, arguments)

@@ -2,39 +2,40 @@
 
 from pathlib import Path
 
+from fedxray.analysis.at_sites import means_at_sites
 from fedxray.analysis.choice import federated_curves, global_curves
-from fedxray.analysis.comparison import means_at_sites
 from fedxray.core import cli
 from fedxray.core.files import read_table
-from fedxray.data.registry import own_validation
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of, own_validation
+from fedxray.experiment.folder import Folder
 from fedxray.report.figures import results, save, sweep
 
 
 def main(options):
     """Draw the figures that are asked for."""
-    points, cross_site = read_table(options.points), read_table(options.cross_site)
-    chosen, alone = points[points["chosen"]], "each hospital alone"
-    own = own_validation(options.registry)
+    folder = Folder(options.results)
+    points, chosen, at_sites = read_table(folder.points), read_table(folder.chosen), read_table(folder.at_sites)
+    own, alone = own_validation(folder.registry), "each hospital alone"
     if own:
         alone += f" ({', '.join(own)}: validated on own images)"
     figures = {
-        "learning_curves": lambda: results.learning_curves(global_curves(chosen, options.runs), alone),
-        "cross_site": lambda: results.cross_site(means_at_sites(cross_site)),
-        "communication": lambda: sweep.communication(federated_curves(points, options.runs)),
+        "learning_curves": lambda: results.learning_curves(global_curves(chosen, folder), alone),
+        "cross_site": lambda: results.cross_site(means_at_sites(at_sites)),
+        "communication": lambda: sweep.communication(federated_curves(points, folder)),
         "sweep": lambda: sweep.sweep_map(points, own),
     }
-    note = note_of(options.registry)
+    note = note_of(folder.registry)
     for name in options.figures:
-        save(figures[name](), options.output, name, note)
+        save(figures[name](), folder.figure(name), note)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--figures", nargs="+", required=True, help="learning_curves, cross_site, ...")
-    arguments.add_argument("--registry", type=Path, required=True, help="registry.csv")
-    arguments.add_argument("--points", type=Path, required=True, help="points.csv")
-    arguments.add_argument("--cross-site", type=Path, required=True, help="cross_site.csv")
-    arguments.add_argument("--runs", type=Path, required=True, help="the folder of all runs")
-    arguments.add_argument("--output", type=Path, required=True, help="folder of the figures")
+    arguments.add_argument(
+        "--results",
+        type=Path,
+        required=True,
+        help="folder of the experiment: has points, chosen, at_sites.csv, registry and runs/, gets figures/",
+    )
     cli.run(main, arguments)

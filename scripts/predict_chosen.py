@@ -1,29 +1,30 @@
-"""Predict the shared validation set and every site's test set with the chosen models."""
+"""Predict the shared validation set and every site's test set with the chosen models, and choose their thresholds.
 
-import json
+A model's threshold is chosen on its predictions of the validation set (Youden's index); nothing else computes it.
+"""
+
 from pathlib import Path
 
-from fedxray.analysis.predictions import predict_chosen
+from fedxray.analysis.choice import with_thresholds
+from fedxray.analysis.cohorts import cohorts_of
+from fedxray.analysis.predictions import predict_chosen, thresholds_of
 from fedxray.core import cli
 from fedxray.core.files import read_table, write_table
-from fedxray.experiment.sweep import sites_of
+from fedxray.experiment.folder import Folder
 
 
 def main(options):
-    """Write one row per model and image."""
-    experiment = json.loads(options.experiment)
-    points = read_table(options.points)
-    table = predict_chosen(points, options.runs, options.sites, lambda cohort: sites_of(cohort, experiment))
-    write_table(options.output, table)
+    """Write one row per model and image, and one per chosen run with its threshold."""
+    points, folder = read_table(options.points), Folder(options.results)
+    predictions = predict_chosen(points, folder, cohorts_of(folder))
+    write_table(options.predictions, predictions)
+    write_table(options.chosen, with_thresholds(points, thresholds_of(predictions)))
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument(
-        "--experiment", required=True, help="the configuration as JSON: its sites, seeds, sweep, ..."
-    )
     arguments.add_argument("--points", type=Path, required=True, help="points.csv")
-    arguments.add_argument("--runs", type=Path, required=True, help="the folder of all runs")
-    arguments.add_argument("--sites", type=Path, required=True, help="the folder of all sites' data")
-    arguments.add_argument("--output", type=Path, required=True, help="predictions.csv")
+    arguments.add_argument("--results", type=Path, required=True, help="folder of the experiment: its runs and sites")
+    arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv, to write")
+    arguments.add_argument("--chosen", type=Path, required=True, help="chosen.csv, to write")
     cli.run(main, arguments)

@@ -1,26 +1,28 @@
 """Write the report's pages: conclusions, datasheet, methods, model card, configuration and environment."""
 
-import json
 from pathlib import Path
 
 from fedxray.core import cli
-from fedxray.core.files import write_text
-from fedxray.data.site import note_of
+from fedxray.core.files import read_json, write_text
+from fedxray.data.registry import note_of
+from fedxray.experiment.folder import Folder
 from fedxray.report.pages import render
 
 
 def main(options):
     """Write every page."""
-    pages = render(options.templates, json.loads(options.config), options.results, note_of(options.registry))
-    for name, text in pages.items():
-        write_text(options.output / f"{name}.html", text)
+    folder = Folder(options.results)
+    for name, text in render(read_json(options.config), folder, note_of(folder.registry)).items():
+        write_text(folder.page(name), text)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--templates", type=Path, default=Path("report/pages"), help="folder of the pages' texts")
-    arguments.add_argument("--config", required=True, help="the configuration as JSON")
-    arguments.add_argument("--results", type=Path, required=True, help="results/<experiment>")
-    arguments.add_argument("--registry", type=Path, required=True, help="registry.csv of the data")
-    arguments.add_argument("--output", type=Path, required=True, help="folder of the pages")
+    arguments.add_argument("--config", type=Path, required=True, help="config.json: the whole configuration")
+    arguments.add_argument(
+        "--results",
+        type=Path,
+        required=True,
+        help="folder of the experiment: has its tables, data, runs and model, gets report/",
+    )
     cli.run(main, arguments)

@@ -1,53 +1,64 @@
-"""The points of an experiment: what validation says of each run, and which points it chooses.
+"""The points of an experiment: what validation says of each run, and which point it chooses for each model.
 
-No test set is read here; what follows (`fedxray.analysis.comparison`) sees the chosen points alone.
+No test set is read here. What follows (`fedxray.analysis.comparison`) reads the chosen points only.
 """
 
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from fedxray.core.files import read_json, read_table
-from fedxray.experiment.sweep import Run
+from fedxray.core.errors import UserError
+from fedxray.experiment.experiment import Run
+from fedxray.experiment.folder import Folder
 
 COST = ["parameters", "bytes_sent", "seconds"]
 VALIDATION = ["validation_auroc", "validation_accuracy", "validation_loss"]
-MODEL = ["cohort", "mode", "site"]  # what is compared; a point of each is chosen
+MODEL_KEY = ["cohort", "mode", "site"]  # what is compared: for each of these one point is chosen
+COUNTS = {"rounds": "Int64", "local_epochs": "Int64"}  # whole numbers, or empty where a mode has none
 
 
-def table_of_runs(runs: list[Run], folder: Path) -> pd.DataFrame:
+def table_of_runs(runs: Iterable[Run], folder: Folder) -> pd.DataFrame:
     """One row per run, in the order given: its model, point, seed, cost, validation after its last epoch, and path."""
     rows = []
     for run in runs:
-        record, metrics = read_json(folder / run.path / "record.json"), read_table(folder / run.path / "metrics.csv")
-        last = metrics[metrics["series"] == "global"].iloc[-1]
-        names = {"cohort": run.cohort.rstrip("/"), "mode": run.mode, "site": run.site}
-        point = {"lr": run.values["lr"], "epochs": record["epochs"], "rounds": record["rounds"]}
-        point |= {"local_epochs": record["local_epochs"]} | run.values
-        costs = {name: record[name] for name in COST}
-        rows.append(names | point | {"seed": run.seed} | costs | {name: last[name] for name in VALIDATION})
-        rows[-1]["path"] = run.path
-    table = pd.DataFrame(rows)
-    return table.astype({"rounds": "Int64", "local_epochs": "Int64"})  # empty where there are none
+        record, curves = folder.run(run.path).read_record(), folder.run(run.path).read_curves()
+        last = curves[curves["series"] == "global"].iloc[-1]
+        row = {"cohort": run.model.cohort.name, "mode": run.model.mode, "site": run.model.site}
+        row |= {"lr": run.point["lr"], "epochs": record["epochs"], "rounds": record["rounds"]}
+        row |= {"local_epochs": record["local_epochs"]} | dict(run.point) | {"seed": run.seed}
+        row |= {name: record[name] for name in COST} | {name: last[name] for name in VALIDATION}
+        rows.append(row | {"path": run.path})
+    return pd.DataFrame(rows).astype(COUNTS)
 
 
 def choose(table: pd.DataFrame) -> pd.DataFrame:
     """`table` with a column `chosen`: of each model the point with the highest validation AUROC, averaged over seeds.
 
-    Of several such the one with fewer epochs, then the smaller learning rate, then the first.
+    Of several such points the one with fewer epochs, then the smaller learning rate, then the first.
     """
     point = point_columns(table)
-    groups = table.groupby([*MODEL, *point], dropna=False, sort=False)
+    groups = table.groupby([*MODEL_KEY, *point], dropna=False, sort=False)
     means = groups["validation_auroc"].mean().reset_index()
     order = means.sort_values(["validation_auroc", "epochs", "lr"], ascending=[False, True, True], kind="stable")
-    best = order.drop_duplicates(MODEL)[[*MODEL, *point]].assign(chosen=True)
-    merged = table.merge(best, on=[*MODEL, *point], how="left", validate="many_to_one")
+    best = order.drop_duplicates(MODEL_KEY)[[*MODEL_KEY, *point]].assign(chosen=True)
+    merged = table.merge(best, on=[*MODEL_KEY, *point], how="left", validate="many_to_one")
     return merged.assign(chosen=merged["chosen"].eq(True))
 
 
+def with_thresholds(points: pd.DataFrame, thresholds: Mapping[str, float]) -> pd.DataFrame:
+    """The table `chosen.csv`: the chosen rows of `points`, with a column `threshold` from {path of a run: threshold}.
+
+    Raises UserError for a chosen run that has none.
+    """
+    chosen = points[points["chosen"]]
+    if missing := [path for path in chosen["path"] if path not in thresholds]:
+        raise UserError(f"{missing[0]}: no predictions of the validation set, so no threshold; predict it again")
+    return chosen.assign(threshold=[thresholds[path] for path in chosen["path"]]).astype(COUNTS)
+
+
 def point_columns(table: pd.DataFrame) -> list[str]:
-    """The columns of a table of runs that say which point a run is, less the seed."""
-    other = {*MODEL, "seed", *COST, *VALIDATION, "path", "chosen"}
+    """The columns of a table of runs that say which point a run is, without its seed."""
+    other = {*MODEL_KEY, "seed", *COST, *VALIDATION, "path", "chosen", "threshold"}
     return [name for name in table if name not in other]
 
 
@@ -57,8 +68,8 @@ def edges(table: pd.DataFrame) -> dict[str, list[tuple[str, str, str]]]:
     Beyond such an edge there may be a better point. Numbers of which at least two were tried; `rounds` are `epochs` of
     one local epoch, unless local epochs vary too.
     """
-    found = {}
-    for model, runs in table.groupby(MODEL, sort=False):
+    models: dict[str, list[tuple[str, str, str]]] = {}
+    for model, runs in table.groupby(MODEL_KEY, sort=False):
         best = runs[runs["chosen"]].iloc[0]
         for name in point_columns(runs):
             tried = runs[name].dropna().unique()
@@ -67,28 +78,31 @@ def edges(table: pd.DataFrame) -> dict[str, list[tuple[str, str, str]]]:
                 continue
             for end, value in (("lowest", min(tried)), ("highest", max(tried))):
                 if best[name] == value:
-                    found.setdefault(f"{name}={value:g}, the {end}", []).append(model)
-    return found
+                    models.setdefault(f"{name}={value:g}, the {end}", []).append(model)
+    return models
 
 
-def global_curves(runs: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def global_curves(runs: pd.DataFrame, folder: Folder) -> pd.DataFrame:
     """The rows of `metrics.csv` of the global model of each of `runs`, with the columns of `runs`."""
     tables = []
     for _, run in runs.iterrows():
-        metrics = read_table(folder / run["path"] / "metrics.csv")
-        own = {name: run[name] for name in run.index if name not in metrics}
-        tables.append(metrics[metrics["series"] == "global"].assign(**own))
+        curves = folder.run(run["path"]).read_curves()
+        columns = {name: run[name] for name in run.index if name not in curves}
+        tables.append(curves[curves["series"] == "global"].assign(**columns))
     return pd.concat(tables, ignore_index=True)
 
 
-def federated_curves(points: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def federated_curves(points: pd.DataFrame, folder: Folder) -> pd.DataFrame:
     """One row per federated run and round: cohort, name (of the point), chosen, round, bytes, validation_auroc."""
-    curves = global_curves(points[points["mode"] == "federated"], folder)
+    runs = points[points["mode"] == "federated"].astype(COUNTS)
+    point = [name for name in point_columns(runs) if name != "epochs"]  # which are rounds x local_epochs
+    names = [",".join(f"{name}={run[name]}" for name in point) for _, run in runs.iterrows()]
+    curves = global_curves(runs.assign(name=names), folder)
     rounds = curves["epoch"] // curves["local_epochs"]
     return pd.DataFrame(
         {
             "cohort": curves["cohort"],
-            "name": curves["path"].str.rpartition("/")[2].str.rpartition(",seed=")[0],
+            "name": curves["name"],
             "chosen": curves["chosen"],
             "round": rounds,
             "bytes": curves["bytes_sent"] // curves["rounds"] * rounds,

@@ -1,34 +1,42 @@
-"""Predictions of the chosen models, which evaluation reads."""
-
-from collections.abc import Callable
-from pathlib import Path
+"""The predictions of the chosen models, which evaluation reads, and the threshold that each model takes from them."""
 
 import pandas as pd
 
-from fedxray.core.files import read_json
-from fedxray.core.parameters import load_model
 from fedxray.data.site import load_site
-from fedxray.experiment.settings import Settings
-from fedxray.training.models import set_parameters
+from fedxray.experiment.cohorts import Cohort
+from fedxray.experiment.folder import Folder
+from fedxray.training.metrics import choose_threshold
+from fedxray.training.models import restore
 from fedxray.training.trainer import predict
 
+COLUMNS = ["path", "set", "image", "patient", "label", "aetiology", "probability"]
 
-def predict_chosen(points: pd.DataFrame, runs: Path, sites: Path, names: Callable[[str], list[str]]) -> pd.DataFrame:
+
+def predict_chosen(points: pd.DataFrame, folder: Folder, cohorts: dict[str, Cohort]) -> pd.DataFrame:
     """Probabilities of the chosen runs of `points` for the shared validation set and each site's test set.
 
-    `runs` and `sites` are the folders of all runs and all sites' data, `names(cohort)` the sites of a cohort. Each
-    model predicts as it was trained (settings of its record). Columns as of `predictions.csv`.
+    `cohorts` has the experiment's by name. Each model predicts as it was trained (settings of its record). Returns the
+    columns of `predictions.csv`.
     """
     tables = []
-    for cohort, chosen in points[points["chosen"]].groupby("cohort", sort=False):
-        loaded = [load_site(sites / cohort / name) for name in names(cohort)]
-        parts = [("validation", "validation", loaded[0]), *((site.name, "test", site) for site in loaded)]
+    for name, chosen in points[points["chosen"]].groupby("cohort", sort=False):
+        sites = [load_site(folder.site(cohorts[name], site)) for site in cohorts[name].sites]
+        sets = [("validation", "validation", sites[0]), *((site.name, "test", site) for site in sites)]
         for path in chosen["path"]:
-            settings = Settings(**read_json(runs / path / "record.json")["settings"])
-            model = settings.build()
-            set_parameters(model, load_model(runs / path / "model.safetensors"))
-            for name, part, site in parts:
-                rows = site.table[site.table["split"] == part]
-                probability = predict(model, site.part(part)[0], settings)
-                tables.append(rows.assign(path=path, set=name, probability=probability))
-    return pd.concat(tables)[["path", "set", "image", "patient", "label", "aetiology", "probability"]]
+            run = folder.run(path)
+            settings = run.settings()
+            model = restore(settings, run.parameters())
+            for set_name, split, site in sets:
+                rows = site.table[site.table["split"] == split]
+                probability = predict(model, site.part(split)[0], settings.compute)
+                tables.append(rows.assign(path=path, set=set_name, probability=probability))
+    return pd.concat(tables)[COLUMNS]
+
+
+def thresholds_of(predictions: pd.DataFrame) -> dict[str, float]:
+    """The threshold of each run, by its path, that its predictions of the validation set choose (Youden's)."""
+    validation = predictions[predictions["set"] == "validation"]
+    return {
+        path: choose_threshold(rows["label"].to_numpy(float), rows["probability"].to_numpy())
+        for path, rows in validation.groupby("path", sort=False)
+    }

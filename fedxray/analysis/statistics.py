@@ -1,4 +1,4 @@
-"""Models compared on the same test patients: differences with intervals and p values, and what may be said of them.
+"""Models compared on the same test patients: estimates and differences, with intervals and p values.
 
 Labels (n,) are 0 or 1, probabilities (n,) or (models, n) are of pneumonia, patients (n,) are keys: all of the same
 images. A patient's images are not independent, so every variance here is between patients. An undefined value is NaN.
@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from fedxray.training.metrics import BINS, METRICS, bins_of, resampled, shares
+from fedxray.analysis.bootstrap import resampled
+from fedxray.training.metrics import BINS, DECISIONS, LOWER_IS_BETTER, METRICS, bins_of, shares
 
-DECISIONS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")  # the metrics that use a threshold
-LOWER_IS_BETTER = ("brier", "calibration_error")
-WORDS = {"auroc": "AUROC", "f1": "F1", "brier": "Brier score"}  # the others are their own name
+PRIMARY = "auroc"  # the metric of the verdict
 ROUNDING = 1e-12  # a standard error below is a zero that was rounded
 
 
@@ -38,23 +37,12 @@ class Difference:
     confidence: float
 
 
-def delong(labels: np.ndarray, probabilities: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(AUROCs (k,), their covariance (k, k)) of the k models of probabilities (k, n), float64.
-
-    DeLong, DeLong & Clarke-Pearson 1988 (Biometrics 44:837), for clustered data by Obuchowski 1997 (Biometrics 53:567);
-    the two are equal if each image is its own patient. NaN: both if a class is absent, the covariance if a class is of
-    one patient alone.
-    """
-    values = placements(labels, probabilities)
-    return values[:, labels == labels[0]].mean(axis=1), _covariance(labels, values, patients)
-
-
 def placements(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Placement values, float64 (k, n): the share of the other class that is on the right side of each image.
+    """Placement values, float64 (k, n): for each image, the share of the other class that is on the right side of it.
 
-    DeLong's structural components V10 (of the positive images) and V01; a tie counts half, and the mean over either
-    class is the AUROC. By midranks in O(n log n) (Sun & Xu 2014, IEEE Signal Process. Lett. 21:1389). NaN if a class
-    is absent.
+    The structural components V10 (of the positive images) and V01 of DeLong, DeLong & Clarke-Pearson 1988 (Biometrics
+    44:837); a tie counts half. `areas` and `covariance` make AUROCs and their covariance of them. By midranks in
+    O(n log n) (Sun & Xu 2014, IEEE Signal Process. Lett. 21:1389). NaN if a class is absent.
     """
     positive = labels == 1
     count = int(positive.sum())
@@ -67,21 +55,28 @@ def placements(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return values
 
 
-def _covariance(labels: np.ndarray, values: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Covariance (k, k) of the AUROCs of the placement values (k, n), or of any linear combination of such.
+def areas(labels: np.ndarray, placed: np.ndarray) -> np.ndarray:
+    """AUROCs, float64 (k,), of the placement values (k, n), or the same linear combination of AUROCs as of values."""
+    return placed[:, labels == labels[0]].mean(axis=1)  # the mean over either class is the AUROC
 
-    Obuchowski 1997: S10 / m + S01 / n + (S11 + S11') / (m n), from each patient's sum of the centred values. S11 is of
-    patients with images of both classes. Divisors I10 - 1, I01 - 1 (patients with an image of the class) and I - 1.
+
+def covariance(labels: np.ndarray, placed: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Covariance, float64 (k, k), of the AUROCs of the placement values (k, n), or of linear combinations of AUROCs.
+
+    DeLong's for clustered data by Obuchowski 1997 (Biometrics 53:567); the two are equal if each image is its own
+    patient. S10 / m + S01 / n + (S11 + S11') / (m n), from each patient's sum of the centred values. S11 is of patients
+    with images of both classes. Divisors I10 - 1, I01 - 1 (patients with an image of the class) and I - 1. NaN if a
+    class is absent or of one patient alone.
     """
     names, index = np.unique(patients, return_inverse=True)
     sides = [labels == 1, labels == 0]
     holders = [len(np.unique(index[side])) for side in sides]
     if min(holders) < 2:
-        return np.full((len(values), len(values)), np.nan)
+        return np.full((len(placed), len(placed)), np.nan)
     sums = []
     for side in sides:
-        centred = values[:, side] - values[:, side].mean(axis=1, keepdims=True)
-        sums.append(np.zeros((len(names), len(values))))
+        centred = placed[:, side] - placed[:, side].mean(axis=1, keepdims=True)
+        sums.append(np.zeros((len(names), len(placed))))
         np.add.at(sums[-1], index[side], centred.T / side.sum())
     scales = [count / (count - 1) for count in (*holders, len(names))]
     cross = sums[0].T @ sums[1]
@@ -96,26 +91,26 @@ def differences(
     thresholds_a: np.ndarray,
     thresholds_b: np.ndarray,
     weights: np.ndarray,
-    confidence: float = 0.95,
+    confidence: float,
 ) -> dict[str, Difference]:
     """A minus B in each of `METRICS`, by name, pooled over seeds: a, b (seeds, n), row by row of the same seed.
 
-    thresholds (seeds,), taken as given; weights (replicates, n) of `metrics.patient_weights`, the same for every seed
-    and model, and for every pair of one test set. se_within is of the seed-averaged difference: AUROC by DeLong's
+    Takes thresholds (seeds,) as given, and weights (replicates, n) of `bootstrap.patient_weights`, the same for every
+    seed and model and for every pair of one test set. se_within is of the seed-averaged difference: AUROC by DeLong's
     placement values so averaged, the others by the deviation of the bootstrap's replicates in which they are defined.
     se_between^2 is the sample variance of the seeds' differences / seeds. It holds the seed-by-patient interaction, as
     se_within does: this part counts twice, so that the variance errs to the large side.
     Raises ValueError if shapes do not match.
     """
     _check(a, labels, patients, weights, thresholds_a, thresholds_b, others=(b,))
-    ours, theirs = (resampled(labels, *model, weights) for model in ((a, thresholds_a), (b, thresholds_b)))
-    apart = {metric: ours[metric] - theirs[metric] for metric in ours}
-    found = _pooled(labels, patients, placements(labels, a) - placements(labels, b), apart, confidence)
+    metrics_a, metrics_b = (resampled(labels, *model, weights) for model in ((a, thresholds_a), (b, thresholds_b)))
+    minus = {metric: metrics_a[metric] - metrics_b[metric] for metric in metrics_a}
+    pooled = _pooled(labels, patients, placements(labels, a) - placements(labels, b), minus, confidence)
     same, same_calls = np.array_equal(a, b), np.array_equal(thresholds_a, thresholds_b)
-    for metric, difference in found.items():
+    for metric, difference in pooled.items():
         if same and (metric not in DECISIONS or same_calls) and not np.isnan(difference.estimate):
-            found[metric] = Difference(metric, 0.0, 0.0, np.nan, 0.0, 0.0, 1.0, len(a), 0.0, 0.0, confidence)
-    return found
+            pooled[metric] = Difference(metric, 0.0, 0.0, np.nan, 0.0, 0.0, 1.0, len(a), 0.0, 0.0, confidence)
+    return pooled
 
 
 def estimates(
@@ -124,7 +119,7 @@ def estimates(
     probabilities: np.ndarray,
     thresholds: np.ndarray,
     weights: np.ndarray,
-    confidence: float = 0.95,
+    confidence: float,
 ) -> dict[str, Difference]:
     """Each of `METRICS` of one model, by name, pooled over seeds as in `differences`; p is NaN.
 
@@ -132,11 +127,11 @@ def estimates(
     """
     _check(probabilities, labels, patients, weights, thresholds)
     values, placed = resampled(labels, probabilities, thresholds, weights), placements(labels, probabilities)
-    found = _pooled(labels, patients, placed, values, confidence)
-    limits = {metric: np.clip([value.low, value.high], 0, 1).tolist() for metric, value in found.items()}
+    pooled = _pooled(labels, patients, placed, values, confidence)
+    limits = {metric: np.clip([value.low, value.high], 0, 1).tolist() for metric, value in pooled.items()}
     return {
         metric: replace(value, low=limits[metric][0], high=limits[metric][1], p=np.nan)
-        for metric, value in found.items()
+        for metric, value in pooled.items()
     }
 
 
@@ -151,11 +146,10 @@ def _check(probabilities: np.ndarray, labels, patients, weights, *thresholds, ot
 
 def _pooled(labels: np.ndarray, patients: np.ndarray, placed: np.ndarray, values: dict, confidence: float) -> dict:
     """Each metric, of placement values `placed` (seeds, n) and `resampled` values, or of differences of such."""
-    variance = _covariance(labels, placed.mean(axis=0, keepdims=True), patients).item()
-    each = {"auroc": placed[:, labels == labels[0]].mean(axis=1)}  # over either class the mean is the AUROC
+    variance = covariance(labels, placed.mean(axis=0, keepdims=True), patients).item()
+    each, within = {"auroc": areas(labels, placed)}, {"auroc": np.sqrt(np.maximum(variance, 0))}
     values = {metric: part for metric, part in values.items() if metric != "auroc"}
     each |= {metric: part[0] for metric, part in values.items()}
-    within = {"auroc": np.sqrt(np.maximum(variance, 0))}
     within |= {metric: _deviation(part[1:].mean(axis=1)) for metric, part in values.items()}
     count = len(np.unique(patients))
     return {metric: _interval(metric, each[metric], within[metric], count, confidence) for metric in METRICS}
@@ -206,64 +200,6 @@ def noninferior(difference: Difference, margin: float) -> bool:
     if difference.metric in LOWER_IS_BETTER:
         raise ValueError(f"{difference.metric}: non-inferiority is defined for metrics of which higher is better")
     return difference.low > -margin
-
-
-def sentence(
-    difference: Difference,
-    a_name: str,
-    b_name: str,
-    adjusted_p: float,
-    margin: float | None = None,
-    test_set: str = "pooled",
-) -> str:
-    """What the difference says, in plain words; adjusted_p is its p in `holm`, significant below 1 - confidence.
-
-    Raises ValueError for a `margin` with a metric of which lower is better.
-    """
-    lead = f"On the {test_set} test set the {words(difference.metric)}"
-    if np.isnan(difference.estimate):
-        return f"{lead} is undefined, so {a_name} and {b_name} cannot be compared by it."
-    text = f"{lead} of {a_name} is {_apart(difference, b_name)}; {_verdict(difference, a_name, adjusted_p)}."
-    if margin is not None:
-        if noninferior(difference, margin):
-            text += f" {a_name[0].upper()}{a_name[1:]} is non-inferior within the margin of {margin:g}."
-        else:
-            text += f" Non-inferiority within the margin of {margin:g} is not shown."
-    if difference.seeds == 1 and difference.se > 0:
-        text += " With one seed the interval does not include the variation between seeds."
-    return text
-
-
-def _apart(difference: Difference, b_name: str) -> str:
-    """How far A is from B: a distance and a direction, with the interval of that distance."""
-    size, low, high = difference.estimate, difference.low, difference.high
-    if size < 0:
-        size, low, high = -size, -high, -low  # "0.01 below" speaks of B minus A
-    interval = "" if np.isnan(low) else f" [{low:z.4f}, {high:z.4f}]"
-    if abs(difference.estimate) <= ROUNDING:
-        return f"equal to that of {b_name}{interval}"
-    return f"{size:.4f}{interval} {'above' if difference.estimate > 0 else 'below'} {b_name}"
-
-
-def _verdict(difference: Difference, a_name: str, adjusted_p: float) -> str:
-    if difference.low == difference.high:
-        return "the two give the same predictions"
-    if np.isnan(difference.low):
-        return "it has too few patients, or too little variation between them, for an interval"
-    if difference.low <= 0 <= difference.high:
-        return "the interval includes 0, so this test set does not tell them apart"
-    p = "p < 0.001" if adjusted_p < 0.001 else f"p = {adjusted_p:.3f}"
-    if not adjusted_p < 1 - difference.confidence:
-        return (
-            f"the interval excludes 0, but adjusted for the number of comparisons ({p}) this does not tell them apart"
-        )
-    better = (difference.estimate > 0) != (difference.metric in LOWER_IS_BETTER)
-    return f"the interval excludes 0: {a_name} is {'better' if better else 'worse'} ({p}, adjusted)"
-
-
-def words(metric: str) -> str:
-    """How sentences, tables and figures call a metric."""
-    return WORDS.get(metric, metric.replace("_", " "))
 
 
 def reliability(

@@ -12,7 +12,7 @@ from pathlib import Path
 from fedxray.core.files import read_json
 from fedxray.core.machine import EnergyMeter
 from fedxray.core.parameters import load_model
-from fedxray.data.cohort import SHARED
+from fedxray.data.labels import SHARED
 from fedxray.data.site import load_site, pool
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Evaluated, Model, Trained

@@ -3,8 +3,8 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fedxray.data.cohort import SHARED
-from fedxray.data.registry import read_registry
+from fedxray.data.labels import SHARED
+from fedxray.data.registry import read_checksums
 from fedxray.experiment.cohorts import Cohort
 from fedxray.experiment.folder import Folder
 from fedxray.federation.policy import Policy
@@ -65,8 +65,8 @@ def one_host_of_cohort(cohort: Cohort, options: Namespace) -> OneHost:
     results = Folder(options.results)
     return OneHost(
         kits=options.kits.parent,
-        folders={site: results.site(cohort, site).path for site in cohort.sites},
-        shared=results.site(cohort, SHARED).path,
+        folders={site: results.site(cohort, site) for site in cohort.sites},
+        shared=results.site(cohort, SHARED),
         start_timeout_s=options.start_timeout_s,
         policy=policy_of(options),
     )
@@ -87,7 +87,7 @@ def remote_of(options: Namespace, live: str = "") -> Remote:
     return Remote(
         admin_kit=options.admin_kit,
         sites=options.sites,
-        checksums=read_registry(options.registry, options.sites) if options.registry else {},
+        checksums=read_checksums(options.registry, options.sites) if options.registry else {},
         start_timeout_s=options.start_timeout_s,
         patience_s=options.patience_s,
         policy=policy_of(options),

@@ -1,48 +1,48 @@
-"""The report's pages, from the tables of the results: what each says is in report/pages, what it knows is here."""
+"""The report's pages, from the tables of the results: a template has what a page says, this module what it is told."""
 
 from importlib.metadata import distributions, version
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fedxray.analysis.choice import MODEL, edges, point_columns
-from fedxray.analysis.comparison import PRIMARY, by_aetiology, fairness, model_name
-from fedxray.analysis.statistics import words
+from fedxray.analysis.choice import MODEL_KEY, edges, point_columns
+from fedxray.analysis.comparison import by_aetiology, fairness
+from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table
-from fedxray.experiment.sweep import KNOBS, cohort_settings, cohorts, name_of, sites_of
+from fedxray.data import datasets
+from fedxray.data.labels import SHARED
+from fedxray.data.site import SiteFolder
+from fedxray.experiment.experiment import Experiment, model_name
+from fedxray.experiment.folder import Folder
+from fedxray.experiment.sweep import KNOBS, name_of
+from fedxray.report.contents import TEMPLATES, pages
+from fedxray.training.metrics import words
 
-PAGES = ("conclusions", "datasheet", "methods", "model_card", "configuration", "environment")
 SHOWN = ("auroc", "balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_error")
 ENGINES = {"nvflare": "NVIDIA FLARE", "inprocess": "one process"}
-SOURCES = {
-    "phantom": "synthetic phantom radiographs",
-    "kaggle": "Kaggle's paultimothymooney/chest-xray-pneumonia, radiographs of children",
-    "folder": "the user's own images",
-}
 
 
-def render(templates: Path, config: dict, results: Path, note: str) -> dict[str, str]:
-    """Every page of `PAGES` as HTML that needs no network; `note` is a warning at the top of each."""
-    pages = Environment(loader=FileSystemLoader(templates), autoescape=True, undefined=StrictUndefined)
-    found = Results(config, results)
-    known = {"config": config, "note": note, "source": SOURCES[config["dataset"]["source"]]}
-    known |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
-    return {name: pages.get_template(f"{name}.html").render(known | getattr(found, name)()) for name in PAGES}
+def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
+    """Every page by its name, as HTML that needs no network; `note` is a warning at the top of each."""
+    templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    results = Results(config, folder)
+    shared = {"config": config, "note": note, "source": datasets.get(config["dataset"]["source"]).title}
+    shared |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
+    return {name: templates.get_template(f"{name}.html").render(shared | getattr(results, name)()) for name in pages()}
 
 
 class Results:
-    """The tables of an experiment, and what each page knows of them: a method of the page's name."""
+    """The tables of an experiment, and what each page is told of them: by a method of the page's name."""
 
-    def __init__(self, config: dict, folder: Path):
-        self.config, self.folder = config, folder
-        self.points = read_table(folder / "points.csv")
+    def __init__(self, config: dict, folder: Folder):
+        self.config, self.folder, self.cohorts = config, folder, Experiment.from_config(config).cohorts
+        self.points = read_table(folder.points)
         self.chosen = self.points[self.points["chosen"]]
-        self.summary, self.differences = (read_table(folder / f"{name}.csv") for name in ("summary", "differences"))
-        once = config["federation"]["engine"] == "inprocess"
-        self.confirmed = len(read_table(folder / "confirmed.csv")) if once else 0
-        self.records = [read_json(folder / "runs" / path / "record.json") for path in self.points["path"]]
+        self.summary, self.differences = read_table(folder.summary), read_table(folder.differences)
+        one_process = config["federation"]["engine"] == "inprocess"
+        self.confirmed = len(read_table(folder.confirmed)) if one_process else 0
+        self.records = [folder.run(path).read_record() for path in self.points["path"]]
 
     def conclusions(self) -> dict:
         """Sentences, the pooled table, fairness, and which points were chosen."""
@@ -55,7 +55,7 @@ class Results:
             "secondary": [line for line, first in zip(lines, central, strict=True) if not first],
             "pooled": [
                 _model(*keys) | {words(metric): _interval(rows, metric) for metric in SHOWN}
-                for keys, rows in pooled.groupby(MODEL, sort=False)
+                for keys, rows in pooled.groupby(MODEL_KEY, sort=False)
             ],
             "fairness": [
                 {"cohort": cohort or "all", **row}
@@ -68,14 +68,14 @@ class Results:
                 _model(*keys)
                 | {name: _short(rows[name].iloc[0]) for name in point_columns(rows)}
                 | {"validation AUROC": f"{rows['validation_auroc'].mean():.4f}"}
-                for keys, rows in self.chosen.groupby(MODEL, sort=False)
+                for keys, rows in self.chosen.groupby(MODEL_KEY, sort=False)
             ],
             "edges": [
                 f"{edge} that was tried ({', '.join(_title(*model) for model in models)})"
                 for edge, models in edges(self.points).items()
             ],
             "confirmed": self.confirmed,
-            "agreed": len(read_table(self.folder / "cross_site.csv")),
+            "agreed": len(read_table(self.folder.agreement)),
             "exact": all(record["device"] == "cpu" for record in self.records),
         }
 
@@ -83,29 +83,28 @@ class Results:
         """What the catalogue holds, and each cohort's sites."""
         heterogeneity = [
             {
-                "cohort": cohort.rstrip("/") or "all",
+                "cohort": cohort.name or "all",
                 "labels, bits": f"{facts['label_divergence']:.4f}",
                 "aetiologies, bits": f"{facts['aetiology_divergence']:.4f}",
                 "largest / smallest site": f"{facts['size_ratio']:.2f}",
             }
-            for cohort in cohorts(self.config)
-            for facts in [read_json(self.folder / "cohort" / cohort / "heterogeneity.json")]
+            for cohort in self.cohorts
+            for facts in [read_json(self.folder.cohort(cohort).heterogeneity)]
         ]
-        catalogue = _named(flat(read_json(self.folder / "data" / "catalogue.json")))
+        catalogue = _named(flat(read_json(self.folder.catalogue_summary)))
         return {"catalogue": catalogue, "splits": self._splits(), "heterogeneity": heterogeneity}
 
     def methods(self) -> dict:
         """Data, budgets, software and hardware, from the records."""
-        archive = self.folder / "data" / "images.json"
-        settings = [cohort_settings(cohort, self.config) for cohort in cohorts(self.config)]
-        knobs = [name_of(KNOBS.get(split["partition"], "")) for split in settings]
+        archive, splits = self.folder.archive_record, [cohort.split for cohort in self.cohorts]
+        knobs = [name_of(KNOBS.get(split["partition"], "")) for split in splits]
         machine = self._machine() | {"training, all runs": f"{self.points['seconds'].sum():.0f} s"}
         return {
-            "data": read_json(self.folder / "data" / "catalogue.json"),
+            "data": read_json(self.folder.catalogue_summary),
             "archive": read_json(archive) if archive.exists() else None,
             "partitions": [
                 split["partition"] + (f" ({knob} {split[knob]})" if knob else "")
-                for split, knob in zip(settings, knobs, strict=True)
+                for split, knob in zip(splits, knobs, strict=True)
             ],
             "splits": self._splits(),
             "models": sorted({record["settings"]["model"] for record in self.records}),
@@ -120,15 +119,14 @@ class Results:
 
     def model_card(self) -> dict:
         """The exported model: what it is, and its metrics by site and aetiology."""
-        model, evaluation = read_json(self.folder / "model" / "config.json"), self.config["evaluation"]
-        comparison = read_table(self.folder / "comparison.csv")
+        model, evaluation = read_json(self.folder.model / "config.json"), self.config["evaluation"]
+        comparison, predictions = read_table(self.folder.comparison), read_table(self.folder.predictions)
         run = self.points[self.points["path"] == model["run"]].iloc[0]
         same = (comparison["mode"] == run["mode"]) & (comparison["cohort"] == run["cohort"])
         rows = comparison[same & (comparison["seed"] == run["seed"])]
-        predictions = read_table(self.folder / "predictions.csv")
-        own = predictions[predictions["path"] == model["run"]]
+        predicted = predictions[predictions["path"] == model["run"]]
         draw = evaluation["replicates"], evaluation["confidence"], evaluation["seed"]
-        record = read_json(self.folder / "runs" / model["run"] / "record.json")
+        record = self.folder.run(model["run"]).read_record()
         facts = {key: model[key] for key in ("model", "image_size", "threshold", "experiment", "run", "warning")}
         return {
             "about": _named([*facts.items(), ("parameters", record["parameters"]), ("seed", record["seed"])]),
@@ -145,7 +143,7 @@ class Results:
                     words(name): _cell(row[name], row[f"{name}_low"], row[f"{name}_high"])
                     for name in ("auroc", "called_pneumonia")
                 }
-                for row in _rows(by_aetiology(own, model["threshold"], *draw))
+                for row in _rows(by_aetiology(predicted, model["threshold"], *draw))
             ],
         }
 
@@ -162,13 +160,13 @@ class Results:
     def _splits(self) -> list[dict]:
         """A row per cohort, site and split, from the data cards; the shared validation set once."""
         rows = []
-        for cohort in cohorts(self.config):
-            for site in (*sites_of(cohort, self.config), "shared"):
-                card = read_json(self.folder / "sites" / cohort / site / "card.json")
+        for cohort in self.cohorts:
+            for site in (*cohort.sites, SHARED):
+                card = read_json(SiteFolder(self.folder.site(cohort, site)).card)
                 for split, facts in card["splits"].items():
-                    if split == "validation" and site != "shared":
+                    if split == "validation" and site != SHARED:
                         continue  # each site has a copy of the same set
-                    row = {"cohort": cohort.rstrip("/") or "all", "site": site, "split": split}
+                    row = {"cohort": cohort.name or "all", "site": site, "split": split}
                     row |= {name: facts[name] for name in ("images", "patients", "prevalence")}
                     row |= {
                         {"none": "normal"}.get(kind, kind): facts["aetiologies"].get(kind, 0)
@@ -198,11 +196,11 @@ class Results:
 
     def _machine(self) -> dict:
         """What the runs were trained on and with."""
-        known = {}
+        machine: dict[str, dict[str, bool]] = {}
         for record in self.records:
             for key, value in (record["machine"] | {"device": record["device"]}).items():
-                known.setdefault(key, {})[str(value)] = True
-        return {key: ", ".join(values) for key, values in known.items()}
+                machine.setdefault(key, {})[str(value)] = True
+        return {key: ", ".join(values) for key, values in machine.items()}
 
     def _energy(self) -> str:
         measured = [record["energy_j"] for record in self.records if record["energy_j"] is not None]

@@ -1,6 +1,6 @@
 """A trained model on its own: a directory that says what it is and how to use it, and the command that predicts by it.
 
-Predicting needs what a hospital installs; exporting needs onnx and onnxscript (the extra `workflow`).
+A hospital's installation can predict; exporting needs onnx and onnxscript too (the extra `workflow`).
 """
 
 import shutil
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from PIL import UnidentifiedImageError
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from fedxray.core import cli
 from fedxray.core.errors import UserError
@@ -24,15 +24,14 @@ from fedxray.data.pixels import to_grey
 from fedxray.data.source import SUFFIXES
 from fedxray.experiment.settings import Compute, Settings
 from fedxray.training.models import build_model, set_parameters
-from fedxray.training.trainer import predict, standardise
+from fedxray.training.onnx import INPUT, PROBABILITY, write_onnx
+from fedxray.training.trainer import predict
 
 MODEL, ONNX, CONFIG = "model.safetensors", "model.onnx", "config.json"
 WARNING = "Research software, not a medical device"
-PROBABILITY = "of pneumonia against normal, for images such as it was trained on: the sigmoid of the model's one logit"
-INPUT = "grey levels 0 to 255, float32 (n, 1, image_size, image_size), of the whole image, upright and stretched to it"
 BATCH = 256  # images in memory at once
-# How far below the threshold still counts as at it. The threshold is the probability of one validation image, and the last
-# bits of that image's probability differ between batches and kinds of processor (by about 1e-8).
+# How far below the threshold still counts as at it. The threshold is the probability of one validation image, and the
+# last bits of that image's probability differ between batches and kinds of processor (by about 1e-8).
 PRECISION = 1e-6
 
 
@@ -42,17 +41,6 @@ class Prediction(NamedTuple):
     path: Path
     probability: float
     decision: str
-
-
-class Probability(nn.Module):
-    """What `model.onnx` computes: raw grey levels (see INPUT) to the probability of each image, float32 (n,)."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.sigmoid(self.model(standardise(images[:, 0])))
 
 
 def export_model(
@@ -71,7 +59,7 @@ def export_model(
     with atomic(output / MODEL) as temporary:
         shutil.copyfile(model, temporary)
     warning = f"{WARNING}. {note}".strip()
-    _write_onnx(output / ONNX, network, settings.image_size, f"{warning}\nInput: {INPUT}.\nProbability {PROBABILITY}.")
+    write_onnx(output / ONNX, network, settings.image_size, about=warning)
     config = {
         "model": settings.model,
         "image_size": settings.image_size,
@@ -85,29 +73,6 @@ def export_model(
         "sha256": {name: sha256(output / name) for name in (MODEL, ONNX)},
     }
     write_json(output / CONFIG, config)
-
-
-def _write_onnx(path: Path, network: nn.Module, image_size: int, description: str) -> None:
-    """Write `Probability` of `network` as ONNX: input `images`, output `probability`, any number of images."""
-    import onnx
-
-    program = torch.onnx.export(
-        Probability(network).eval(),
-        (torch.zeros(2, 1, image_size, image_size),),
-        dynamo=True,
-        input_names=["images"],
-        output_names=["probability"],
-        dynamic_shapes=({0: torch.export.Dim("n")},),
-        verbose=False,
-    )
-    proto = program.model_proto
-    graph = proto.graph
-    for part in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.ClearField("metadata_props")  # lines of source and folders of this machine
-    proto.doc_string = description
-    onnx.checker.check_model(proto, full_check=True)
-    with atomic(path) as temporary:
-        temporary.write_bytes(proto.SerializeToString(deterministic=True))
 
 
 def read_config(folder: Path) -> dict:

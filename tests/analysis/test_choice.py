@@ -1,9 +1,39 @@
 import pandas as pd
+import pytest
 from helpers.data import points_of
 
-from fedxray.analysis.choice import choose, edges, point_columns, table_of_runs
-from fedxray.core.files import write_json, write_table
-from fedxray.experiment.sweep import Run
+from fedxray.analysis.choice import (
+    choose,
+    edges,
+    federated_curves,
+    global_curves,
+    point_columns,
+    table_of_runs,
+    with_thresholds,
+)
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_table, write_json, write_table
+from fedxray.experiment.cohorts import Cohort
+from fedxray.experiment.experiment import Model, Run
+from fedxray.experiment.folder import Folder
+
+RUN = Run(
+    Model(Cohort("", ("us",), {}), "federated", "pooled"),
+    {"lr": 0.1, "rounds": 2, "local_epochs": 2, "batch_size": 8},
+    3,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Results with one federated run of two rounds."""
+    folder = Folder(tmp_path)
+    record = {"epochs": 4, "rounds": 2, "local_epochs": 2, "parameters": 9, "bytes_sent": 70, "seconds": 2.5}
+    write_json(folder.run(RUN.path).record, record)
+    rows = [("global", 2, 0.6), ("global", 4, 0.7), ("us", 4, 0.9)]
+    table = pd.DataFrame(rows, columns=["series", "epoch", "validation_auroc"])
+    write_table(folder.run(RUN.path).curves, table.assign(validation_accuracy=0.5, validation_loss=0.5))
+    return folder
 
 
 def test_the_point_is_chosen_by_its_mean_over_seeds_for_each_model():
@@ -27,16 +57,44 @@ def test_each_cohort_has_its_own_choice():
     assert choose(pd.concat([one, other], ignore_index=True))["chosen"].all()
 
 
-def test_the_table_of_runs_reads_records_and_last_epochs(tmp_path):
-    run = Run("federated", "", "pooled", {"lr": 0.1, "rounds": 2, "local_epochs": 1, "batch_size": 8}, 3, "federated/x")
-    record = {"epochs": 2, "rounds": 2, "local_epochs": 1, "parameters": 9, "bytes_sent": 7, "seconds": 2.5}
-    write_json(tmp_path / run.path / "record.json", record)
-    rows = [("global", 1, 0.6), ("global", 2, 0.7), ("us", 2, 0.9)]
-    table = pd.DataFrame(rows, columns=["series", "epoch", "validation_auroc"])
-    write_table(tmp_path / run.path / "metrics.csv", table.assign(validation_accuracy=0.5, validation_loss=0.5))
-    found = table_of_runs([run], tmp_path)
-    assert found.loc[0, ["validation_auroc", "batch_size", "seed", "path"]].tolist() == [0.7, 8, 3, run.path]
+def test_the_table_of_runs_reads_records_and_last_epochs(folder):
+    found = table_of_runs([RUN], folder)
+    assert found.loc[0, ["validation_auroc", "batch_size", "seed", "path"]].tolist() == [0.7, 8, 3, RUN.path]
+    assert found.loc[0, ["cohort", "mode", "site"]].tolist() == ["", "federated", "pooled"]
     assert point_columns(found) == ["lr", "epochs", "rounds", "local_epochs", "batch_size"]
+
+
+def test_curves_are_of_the_global_model_and_of_a_federation_by_its_rounds(folder, tmp_path):
+    points = table_of_runs([RUN], folder).assign(chosen=True)
+    write_table(tmp_path / "points.csv", points)
+    points = read_table(tmp_path / "points.csv")
+    assert list(global_curves(points, folder)["epoch"]) == [2, 4]
+    curves = federated_curves(points, folder)
+    assert curves.to_dict("list") == {
+        "cohort": ["", ""],
+        "name": ["lr=0.1,rounds=2,local_epochs=2,batch_size=8"] * 2,
+        "chosen": [True, True],
+        "round": [1, 2],
+        "bytes": [35, 70],
+        "validation_auroc": [0.6, 0.7],
+    }
+
+
+def test_the_chosen_table_is_the_chosen_rows_with_their_thresholds(tmp_path):
+    points = points_of(
+        ("federated", "pooled", 0.1, 1, 0.9), ("central", "pooled", 0.1, 1, 0.8), ("alone", "us", 0.1, 1, 0.7)
+    )
+    points = points.assign(chosen=[True, False, True])
+    table = with_thresholds(points, {"0": 0.25, "2": 0.5})
+    assert list(table["path"]) == ["0", "2"]
+    assert list(table["threshold"]) == [0.25, 0.5]
+    assert point_columns(table) == point_columns(points)
+    write_table(tmp_path / "points.csv", points)
+    write_table(tmp_path / "chosen.csv", with_thresholds(read_table(tmp_path / "points.csv"), {0: 0.25, 2: 0.5}))
+    lines, chosen = ((tmp_path / f"{name}.csv").read_text().splitlines() for name in ("points", "chosen"))
+    assert chosen == [f"{lines[0]},threshold", f"{lines[1]},0.25", f"{lines[3]},0.5"]  # the same text
+    with pytest.raises(UserError, match="2: no predictions of the validation set"):
+        with_thresholds(points, {"0": 0.25})
 
 
 def test_chosen_values_at_the_edge_of_what_was_tried_are_named():

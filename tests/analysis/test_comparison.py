@@ -1,39 +1,19 @@
 import numpy as np
-import pandas as pd
 import pytest
-from helpers.data import points_of
+from helpers.analysis import DRAW, chosen_models, predictions_of
 
 from fedxray.analysis import comparison as evaluation
+from fedxray.analysis.choice import with_thresholds
+from fedxray.analysis.predictions import thresholds_of
+from fedxray.analysis.sentences import summary_text
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_table, write_table
 from fedxray.training.metrics import METRICS, auroc, choose_threshold
 
-DRAW = 50, 0.95, 1  # replicates, confidence, seed
-SITES = ("us", "asia")
-
-
-def predictions(path="a", seed=0, images=60, signal=0.4):
-    """Three images of a patient, and the same images and labels whatever the seed."""
-    rng, parts = np.random.default_rng(seed), []
-    for name in ("validation", *SITES):
-        number = np.arange(images)
-        label = number // 3 % 2
-        columns = {"set": name, "patient": [f"{name}-{n // 3}" for n in number], "label": label}
-        columns |= {"image": [f"{name}-{n}" for n in number]}
-        columns |= {"aetiology": np.where(label == 0, "none", np.where(number % 2, "virus", "bacteria"))}
-        probability = np.clip(signal * label + (1 - signal) * rng.random(images), 0, 1)
-        parts.append(pd.DataFrame(columns | {"probability": probability, "path": path}))
-    return pd.concat(parts, ignore_index=True)
-
 
 @pytest.fixture
 def experiment():
-    """Chosen models of two seeds each, with their predictions."""
-    kinds = [("federated", "pooled"), ("central", "pooled"), ("alone", "us"), ("alone", "asia")]
-    table = points_of(*((mode, site, 0.1, seed, 0.8) for mode, site in kinds for seed in (1, 2))).assign(chosen=True)
-    signals = {"federated": 0.4, "central": 0.42, "alone": 0.1}
-    parts = [predictions(row["path"], i, signal=signals[row["mode"]]) for i, (_, row) in enumerate(table.iterrows())]
-    return table, pd.concat(parts, ignore_index=True)
+    return chosen_models()
 
 
 def test_the_threshold_is_of_validation_and_test_labels_cannot_move_it(experiment):
@@ -42,7 +22,8 @@ def test_the_threshold_is_of_validation_and_test_labels_cannot_move_it(experimen
     expected = choose_threshold(own["label"].to_numpy(float), own["probability"].to_numpy())
     turned = table.assign(label=table["label"].where(table["set"] == "validation", 1 - table["label"]))
     for given in (table, turned):
-        rows = evaluation.compare(chosen[:1], given, *DRAW)
+        points = with_thresholds(chosen[:1].drop(columns="threshold"), thresholds_of(given))
+        rows = evaluation.compare(points, given, *DRAW)
         assert set(rows["threshold"]) == {expected}
     assert list(rows["test_set"]) == ["pooled", "us", "asia"]
     assert list(rows["images"]) == [120, 60, 60]
@@ -102,7 +83,7 @@ def test_the_contrasts_are_paired_adjusted_and_said(experiment):
     summary = evaluation.summarise(*experiment, *DRAW).set_index(["mode", "site", "test_set", "metric"])["estimate"]
     apart = summary["federated", "pooled", "pooled", "auroc"] - summary["central", "pooled", "pooled", "auroc"]
     assert rows["estimate"].iloc[0] == pytest.approx(apart)
-    text = evaluation.summary_text(evaluation.summarise(*experiment, *DRAW), table, 0.95)
+    text = summary_text(evaluation.summarise(*experiment, *DRAW), table, 0.95)
     assert "us alone" in text
     assert rows["sentence"].iloc[0] in text
 
@@ -124,7 +105,7 @@ def test_fairness_names_the_worst_site_and_the_spread(experiment):
 
 
 def test_by_aetiology_against_normal():
-    table = predictions()
+    table = predictions_of()
     rows = evaluation.by_aetiology(table, 0.5, *DRAW).set_index("aetiology")
     tests = table[table["set"] != "validation"]
     for aetiology in ("virus", "bacteria"):
@@ -135,20 +116,3 @@ def test_by_aetiology_against_normal():
         assert rows.at[aetiology, "called_pneumonia"] == pytest.approx(called)
         assert rows.at[aetiology, "auroc_low"] <= expected <= rows.at[aetiology, "auroc_high"]
     assert np.isnan(rows.at["none", "auroc"])
-
-
-def test_a_metric_that_a_site_computes_otherwise_is_an_error(experiment):
-    comparison = evaluation.compare(*experiment, *DRAW)
-    federated = comparison[comparison["mode"] == "federated"].set_index(["seed", "test_set"])
-    found = {
-        "": {
-            f"seed={seed}": {site: federated.loc[(seed, site), list(METRICS)].to_dict() for site in SITES}
-            for seed in (1, 2)
-        }
-    }
-    table = evaluation.cross_site(found, comparison, 0.0)
-    assert len(table) == 2 * 2 * len(METRICS)
-    found[""]["seed=2"]["asia"]["brier"] += 1e-9
-    with pytest.raises(UserError, match="brier of seed 2 at asia"):
-        evaluation.cross_site(found, comparison, 0.0)
-    evaluation.cross_site(found, comparison, 1e-5)

@@ -94,6 +94,7 @@ def poll(ended):
 
 
 @pytest.mark.skipif(not FORKS, reason="without forks NVFlare's own launcher starts the processes of jobs")
+@pytest.mark.slow
 def test_a_process_gets_others_hears_how_they_end_and_ends_them(spec, tmp_path):
     with guarded([spec("end")], {"OMP_NUM_THREADS": "1"}) as ended:
         said = lines(tmp_path / "out.txt", 6)
@@ -107,6 +108,7 @@ def test_a_process_gets_others_hears_how_they_end_and_ends_them(spec, tmp_path):
 
 
 @pytest.mark.skipif(not FORKS, reason="without forks NVFlare's own launcher starts the processes of jobs")
+@pytest.mark.slow
 def test_at_the_end_of_the_guard_nothing_is_left_of_what_it_started_or_was_asked_for(spec, tmp_path):
     with guarded([spec("stay")], {"OMP_NUM_THREADS": "1"}):
         lines(tmp_path / "out.txt", 5)
@@ -130,6 +132,7 @@ def test_without_forks_a_process_starts_anew_and_leaves_jobs_to_nvflare_and_stil
     assert not psutil.pid_exists(pid)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FORKS, reason="only Linux ends a process with its parent")
 def test_a_guard_that_is_killed_is_missed_and_its_processes_die_with_it(spec, tmp_path):
     with guarded([spec("stay")], {"OMP_NUM_THREADS": "1"}) as ended:

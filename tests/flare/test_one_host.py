@@ -30,6 +30,9 @@ from fedxray.training.models import build, get_parameters, restore, set_paramete
 from fedxray.training.trainer import Trainer, predict
 
 
+pytestmark = pytest.mark.slow
+
+
 def kits_for(folder, sites):
     render_project("config/project.yml", sites, folder / "project.yml")
     provision(folder / "project.yml", folder)

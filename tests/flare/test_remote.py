@@ -27,7 +27,10 @@ EVERYONE = {"--absent": "fail", "--min-sites": "0"}
 LATE_S = 25  # what a round may take here, on busy cores
 CUT_S = 35  # longer than a heartbeat waits for its answer; a minute passes as well
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces work")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces work"),
+]
 
 
 class Run:

@@ -36,6 +36,7 @@ def kit(organiser, tmp_path, monkeypatch):
     return kit
 
 
+@pytest.mark.slow
 def test_a_site_comes_back_until_the_server_refuses_it(kit):
     (kit / "then.py").write_text("""
 if tries > 2:

@@ -138,6 +138,7 @@ def until(condition):
         time.sleep(0.3)
 
 
+@pytest.mark.slow
 def test_a_certificate_of_another_root_is_refused_and_logged(federation, tmp_path):
     folder, server = federation
     other = tmp_path / "other"
@@ -153,6 +154,7 @@ def test_a_certificate_of_another_root_is_refused_and_logged(federation, tmp_pat
     assert "Handshake failed" in (folder / "kits" / "localhost" / "out.txt").read_text()
 
 
+@pytest.mark.slow
 def test_an_admins_kit_from_before_its_renewal_is_refused_in_one_line(federation, tmp_path, capfd):
     folder, _ = federation
     ask(folder)
@@ -178,6 +180,7 @@ def test_the_guide_installs_on_the_server_what_the_server_needs():
     assert {"tensorboard", "google-crc32c", "nvflare", "torch"} <= set(re.findall(r"^([\w-]+)==", pins, re.M))
 
 
+@pytest.mark.slow
 def test_a_hospital_comes_and_goes_while_the_server_runs(federation, join):
     folder, server = federation
     ask(folder, sites=["us"])
@@ -206,6 +209,7 @@ def test_a_hospital_comes_and_goes_while_the_server_runs(federation, join):
     assert server.process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_renewed_kit_joins_and_the_old_one_no_longer(federation, join):
     folder, server = federation
     ask(folder, sites=["us", "europe"])

@@ -56,28 +56,6 @@ def test_the_threshold_maximises_youdens_index(data):
     assert index[chosen] == pytest.approx(max(index.values()))
 
 
-def test_bootstrap_draws_whole_patients():
-    patients = np.repeat(np.arange(30), np.random.default_rng(0).integers(1, 6, 30)).astype(str)
-    weights = metrics.patient_weights(patients, 50, np.random.default_rng(1))
-    for patient in np.unique(patients):
-        assert (np.ptp(weights[:, patients == patient], axis=1) == 0).all()
-    first = np.array([weights[:, patients == patient][:, 0] for patient in np.unique(patients)])
-    assert (first.sum(axis=0) == 30).all()
-
-
-def test_intervals_by_patient_are_wider_than_by_image_and_cover():
-    """Images of a patient repeat it, so pretending that they are independent makes the interval too narrow."""
-    rng = np.random.default_rng(0)
-    labels = (rng.random(80) < 0.5).astype(float).repeat(6)
-    probabilities = (0.4 * labels + 0.6 * rng.random(80).repeat(6)).clip(0, 1)
-    widths = []
-    for patients in (np.arange(80).repeat(6).astype(str), np.arange(480).astype(str)):
-        low, high = metrics.bootstrap(labels, probabilities, patients, 0.5, 300, 0.95, rng)["auroc"]
-        assert low < oracle.roc_auc_score(labels, probabilities) < high
-        widths.append(high - low)
-    assert widths[0] > 1.8 * widths[1]
-
-
 def test_one_class_alone_is_undefined_not_an_error():
     values = metrics.evaluate(np.ones(4), np.array([0.1, 0.2, 0.8, 0.9]), 0.5)
     assert np.isnan(values["auroc"])

@@ -1,5 +1,6 @@
-"""The figures: each a function from tables to a matplotlib figure, by subject; here is what they share."""
+"""The figures: each is a function from tables to a matplotlib figure. This module has what they share."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib as mpl
@@ -8,16 +9,16 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from fedxray.analysis.statistics import LOWER_IS_BETTER, words
 from fedxray.core.files import atomic
-from fedxray.training.metrics import METRICS
+from fedxray.training.metrics import LOWER_IS_BETTER, METRICS, words
 
-# Okabe & Ito's colours, with a marker and a line of its own for each mode: readable in colour blindness and in grey.
+# Okabe & Ito's colours, and for each mode its own marker and line: one can read them colour-blind, and in grey.
 STYLE = {
     "federated": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "central": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     "alone": {"color": "#009E73", "marker": "^", "linestyle": ":"},
 }
+METADATA = {"svg": {"Date": None}, "png": {"Software": None}}  # without these a figure is the same bytes each time
 NAMES = {metric: words(metric) + (" (lower is better)" if metric in LOWER_IS_BETTER else "") for metric in METRICS}
 plt.rcParams.update(
     {
@@ -35,13 +36,13 @@ plt.rcParams.update(
 )
 
 
-def save(figure: Figure, folder: Path, name: str, note: str = "") -> None:
-    """Write `name`.svg and .png into `folder`, the same bytes each time, with `note` (if not empty) on top."""
+def save(figure: Figure, files: Iterable[tuple[str, Path]], note: str = "") -> None:
+    """Write a figure to `files`, each (svg or png, path), the same bytes each time, with `note` (if any) on top."""
     if note:
         figure.suptitle(note, color="#B00000", fontsize=11, fontweight="bold")
-    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-        with atomic(folder / f"{name}.{kind}") as temporary:
-            figure.savefig(temporary, format=kind, metadata=metadata)
+    for kind, path in files:
+        with atomic(path) as temporary:
+            figure.savefig(temporary, format=kind, metadata=METADATA[kind])
     plt.close(figure)
 
 

@@ -1,19 +1,23 @@
 """Figures of the data: what each site has, and what its images look like."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
 from fedxray.core.files import read_table
+from fedxray.data.site import SiteFolder
 from fedxray.report.figures import title
 
 AETIOLOGY = {"none": "#BBBBBB", "virus": "#56B4E9", "bacteria": "#E69F00", "unknown": "#CC79A7"}
 
 
-def site_data(cards: dict[str, list[dict]]) -> Figure:
-    """Training and test images of each site by aetiology, with the prevalence of pneumonia; a row for each cohort."""
+def site_data(cards: Mapping[str, list[dict]]) -> Figure:
+    """Training and test images of each site by aetiology, with the prevalence of pneumonia; a row for each cohort.
+
+    `cards` has the data cards of each cohort's sites.
+    """
     heights = [0.7 + 0.45 * len(sites) for sites in cards.values()]
     figure, axes = plt.subplots(
         len(cards),
@@ -52,13 +56,13 @@ def _bar(axis, y: int, split: dict) -> None:
     axis.text(left, y, f"  {split['prevalence']:.0%} pneumonia", va="center", fontsize=9)
 
 
-def gallery(sites: list[Path], columns: int = 4) -> Figure:
-    """The first training images of each class at each site, in catalogue order, one per patient."""
+def gallery(sites: Mapping[str, SiteFolder], columns: int = 4) -> Figure:
+    """The first training images of each class at each site (by name), in catalogue order, one per patient."""
     figure, axes = plt.subplots(
         len(sites), 2 * columns, figsize=(2.6 * columns, 1.5 * len(sites)), layout="constrained", squeeze=False
     )
-    for line, site in zip(axes, sites, strict=True):
-        table, images = read_table(site / "images.csv"), np.load(site / "images.npy", mmap_mode="r")
+    for line, (name, site) in zip(axes, sites.items(), strict=True):
+        table, images = read_table(site.table), np.load(site.images, mmap_mode="r")
         train = table[table["split"] == "train"].drop_duplicates("patient")
         for label in (0, 1):
             chosen = train.index[train["label"] == label][:columns]
@@ -67,7 +71,7 @@ def gallery(sites: list[Path], columns: int = 4) -> Figure:
         for axis in line:
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
-        line[0].set_ylabel(site.name)
+        line[0].set_ylabel(name)
     axes[0, 0].set_title("normal", loc="left")
     axes[0, columns].set_title("pneumonia", loc="left")
     return figure

@@ -5,12 +5,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedxray.analysis.choice import MODEL
-from fedxray.analysis.comparison import PRIMARY, fairness, model_name
-from fedxray.analysis.statistics import reliability
+from fedxray.analysis.bootstrap import patient_weights
+from fedxray.analysis.choice import MODEL_KEY
+from fedxray.analysis.comparison import fairness
+from fedxray.analysis.statistics import PRIMARY, reliability
 from fedxray.core.seeds import stream
+from fedxray.experiment.experiment import model_name
 from fedxray.report.figures import NAMES, STYLE, panels, title, whisker
-from fedxray.training.metrics import patient_weights, roc
+from fedxray.training.metrics import roc
 
 GRID = np.linspace(0, 1, 201)  # of 1 - specificity
 
@@ -61,7 +63,7 @@ def roc_curves(
     for axis, (cohort, runs) in zip(axes, cohorts, strict=True):
         for (mode, site), models in reversed(list(runs.groupby(["mode", "site"], sort=False))):
             parts = [tests[path] for path in models["path"]]
-            rows = summary[(summary[MODEL] == [cohort, mode, site]).all(axis=1) & (summary["test_set"] == "pooled")]
+            rows = summary[(summary[MODEL_KEY] == [cohort, mode, site]).all(axis=1) & (summary["test_set"] == "pooled")]
             values = rows.set_index("metric")
             auroc = values.loc["auroc"]
             label = f"{model_name(mode, site)}: {auroc['estimate']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
@@ -98,7 +100,7 @@ def _mean_curve(parts: list[pd.DataFrame], weights: np.ndarray | None = None) ->
 def metric_intervals(summary: pd.DataFrame) -> Figure:
     """Every metric with its interval on the pooled test set, models side by side; one panel a metric."""
     pooled = summary[summary["test_set"] == "pooled"]
-    models = list(pooled.groupby(MODEL, sort=False))
+    models = list(pooled.groupby(MODEL_KEY, sort=False))
     height = 0.9 + 0.28 * len(models)
     figure, axes = plt.subplots(3, 3, figsize=(11, 3 * height), layout="constrained", sharey=True)
     names = [", ".join(filter(None, [model_name(mode, site), cohort])) for (cohort, mode, site), _ in models]

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedxray.analysis.choice import MODEL, point_columns
-from fedxray.analysis.comparison import PRIMARY, model_name
+from fedxray.analysis.choice import MODEL_KEY, point_columns
+from fedxray.analysis.statistics import PRIMARY
+from fedxray.experiment.experiment import model_name
 from fedxray.report.figures import STYLE, title
 
 MEGABYTE = 1e6
@@ -17,18 +18,18 @@ MEGABYTE = 1e6
 def sweep_map(points: pd.DataFrame, own_validation: Sequence[str] = ()) -> Figure:
     """Validation AUROC over the two widest swept axes, the mean over seeds; a panel for each model, the chosen marked.
 
-    Where further axes are swept, the best over them; local is a panel for each hospital. `own_validation` are hospitals
-    that validate on images of their own, so that their panels compare with no other.
+    Where further axes are swept, a cell has the best over them. Each hospital alone has a panel. `own_validation` names
+    the hospitals that validate on images of their own, so that their panels compare with no other.
     """
-    models = list(points.groupby(MODEL, sort=False))
+    models = list(points.groupby(MODEL_KEY, sort=False))
     across = min(5, len(models))
     down = -(-len(models) // across)
     size = (3.4 * across, 3.4 * down)
     figure, axes = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
-    means = points.groupby([*MODEL, *point_columns(points), "chosen"], dropna=False)["validation_auroc"].mean()
+    means = points.groupby([*MODEL_KEY, *point_columns(points), "chosen"], dropna=False)["validation_auroc"].mean()
     means, norm = means.reset_index(), plt.Normalize(means.min(), means.max())
     for axis, ((cohort, mode, site), table) in zip(axes.flat, models, strict=False):
-        own = means[(means[MODEL] == [cohort, mode, site]).all(axis=1)]
+        own = means[(means[MODEL_KEY] == [cohort, mode, site]).all(axis=1)]
         _heat(axis, own, *swept_axes(table), norm)
         alone = "(validated on own images)" if mode == "alone" and site in own_validation else ""
         title(axis, ", ".join(filter(None, [f"{model_name(mode, site)} {alone}".strip(), cohort])))

@@ -1,0 +1,82 @@
+"""What the report has: the one list of its figures, pages and tables, which rules, scripts and captions read.
+
+Each item has a caption in report/<name>.rst. Imports nothing heavy, because the Snakefile imports it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedxray.experiment.experiment import Experiment
+
+TEMPLATES = Path(__file__).parent / "templates"  # of the pages
+CONCLUSIONS, RESULTS, DATA, RECORD, TABLES = "1. Conclusions", "2. Results", "3. Data", "4. Record", "5. Tables"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A figure, page or table of the report."""
+
+    name: str
+    kind: str  # figure | page | table
+    category: str  # of Snakemake's report
+    here: str = ""  # the script that writes it where the federation is here; empty: none does
+    remote: str = ""  # the same where the federation is remote
+    when: str = "always"  # always | swept: models have several points | cohorts: there are several
+
+
+ITEMS = (
+    Item("learning_curves", "figure", RESULTS, "plot_results", "plot_remote"),
+    Item("roc", "figure", RESULTS, "plot_results"),
+    Item("metrics", "figure", RESULTS, "plot_results"),
+    Item("gain", "figure", RESULTS, "plot_results"),
+    Item("differences", "figure", RESULTS, "plot_results"),
+    Item("cross_site", "figure", RESULTS, "plot_results", "plot_remote"),
+    Item("calibration", "figure", RESULTS, "plot_results"),
+    Item("communication", "figure", RESULTS, "plot_results", "plot_remote"),
+    Item("sweep", "figure", RESULTS, "plot_results", "plot_remote", "swept"),
+    Item("cohorts", "figure", RESULTS, "plot_results", when="cohorts"),
+    Item("mistakes", "figure", RESULTS, "plot_mistakes"),
+    Item("sites", "figure", DATA, "plot_data"),
+    Item("gallery", "figure", DATA, "plot_data"),
+    Item("conclusions", "page", CONCLUSIONS, "render_pages"),
+    Item("datasheet", "page", DATA, "render_pages"),
+    Item("methods", "page", RECORD, "render_pages"),
+    Item("model_card", "page", RECORD, "render_pages"),
+    Item("configuration", "page", RECORD, "render_pages"),
+    Item("environment", "page", RECORD, "render_pages"),
+    Item("points", "table", TABLES, "choose_points", "choose_points"),
+    Item("confirmed", "table", TABLES, "confirm_federated"),  # where federation.engine is inprocess
+    Item("comparison", "table", TABLES, "compare_runs"),
+    Item("differences_table", "table", TABLES, "contrast_models"),
+    Item("at_sites", "table", TABLES, remote="evaluate_remote"),
+)
+
+
+def figures(experiment: "Experiment", script: str = "") -> list[str]:
+    """The names of the figures of an experiment, or of those that one script draws."""
+    there_is = {"always": True, "swept": experiment.is_swept, "cohorts": len(experiment.cohorts) > 1}
+    where = experiment.config["federation"]["where"]
+    drawn = {item.name: getattr(item, where) for item in _items("figure") if there_is[item.when]}
+    return [name for name, by in drawn.items() if by and script in ("", by)]
+
+
+def pages() -> list[str]:
+    """The names of the pages, of an experiment whose federation is here; a remote one has none."""
+    return [item.name for item in _items("page")]
+
+
+def category(name: str) -> str:
+    """Where Snakemake's report shows an item."""
+    return next(item.category for item in ITEMS if item.name == name)
+
+
+def templates() -> list[Path]:
+    """The files that the pages are made from."""
+    return sorted(TEMPLATES.glob("*.html"))
+
+
+def _items(kind: str) -> Iterable[Item]:
+    return (item for item in ITEMS if item.kind == kind)

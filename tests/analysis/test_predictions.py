@@ -1,0 +1,61 @@
+import numpy as np
+import pandas as pd
+import pytest
+from helpers.analysis import predictions_of
+from helpers.data import make_settings, make_sites, points_of
+
+from fedxray.analysis.predictions import COLUMNS, predict_chosen, thresholds_of
+from fedxray.core.files import write_json
+from fedxray.core.parameters import save_model
+from fedxray.data.site import load_site
+from fedxray.experiment.cohorts import Cohort
+from fedxray.experiment.folder import Folder
+from fedxray.training.metrics import choose_threshold
+from fedxray.training.models import build, get_parameters
+from fedxray.training.trainer import predict
+
+COHORT = Cohort("", ("us", "asia"), {})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Results with the data of two sites and three runs, whose models are as drawn from their seeds."""
+    folder = Folder(tmp_path_factory.mktemp("results"))
+    make_sites(folder.sites, COHORT.sites)
+    for seed in (0, 1, 2):
+        settings = make_settings(image_size=16, seed=seed)
+        run = folder.run(str(seed))
+        write_json(run.record, {"settings": vars(settings)})
+        save_model(run.model, get_parameters(build(settings)))
+    return folder
+
+
+@pytest.fixture
+def points():
+    return points_of(*(("federated", "pooled", 0.1, seed, 0.8) for seed in (0, 1, 2))).assign(
+        chosen=[True, False, True]
+    )
+
+
+def test_each_chosen_model_predicts_the_validation_set_and_every_test_set(folder, points):
+    table = predict_chosen(points, folder, {"": COHORT})
+    assert list(table.columns) == COLUMNS
+    sets = table.groupby(["path", "set"], sort=False).size()
+    assert list(sets.index) == [(path, name) for path in ("0", "2") for name in ("validation", "us", "asia")]
+    assert set(sets) == {24}
+    settings = make_settings(image_size=16, seed=2)
+    for name, split in (("validation", "validation"), ("asia", "test")):
+        site = load_site(folder.site(COHORT, "asia").path)
+        rows = table[(table["path"] == "2") & (table["set"] == name)]
+        assert list(rows["image"]) == list(site.table["image"][site.table["split"] == split])
+        expected = predict(build(settings), site.part(split)[0], settings.compute)
+        np.testing.assert_array_equal(rows["probability"], expected)
+
+
+def test_a_threshold_is_chosen_for_each_run_by_validation_alone():
+    tables = [predictions_of(path, seed) for seed, path in enumerate(["a", "b"])]
+    thresholds = thresholds_of(pd.concat(tables))
+    for table, path in zip(tables, ("a", "b"), strict=True):
+        own = table[table["set"] == "validation"]
+        assert thresholds[path] == choose_threshold(own["label"].to_numpy(float), own["probability"].to_numpy())
+    assert thresholds_of(tables[0][tables[0]["set"] != "validation"]) == {}

@@ -1,0 +1,66 @@
+"""The results of a small experiment: made-up models of two hospitals and two seeds, on the data of two sites."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from helpers.analysis import DRAW, SITES, chosen_models
+from helpers.data import make_settings, make_sites
+
+from fedxray.analysis.comparison import compare, contrast, summarise
+from fedxray.core.files import write_json, write_table
+from fedxray.core.parameters import save_model
+from fedxray.experiment.cohorts import Cohort
+from fedxray.experiment.folder import Folder
+from fedxray.training.exported import export_model
+from fedxray.training.models import build, get_parameters
+
+REPOSITORY = Path(__file__).parents[2]
+COHORT = Cohort("", SITES, {})
+
+
+@pytest.fixture(scope="session")
+def config():
+    """The default configuration, of these two sites and two seeds."""
+    config = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text())
+    return config | {"experiment": "made-up", "sites": list(SITES), "seeds": [1, 2], "image_size": 16}
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory, config):
+    """The folder of the experiment, with all that figures and pages read."""
+    folder = Folder(tmp_path_factory.mktemp("results") / "made-up")
+    make_sites(folder.sites, SITES)
+    unlike = {"label_divergence": 0.01, "aetiology_divergence": 0.02, "size_ratio": 1.5}
+    write_json(folder.cohort(COHORT).heterogeneity, unlike | {"sites": {site: {} for site in SITES}})
+    write_table(folder.registry, pd.DataFrame({"site": SITES, "cohort": "", "synthetic": True}))
+    data = {"images": 48, "patients": 48, "dropped": [], "duplicate_groups": 0, "sha256": "0" * 64}
+    write_json(folder.catalogue_summary, data)
+    chosen, predictions = (table.assign(path="run-" + table["path"]) for table in chosen_models())
+    write_table(folder.points, chosen.drop(columns="threshold"))
+    write_table(folder.chosen, chosen)
+    write_table(folder.predictions, predictions)
+    write_table(folder.comparison, compare(chosen, predictions, *DRAW))
+    write_table(folder.summary, summarise(chosen, predictions, *DRAW))
+    write_table(folder.differences, contrast(chosen, predictions, *DRAW, margin=0.02))
+    write_table(folder.agreement, pd.DataFrame({"metric": ["auroc"] * 36}))
+    for _, run in chosen.iterrows():
+        _write_run(folder.run(run["path"]), run)
+    origin = {"experiment": config["experiment"], "cohort": "", "mode": "federated", "run": "run-0"}
+    model = folder.run("run-0").model
+    export_model(model, make_settings(image_size=16), folder.model, threshold=chosen["threshold"][0], origin=origin)
+    return folder
+
+
+def _write_run(folder, run):
+    """The record, curves and model of a run that was never trained."""
+    settings = make_settings(image_size=16)
+    record = {"mode": run["mode"], "engine": "nvflare" if run["mode"] == "federated" else "inprocess"}
+    record |= {"sites": list(SITES), "train_images": 48, "parameters": 76977, "seed": int(run["seed"])}
+    record |= {"energy_j": 3.6e5, "device": "cpu", "machine": {"processor": "abacus"}, "settings": vars(settings)}
+    write_json(folder.record, record)
+    rows = [("global", epoch, 0.5 + epoch / 10) for epoch in (1, 2, 3, 4)]
+    curves = pd.DataFrame(rows, columns=["series", "epoch", "validation_auroc"]).assign(validation_loss=0.5)
+    write_table(folder.curves, curves)
+    save_model(folder.model, get_parameters(build(settings)))

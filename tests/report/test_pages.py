@@ -1,0 +1,106 @@
+import html
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fedxray.core.files import read_json, read_table, write_table
+from fedxray.experiment.folder import Folder
+from fedxray.report.contents import pages
+from fedxray.report.pages import SOURCES, Results, _cell, _short, flat, render
+
+
+@pytest.fixture(scope="module")
+def rendered(config, results):
+    return render(config, results, "Synthetic phantom data")
+
+
+def text_of(page):
+    """What a reader sees of a page."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split("</style>")[1])))
+
+
+def test_each_page_carries_the_note_and_opens_without_a_network(rendered):
+    assert list(rendered) == pages()
+    for name, page in rendered.items():
+        assert "Synthetic phantom data: these numbers show" in page, name
+        assert "://" not in page, name
+
+
+def test_a_page_of_real_data_has_no_note(config, results):
+    assert '<p class="note">' not in render(config, results, "")["conclusions"]
+
+
+def test_conclusions_say_the_sentences_the_choice_and_the_agreement(rendered, results):
+    text = text_of(rendered["conclusions"])
+    differences = read_table(results.differences)
+    for sentence in differences["sentence"][differences["metric"] == "auroc"]:
+        assert sentence in text
+    assert "Of 1 point a model" in text
+    assert "36 metrics of the federated models" in text
+    assert "to the last digit." in text  # all were trained on a CPU
+    assert "Means over 2 seeds" in text
+    assert "computed in one process" not in text
+
+
+def test_runs_of_one_process_say_how_many_a_federation_confirmed(config, results, tmp_path):
+    for path in results.root.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    write_table(Folder(tmp_path).confirmed, pd.DataFrame({"path": ["0", "1"]}))
+    one_process = config | {"federation": config["federation"] | {"engine": "inprocess"}}
+    text = text_of(render(one_process, Folder(tmp_path), "")["conclusions"])
+    assert "the 2 chosen federated runs were repeated by a real federation" in text
+
+
+def test_the_datasheet_has_a_row_for_each_site_and_split_and_validation_once(config, results):
+    told = Results(config, results).datasheet()
+    assert [(row["site"], row["split"]) for row in told["splits"]] == [
+        *(("us", "train"), ("us", "test"), ("asia", "train"), ("asia", "test")),
+        ("shared", "validation"),
+    ]
+    assert told["splits"][0]["normal"] == told["splits"][0]["virus"] == 12
+    assert told["heterogeneity"][0]["largest / smallest site"] == "1.50"
+
+
+def test_methods_say_who_trained_at_what_cost(config, results):
+    told = Results(config, results).methods()
+    assert {row["mode"]: (row["trained by"], row["runs"]) for row in told["budgets"]} == {
+        "federated": ("NVIDIA FLARE", 2),
+        "central": ("one process", 2),
+        "alone": ("one process", 4),
+    }
+    assert told["energy"].startswith("Energy: 0.800 kWh over 8 of 8 runs")
+    assert {row["what"]: row["value"] for row in told["machine"]}["processor"] == "abacus"
+
+
+def test_the_model_card_has_the_exported_models_threshold_and_metrics(config, results):
+    told = Results(config, results).model_card()
+    about = {row["what"]: row["value"] for row in told["about"]}
+    assert about["threshold"] == read_table(results.chosen)["threshold"][0]
+    assert [row["test set"] for row in told["by_site"]] == ["pooled", "us", "asia"]
+    auroc = read_table(results.comparison)["auroc"][0]  # the exported run's, on the pooled test set
+    assert told["by_site"][0]["AUROC"].startswith(f"{auroc:.3f}\u00a0[")
+    assert [row["aetiology"] for row in told["by_aetiology"]] == ["bacteria", "normal", "virus"]
+    assert read_json(results.model / "config.json")["run"] == "run-0"
+
+
+def test_the_configuration_and_the_packages_are_listed(rendered, config):
+    assert "federation.where here" in text_of(rendered["configuration"])
+    assert len(flat(config)) == rendered["configuration"].count("<tr><td>")
+    assert f"numpy {np.__version__}" in text_of(rendered["environment"])
+
+
+def test_each_source_of_data_has_words():
+    assert set(SOURCES) == {"phantom", "kaggle", "folder"}
+
+
+def test_values_as_cells():
+    assert flat({"a": {"b": 1, "c": []}, "d": {}, "e": [1, 2], "f": ""}) == [
+        *(("a.b", 1), ("a.c", "none")),
+        *(("d", "none"), ("e", "1, 2"), ("f", "none")),
+    ]
+    assert _cell(0.91234, 0.9, 0.95) == "0.912\u00a0[0.900,\u00a00.950]"
+    assert _cell(0.91234, np.nan, np.nan) == "0.912"
+    assert _cell(np.nan, np.nan, np.nan) == "-"
+    assert [_short(value) for value in (np.nan, 0.0030, 4, "sgd")] == ["", "0.003", "4", "sgd"]
