@@ -1,8 +1,11 @@
 """Real federations: provisioned kits, separate processes, mutual TLS over loopback."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 
 import numpy as np
@@ -175,3 +178,44 @@ def test_no_process_outlives_the_run(kits, site_folders, tmp_path, how):
         time.sleep(0.2)
     assert not ours(tmp_path)
     assert how == signal.SIGKILL or not (tmp_path / "run" / "workspace").exists()
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    """(a command of Python in a checkout, that checkout's place, data of two sites), all below an unusual path."""
+    place = tmp_path_factory.mktemp("foreign") / "mein Krankenhaus ü"
+    for part in ("fedxray", "scripts", "config"):
+        shutil.copytree(part, place / "fed xray" / part, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / ".venv"], check=True)
+    packages = next((place / ".venv").glob("lib/python*/site-packages"))
+    (packages / "here.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+    def python(*words, **environment):
+        done = subprocess.run(
+            [place / ".venv" / "bin" / "python", *words],
+            cwd=place / "fed xray",
+            env=os.environ | {"PYTHONPATH": str(place / "fed xray"), "LC_ALL": "C"} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+
+    federation = place / "results" / "federation"
+    project = ["--template", "config/project.yml", "--sites", "us", "europe", "--output", federation / "project.yml"]
+    python("scripts/render_project.py", *project)
+    kits = ["--project", federation / "project.yml", "--output", federation / "kits.json"]
+    python("scripts/provision_federation.py", *kits)
+    return python, place, make_sites(place / "die Daten", ("us", "europe"))
+
+
+@pytest.mark.parametrize("forks", ["1", "0"])
+def test_under_a_path_with_spaces_and_umlauts_with_forks_and_without_the_bytes_are_the_same(foreign, forks, tmp_path):
+    python, place, folders = foreign
+    settings, run = make_settings(image_size=16, epochs=2), place / "results" / f"run {forks}"
+    words = script(place / "results" / "federation", folders, settings, Schedule(2, 1), run / "live", run)
+    python(*words[1:], FEDXRAY_FORKS=forks)
+    model, expected = load_model(run / "model.safetensors"), plain_fedavg(folders, settings, 2, 1)
+    assert all(np.array_equal(model[name], expected[name]) for name in expected)
+    assert len(list((run / "live").rglob("*tfevents*"))) == 3
+    assert not ours(place)
