@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.environment import flower
-from benchmarks.inputs import BUILD, SITES, experiment, random_sites, scratch, settings
+from benchmarks.inputs import BUILD, SITES, experiment, options, random_sites, scratch, settings
 from benchmarks.measure import ROOT, NotTheSameWork, at_most, interleave, middle, python, ratio, run, told
 from fedxray.core.parameters import load_model
 from fedxray.data.site import load_site
 from fedxray.experiment.settings import Settings
 from fedxray.flare.kits import provision, render_project
-from fedxray.training.models import set_parameters
+from fedxray.training.models import restore
 from fedxray.training.trainer import validate
 
 ALTERNATIVES = {"bare loop": "plain", "NVFlare": "nvflare_job", "Flower": "flower_app"}
@@ -63,11 +63,12 @@ def fedxray_command(
     """The rule's script, one local epoch a round."""
     words = ["--kits", manifest, "--sites", *(sites / name / "card.json" for name in names)]
     words += ["--shared", sites / "shared" / "card.json"]
-    words += ["--settings", json.dumps(chosen), "--rounds", rounds, "--local-epochs", 1]
+    words += ["--start-timeout-s", 120, "--round-timeout-s", 3600, "--absent", "fail", "--min-sites", 0]
+    words += [*options(chosen), "--rounds", rounds, "--local-epochs", 1]
     return python(
         ROOT / "scripts" / "train_federated.py",
         *words,
-        "--tensorboard",
+        "--live",
         output / "live",
         "--output",
         output / "model.safetensors",
@@ -85,9 +86,8 @@ def alternative(side: str, sites: Path, chosen: dict, rounds: int, output: Path,
 def auroc(path: Path, shared: Path, chosen: dict) -> float:
     """The validation AUROC of a model."""
     own = Settings(**chosen)
-    model = own.build()
-    set_parameters(model, load_model(path))
-    return round(validate(model, load_site(shared).part("validation"), own)["validation_auroc"], 5)
+    model = restore(own, load_model(path))
+    return round(validate(model, load_site(shared).part("validation"), own.compute)["validation_auroc"], 5)
 
 
 def kits(names: Sequence[str] = SITES) -> Path:

@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from PIL import Image
 
 from benchmarks.measure import ROOT, python, run
 from fedxray.core.files import read_json, write_array, write_table
-from fedxray.data.datasets.phantom import draw_patient
+from fedxray.data.drawing import draw_patient
 from fedxray.data.site import make_site
-from fedxray.experiment import sweep
+from fedxray.experiment.experiment import Experiment
+from fedxray.experiment.settings import Settings
 
 BUILD = ROOT / "build" / "bench"
 REAL = ROOT.parent / "shared" / "data"
@@ -118,16 +120,19 @@ def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> 
     )
     write_array(folder / "pixels.npy", rng.integers(0, 256, (len(rows), size, size), np.uint8))
     for site in (*sites, "shared"):
-        files = [folder / site / name for name in ("images.npy", "images.csv", "card.json")]
-        make_site(folder / "split.csv", folder / "pixels.npy", site, *files)
+        make_site(folder / "split.csv", folder / "pixels.npy", site, folder / site)
 
 
 def settings(shared: Path, epochs: int, **changed) -> dict:
-    """The fields of fedxray.experiment.settings.Settings by the default configuration, for images as `shared`'s, on the CPU."""
-    config = default_config()
+    """The fields of Settings by the default configuration, for images as `shared`'s, on the CPU."""
+    own = Experiment.from_config(default_config())
     size = read_json(shared / "card.json")["image_size"]
-    point = {"rounds": epochs, "local_epochs": 1, "lr": config["training"]["lr"], "seed": 1}
-    return sweep.settings(point, config) | {"image_size": size, "device": "cpu"} | changed
+    return asdict(own.settings(own.runs[0])) | {"image_size": size, "epochs": epochs, "device": "cpu"} | changed
+
+
+def options(chosen: dict) -> list[str]:
+    """Settings as the scripts take them on their command line."""
+    return Settings(**chosen).options()
 
 
 def default_config() -> dict:

@@ -1,6 +1,5 @@
 """The rows `epoch`, `gpu` and `predict`: one trainer against a bare loop of PyTorch, and prediction."""
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -11,7 +10,16 @@ import torch
 
 from benchmarks.alternatives import plain
 from benchmarks.federation import fedxray_command, kits
-from benchmarks.inputs import default_config, experiment, originals, random_sites, scratch, settings, site_folders
+from benchmarks.inputs import (
+    default_config,
+    experiment,
+    options,
+    originals,
+    random_sites,
+    scratch,
+    settings,
+    site_folders,
+)
 from benchmarks.measure import (
     ROOT,
     NotTheSameWork,
@@ -28,10 +36,10 @@ from benchmarks.measure import (
 )
 from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site, pool
-from fedxray.experiment import sweep
+from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.settings import Settings
 from fedxray.training.exported import export_model, predict_images
-from fedxray.training.models import get_parameters
+from fedxray.training.models import build, get_parameters
 from fedxray.training.trainer import Trainer, validate
 from fedxray.training.trainer import predict as predict_array
 
@@ -57,7 +65,7 @@ def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int
     On the CPU, with one thread, they are CPU seconds. The first epoch of both is not counted. `compiled`: the bare loop
     trains torch.compile(model).
     """
-    trainer, own, bare = Trainer(chosen, train, validation), chosen.build(), chosen.build()
+    trainer, own, bare = Trainer(chosen, train, validation), build(chosen), build(chosen)
     bare.to(trainer.device)
     network = torch.compile(bare) if compiled else bare
     held, checked = ([tensor.to(trainer.device) for tensor in plain.tensors(part)] for part in (train, validation))
@@ -103,9 +111,9 @@ def on_device(device: str, model: str, size: int, batch_size: int, images: int, 
         own = Settings(**chosen)
         times, apart = compare_epochs(train, validation, own, turns, compiled)
         rates = {side: [images / seconds for seconds in values] for side, values in times.items()}
-        busy = gpu_busy(Trainer(own, train, validation), own.build(), turns) if device == "cuda" else []
-        network = own.build()
-        predicted = [images / clock(lambda: predict_array(network, train[0], own)) for _ in range(turns)][1:]
+        busy = gpu_busy(Trainer(own, train, validation), build(own), turns) if device == "cuda" else []
+        network = build(own)
+        predicted = [images / clock(lambda: predict_array(network, train[0], own.compute)) for _ in range(turns)][1:]
         rounds, epochs = federated_and_central(folder, chosen, turns)
     return {
         "samples": {f"{side}, images/s": values for side, values in rates.items()}
@@ -144,7 +152,7 @@ def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[
     Both train as many images on the same GPU, and validate once.
     """
     run(fedxray_command(folder / "sites", kits(), chosen, turns, folder / "federated"))
-    words = ["--sites", *(site / "card.json" for site in site_folders(folder)), "--settings", json.dumps(chosen)]
+    words = ["--sites", *(site / "card.json" for site in site_folders(folder)), *options(chosen)]
     run(python(ROOT / "scripts" / "train_central.py", *words, "--output", folder / "central" / "model.safetensors"))
     found = []
     for mode in ("federated", "central"):
@@ -156,19 +164,19 @@ def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[
 def predict(quick: bool) -> dict:
     """`fedxray-predict`'s work on originals, one core: files read, resampled and predicted."""
     count, turns = (48, 3) if quick else (480, 5)
-    folder, config = originals(count), default_config()
-    chosen = Settings(**sweep.settings({"rounds": 1, "local_epochs": 1, "lr": 0.003, "seed": 1}, config))
+    folder, own = originals(count), Experiment.from_config(default_config())
+    chosen = own.settings(own.runs[0])
     threads = torch.get_num_threads()
     with scratch() as model:
-        save_model(model / "run.safetensors", get_parameters(chosen.build()))
+        save_model(model / "run.safetensors", get_parameters(build(chosen)))
         origin = {"experiment": "benchmark", "cohort": "", "mode": "federated", "run": "none"}
         export_model(model / "run.safetensors", chosen, model / "model", threshold=0.5, origin=origin)
         torch.set_num_threads(1)
         rates = [count / clock(lambda: predict_images(model / "model", [folder]), cpu) for _ in range(turns)]
         images = np.random.default_rng(1).integers(0, 256, (2048, chosen.image_size, chosen.image_size), np.uint8)
         part = images, np.arange(len(images), dtype=np.float32) % 2
-        network = chosen.build()
-        bare = [len(images) / clock(lambda: validate(network, part, chosen), cpu) for _ in range(turns)]
+        network = build(chosen)
+        bare = [len(images) / clock(lambda: validate(network, part, chosen.compute), cpu) for _ in range(turns)]
     torch.set_num_threads(threads)
     checks = [
         told("images a CPU second, from files of the originals' sizes", middle(rates)),

@@ -1,89 +1,108 @@
-# What the other rules share: the checked configuration, paths, points, and which code a script depends on.
+# What the other rules share: the checked configuration, the experiment and its paths, and the parts that many rules have.
 
-import ast
 import gc
 import json
+import os
+import shlex
 import sys
-from functools import cache
-from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 
-import pandas as pd
 import yaml
-from snakemake.utils import Paramspace
+from snakemake.utils import update_config
 
-import fedxray.core.files
-from fedxray.experiment import sweep
-from fedxray.experiment.check import check_config, typed
+# The package beside this file is the one that runs, wherever the workflow is started and whatever else is installed.
+HOME = Path(str(workflow.current_basedir)).parent
+sys.path.insert(0, str(HOME))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+
 from fedxray.core.errors import UserError
+from fedxray.data import datasets
+from fedxray.data.site import SiteFolder
+from fedxray.experiment.check import check_config, typed
+from fedxray.experiment.code import Code
+from fedxray.experiment.experiment import Experiment
+from fedxray.experiment.folder import CohortFolder, Folder, RunFolder
+from fedxray.report import contents
 
-# Or Python searches the growing graph for garbage again and again: a fifth of a large plan's time.
+# Collect garbage rarely: collections would take a fifth of the time of a large plan.
 gc.set_threshold(10_000_000)
 
-schema = yaml.safe_load(Path("config/schema.yaml").read_text())
-config.update(typed(config, schema))
+schema = yaml.safe_load((HOME / "config" / "schema.yaml").read_text())
+defaults = yaml.safe_load((HOME / "config" / "config.yaml").read_text())
+update_config(defaults, config)
+config.update(typed(defaults, schema))
 try:
     check_config(config, schema)
 except UserError as error:
     sys.exit(f"error: {error}")
 
-OUT = f"results/{config['experiment']}"
-KITS = f"{OUT}/federation/kits.json"
-CONFIRMED = (
-    [f"{OUT}/confirmed.csv"] if config["federation"]["engine"] == "inprocess" else []
-)
-REGISTRY = f"{OUT}/sites/registry.csv"
+EXPERIMENT = Experiment.from_config(config)
+HERE = config["federation"]["where"] == "here"
+ONCE = config["federation"]["engine"] == "inprocess"  # the chosen runs are confirmed
+AT = Folder(f"results/{config['experiment']}")
 
-GPU = 0 if config["training"]["device"] == "cpu" else 1
+# A cohort, a site's data and a run each stand in a rule's paths as one wildcard: their folder below one of the
+# experiment's. What it means is looked up here, so that no path is taken apart.
+COHORT = CohortFolder(AT.root / "{cohort}")
+SITE = SiteFolder(AT.sites / "{site}")
 
-# The sweep's runs by their folders, which the hospitals trained alone share; and for each mode the points as a
-# Paramspace: its pattern names a run's folder, below its cohort's.
-RUNS = {run.folder: run for run in sweep.runs(config)}
-COHORTS = list(dict.fromkeys(run.cohort for run in RUNS.values()))
-SPACES = {
-    mode: Paramspace(
-        pd.DataFrame(sweep.space(mode, RUNS.values())),
-        filename_params="*",
-        param_sep="=",
-        filename_sep=",",
-    )
-    for mode in sweep.modes(config)
+
+def below(path, folder):
+    """A folder as these wildcards have it."""
+    return Path(path).relative_to(folder).as_posix()
+
+
+COHORTS = {
+    below(AT.cohort(cohort).path, AT.root): cohort for cohort in EXPERIMENT.cohorts
 }
-PATTERNS = {
-    mode: f"{mode}/{{cohort}}{space.wildcard_pattern}" for mode, space in SPACES.items()
+SITES = {
+    below(AT.site(cohort, site), AT.sites): (cohort, site)
+    for cohort in EXPERIMENT.cohorts
+    for site in (*cohort.sites, "shared")
 }
-FEDERATED, ALONE = PATTERNS["federated"], PATTERNS["alone"]
-RESULTS = ["learning_curves", "roc", "metrics", "gain", "differences", "cross_site"]
-RESULTS += ["calibration", "communication"]
-SWEPT = len(RUNS) > len(COHORTS) * len(config["seeds"]) * len(SPACES)
-RESULTS += ["sweep"] if SWEPT else []
-RESULTS += ["cohorts"] if len(COHORTS) > 1 else []
-FIGURES = [*RESULTS, "sites", "gallery", "mistakes"]
-PAGES = ["conclusions", "datasheet", "methods", "model_card", "configuration"]
-PAGES += ["environment"]
-
-# What a script needs to know which runs there are, as JSON: no more, so that nothing else reruns it.
-EXPERIMENT = json.dumps(
-    {
-        key: config[key]
-        for key in ["sites", "split", "model", "training", "seeds", "sweep"]
-    }
-    | {
-        "federation": {
-            key: config["federation"][key] for key in ["where", "rounds", "local_epochs"]
-        }
-    }
-)
+# By mode and the folder that a job writes; the hospitals that are trained alone share it.
+RUNS = {mode: {} for mode in EXPERIMENT.modes}
+for run in EXPERIMENT.runs:
+    RUNS[run.model.mode].setdefault(run.job, run)
 
 
 wildcard_constraints:
-    **{name: "[^,/]+" for space in SPACES.values() for name in space.ordered_columns},
-    cohort="|([a-z_]+=[^,/]+,?)+/",
-    site="|".join([*config["sites"], "shared"]),
+    cohort="cohort(/[^/]+)?",
+    site="([^/]+/)?[^/]+",
+    run=".+",
 
 
-def signed(function):
+def run_folder(mode):
+    """The folder of a run of this mode, with a wildcard."""
+    return RunFolder(AT.runs / mode / "{run}")
+
+
+def cards(cohort, shared=False):
+    """The data card of each site of a cohort, and of the shared validation set."""
+    names = [*cohort.sites, *["shared"] * shared]
+    return [SiteFolder(AT.site(cohort, name)).card for name in names]
+
+
+def every_card(shared=False):
+    """The data card of each site of every cohort."""
+    return [card for cohort in EXPERIMENT.cohorts for card in cards(cohort, shared)]
+
+
+# In the graph a run is its record, which is written with its model, and a site's data are its card, which has the
+# checksums of images and table: Snakemake takes its time over each input of each job, which a sweep of thousands feels.
+RECORDS = [
+    f"{AT.runs}/{mode}/{job}" + ("" if mode == "alone" else "/record.json")
+    for mode, runs in RUNS.items()
+    for job in runs
+]
+
+GPU = 0 if config["training"]["device"] == "cpu" else 1
+
+
+def kept(function):
     """A function for a rule, with its signature kept: Snakemake inspects it several times for each job of a plan."""
     function.__signature__ = signature(function)
     return function
@@ -93,117 +112,81 @@ def growing(amount):
     """A resource that an attempt after a failure has more of: twice it, then three times. Where a job that ran out of
     memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may do.
     """
-    return signed(lambda wildcards, attempt: amount * attempt)
+    return kept(lambda wildcards, attempt: amount * attempt)
 
 
-def settings_of(pattern):
-    """A param: the training settings (fedxray.experiment.settings.Settings), as JSON, of the run whose folder is `pattern`."""
-
-    def settings(wildcards):
-        run = RUNS[pattern.format(**wildcards)]
-        return json.dumps(sweep.settings(run.values | {"seed": run.seed}, config))
-
-    return signed(settings)
+CODE = Code(HOME, memory=Path(".snakemake") / "fedxray-code.json")
 
 
-# A site's data and a run's files each stand in the graph as one file that is made with the others: card.json has the
-# checksums of the images and their table, and record.json comes with the model. Snakemake takes its time over each
-# input of each job, which a sweep of thousands feels.
-def every_card(shared=False):
-    """The data card of each site of every cohort."""
-    return [
-        f"{OUT}/sites/{cohort}{site}/card.json"
-        for cohort in COHORTS
-        for site in sweep.sites_of(cohort, config) + ["shared"] * shared
-    ]
-
-
-def cards_of(wildcards):
-    """The data card of each site of the cohort."""
-    sites = sweep.sites_of(wildcards.cohort, config)
-    return [f"{OUT}/sites/{wildcards.cohort}{site}/card.json" for site in sites]
-
-
-def data_of(wildcards):
-    """The data that training on a cohort depends on."""
-    return [*cards_of(wildcards), f"{OUT}/sites/{wildcards.cohort}shared/card.json"]
-
-
-# Training takes the sites' cards as a param. Its input, where there is one cohort, is the registry, which has the
-# checksums of all cards: one file a job and not four.
-CARDS, DATA = (every_card(), REGISTRY) if COHORTS == [""] else (cards_of, data_of)
-
-
-def below(path):
-    """For a param: a folder of the results that holds inputs, as a script takes it."""
-    return lambda wildcards: f"{OUT}/{path.format(**wildcards)}"
-
-
-def every_record():
-    """The record of each run; the folder of each point of the hospitals alone."""
-    return [
-        (
-            f"{OUT}/runs/{folder}"
-            if run.mode == "alone"
-            else f"{OUT}/runs/{folder}/record.json"
-        )
-        for folder, run in RUNS.items()
-    ]
-
-
-def shown(path, name, category):
-    """The file `path` as a part of the report, with the caption of its name."""
-    about = {"category": category, "labels": {"what": name.replace("_", " ")}}
-    return report(path, caption=f"../report/{name}.rst", **about)
-
-
-def figures(*names, category):
-    """Outputs that are these figures: each as SVG, which the report shows, and as PNG."""
-    svg = {
-        f"{name}_svg": shown(f"{OUT}/figures/{name}.svg", name, category)
-        for name in names
-    }
-    return svg | {f"{name}_png": f"{OUT}/figures/{name}.png" for name in names}
-
-
-def pages(**categories):
-    """Outputs that are these pages of the report, each in its category."""
-    return {
-        name: shown(f"{OUT}/report/{name}.html", name, category)
-        for name, category in categories.items()
-    }
-
-
-checksum = cache(fedxray.core.files.sha256)
-
-
-@cache
-def imported(path):
-    """The files of fedxray that the Python file `path` imports, at any depth."""
-    names = set()
-    for node in ast.walk(ast.parse(Path(path).read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {
-                node.module,
-                *(f"{node.module}.{alias.name}" for alias in node.names),
-            }
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    files = {
-        f"{Path(*name.split('.'))}.py"
-        for name in names
-        if name.split(".")[0] == "fedxray"
-    }
-    files = {file for file in files if Path(file).exists() and file != str(path)}
-    return frozenset(files.union(*(imported(file) for file in files)))
-
-
-def code(script, *named):
-    """For a param: the checksum of the script of a step and of every file of fedxray that it runs.
-
-    So an edit reruns what it touches. `named` are files that a script runs without importing them. One param, because
-    Snakemake takes its time over each input of each job.
+def step(name, *files):
+    """Parameters of a rule that runs scripts/<name>.py: where that is, and the checksum of all code that it runs and of
+    further files that it reads. The place alone makes no job run again, because a parameter that is computed from the
+    inputs does not count.
     """
-    files = [f"scripts/{script}.py", *named]
-    files = sorted({*files, *(file for one in files for file in imported(one))})
-    return sha256("".join(map(checksum, files)).encode()).hexdigest()[:16]
+    path = HOME / "scripts" / f"{name}.py"
+    return {
+        "script": kept(lambda wildcards, input: path),
+        "code": CODE.checksum(path, *files),
+    }
+
+
+def settings(mode):
+    """A parameter: the training settings of a run of this mode as its script takes them, quoted here because Snakemake
+    takes its time over a list of words.
+    """
+    runs = RUNS[mode]
+    return kept(
+        lambda wildcards: shlex.join(EXPERIMENT.settings(runs[wildcards.run]).options())
+    )
+
+
+def schedule_of(wildcards):
+    """A parameter: how a federated run is scheduled, as its script takes it."""
+    point = RUNS["federated"][wildcards.run].point
+    return f"--rounds {point['rounds']} --local-epochs {point['local_epochs']}"
+
+
+# The statistics' options, as the scripts take them.
+EVALUATION = config["evaluation"]
+BOOTSTRAP = " ".join(
+    f"--{key} {EVALUATION[key]}" for key in ["replicates", "confidence", "seed"]
+)
+
+
+def shown(path, item):
+    """The file `path` as a part of the report: an item of report/contents.py, with the caption of its name."""
+    about = {"category": contents.category(item), "labels": {"what": item.replace("_", " ")}}
+    return report(str(path), caption=f"../report/{item}.rst", **about)
+
+
+# The configuration as the run had it: whole, and the part of it that says which runs there are. Apart, so that what does
+# not change the runs makes no job run again that asks for them.
+rule record_config:
+    output:
+        config=AT.config,
+    log:
+        AT.log("record_config"),
+    benchmark:
+        AT.benchmark("record_config")
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(5),
+    params:
+        **step("record_config"),
+        config=json.dumps(config),
+    shell:
+        "python {params.script:q} --config {params.config:q} --output {output.config:q} 2>&1 | tee {log:q}"
+
+
+use rule record_config as record_experiment with:
+    output:
+        config=AT.experiment,
+    log:
+        AT.log("record_experiment"),
+    benchmark:
+        AT.benchmark("record_experiment")
+    params:
+        **step("record_config"),
+        config=json.dumps(EXPERIMENT.config),

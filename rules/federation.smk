@@ -1,27 +1,26 @@
 # The federation's project and startup kits: made once, and untouched by any change of training.
 
+PROJECT = HOME / "config" / "project.yml"
+
 
 rule render_project:
-    input:
-        template="config/project.yml",
     output:
-        project=f"{OUT}/federation/project.yml",
+        project=AT.project,
     log:
-        f"{OUT}/logs/render_project.log",
+        AT.log("render_project"),
     benchmark:
-        f"{OUT}/benchmarks/render_project.tsv"
+        AT.benchmark("render_project")
     localrule: True  # a moment, not worth a cluster's queue
-    conda:
-        "../environment.yml"
     threads: 1
     resources:
         mem_mb=growing(500),
         runtime=growing(5),
     params:
-        code=code("render_project"),
+        **step("render_project", PROJECT),
+        template=kept(lambda wildcards, input: PROJECT),
         sites=config["sites"],
     shell:
-        "python scripts/render_project.py --template {input.template:q} --sites {params.sites:q}"
+        "python {params.script:q} --template {params.template:q} --sites {params.sites:q}"
         " --output {output.project:q} 2>&1 | tee {log:q}"
 
 
@@ -29,22 +28,19 @@ rule render_project:
 # key, before adding a hospital.
 rule provision_federation:
     input:
-        project=rules.render_project.output.project,
+        project=AT.project,
     output:
-        kits=KITS,
+        kits=AT.kits,
     log:
-        f"{OUT}/logs/provision_federation.log",
+        AT.log("provision_federation"),
     benchmark:
-        f"{OUT}/benchmarks/provision_federation.tsv"
+        AT.benchmark("provision_federation")
     localrule: True  # seconds
-    conda:
-        "../environment.yml"
     threads: 1
     resources:
         mem_mb=growing(500),
         runtime=growing(5),
     params:
-        code=code("provision_federation"),
+        **step("provision_federation"),
     shell:
-        "python scripts/provision_federation.py --project {input.project:q} --output {output.kits:q}"
-        " 2>&1 | tee {log:q}"
+        "python {params.script:q} --project {input.project:q} --output {output.kits:q} 2>&1 | tee {log:q}"

@@ -1,23 +1,38 @@
 # One run per mode, point and cohort, with the same trainer and the same number of passes over the data.
 
-CENTRAL = PATTERNS["central"]
 
-if config["federation"]["engine"] == "nvflare":
+def site_cards(mode, shared=False):
+    """For a rule: the data card of each site of a run's cohort, and of the shared validation set."""
+    runs = RUNS[mode]
+    return kept(lambda wildcards: cards(runs[wildcards.run].model.cohort, shared))
+
+
+def shared_card(mode):
+    """For a rule: the data card of the validation set of a run's cohort."""
+    return kept(lambda wildcards: site_cards(mode, True)(wildcards)[-1])
+
+
+# Training takes the sites' cards as parameters. Its input, where there is one cohort, is the registry, which has the
+# checksums of all cards: one file a job and not four.
+def data(mode):
+    """For an input: the data that training on a run's cohort depends on."""
+    return AT.registry if len(EXPERIMENT.cohorts) == 1 else site_cards(mode, True)
+
+
+if not ONCE:
 
     rule train_federated:
         input:
-            kits=KITS,
-            data=DATA,
+            kits=AT.kits,
+            data=data("federated"),
         output:
-            model=f"{OUT}/runs/{FEDERATED}/model.safetensors",
-            metrics=f"{OUT}/runs/{FEDERATED}/metrics.csv",
-            record=f"{OUT}/runs/{FEDERATED}/record.json",
+            model=run_folder("federated").model,
+            curves=run_folder("federated").curves,
+            record=run_folder("federated").record,
         log:
-            f"{OUT}/logs/train/{FEDERATED}.log",
+            AT.log("train/federated/{run}"),
         benchmark:
-            f"{OUT}/benchmarks/train/{FEDERATED}.tsv"
-        conda:
-            "../environment.yml"
+            AT.benchmark("train/federated/{run}")
         threads: len(config["sites"]) * config["training"]["threads"]
         # The timeouts are here and not among the params, because another patience gives the same model.
         resources:
@@ -27,106 +42,95 @@ if config["federation"]["engine"] == "nvflare":
             start_timeout_s=config["federation"]["start_timeout_s"],
             round_timeout_s=config["federation"]["round_timeout_s"],
         params:
-            code=code(
-                "train_federated",
-                "fedxray/federation/client.py",
-                "fedxray/federation/server.py",
-            ),
-            sites=CARDS,
-            shared=f"{OUT}/sites/{{cohort}}shared/card.json",
-            settings=settings_of(FEDERATED),
-            live=f"{OUT}/tensorboard/{FEDERATED}",
+            **step("train_federated"),
+            sites=site_cards("federated"),
+            shared=shared_card("federated"),
+            settings=settings("federated"),
+            schedule=kept(schedule_of),
+            live=lambda wildcards: AT.live / "federated" / wildcards.run,
             absent=config["federation"]["absent"],
             min_sites=config["federation"]["min_sites"],
         shell:
-            "python scripts/train_federated.py --kits {input.kits:q} --sites {params.sites:q}"
-            " --shared {params.shared:q} --settings {params.settings:q} --rounds {wildcards.rounds}"
-            " --local-epochs {wildcards.local_epochs} --start-timeout-s {resources.start_timeout_s}"
-            " --round-timeout-s {resources.round_timeout_s} --absent {params.absent}"
-            " --min-sites {params.min_sites} --tensorboard {params.live:q}"
-            " --output {output.model:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --kits {input.kits:q} --sites {params.sites:q} --shared {params.shared:q}"
+            " --start-timeout-s {resources.start_timeout_s} --round-timeout-s {resources.round_timeout_s}"
+            " --absent {params.absent} --min-sites {params.min_sites} --live {params.live:q}"
+            " {params.schedule} {params.settings} --output {output.model:q} 2>&1 | tee {log:q}"
 
 else:
 
     # For sweeps; confirm_federated repeats the chosen runs by a real federation.
     rule train_inprocess:
         input:
-            data=DATA,
+            data=data("federated"),
         output:
-            model=f"{OUT}/runs/{FEDERATED}/model.safetensors",
-            metrics=f"{OUT}/runs/{FEDERATED}/metrics.csv",
-            record=f"{OUT}/runs/{FEDERATED}/record.json",
+            model=run_folder("federated").model,
+            curves=run_folder("federated").curves,
+            record=run_folder("federated").record,
         log:
-            f"{OUT}/logs/train/{FEDERATED}.log",
+            AT.log("train/federated/{run}"),
         benchmark:
-            f"{OUT}/benchmarks/train/{FEDERATED}.tsv"
-        conda:
-            "../environment.yml"
+            AT.benchmark("train/federated/{run}")
         threads: config["training"]["threads"]
         resources:
             mem_mb=growing(4000),
             runtime=growing(240),
             gpu=GPU,
         params:
-            code=code("train_inprocess"),
-            sites=CARDS,
-            shared=f"{OUT}/sites/{{cohort}}shared/card.json",
-            settings=settings_of(FEDERATED),
+            **step("train_inprocess"),
+            sites=site_cards("federated"),
+            shared=shared_card("federated"),
+            settings=settings("federated"),
+            schedule=kept(schedule_of),
         shell:
-            "python scripts/train_inprocess.py --sites {params.sites:q} --shared {params.shared:q}"
-            " --settings {params.settings:q} --rounds {wildcards.rounds} --local-epochs {wildcards.local_epochs}"
-            " --output {output.model:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
+            " {params.settings} --output {output.model:q} 2>&1 | tee {log:q}"
 
 
 rule train_central:
     input:
-        data=DATA,
+        data=data("central"),
     output:
-        model=f"{OUT}/runs/{CENTRAL}/model.safetensors",
-        metrics=f"{OUT}/runs/{CENTRAL}/metrics.csv",
-        record=f"{OUT}/runs/{CENTRAL}/record.json",
+        model=run_folder("central").model,
+        curves=run_folder("central").curves,
+        record=run_folder("central").record,
     log:
-        f"{OUT}/logs/train/{CENTRAL}.log",
+        AT.log("train/central/{run}"),
     benchmark:
-        f"{OUT}/benchmarks/train/{CENTRAL}.tsv"
-    conda:
-        "../environment.yml"
+        AT.benchmark("train/central/{run}")
     threads: config["training"]["threads"]
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
         gpu=GPU,
     params:
-        code=code("train_central"),
-        sites=CARDS,
-        settings=settings_of(CENTRAL),
+        **step("train_central"),
+        sites=site_cards("central"),
+        settings=settings("central"),
     shell:
-        "python scripts/train_central.py --sites {params.sites:q} --settings {params.settings:q}"
-        " --output {output.model:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --sites {params.sites:q} {params.settings} --output {output.model:q} 2>&1"
+        " | tee {log:q}"
 
 
 # All hospitals of a point in one job, one after the other: together they take as long as central training. Its output is
 # a folder, because cohorts may differ in their number of hospitals.
 rule train_alone:
     input:
-        data=DATA,
+        data=data("alone"),
     output:
-        runs=directory(f"{OUT}/runs/{ALONE}"),
+        runs=directory(run_folder("alone").path),
     log:
-        f"{OUT}/logs/train/{ALONE}.log",
+        AT.log("train/alone/{run}"),
     benchmark:
-        f"{OUT}/benchmarks/train/{ALONE}.tsv"
-    conda:
-        "../environment.yml"
+        AT.benchmark("train/alone/{run}")
     threads: config["training"]["threads"]
     resources:
         mem_mb=growing(4000),
         runtime=growing(240),
         gpu=GPU,
     params:
-        code=code("train_alone"),
-        sites=CARDS,
-        settings=settings_of(ALONE),
+        **step("train_alone"),
+        sites=site_cards("alone"),
+        settings=settings("alone"),
     shell:
-        "python scripts/train_alone.py --sites {params.sites:q} --settings {params.settings:q}"
-        " --output {output.runs:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --sites {params.sites:q} {params.settings} --output {output.runs:q} 2>&1"
+        " | tee {log:q}"

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
+from fedxray.federation.training import confirm
 
 from fedxray.core import cli
 from fedxray.core.files import read_table, write_table
-from fedxray.federation.training import confirm
 from fedxray.flare.one_host import add_options, of_cohort
 
 

@@ -3,40 +3,35 @@
 from pathlib import Path
 
 from fedxray.core import cli
-from fedxray.core.files import read_table, write_table
+from fedxray.core.files import read_table, write_json, write_table
 from fedxray.data.cohort import PARTITIONS, draw_cohort
 
 
 def main(options):
-    """Write the split."""
-    table = draw_cohort(
-        read_table(options.catalogue),
-        options.sites,
-        options.seed,
-        options.test,
-        options.test_fraction,
-        options.validation_fraction,
-        options.balance,
-        options.partition,
-        options.alpha,
-        options.power,
-        options.viral_share,
-    )
-    write_table(options.output, table)
+    """Write the split, and the settings by which it was drawn."""
+    names = ("seed", "test", "test_fraction", "validation_fraction", "balance")
+    names += ("partition", "alpha", "power", "viral_share")
+    settings = {name: getattr(options, name) for name in names}
+    write_table(options.output, draw_cohort(read_table(options.catalogue), options.sites, **settings))
+    write_json(options.settings, settings)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--catalogue", type=Path, required=True, help="catalogue.csv")
     arguments.add_argument("--sites", nargs="+", required=True, help="names of the sites")
-    arguments.add_argument("--seed", type=int, required=True)
-    arguments.add_argument("--test", choices=["redraw", "official"], default="redraw")
-    arguments.add_argument("--test-fraction", type=float, default=0.2)
-    arguments.add_argument("--validation-fraction", type=float, default=0.1)
-    arguments.add_argument("--balance", choices=["none", "undersample", "weighted_loss"], default="none")
-    arguments.add_argument("--partition", choices=PARTITIONS, default="iid")
-    arguments.add_argument("--alpha", type=float, default=0.5, help="of dirichlet: the smaller, the more skew")
-    arguments.add_argument("--power", type=float, default=1.0, help="of quantity: site r gets r^-power of the images")
-    arguments.add_argument("--viral-share", type=float, default=0.8, help="of aetiology: what the last site gets")
+    group = arguments.add_argument_group("settings of the split", "as in config.yaml, which says what each is")
+    group.add_argument("--seed", type=int, required=True)
+    group.add_argument("--test", choices=["redraw", "official"], required=True)
+    group.add_argument("--test-fraction", type=float, required=True)
+    group.add_argument("--validation-fraction", type=float, required=True)
+    group.add_argument("--balance", choices=["none", "undersample", "weighted_loss"], required=True)
+    group.add_argument("--partition", choices=PARTITIONS, required=True)
+    group.add_argument("--alpha", type=float, required=True, help="of dirichlet: the smaller, the more skew")
+    group.add_argument("--power", type=float, required=True, help="of quantity: site r gets r^-power of the images")
+    group.add_argument("--viral-share", type=float, required=True, help="of aetiology: what the last site gets")
     arguments.add_argument("--output", type=Path, required=True, help="split.csv")
+    arguments.add_argument(
+        "--settings", type=Path, required=True, help="split.json: these settings, for the data cards"
+    )
     cli.run(main, arguments)

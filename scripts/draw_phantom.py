@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedxray.core import cli
-from fedxray.data.datasets.phantom import draw_phantom
+from fedxray.data.drawing import draw_phantom
 
 
 def main(options):

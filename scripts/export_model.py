@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fedxray.core import cli
 from fedxray.core.files import read_table
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of
 from fedxray.experiment.folder import Folder
 from fedxray.training.exported import export_model
 

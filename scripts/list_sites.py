@@ -2,24 +2,22 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from fedxray.core import cli
 from fedxray.core.files import read_json, write_table
-from fedxray.data.site import register
+from fedxray.data.registry import tabulate_cohorts
 
 
 def main(options):
     """Write one row per site of each cohort."""
     cohorts = {}
-    for card in options.cards:
-        cohorts.setdefault(card.parent.parent.name, []).append(read_json(card))
-    tables = [register(cards).assign(cohort=name if "=" in name else "") for name, cards in cohorts.items()]
-    write_table(options.output, pd.concat(tables))
+    for card, cohort in zip(options.cards, options.cohorts, strict=True):
+        cohorts.setdefault(cohort, []).append(read_json(card))
+    write_table(options.output, tabulate_cohorts(cohorts))
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--cards", type=Path, nargs="+", required=True, help="card.json of each site's directory")
+    arguments.add_argument("--cards", type=Path, nargs="+", required=True, help="card.json of each site's folder")
+    arguments.add_argument("--cohorts", nargs="+", required=True, help="the name of each card's cohort; '' if only one")
     arguments.add_argument("--output", type=Path, required=True, help="registry.csv")
     cli.run(main, arguments)

@@ -5,7 +5,8 @@ from pathlib import Path
 from fedxray.analysis.cohorts import cohorts_of
 from fedxray.core import cli
 from fedxray.core.files import read_json
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of
+from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
 from fedxray.report.figures import save
 from fedxray.report.figures.data import gallery, site_data
@@ -15,7 +16,8 @@ def main(options):
     """Draw both figures; the gallery is of the first cohort, whose images the others share out differently."""
     folder = Folder(options.results)
     sites = {
-        name: {site: folder.site(cohort, site) for site in cohort.sites} for name, cohort in cohorts_of(folder).items()
+        name: {site: SiteFolder(folder.site(cohort, site)) for site in cohort.sites}
+        for name, cohort in cohorts_of(folder).items()
     }
     cards = {name: [read_json(site.card) for site in cohort.values()] for name, cohort in sites.items()}
     note = note_of(folder.registry)

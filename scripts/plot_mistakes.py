@@ -6,7 +6,7 @@ from fedxray.analysis.cohorts import cohorts_of
 from fedxray.analysis.explanations import confident_mistakes
 from fedxray.core import cli
 from fedxray.core.files import read_table
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of
 from fedxray.experiment.folder import Folder
 from fedxray.report.figures import save
 from fedxray.report.figures.mistakes import mistakes

@@ -6,8 +6,7 @@ from fedxray.analysis.at_sites import means_at_sites
 from fedxray.analysis.choice import federated_curves, global_curves
 from fedxray.core import cli
 from fedxray.core.files import read_table
-from fedxray.data.registry import own_validation
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of, own_validation
 from fedxray.experiment.folder import Folder
 from fedxray.report.figures import results, save, sweep
 

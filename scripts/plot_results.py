@@ -6,7 +6,7 @@ from fedxray.analysis.choice import federated_curves, global_curves
 from fedxray.analysis.cohorts import cohorts_of
 from fedxray.core import cli
 from fedxray.core.files import read_json, read_table
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of
 from fedxray.experiment.folder import Folder
 from fedxray.report.figures import results, save, sweep
 

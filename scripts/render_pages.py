@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fedxray.core import cli
 from fedxray.core.files import read_json, write_text
-from fedxray.data.site import note_of
+from fedxray.data.registry import note_of
 from fedxray.experiment.folder import Folder
 from fedxray.report.pages import render
 

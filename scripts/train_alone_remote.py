@@ -6,9 +6,10 @@ Each is a job of one site and one round of all epochs, which equals training the
 from dataclasses import replace
 from pathlib import Path
 
+from fedxray.federation.training import train_alone
+
 from fedxray.core import cli
 from fedxray.experiment.settings import parse_settings
-from fedxray.federation.training import train_alone
 from fedxray.flare.remote import add_options, from_options
 
 

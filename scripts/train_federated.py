@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from fedxray.federation.training import train_federation
+
 from fedxray.core import cli
 from fedxray.experiment.settings import parse_settings
-from fedxray.federation.training import train_federation
 from fedxray.flare.job import add_policy, policy_of
 from fedxray.flare.one_host import LocalFederation
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from fedxray.federation.training import train_in_process
+
 from fedxray.core import cli
 from fedxray.experiment.settings import parse_settings
-from fedxray.federation.training import train_in_process
 
 
 def main(options):

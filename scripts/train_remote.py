@@ -6,9 +6,10 @@ that has finished and was not fetched, is taken up; one that was cut short goes 
 
 from pathlib import Path
 
+from fedxray.federation.training import train_federation
+
 from fedxray.core import cli
 from fedxray.experiment.settings import parse_settings
-from fedxray.federation.training import train_federation
 from fedxray.flare.remote import add_options, from_options
 
 

@@ -17,7 +17,7 @@ from benchmarks.alternatives import plain
 from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site
 from fedxray.experiment.settings import Settings
-from fedxray.training.models import get_parameters
+from fedxray.training.models import build, get_parameters
 
 
 def make_client(sites: list[Path], settings: Settings) -> ClientApp:
@@ -27,7 +27,7 @@ def make_client(sites: list[Path], settings: Settings) -> ClientApp:
     @app.train()
     def train(message: Message, context: Context) -> Message:
         torch.set_num_threads(settings.threads)
-        data, model = load_site(sites[context.node_config["partition-id"]]), settings.build()
+        data, model = load_site(sites[context.node_config["partition-id"]]), build(settings)
         model.load_state_dict(message.content["arrays"].to_torch_state_dict())
         part, validation = plain.tensors(data.part("train")), plain.tensors(data.part("validation"))
         epoch = message.content["config"]["server-round"] - 1
@@ -46,7 +46,7 @@ def make_server(settings: Settings, sites: int, rounds: int, output: Path) -> Se
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         strategy = FedAvg(fraction_evaluate=0.0, min_train_nodes=sites, min_available_nodes=sites)
-        model = settings.build()
+        model = build(settings)
         result = strategy.start(grid=grid, initial_arrays=ArrayRecord(model.state_dict()), num_rounds=rounds)
         model.load_state_dict(result.arrays.to_torch_state_dict())
         save_model(output, get_parameters(model))
@@ -56,7 +56,7 @@ def make_server(settings: Settings, sites: int, rounds: int, output: Path) -> Se
 
 def main(options: argparse.Namespace) -> None:
     """Simulate the sites, each on one core."""
-    settings = plain.parse_settings(options.settings)
+    settings = plain.read_settings(options.settings)
     sites = [site.resolve() for site in options.sites]
     run_simulation(
         make_server(settings, len(sites), options.rounds, options.output.resolve()),

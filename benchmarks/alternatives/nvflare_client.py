@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.alternatives import plain
 from fedxray.data.site import load_site
-from fedxray.experiment.settings import parse_settings
+from fedxray.training.models import build
 
 
 def main() -> None:
@@ -16,15 +16,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="the folder of the sites' directories")
     parser.add_argument(
-        "--settings", type=Path, required=True, help="a file of fedxray.experiment.settings.Settings as JSON"
+        "--settings", type=Path, required=True, help="a file of the settings (experiment.settings.Settings) as JSON"
     )
     parser.add_argument("--idle", action="store_true", help="train nothing: what is left is what NVFlare costs")
     options = parser.parse_args()
-    settings = parse_settings(options.settings.read_text())
+    settings = plain.read_settings(options.settings.read_text())
     torch.set_num_threads(settings.threads)
 
     flare.init()
-    data, model = load_site(options.data / flare.get_site_name()), settings.build()
+    data, model = load_site(options.data / flare.get_site_name()), build(settings)
     train, validation = plain.tensors(data.part("train")), plain.tensors(data.part("validation"))
     while flare.is_running():
         received = flare.receive()

@@ -14,20 +14,19 @@ import torch
 from nvflare.app_opt.pt.recipes.fedavg import FedAvgRecipe
 from nvflare.recipe import SimEnv
 
-from benchmarks.alternatives.plain import arguments
+from benchmarks.alternatives.plain import arguments, read_settings
 from fedxray.core.parameters import save_model
-from fedxray.experiment.settings import parse_settings
-from fedxray.training.models import get_parameters
+from fedxray.training.models import build, get_parameters
 
 STARTED = re.compile(r"^(\S+ \S+) [^\n]*\n-+\n +Round (\d+) started", re.MULTILINE)
 
 
 def main(options: argparse.Namespace) -> None:
     """Train in the simulator, and write the model that its persistor saved; say the seconds of each round."""
-    settings = parse_settings(options.settings)
+    settings = read_settings(options.settings)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = settings.build()
+        model = build(settings)
         torch.save(model.state_dict(), folder / "initial.pt")
         (folder / "settings.json").write_text(options.settings)
         data = options.sites[0].resolve().parent

@@ -1,12 +1,13 @@
 """The bare loop: what training costs with PyTorch alone, over tensors in memory, and federated with a pipe per site.
 
-It makes the very draws of fedxray.training.trainer (order, augmentation, learning rate), so that it reaches the same model and
-the comparison is of the same work; images are standardised once, before the clock of an epoch starts.
+It makes the very draws of fedxray.training.trainer (order, augmentation, learning rate), so that it reaches the same
+model and the comparison is of the same work; images are standardised once, before the clock of an epoch starts.
 
 python -m benchmarks.alternatives.plain --sites DIR ... --shared DIR --settings JSON --rounds N --output FILE
 """
 
 import argparse
+import json
 import math
 import os
 from multiprocessing import get_context
@@ -19,9 +20,9 @@ from torch.nn import functional
 from fedxray.core.parameters import save_model
 from fedxray.core.seeds import seed_of
 from fedxray.data.site import load_site
-from fedxray.experiment.settings import Settings, parse_settings
+from fedxray.experiment.settings import Settings
 from fedxray.training.metrics import auroc
-from fedxray.training.models import get_parameters
+from fedxray.training.models import build, get_parameters
 from fedxray.training.trainer import augment, standardise
 
 Tensors = tuple[Tensor, Tensor]  # images float32 (n, 1, size, size), standardised; labels float32 (n,)
@@ -36,6 +37,11 @@ def arguments(doc: str) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, required=True, help="each of one local epoch")
     parser.add_argument("--output", type=Path, required=True, help="the model, as safetensors")
     return parser
+
+
+def read_settings(text: str) -> Settings:
+    """The settings of `arguments`."""
+    return Settings(**json.loads(text))
 
 
 def tensors(part: tuple) -> Tensors:
@@ -97,7 +103,7 @@ def average(states: list[dict], images: list[int]) -> dict:
 def _site(pipe, folder: Path, settings: Settings) -> None:
     """The life of a site's process: for each model that arrives, train one epoch, evaluate, and send it back."""
     torch.set_num_threads(settings.threads)
-    data, model = load_site(folder), settings.build()
+    data, model = load_site(folder), build(settings)
     train, validation = tensors(data.part("train")), tensors(data.part("validation"))
     while (task := pipe.recv()) is not None:
         epoch, state = task
@@ -109,7 +115,7 @@ def _site(pipe, folder: Path, settings: Settings) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Federated averaging with one forked process for each site, which shares the interpreter's memory."""
-    settings, context = parse_settings(options.settings), get_context("fork")
+    settings, context = read_settings(options.settings), get_context("fork")
     pipes, processes = [], []
     for folder in options.sites:
         here, there = context.Pipe()
@@ -117,7 +123,7 @@ def main(options: argparse.Namespace) -> None:
         processes[-1].start()
         pipes.append(here)
     torch.set_num_threads(settings.threads)
-    model, validation = settings.build(), tensors(load_site(options.shared).part("validation"))
+    model, validation = build(settings), tensors(load_site(options.shared).part("validation"))
     for epoch in range(options.rounds):
         for pipe in pipes:
             pipe.send((epoch, model.state_dict()))

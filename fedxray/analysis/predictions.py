@@ -20,7 +20,7 @@ def predict_chosen(points: pd.DataFrame, folder: Folder, cohorts: dict[str, Coho
     """
     tables = []
     for name, chosen in points[points["chosen"]].groupby("cohort", sort=False):
-        sites = [load_site(folder.site(cohorts[name], site).path) for site in cohorts[name].sites]
+        sites = [load_site(folder.site(cohorts[name], site)) for site in cohorts[name].sites]
         sets = [("validation", "validation", sites[0]), *((site.name, "test", site) for site in sites)]
         for path in chosen["path"]:
             run = folder.run(path)

@@ -1,19 +1,38 @@
-"""Worker processes for what is computed image by image."""
+"""Worker processes for work that is done image by image, in chunks whose progress is logged."""
 
+import logging
 import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 FORKS = sys.platform == "linux"  # elsewhere a fork is not safe
 
+log = logging.getLogger(__name__)
+
 
 def workers(processes: int) -> ProcessPoolExecutor:
-    """A pool of `processes`; where they can be forks, they have our imports at once."""
+    """A pool of `processes` workers. Where they can be forks, they start with the parent's imports."""
     return ProcessPoolExecutor(processes, get_context("fork" if FORKS else "spawn"), _be_quiet)
 
 
+def in_chunks(work: Callable, images: Sequence, processes: int, label: str, *constants: object) -> Iterator:
+    """Yield `work(chunk, *constants)` for each chunk of `images`, in order, computed by `processes` workers.
+
+    A line is logged at each fifth of the images.
+    """
+    size = max(1, min(128, len(images) // (4 * processes) + 1))
+    chunks = [images[start : start + size] for start in range(0, len(images), size)]
+    repeated = [[constant] * len(chunks) for constant in constants]
+    with workers(processes) as pool:
+        for number, result in enumerate(pool.map(work, chunks, *repeated), 1):
+            if number == len(chunks) or number * 5 // len(chunks) > (number - 1) * 5 // len(chunks):
+                log.info("%s: %d/%d images", label, min(number * size, len(images)), len(images))
+            yield result
+
+
 def _be_quiet() -> None:
-    """Leave Ctrl-C, which reaches every process of a terminal, to the parent; end at SIGTERM without a word."""
+    """Leave Ctrl-C, which reaches every process of a terminal, to the parent, and end at SIGTERM without a message."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,50 +1,49 @@
-"""The catalogue: one row per image, and who is whose patient."""
+"""The catalogue: one row per image, with its patient and label, and the images that are there twice."""
 
 import hashlib
 import io
-import re
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 from PIL import Image
 
 from fedxray.core.errors import UserError
-from fedxray.core.workers import workers
+from fedxray.core.workers import in_chunks
+from fedxray.data.names import official_split, patient_and_aetiology
 from fedxray.data.source import Source, open_reader
 
 COLUMNS = [
     *("image", "label", "aetiology", "patient", "official_split", "acquisition"),
     *("width", "height", "mode", "sha256", "duplicate_group"),
 ]
-KAGGLE = re.compile(r"(?:(?P<person>person\d+)_(?P<aetiology>bacteria|virus)_|(?P<normal>(?:NORMAL2-)?IM-\d+)-)\d")
+MANIFEST = {"patient": "patient", "official_split": "split", "acquisition": "site"}  # {column: the manifest's column}
 
 
 def build_catalogue(path: Path, bad_images: str, processes: int) -> tuple[pd.DataFrame, dict]:
-    """Read every image of the source; returns (catalogue with `COLUMNS`, summary).
+    """Read every image of the source `path`; returns (catalogue with `COLUMNS`, summary).
 
-    Raises UserError if an image cannot be decoded and `bad_images` is "stop" ("drop" leaves it out and counts it), or
-    if byte-identical images have different labels.
+    Patients, aetiologies and official splits come from the file names; the cells of a manifest replace them where they
+    are not empty. Raises UserError if an image cannot be decoded and `bad_images` is "stop" ("drop" leaves it out and
+    counts it), or if byte-identical images have different labels.
     """
     with Source(path) as source:
         names, labels, manifest = source.names, source.labels, source.manifest
-    facts = [row for rows in in_chunks(_inspect, path, names, processes, "catalogue") for row in rows]
-    table = pd.DataFrame(facts, columns=["image", "width", "height", "mode", "sha256"])
+    rows = [row for chunk in in_chunks(_inspect, names, processes, "catalogue", path) for row in chunk]
+    table = pd.DataFrame(rows, columns=["image", "width", "height", "mode", "sha256"])
     table["label"] = labels
-    keys = [_key(name, label) for name, label in zip(names, labels, strict=True)]
-    table["patient"], table["aetiology"] = zip(*keys, strict=True)
-    table["official_split"] = [_official_split(name) for name in names]
+    patients = [patient_and_aetiology(name, label) for name, label in zip(names, labels, strict=True)]
+    table["patient"], table["aetiology"] = zip(*patients, strict=True)
+    table["official_split"] = [official_split(name) for name in names]
     table["acquisition"] = ""
     if manifest is not None:
-        for column, given in (("patient", "patient"), ("official_split", "split"), ("acquisition", "site")):
-            if given in manifest:
-                table[column] = manifest[given].where(manifest[given] != "", table[column])
+        for column, cells in MANIFEST.items():
+            if cells in manifest:
+                table[column] = manifest[cells].where(manifest[cells] != "", table[column])
     bad = table[table["width"] == 0]
     if len(bad) and bad_images == "stop":
         shown = ", ".join(bad["image"][:5]) + (", ..." if len(bad) > 5 else "")
         raise UserError(
-            f"{path}: {len(bad)} images cannot be read: {shown}; mend them, or leave them out: dataset.bad_images: "
+            f"{path}: {len(bad)} images cannot be read: {shown}; fix them, or leave them out: dataset.bad_images: "
             "drop in the configuration, --bad-images drop on the command line"
         )
     table = table[table["width"] > 0].reset_index(drop=True)
@@ -54,20 +53,8 @@ def build_catalogue(path: Path, bad_images: str, processes: int) -> tuple[pd.Dat
     return table[COLUMNS], _summary(table, list(bad["image"])) | {"synthetic": synthetic}
 
 
-def in_chunks(work: Callable, path: Path, images: tuple, processes: int, label: str, *extra) -> Iterator:
-    """`work(path, a chunk of images, *extra)` for every chunk, in order, over `processes`; progress on stderr."""
-    size = max(1, min(128, len(images) // (4 * processes) + 1))
-    chunks = [images[i : i + size] for i in range(0, len(images), size)]
-    constants = [[value] * len(chunks) for value in (path, *extra)]
-    with workers(processes) as pool:
-        for number, result in enumerate(pool.map(work, constants[0], chunks, *constants[1:]), 1):
-            if number == len(chunks) or number * 5 // len(chunks) > (number - 1) * 5 // len(chunks):
-                print(f"{label}: {min(number * size, len(images))}/{len(images)} images", file=sys.stderr, flush=True)
-            yield result
-
-
-def _inspect(path: Path, names: tuple) -> list[tuple]:
-    """(name, width, height, mode, sha256) of each image; width 0 if it cannot be decoded whole."""
+def _inspect(names: tuple, path: Path) -> list[tuple]:
+    """(name, width, height, mode, sha256) of each image; the width is 0 if the image cannot be decoded to its end."""
     rows, source = [], open_reader(path)
     for name in names:
         data = source.read(name)
@@ -79,23 +66,6 @@ def _inspect(path: Path, names: tuple) -> list[tuple]:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             rows.append((name, 0, 0, "", digest))
     return rows
-
-
-def _key(name: str, label: int) -> tuple[str, str]:
-    """(patient, aetiology) by Kaggle's names; a name of another form is its own patient.
-
-    The number alone is no patient: person 23 with bacteria and person 23 with a virus are two.
-    """
-    match = KAGGLE.match(PurePosixPath(name).name)
-    if match and match["person"]:
-        return f"{match['person']}-{match['aetiology']}", match["aetiology"]
-    patient = match["normal"] if match else name
-    return patient, "unknown" if label else "none"
-
-
-def _official_split(name: str) -> str:
-    parts = [part.lower() for part in PurePosixPath(name).parts[:-1]]
-    return next((part for part in parts if part in ("train", "val", "test")), "")
 
 
 def _duplicate_groups(table: pd.DataFrame) -> pd.Series:
@@ -111,7 +81,10 @@ def _duplicate_groups(table: pd.DataFrame) -> pd.Series:
 
 
 def _bind(table: pd.DataFrame) -> pd.Series:
-    """Patients that share a byte-identical image become one, under the least of their keys (union-find)."""
+    """Each image's patient, where patients that share a byte-identical image are one, under the first of their keys.
+
+    The patients are joined by union-find, so that a chain of shared images makes one patient too.
+    """
     parent = {patient: patient for patient in table["patient"]}
 
     def root(patient: str) -> str:
@@ -120,9 +93,9 @@ def _bind(table: pd.DataFrame) -> pd.Series:
         return patient
 
     for _, patients in table[table["duplicate_group"] > 0].groupby("duplicate_group")["patient"]:
-        least = min(root(patient) for patient in patients)
+        first = min(root(patient) for patient in patients)
         for patient in patients:
-            parent[root(patient)] = least
+            parent[root(patient)] = first
     return table["patient"].map(root)
 
 

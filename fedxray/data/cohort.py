@@ -1,41 +1,41 @@
-"""The cohort: which patient is in which split and at which site. No patient is ever in two."""
+"""The cohort: which patient is in which split and at which site. No patient is ever in two of either."""
+
+import math
 
 import numpy as np
 import pandas as pd
 
 from fedxray.core.errors import UserError
 from fedxray.core.seeds import stream
+from fedxray.data.labels import AETIOLOGIES, CLASSES, SHARED
 
-CLASSES = ["NORMAL", "PNEUMONIA"]  # of label 0 and 1
-SEVERITY = ["none", "unknown", "virus", "bacteria"]  # of a patient with several: the last of these
 PARTITIONS = ["iid", "acquisition", "dirichlet", "quantity", "aetiology"]
-SHARED = "shared"
-LEAST_SHARE = 0.1  # of an equal share of each label's images: what a site of a dirichlet partition must get
-DRAWS = 10_000  # of the shares until each site has that much
+LEAST_SHARE = 0.1  # a site of a dirichlet partition gets at least this part of an equal share of each label's images
+DRAWS = 10_000  # so often at most the shares are drawn until each site has that much
 
 
 def draw_cohort(
     catalogue: pd.DataFrame,
     sites: list[str],
     seed: int,
-    test: str = "redraw",
-    test_fraction: float = 0.2,
-    validation_fraction: float = 0.1,
-    balance: str = "none",
-    partition: str = "iid",
-    alpha: float = 0.5,
-    power: float = 1.0,
-    viral_share: float = 0.8,
+    test: str,
+    test_fraction: float,
+    validation_fraction: float,
+    balance: str,
+    partition: str,
+    alpha: float = math.nan,
+    power: float = math.nan,
+    viral_share: float = math.nan,
 ) -> pd.DataFrame:
-    """One row per image of the catalogue: image, label, aetiology, patient, split, site.
+    """Draw the splits and the sites; returns one row per image: image, label, aetiology, patient, split, site.
 
     Patients go to train, validation and test, and those of train and test to sites, within each aetiology in the
-    wanted proportion of images. `test="official"` keeps Kaggle's test patients. The validation set is one, shared
-    (site `shared`). The shares of the sites are the same in train and test: equal (`iid`), or by `alpha`
+    wanted proportion of images. `test="official"` keeps Kaggle's test patients. There is one validation set, which all
+    sites share (site `shared`). The shares of the sites are the same in train and test: equal (`iid`), or by `alpha`
     (`dirichlet`), `power` (`quantity`) or `viral_share` (`aetiology`); `acquisition` takes the device or the site that
     a manifest names. Raises UserError for fractions that leave nothing, too few patients for so many sites, and a
-    partition that does not fit or whose parameter is out of range. Whether each site has what it needs, `check_split`
-    says.
+    partition that does not fit or whose parameter is out of range. It does not check that each site has what it needs:
+    `check_split` does.
     """
     _check_patients(catalogue, sites)
     patients = _patients(catalogue)
@@ -61,54 +61,59 @@ def draw_cohort(
 def allocate(sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator, fit: bool = False) -> np.ndarray:
     """Put groups of `sizes` images into bins in proportion to `shares`; returns each group's bin, int (groups,).
 
-    In random order, larger groups first, each into the bin that lacks the largest share of its target: so every bin
-    gets its part of the large groups too. Off by at most about one group. With `fit` a bin takes no group of which it
-    lacks less than half, unless all do: a bin of a very small share is not flooded by one large group, and may stay
-    empty. `fit` changes nothing where the shares are equal; without it no share may be 0.
+    The groups are taken in random order, larger ones first, and each goes into the bin that lacks the largest share of
+    its target: so every bin gets its part of the large groups too. A bin is off its target by at most about one group.
+    With `fit` a bin takes a group only if it lacks at least half of it, unless no bin does: one large group does not
+    flood a bin of a very small share, which may stay empty. `fit` changes nothing where the shares are equal; without
+    it no share may be 0.
     """
     target = shares / shares.sum() * sizes.sum()
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
     filled, bins = np.zeros(len(shares)), np.zeros(len(sizes), dtype=int)
     for group in order:
-        lacks = target - filled
-        able = np.flatnonzero(lacks >= sizes[group] / 2) if fit else np.arange(len(shares))
-        bins[group] = able[np.argmax(lacks[able] / target[able])] if len(able) else np.argmax(lacks)
+        missing = target - filled
+        open_bins = np.flatnonzero(missing >= sizes[group] / 2) if fit else np.arange(len(shares))
+        if len(open_bins):
+            bins[group] = open_bins[np.argmax(missing[open_bins] / target[open_bins])]
+        else:
+            bins[group] = np.argmax(missing)
         filled[bins[group]] += sizes[group]
     return bins
 
 
 def check_split(table: pd.DataFrame, sites: list[str]) -> pd.DataFrame:
-    """Images and patients of each site, split and aetiology, of a split that holds what it must.
+    """Check a split; returns the images and patients of each site, split and aetiology.
 
     Raises UserError for a patient in two splits or two sites, or a site with fewer than two training images or no test
     image of a class.
     """
     used = table[table["split"] != "unused"]
     for column in ("split", "site"):
-        many = used.groupby("patient")[column].nunique()
-        if (many > 1).any():
-            raise UserError(f"patient {many.idxmax()} is in {many.max()} {column}s; a patient must be in one")
+        places = used.groupby("patient")[column].nunique()
+        if (places > 1).any():
+            raise UserError(f"patient {places.idxmax()} is in {places.max()} {column}s; a patient must be in one")
     for site, split in [(SHARED, "validation"), *((site, split) for site in sites for split in ("train", "test"))]:
         labels = used["label"][(used["site"] == site) & (used["split"] == split)]
-        needed, way = (2, "smaller split.test") if split == "train" else (1, f"larger split.{split}")
+        needed, remedy = (2, "smaller split.test") if split == "train" else (1, f"larger split.{split}")
         for label, name in enumerate(CLASSES):
             images = (labels == label).sum()
             if images < needed:
                 raise UserError(
                     f"site {site} has {images or 'no'} {name} image in {split} and needs {needed}: take a milder "
                     "split.partition (larger split.alpha, smaller split.power), more patients, fewer sites, "
-                    f"a {way}_fraction, or another split.seed"
+                    f"a {remedy}_fraction, or another split.seed"
                 )
     groups = used.groupby(["site", "split", "aetiology"])
     return groups.agg(images=("image", "size"), patients=("patient", "nunique")).reset_index()
 
 
 def heterogeneity(table: pd.DataFrame, sites: list[str]) -> dict:
-    """How unlike the sites of a split that passed `check_split` are, over their training images.
+    """Measure how much the sites of a split differ in their training images; the split must have passed `check_split`.
 
-    `label_divergence` and `aetiology_divergence` in bits (0: all alike), `size_ratio` of the largest to the smallest
-    site in images, and `sites`: of each its `images` and `prevalence` (share of pneumonia).
+    Returns `label_divergence` and `aetiology_divergence` in bits (0: the sites do not differ), `size_ratio`, the images
+    of the largest site over those of the smallest, and `sites`: {site: its `images` and its `prevalence`, the share of
+    pneumonia}.
     """
     train = table[table["split"] == "train"]
     labels = train.groupby("site")["label"].agg(["size", "mean"]).loc[sites]
@@ -123,13 +128,13 @@ def heterogeneity(table: pd.DataFrame, sites: list[str]) -> dict:
 def _divergence(site: pd.Series, kind: pd.Series) -> float:
     """Generalised Jensen-Shannon divergence of the sites' distributions of `kind`, weighted by size, in bits.
 
-    The entropy of the pool less the mean entropy of the sites (Lin 1991, IEEE Trans. Inf. Theory 37:145), which is
-    the mutual information of site and kind.
+    It is the entropy of the pool minus the mean entropy of the sites (Lin 1991, IEEE Trans. Inf. Theory 37:145), which
+    is the mutual information of site and kind.
     """
     joint = pd.crosstab(site, kind, normalize=True).to_numpy()
-    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    seen = joint > 0
-    return max(0.0, float(np.sum(joint[seen] * np.log2(joint[seen] / apart[seen]))))
+    independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    present = joint > 0
+    return max(0.0, float(np.sum(joint[present] * np.log2(joint[present] / independent[present]))))
 
 
 def _check_patients(catalogue: pd.DataFrame, sites: list[str]) -> None:
@@ -145,35 +150,39 @@ def _check_patients(catalogue: pd.DataFrame, sites: list[str]) -> None:
 
 
 def _patients(catalogue: pd.DataFrame) -> pd.DataFrame:
-    """One row per patient, by key: images, aetiology, acquisition."""
-    rank = catalogue["aetiology"].map(SEVERITY.index)
+    """One row per patient, with its key as the index: images, aetiology (the last of `AETIOLOGIES`), acquisition."""
+    rank = catalogue["aetiology"].map(AETIOLOGIES.index)
     groups = catalogue.assign(rank=rank).groupby("patient")
     table = groups.agg(images=("image", "size"), rank=("rank", "max"), acquisition=("acquisition", "first"))
-    return table.assign(aetiology=[SEVERITY[number] for number in table["rank"]])
+    return table.assign(aetiology=[AETIOLOGIES[number] for number in table["rank"]])
 
 
 def _draw_splits(
     catalogue: pd.DataFrame, patients: pd.DataFrame, seed: int, test: str, test_fraction: float, validation: float
 ) -> pd.Series:
-    """train, validation or test, of each patient."""
+    """The split of each patient: train, validation or test."""
     if test_fraction + validation >= 1:
         raise UserError("split: test_fraction and validation_fraction leave nothing to train on; their sum must be < 1")
-    kept = pd.Series(False, index=patients.index)
+    official = pd.Series(False, index=patients.index)
     if test == "official":
-        kept = patients.index.to_series().isin(catalogue["patient"][catalogue["official_split"] == "test"])
-        if not kept.any():
+        official = patients.index.to_series().isin(catalogue["patient"][catalogue["official_split"] == "test"])
+        if not official.any():
             raise UserError("split.test: official, but no image is in an official test folder; set split.test: redraw")
         test_fraction = 0.0
     shares = {"train": 1 - test_fraction - validation, "validation": validation, "test": test_fraction}
     shares = {split: share for split, share in shares.items() if share}
-    split = _allocate_strata(patients[~kept], pd.DataFrame(shares, index=SEVERITY), stream(seed, "cohort", "split"))
+    by_aetiology = pd.DataFrame(shares, index=list(AETIOLOGIES))
+    split = _allocate_strata(patients[~official], by_aetiology, stream(seed, "cohort", "split"))
     return split.reindex(patients.index).fillna("test")
 
 
 def _allocate_strata(
     patients: pd.DataFrame, shares: pd.DataFrame, rng: np.random.Generator, fit: bool = False
 ) -> pd.Series:
-    """The bin of each patient, by `allocate` within each aetiology; `shares` has a row of each, a column per bin."""
+    """The bin of each patient, by `allocate` within each aetiology.
+
+    `shares` has a row for each aetiology and a column for each bin.
+    """
     names, result = shares.columns.to_numpy(), pd.Series(index=patients.index, dtype=object)
     for aetiology, stratum in patients.groupby("aetiology"):
         bins = allocate(stratum["images"].to_numpy(), shares.loc[aetiology].to_numpy(), rng, fit)
@@ -184,32 +193,31 @@ def _allocate_strata(
 def _site_shares(
     patients: pd.DataFrame, sites: list[str], seed: int, partition: str, alpha: float, power: float, viral_share: float
 ) -> pd.DataFrame:
-    """What each site (column) gets of each aetiology's images (row), relative to the other sites."""
+    """The share of each aetiology's images (row) that each site (column) gets, relative to the other sites."""
+    shares: np.ndarray | float = 1.0
     if partition == "dirichlet":
         shares = _dirichlet_shares(len(sites), alpha, stream(seed, "cohort", "sites", "shares"))
     elif partition == "quantity":
         shares = _quantity_shares(len(sites), power)
     elif partition == "aetiology":
         shares = _aetiology_shares(patients.groupby("aetiology")["images"].sum(), len(sites), viral_share)
-    else:
-        shares = 1.0
-    return pd.DataFrame(shares, index=SEVERITY, columns=sites)
+    return pd.DataFrame(shares, index=list(AETIOLOGIES), columns=sites)
 
 
 def _dirichlet_shares(sites: int, alpha: float, rng: np.random.Generator) -> np.ndarray:
     """Label skew: for each label the shares of the sites are Dirichlet(alpha); float (aetiologies, sites).
 
-    Alpha as in Hsu, Qi, Brown 2019 (arXiv:1909.06335), who draw the labels of each site; that the sites of each label
-    are drawn, so that all images are used, is Yurochkin et al. 2019 (arXiv:1905.12022). Drawn again until each site
-    has `LEAST_SHARE` of each label, much as Li et al. 2022 (arXiv:2102.02079) do until each has a least size; raises
-    UserError if `DRAWS` are not enough.
+    Alpha is as in Hsu, Qi, Brown 2019 (arXiv:1909.06335), who draw the labels of each site. Here the sites of each
+    label are drawn, so that all images are used, as by Yurochkin et al. 2019 (arXiv:1905.12022). The draw is repeated
+    until each site has `LEAST_SHARE` of each label, much as Li et al. 2022 (arXiv:2102.02079) repeat theirs until each
+    site has a least size. Raises UserError if `DRAWS` are not enough.
     """
     if not 0 < alpha < np.inf:
         raise UserError(f"split.alpha: {alpha}, but dirichlet needs a number above 0; 0.1 is much skew, 10 little")
     for _ in range(DRAWS):
         normal, pneumonia = rng.dirichlet(np.full(sites, alpha), 2)
         if min(*normal, *pneumonia) >= LEAST_SHARE / sites:
-            return np.array([normal if aetiology == "none" else pneumonia for aetiology in SEVERITY])
+            return np.array([normal if aetiology == "none" else pneumonia for aetiology in AETIOLOGIES])
     raise UserError(
         f"split.alpha: {alpha} is too small for {sites} sites: in none of {DRAWS} draws had each site "
         f"{LEAST_SHARE:.0%} of an equal share of each label; take a larger split.alpha or fewer sites"
@@ -217,32 +225,35 @@ def _dirichlet_shares(sites: int, alpha: float, rng: np.random.Generator) -> np.
 
 
 def _quantity_shares(sites: int, power: float) -> np.ndarray:
-    """Sizes by a power law: the site of rank r, from 1, gets r^-power; float (aetiologies, sites)."""
+    """Sizes by a power law: the site of rank r, counted from 1, gets r^-power; float (aetiologies, sites)."""
     if not 0 <= power < np.inf:
         raise UserError(f"split.power: {power}, but quantity needs 0 (equal sites) or more")
-    return np.tile(np.arange(1.0, sites + 1) ** -power, (len(SEVERITY), 1))
+    return np.tile(np.arange(1.0, sites + 1) ** -power, (len(AETIOLOGIES), 1))
 
 
 def _aetiology_shares(images: pd.Series, sites: int, viral_share: float) -> np.ndarray:
     """The last site gets `viral_share` of the viral images, the others the rest; float (aetiologies, sites).
 
-    The other pneumonia makes up for it: each site gets what it lacks of an equal number of pneumonia images, which is
-    none for a last site with more viral images than that. `images` is the number of each aetiology.
+    The pneumonia that is not viral makes up for it: each site gets what it lacks of an equal number of pneumonia
+    images, which is none for a last site with more viral images than that. `images` is {aetiology: images}.
     """
     if not 0 < viral_share <= 1:
         raise UserError(f"split.viral_share: {viral_share}, but aetiology needs a share above 0 and at most 1")
     if "virus" not in images:
         raise UserError(
-            "split.partition: aetiology, but no image is known to be viral (file names as Kaggle's say it: "
+            "split.partition: aetiology, but no image is known to be viral (Kaggle's file names show it: "
             "person1_virus_2.jpeg); choose another split.partition"
         )
     virus = np.append(np.full(sites - 1, (1 - viral_share) / max(1, sites - 1)), viral_share)
     others = np.maximum(0, images.drop("none", errors="ignore").sum() / sites - virus * images["virus"])
-    return np.array([{"none": np.ones(sites), "virus": virus}.get(aetiology, others) for aetiology in SEVERITY])
+    return np.array([{"none": np.ones(sites), "virus": virus}.get(aetiology, others) for aetiology in AETIOLOGIES])
 
 
 def _natural_sites(patients: pd.DataFrame, values: list[str], sites: list[str]) -> pd.Series:
-    """Each patient's site by acquisition: the site of that name, or the sites in the sorted order of the values."""
+    """Each patient's site by acquisition: the site of that name.
+
+    If no site is called so, the sites stand for the sorted `values` in their order.
+    """
     if set(values) == set(sites):
         return patients["acquisition"]
     if len(values) != len(sites) or "" in values:
@@ -255,7 +266,7 @@ def _natural_sites(patients: pd.DataFrame, values: list[str], sites: list[str]) 
 
 
 def _surplus(table: pd.DataFrame, site: str, seed: int) -> pd.Index:
-    """The rows of the larger class in this site's train set that are too many, drawn at random."""
+    """The rows to leave out of this site's train set so that both classes have as many, drawn at random."""
     train = table[(table["site"] == site) & (table["split"] == "train")]
     positive, negative = train.index[train["label"] == 1], train.index[train["label"] == 0]
     larger = max(positive, negative, key=len)

@@ -1,37 +1,66 @@
-"""The registry of a remote federation's data: what each site and the server said that they hold, and its checksums."""
+"""The registry: one table of every site's data set, from the sites' data cards.
+
+In an experiment on this machine it comes from the cards in the sites' folders. In a remote federation it comes from the
+cards that the sites and the server sent when they were asked, and from then on their data must stay the same.
+"""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_table, write_table
-from fedxray.data.cohort import SHARED
-from fedxray.data.site import SPLITS, register
+from fedxray.data.labels import SHARED, SPLITS
+from fedxray.data.site import SCHEMA
 
-SUMS = {"images": "sha256_images", "table": "sha256_table"}  # {of what: its column}
+COLUMNS = (
+    *("site", "schema", "image_size", "images", "patients"),
+    *(f"{split}_{count}" for split in SPLITS for count in ("images", "patients")),
+    *("prevalence", "sha256_images", "sha256_table", "source_sha256", "split", "synthetic", "fedxray"),
+)
+CHECKSUMS = {"images": "sha256_images", "table": "sha256_table"}  # {key of a card's `sha256`: its column}
 
 
-def write_registry(path: Path, cards: dict[str, dict], image_size: int) -> None:
-    """Write `fedxray.data.site.register` of the participants' data cards.
+def tabulate(cards: Iterable[dict]) -> pd.DataFrame:
+    """The registry of these data cards: one row for each site, sorted by name, with `COLUMNS`, all text and numbers.
 
-    Raises UserError if one holds images of another size than `image_size`, a set that is needed is empty, or the file
-    is there already and has other data of one.
+    The columns `<split>_images` and `<split>_patients` are counts; `prevalence` is the share of pneumonia in train and
+    test; `split` is JSON; `source_sha256` and `split` are empty where the card does not have them; `fedxray` is the
+    version that wrote the data. Raises UserError for a card of another schema, and for two cards of one site.
+    """
+    rows = [_row(card) for card in cards]
+    sites = [row["site"] for row in rows]
+    if repeated := sorted(site for site in set(sites) if sites.count(site) > 1):
+        raise UserError(f"registry: {repeated[0]} has two cards; give one data set of each site")
+    return pd.DataFrame(sorted(rows, key=lambda row: row["site"]), columns=list(COLUMNS))
+
+
+def tabulate_cohorts(cohorts: Mapping[str, Iterable[dict]]) -> pd.DataFrame:
+    """The registry of several cohorts, {name: data cards}: the rows of each, with its name in the column `cohort`."""
+    return pd.concat([tabulate(cards).assign(cohort=cohort) for cohort, cards in cohorts.items()])
+
+
+def write_registry(path: Path, cards: Mapping[str, dict], image_size: int) -> None:
+    """Write the registry of a remote federation, from {participant: its data card}, to `path`.
+
+    Raises UserError if a participant holds images of another size than `image_size` (pixels of a side) or none of a
+    split that it needs, and if `path` exists and has other checksums of one.
     """
     for name, card in cards.items():
         if card["image_size"] != image_size:
             raise UserError(
-                f"{name}: images of {card['image_size']} pixels; set image_size to that, or make its data anew"
+                f"{name}: images of {card['image_size']} pixels; set image_size to that, or make its data again"
             )
         for split in ("validation",) if name == SHARED else SPLITS:
             if not card["splits"].get(split, {}).get("images"):
                 raise UserError(f"{name}: no {split} images; make its data again, and restart its kit")
-    table = register({**card, "site": name} for name, card in cards.items())
+    table = tabulate({**card, "site": name} for name, card in cards.items())
     if path.exists():
-        before = read_registry(path)
-        for name, sums in _checksums(table).items():
-            if before.get(name, sums) != sums:
+        before = read_checksums(path)
+        for name, checksums in _checksums(table).items():
+            if before.get(name, checksums) != checksums:
                 raise UserError(
                     f"{name}: its data are no longer those in {path}; put them back, or delete that file to register "
                     "what all have now"
@@ -39,25 +68,57 @@ def write_registry(path: Path, cards: dict[str, dict], image_size: int) -> None:
     write_table(path, table)
 
 
-def read_registry(path: Path, sites: list[str] | None = None) -> dict[str, dict]:
-    """{participant: checksums} of `sites` and of the shared validation set, as a job takes them; without, of all.
+def read_checksums(path: Path, sites: list[str] | None = None) -> dict[str, dict]:
+    """{participant: checksums} of `sites` and of the shared validation set, as a job takes them; without `sites`, of
+    all in the registry `path`.
 
-    Raises UserError if one is not registered.
+    Raises UserError if one is not in it.
     """
-    found = _checksums(read_table(path, ("site", *SUMS.values())))
-    wanted = list(found) if sites is None else [*sites, SHARED]
-    if missing := [site for site in wanted if site not in found]:
+    checksums = _checksums(read_table(path, ("site", *CHECKSUMS.values())))
+    wanted = list(checksums) if sites is None else [*sites, SHARED]
+    if missing := [name for name in wanted if name not in checksums]:
         raise UserError(f"{path}: {missing[0]} is not registered; delete the file, and all are asked again")
-    return {site: found[site] for site in wanted}
-
-
-def _checksums(table: pd.DataFrame) -> dict[str, dict]:
-    rows = zip(table["site"], *(table[column] for column in SUMS.values()), strict=True)
-    return {site: dict(zip(SUMS, values, strict=True)) for site, *values in rows}
+    return {name: checksums[name] for name in wanted}
 
 
 def own_validation(path: Path) -> list[str]:
-    """The sites that validate on patients of their own, not on the shared set."""
+    """The sites in the registry `path` that validate on patients of their own, and not on the shared set."""
     table = read_table(path, ("site", "split"))
     splits = zip(table["site"], table["split"], strict=True)
     return [site for site, split in splits if split and json.loads(split).get("validation_fraction")]
+
+
+def note_of(path: Path) -> str:
+    """The note that each figure, page and model must have if data in the registry `path` are synthetic; else empty."""
+    return "Synthetic phantom data" if read_table(path, ("synthetic",))["synthetic"].any() else ""
+
+
+def _checksums(table: pd.DataFrame) -> dict[str, dict]:
+    """{participant: checksums} of each row."""
+    rows = zip(table["site"], *(table[column] for column in CHECKSUMS.values()), strict=True)
+    return {site: dict(zip(CHECKSUMS, values, strict=True)) for site, *values in rows}
+
+
+def _row(card: dict) -> dict:
+    """A data card as a row."""
+    if card.get("schema") != SCHEMA:
+        raise UserError(
+            f"site {card.get('site')}: its card has schema {card.get('schema')}, this library {SCHEMA}; "
+            "make the site's data again"
+        )
+    splits, provenance = card["splits"], card["provenance"]
+    parts = [splits[split] for split in ("train", "test") if split in splits] or list(splits.values())
+    images = sum(part["images"] for part in parts)
+    counts = {
+        f"{split}_{count}": splits.get(split, {}).get(count, 0) for split in SPLITS for count in ("images", "patients")
+    }
+    return {
+        **{key: card[key] for key in ("site", "schema", "image_size", "images", "patients")},
+        **counts,
+        "prevalence": round(sum(part["prevalence"] * part["images"] for part in parts) / images, 4),
+        **{column: card["sha256"][key] for key, column in CHECKSUMS.items()},
+        "source_sha256": provenance.get("source_sha256", ""),
+        "split": json.dumps(provenance["split"], sort_keys=True) if "split" in provenance else "",
+        "synthetic": bool(provenance.get("synthetic")),
+        "fedxray": provenance["fedxray"],
+    }

@@ -1,4 +1,4 @@
-"""One reader of images, in a zip (which is never unpacked) or a directory, with or without a manifest."""
+"""The source of images: a zip, which is never unpacked, or a directory, with or without a manifest."""
 
 import io
 import os
@@ -16,7 +16,7 @@ LABELS = {"normal": 0, "pneumonia": 1, "0": 0, "1": 1}
 
 
 class Reader:
-    """The bytes of images by name, with nothing listed; raises BadZipFile for a file that is not a zip."""
+    """Reads images by name, and lists none, so that it opens fast; raises BadZipFile for a file that is not a zip."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -37,18 +37,19 @@ class Reader:
 
 @cache
 def open_reader(path: Path) -> Reader:
-    """The reader of `path`, opened once in a process: a zip's directory takes longer to read than a chunk's images."""
+    """The reader of `path`. A process opens it once: reading a zip's directory takes longer than a chunk's images."""
     return Reader(path)
 
 
-os.register_at_fork(after_in_child=open_reader.cache_clear)  # processes that share an open file share its position
+os.register_at_fork(after_in_child=open_reader.cache_clear)  # a fork that kept the open file would share its position
 
 
 class Source(Reader):
-    """Images by name; use as a context manager. `names` are sorted, `labels` is 0 (normal) or 1 (pneumonia) of each.
+    """A reader that also lists the labelled images; use it as a context manager.
 
-    `manifest` is its table, one row per name in the order of `names`, or None. Raises UserError for a path that is not
-    there, not a zip, or without images, and for a manifest that does not fit.
+    `names` are sorted, `labels` has 0 (normal) or 1 (pneumonia) of each name, and `manifest` is the manifest as a table
+    with one row per name, in the order of `names`, or None. Raises UserError for a path that does not exist, is no zip
+    or has no images of one of the classes, and for a manifest that does not fit.
     """
 
     def __init__(self, path: str | Path):
@@ -62,8 +63,8 @@ class Source(Reader):
             members = self.zip.namelist()
         else:
             members = [file.relative_to(self.root).as_posix() for file in self.root.rglob("*") if file.is_file()]
-        listed = self.path.name if self.path.suffix == ".csv" else "manifest.csv"
-        self.manifest = _manifest(self, listed, members) if listed in members else None
+        manifest = self.path.name if self.path.suffix == ".csv" else "manifest.csv"
+        self.manifest = _manifest(self, manifest, members) if manifest in members else None
         if self.manifest is not None:
             self.names = tuple(self.manifest["image"])
             self.labels = tuple(self.manifest["label"])
@@ -80,13 +81,13 @@ class Source(Reader):
 
 
 def _folder_label(name: str) -> int | None:
-    """The label by the last folder called NORMAL or PNEUMONIA, or None."""
+    """The label by the innermost folder called NORMAL or PNEUMONIA; None without such a folder."""
     folders = [part.lower() for part in PurePosixPath(name).parts[:-1] if part.lower() in ("normal", "pneumonia")]
     return LABELS[folders[-1]] if folders else None
 
 
 def _once(members: list[str]) -> list[str]:
-    """The labelled images, each once: without resource forks, hidden files and the second copy in Kaggle's archive."""
+    """The labelled images, each once: resource forks, hidden files and the copies in Kaggle's archive are left out."""
     images = [
         name
         for name in members
@@ -100,14 +101,17 @@ def _once(members: list[str]) -> list[str]:
 
 
 def _first_copy(name: str) -> str:
-    """`chest_xray/chest_xray/x` is a second copy of `chest_xray/x`."""
+    """The name that a copy in Kaggle's archive is of: `chest_xray/chest_xray/x` is a copy of `chest_xray/x`."""
     return re.sub(r"(^|/)chest_xray/chest_xray/", r"\1chest_xray/", name)
 
 
-def _manifest(source: Source, listed: str, members: list[str]) -> pd.DataFrame:
-    """The manifest, checked: columns image and label (to 0 or 1), optionally patient, site, split and synthetic."""
-    path = f"{source.path}: {listed}" if source.path.name != listed else str(source.path)
-    table = pd.read_csv(io.BytesIO(source.read(listed)), dtype=str, keep_default_na=False)
+def _manifest(source: Source, name: str, members: list[str]) -> pd.DataFrame:
+    """The manifest `name`, checked, sorted by image, with the labels as 0 or 1.
+
+    Its columns are image and label, and it may have patient, site, split and synthetic.
+    """
+    path = f"{source.path}: {name}" if source.path.name != name else str(source.path)
+    table = pd.read_csv(io.BytesIO(source.read(name)), dtype=str, keep_default_na=False)
     for column in ("image", "label"):
         if column not in table:
             raise UserError(f"{path}: no column {column}; it needs image and label, and may have patient, site, split")
@@ -116,10 +120,10 @@ def _manifest(source: Source, listed: str, members: list[str]) -> pd.DataFrame:
         row = int(labels.isna().argmax())
         raise UserError(f"{path}: row {row + 2}: label {table['label'][row]!r}; use NORMAL or PNEUMONIA (or 0 or 1)")
     present = set(members)
-    for name in table["image"]:
-        if name not in present:
-            raise UserError(f"{path}: image {name} is not there; paths are relative to the manifest")
-    twice = table["image"][table["image"].duplicated()]
-    if len(twice):
-        raise UserError(f"{path}: image {twice.iloc[0]} is listed twice")
+    for image in table["image"]:
+        if image not in present:
+            raise UserError(f"{path}: image {image} is not there; paths are relative to the manifest")
+    repeated = table["image"][table["image"].duplicated()]
+    if len(repeated):
+        raise UserError(f"{path}: image {repeated.iloc[0]} is listed twice")
     return table.assign(label=labels.astype(int)).sort_values("image", ignore_index=True)

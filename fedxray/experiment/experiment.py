@@ -1,7 +1,7 @@
 """An experiment: the cohorts, models and runs that there are, from its configuration alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -13,6 +13,7 @@ from fedxray.experiment.settings import Settings
 from fedxray.experiment.sweep import COHORT_AXES, FEDERATION_AXES, Point, leaves, name_of, points
 
 MODES = ("federated", "central", "alone")
+KINDS = get_type_hints(Settings)
 POOLED = "pooled"  # the site of a model that all hospitals' images have made, and the test set of all
 
 
@@ -45,20 +46,21 @@ class Run:
     )  # by name, as its mode has it: a federation has rounds, others epochs
     seed: int
 
-    @property
+    @cached_property
     def job(self) -> str:
-        """The folder below `runs/` that one job of the workflow writes: a run's, or that of all hospitals alone.
+        """The folder below `runs/<mode>/` that one job of the workflow writes: a run's, or that of all hospitals alone.
 
-        It says what the point is, such as federated/lr=0.003,rounds=20,local_epochs=1,seed=1, below its cohort's name if
+        It says what the point is, such as lr=0.003,rounds=20,local_epochs=1,seed=1, below its cohort's name if
         there are several: so a new value adds runs and moves none.
         """
         point = ",".join(f"{name}={value}" for name, value in (*self.point.items(), ("seed", self.seed)))
-        return "/".join(filter(None, [self.model.mode, self.model.cohort.name, point]))
+        return "/".join(filter(None, [self.model.cohort.name, point]))
 
-    @property
+    @cached_property
     def path(self) -> str:
         """The run's folder below `runs/`."""
-        return f"{self.job}/{self.model.site}" if self.model.mode == "alone" else self.job
+        site = [self.model.site] if self.model.mode == "alone" else []
+        return "/".join([self.model.mode, self.job, *site])
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Experiment:
                 runs.setdefault(run.path, run)
         return list(runs.values())
 
-    @property
+    @cached_property
     def is_swept(self) -> bool:
         """Whether any model has several points to choose from."""
         return len({(run.model.mode, run.job) for run in self.runs}) > (
@@ -115,13 +117,17 @@ class Experiment:
 
     def settings(self, run: Run) -> Settings:
         """The training settings of a run: those of the configuration, with what its point says."""
+        values = self._common | run.point | {"seed": run.seed}
+        if run.model.mode == "federated":
+            values["epochs"] = values.pop("rounds") * values.pop("local_epochs")
+        return Settings(**{name: KINDS[name](value) for name, value in values.items()})
+
+    @cached_property
+    def _common(self) -> dict[str, object]:
+        """The settings that the configuration gives to every run."""
         values = {name_of(key): value for key, value in leaves({"training": self.config["training"]})}
-        values |= {"model": self.config["model"]["name"], "image_size": self.config["image_size"], "seed": run.seed}
-        values |= {"class_weights": self.config["split"]["balance"] == "weighted_loss"}
-        values |= {"epochs": run.point.get("epochs") or run.point["rounds"] * run.point["local_epochs"]}
-        values |= {name: value for name, value in run.point.items() if name not in map(name_of, FEDERATION_AXES)}
-        kinds = get_type_hints(Settings)
-        return Settings(**{one.name: kinds[one.name](values[one.name]) for one in fields(Settings)})
+        values |= {"model": self.config["model"]["name"], "image_size": self.config["image_size"]}
+        return values | {"class_weights": self.config["split"]["balance"] == "weighted_loss"}
 
     def _point(self, mode: str, point: Point) -> dict[str, object]:
         """A point by name as `mode` has it: a federation has rounds of local epochs, the others as many epochs."""

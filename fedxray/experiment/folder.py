@@ -91,16 +91,6 @@ class CohortFolder:
         self.heterogeneity = folder / "heterogeneity.json"
 
 
-class SiteFolder:
-    """The folder of one site's data, or of the shared validation set."""
-
-    def __init__(self, folder: Path):
-        self.path = folder
-        self.images = folder / "images.npy"
-        self.table = folder / "images.csv"
-        self.card = folder / "card.json"
-
-
 class Folder:
     """results/<experiment>. Names in braces, as Snakemake's wildcards are, may stand for a part of a path."""
 
@@ -138,9 +128,9 @@ class Folder:
         """The folder of a cohort."""
         return CohortFolder(self.cohorts / cohort.name)
 
-    def site(self, cohort: Cohort, site: str) -> SiteFolder:
-        """The folder of a site's data in a cohort; `shared` is the validation set's."""
-        return SiteFolder(self.sites / cohort.name / site)
+    def site(self, cohort: Cohort, site: str) -> Path:
+        """The folder of a site's data in a cohort (`data.site.SiteFolder`); `shared` is the validation set's."""
+        return self.sites / cohort.name / site
 
     def run(self, path: str) -> RunFolder:
         """The folder of a run, by its path below `runs/`."""

@@ -1,7 +1,7 @@
 """What one run trains with, and how scripts take it on their command line. Imports no PyTorch, which costs seconds."""
 
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import NamedTuple, get_type_hints
 
 
@@ -45,28 +45,26 @@ class Settings:
 
     def options(self) -> list[str]:
         """The settings as the words of `add_options`."""
-        return [word for name, value in asdict(self).items() for word in (f"--{_dashed(name)}", _text(value))]
+        return [word for name, option in OPTIONS.items() for word in (option, _text(getattr(self, name)))]
+
+
+OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(Settings)}
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Let a script take every setting of a run on its command line, as `Settings.options` writes them."""
     group = parser.add_argument_group("settings of the run", "as in config.yaml, which says what each is")
     kinds = get_type_hints(Settings)
-    for field in fields(Settings):
-        kind = kinds[field.name]
-        takes = {"choices": ["true", "false"]} if kind is bool else {"type": kind}
-        group.add_argument(f"--{_dashed(field.name)}", required=True, **takes)
+    for name, option in OPTIONS.items():
+        takes = {"choices": ["true", "false"]} if kinds[name] is bool else {"type": kinds[name]}
+        group.add_argument(option, required=True, **takes)
 
 
 def from_options(options: Namespace) -> Settings:
     """The settings of `add_options`."""
     kinds = get_type_hints(Settings)
-    values = {field.name: getattr(options, field.name) for field in fields(Settings)}
+    values = {name: getattr(options, name) for name in OPTIONS}
     return Settings(**{name: value == "true" if kinds[name] is bool else value for name, value in values.items()})
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def _text(value) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedxray.core.errors import UserError
-from fedxray.data.registry import read_registry
+from fedxray.data.registry import read_checksums
 from fedxray.flare.job import Policy, add_policy, policy_of
 from fedxray.flare.session import Server
 
@@ -55,7 +55,7 @@ def from_options(options: Namespace) -> RemoteFederation:
     return RemoteFederation(
         admin_kit=options.admin_kit,
         sites=options.sites,
-        registered=read_registry(options.registry, options.sites) if options.registry else {},
+        registered=read_checksums(options.registry, options.sites) if options.registry else {},
         start_timeout_s=options.start_timeout_s,
         patience_s=options.patience_s,
         policy=policy_of(options),

@@ -18,7 +18,7 @@ from nvflare.app_common.workflows.model_controller import ModelController
 
 from fedxray.core.files import read_json, write_json
 from fedxray.core.parameters import load_model, save_model
-from fedxray.data.cohort import SHARED
+from fedxray.data.labels import SHARED
 from fedxray.experiment.settings import Settings
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.records import epochs_of, sites_of

@@ -18,7 +18,8 @@ from packaging.version import Version
 from fedxray import __version__
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
-from fedxray.data.site import SPLITS, load_site
+from fedxray.data.labels import SPLITS
+from fedxray.data.site import load_site
 from fedxray.flare.certificates import WARN_DAYS, certificate_of
 from fedxray.operators.archive import code_sha256, read_about
 from fedxray.operators.process import address, owner

@@ -9,11 +9,10 @@ import pandas as pd
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_array, write_table
 from fedxray.data.catalogue import build_catalogue
-from fedxray.data.cohort import SHARED, check_split, draw_cohort
+from fedxray.data.cohort import check_split, draw_cohort
+from fedxray.data.labels import SHARED
 from fedxray.data.pixels import resample
 from fedxray.data.site import load_site, make_site
-
-FILES = ("images.npy", "images.csv", "card.json")
 
 
 def prepare_site(
@@ -46,7 +45,7 @@ def prepare_site(
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
         catalogue, source = _read(images, image_size, bad_images, processes, scratch)
-        split = draw_cohort(catalogue, [site], seed, **fractions)
+        split = draw_cohort(catalogue, [site], seed, test="redraw", balance="none", partition="iid", **fractions)
         if shared is not None:
             split = _append(split, shared, image_size, scratch / "pixels.npy")
         try:
@@ -111,5 +110,4 @@ def _checksum(directory: Path) -> str:
 
 
 def _write(scratch: Path, site: str, output: Path, provenance: dict) -> None:
-    files = (output / name for name in FILES)
-    make_site(scratch / "split.csv", scratch / "pixels.npy", site, *files, provenance)
+    make_site(scratch / "split.csv", scratch / "pixels.npy", site, output, provenance)

@@ -10,7 +10,9 @@ from fedxray.analysis.choice import MODEL_KEY, edges, point_columns
 from fedxray.analysis.comparison import by_aetiology, fairness
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table
-from fedxray.data.cohort import SHARED
+from fedxray.data import datasets
+from fedxray.data.labels import SHARED
+from fedxray.data.site import SiteFolder
 from fedxray.experiment.experiment import Experiment, model_name
 from fedxray.experiment.folder import Folder
 from fedxray.experiment.sweep import KNOBS, name_of
@@ -19,18 +21,13 @@ from fedxray.training.metrics import words
 
 SHOWN = ("auroc", "balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_error")
 ENGINES = {"nvflare": "NVIDIA FLARE", "inprocess": "one process"}
-SOURCES = {
-    "phantom": "synthetic phantom radiographs",
-    "kaggle": "Kaggle's paultimothymooney/chest-xray-pneumonia, radiographs of children",
-    "folder": "the user's own images",
-}
 
 
 def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
     """Every page by its name, as HTML that needs no network; `note` is a warning at the top of each."""
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     results = Results(config, folder)
-    shared = {"config": config, "note": note, "source": SOURCES[config["dataset"]["source"]]}
+    shared = {"config": config, "note": note, "source": datasets.get(config["dataset"]["source"]).title}
     shared |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
     return {name: templates.get_template(f"{name}.html").render(shared | getattr(results, name)()) for name in pages()}
 
@@ -165,7 +162,7 @@ class Results:
         rows = []
         for cohort in self.cohorts:
             for site in (*cohort.sites, SHARED):
-                card = read_json(self.folder.site(cohort, site).card)
+                card = read_json(SiteFolder(self.folder.site(cohort, site)).card)
                 for split, facts in card["splits"].items():
                     if split == "validation" and site != SHARED:
                         continue  # each site has a copy of the same set

@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.data import make_settings
 
 from benchmarks import events, federation, inputs, measure, render, results, scale, training
 from benchmarks.alternatives import nvflare_job, plain
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 from fedxray.data.site import load_site
-from fedxray.experiment.settings import Settings
 from fedxray.federation.algorithms.fedavg import fedavg
 from fedxray.report.tensorboard import export_runs
-from fedxray.training.models import get_parameters
+from fedxray.training.models import build, get_parameters
 from fedxray.training.trainer import Trainer
 
-SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "epochs": 3, "lr": 0.003, "device": "cpu"}
+SETTINGS = make_settings(image_size=16, epochs=3)
 CHECKS = [
     measure.at_least("speed", measure.Spread(2.6, 2.4, 2.9, "2600 s / 1000 s"), 2.5),
     measure.at_most("time", measure.Spread(1.2, 1.1, 1.3), 1.03, "s"),
@@ -131,9 +131,9 @@ def test_the_table_is_rendered_from_the_record_between_its_markers(book, tmp_pat
 
 
 def test_the_bare_loop_trains_the_very_model_of_the_trainer(site_folders):
-    settings, site = Settings(**SETTINGS), load_site(site_folders["us"])
+    settings, site = SETTINGS, load_site(site_folders["us"])
     train, validation = site.part("train"), site.part("validation")
-    ours, bare = settings.build(), settings.build()
+    ours, bare = build(settings), build(settings)
     rows = Trainer(settings, train, validation).fit(ours, 0, 1)
     loss = plain.train_epoch(bare, plain.make_optimizer(bare, settings), plain.tensors(train), settings, 0)
     one, other = get_parameters(ours), get_parameters(bare)
@@ -148,12 +148,12 @@ def test_the_bare_loop_trains_the_very_model_of_the_trainer(site_folders):
 def test_epochs_that_differ_are_not_compared(site_folders, monkeypatch):
     site = load_site(site_folders["us"])
     parts = site.part("train"), site.part("validation")
-    times, apart = training.compare_epochs(*parts, Settings(**SETTINGS), 3)
+    times, apart = training.compare_epochs(*parts, SETTINGS, 3)
     assert {name: len(values) for name, values in times.items()} == {"fedxray": 2, "bare loop": 2}
     assert apart < 1e-6
     monkeypatch.setattr(plain, "augment", lambda images, settings: images)
     with pytest.raises(measure.NotTheSameWork):
-        training.compare_epochs(*parts, Settings(**SETTINGS), 3)
+        training.compare_epochs(*parts, SETTINGS, 3)
 
 
 def test_the_alternatives_average_as_we_do():
@@ -197,9 +197,9 @@ def test_the_row_of_a_gpu_runs_on_a_cpu_at_a_toy_size():
 
 def test_the_share_of_time_that_a_gpu_is_busy_is_sampled_while_it_trains(site_folders, monkeypatch):
     monkeypatch.setattr(torch.cuda, "utilization", lambda: 97)
-    settings, site = Settings(**SETTINGS), load_site(site_folders["us"])
+    settings, site = SETTINGS, load_site(site_folders["us"])
     trainer = Trainer(settings, site.part("train"), site.part("validation"))
-    assert set(training.gpu_busy(trainer, settings.build(), 3)) == {97}
+    assert set(training.gpu_busy(trainer, build(settings), 3)) == {97}
 
 
 def test_growth_is_the_slope_between_the_last_two_sizes():

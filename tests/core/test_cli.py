@@ -2,7 +2,7 @@ import os
 import subprocess
 import sys
 
-SLOW = "import time; from fedxray import cli; cli.run(lambda _: (print('begun'), time.sleep(20)), cli.parser(''))"
+SLOW = "import time; from fedxray.core import cli; cli.run(lambda _: (print('begun'), time.sleep(20)), cli.parser(''))"
 
 
 def test_each_line_is_said_at_once_to_a_pipe_too():

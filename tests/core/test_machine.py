@@ -29,12 +29,6 @@ def test_energy_is_unknown_where_it_cannot_be_read(tmp_path, monkeypatch):
     assert machine.EnergyMeter().joules() is None
 
 
-def test_a_machine_is_known_by_what_decides_the_last_bits():
-    found = machine.machine()
-    assert set(found) == {"system", "processor", "cores", "GPU", "Python", "PyTorch"}
-    assert all(found.values())
-
-
 def test_joules_of_gpus_that_count_them_are_added(tmp_path, monkeypatch):
     millijoules = {0: [5000, 5000, 7500], 1: [100, 100, 1100]}
     monkeypatch.setattr(machine, "RAPL", tmp_path)

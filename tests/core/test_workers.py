@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import zipfile
@@ -5,7 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from fedxray.core.workers import workers
+from fedxray.core.workers import in_chunks, workers
 from fedxray.data.source import open_reader
 
 
@@ -30,5 +31,25 @@ def test_workers_read_an_archive_that_their_parent_has_open(tmp_path):
             archive.writestr(name, name * 5000)
     reader = open_reader(tmp_path / "a.zip")
     with workers(3) as pool:
-        found = list(pool.map(read, [tmp_path / "a.zip"] * 200, names))
-    assert found == [reader.read(name) for name in names]
+        contents = list(pool.map(read, [tmp_path / "a.zip"] * 200, names))
+    assert contents == [reader.read(name) for name in names]
+
+
+def scale(chunk, factor, offset):
+    return [factor * number + offset for number in chunk]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_chunks_come_in_order_and_a_line_at_each_fifth(processes, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("fedxray"), "propagate", True)  # a command line that ran here has changed it
+    with caplog.at_level(logging.INFO, "fedxray"):
+        chunks = list(in_chunks(scale, range(1000), processes, "scale", 2, 1))
+    assert [number for chunk in chunks for number in chunk] == list(range(1, 2001, 2))
+    assert max(map(len, chunks)) <= 128
+    assert [message for message in caplog.messages if not message.startswith("scale: ")] == []
+    assert len(caplog.messages) == 5
+    assert caplog.messages[-1] == "scale: 1000/1000 images"
+
+
+def test_no_images_are_no_chunks():
+    assert list(in_chunks(scale, (), 2, "scale", 2, 1)) == []

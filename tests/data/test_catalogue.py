@@ -48,7 +48,7 @@ def test_a_zip_with_only_the_second_copy_keeps_it(make_zip):
         assert len(source.names) == 7
 
 
-def test_identical_images_bind_their_patients_and_theirs(make_zip):
+def test_identical_images_make_their_patients_one(make_zip):
     files = members()
     files[f"{TRAIN}/NORMAL/IM-0900-0001.jpeg"] = files[f"{TRAIN}/NORMAL/IM-0115-0001.jpeg"]
     files[f"{TRAIN}/NORMAL/IM-0900-0002.jpeg"] = files[f"{TRAIN}/NORMAL/IM-0523-0001-0003.jpeg"]

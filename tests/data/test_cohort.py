@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn.metrics import mutual_info_score
 
 from fedxray.core.errors import UserError
@@ -46,8 +47,16 @@ def shares(table, split="train", column="aetiology"):
     return (counts / counts.sum()).fillna(0.0)
 
 
+SPLIT = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())["split"]
+
+
+def draw(images, sites, seed=1, test="redraw", **changes):
+    """`draw_cohort` by the split of config.yaml, with these changes."""
+    return draw_cohort(images, sites, **(SPLIT | {"seed": seed, "test": test} | changes))
+
+
 def test_no_patient_in_two_splits_or_sites_and_shares_as_wanted():
-    table = draw_cohort(catalogue(), SITES, seed=1)
+    table = draw(catalogue(), SITES, seed=1)
     assert (table.groupby("patient")[["split", "site"]].nunique() == 1).all().all()
     shares = table["split"].value_counts(normalize=True)
     assert shares["test"] == pytest.approx(0.2, abs=0.02)
@@ -61,7 +70,7 @@ def test_no_patient_in_two_splits_or_sites_and_shares_as_wanted():
 
 
 def test_the_seed_decides():
-    one, same, other = (draw_cohort(catalogue(), SITES, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (draw(catalogue(), SITES, seed=seed) for seed in (1, 1, 2))
     assert one.equals(same)
     assert not one.equals(other)
 
@@ -86,21 +95,21 @@ def test_allocate_with_fit_is_the_same_for_equal_shares_and_floods_no_small_bin(
 
 def test_the_official_test_set_is_kept():
     images = catalogue()
-    table = draw_cohort(images, SITES, seed=1, test="official")
+    table = draw(images, SITES, seed=1, test="official")
     assert set(table["image"][table["split"] == "test"]) == set(images["image"][images["official_split"] == "test"])
     with pytest.raises(UserError, match="official"):
-        draw_cohort(images.assign(official_split="train"), SITES, seed=1, test="official")
+        draw(images.assign(official_split="train"), SITES, seed=1, test="official")
 
 
 def test_undersampling_balances_every_sites_train_set():
-    table = draw_cohort(catalogue(), SITES, seed=1, balance="undersample")
+    table = draw(catalogue(), SITES, seed=1, balance="undersample")
     train = table[table["split"] == "train"].groupby(["site", "label"]).size().unstack()
     assert (train[0] == train[1]).all()
 
 
 def test_acquisition_is_the_natural_split():
     images = catalogue()
-    table = draw_cohort(images, SITES, seed=1, partition="acquisition")
+    table = draw(images, SITES, seed=1, partition="acquisition")
     used = table["site"] != "shared"
     assert set(zip(images["acquisition"][used], table["site"][used], strict=True)) == {
         ("device-a", "us"),
@@ -108,35 +117,33 @@ def test_acquisition_is_the_natural_split():
         ("device-c", "asia"),
     }
     with pytest.raises(UserError, match="name 3"):
-        draw_cohort(images, ["us", "europe"], seed=1, partition="acquisition")
+        draw(images, ["us", "europe"], seed=1, partition="acquisition")
 
 
 def test_dirichlet_draws_one_share_a_label_for_train_and_test():
     images, seen = catalogue(3000), []
     for seed in range(5):
-        table = draw_cohort(images, SITES, seed, partition="dirichlet", alpha=1)
+        table = draw(images, SITES, seed, partition="dirichlet", alpha=1)
         train, test = shares(table), shares(table, "test")
         assert np.allclose(train, test, atol=0.02)
         assert np.allclose(train["virus"], train["bacteria"], atol=0.02)
         assert not np.allclose(train["virus"], train["none"], atol=0.02)
         seen.append(train["none"].to_numpy())
     assert np.ptp(seen, axis=0).min() > 0.1  # other seeds, other shares
-    table = draw_cohort(images, SITES, seed=1, partition="dirichlet", alpha=1e6)
+    table = draw(images, SITES, seed=1, partition="dirichlet", alpha=1e6)
     assert np.allclose(shares(table), 1 / 3, atol=0.01)
 
 
 def test_dirichlet_shares_have_the_variance_of_alpha():
     images, alpha = catalogue(300), 2.0
-    drawn = [
-        shares(draw_cohort(images, SITES, s, partition="dirichlet", alpha=alpha), column="label") for s in range(100)
-    ]
+    drawn = [shares(draw(images, SITES, s, partition="dirichlet", alpha=alpha), column="label") for s in range(100)]
     variance = np.stack(drawn).var(axis=0).mean()
     assert variance == pytest.approx((1 / 3) * (2 / 3) / (3 * alpha + 1), rel=0.2)
 
 
 def test_quantity_is_a_power_law_of_the_rank_with_the_same_labels():
     for power, wanted in ((1, [6 / 11, 3 / 11, 2 / 11]), (2, [36 / 49, 9 / 49, 4 / 49]), (0, [1 / 3] * 3)):
-        table = draw_cohort(catalogue(3000), SITES, seed=1, partition="quantity", power=power)
+        table = draw(catalogue(3000), SITES, seed=1, partition="quantity", power=power)
         for split in ("train", "test"):
             assert np.allclose(shares(table, split), np.array(wanted)[:, None], atol=0.02)
         assert heterogeneity(table, SITES)["label_divergence"] < 1e-3
@@ -144,11 +151,11 @@ def test_quantity_is_a_power_law_of_the_rank_with_the_same_labels():
 
 @pytest.mark.parametrize("viral_share", [0.1, 0.5, 0.8, 1.0])
 def test_aetiology_gives_the_last_site_the_viral_cases(viral_share):
-    table = draw_cohort(catalogue(3000), SITES, seed=1, partition="aetiology", viral_share=viral_share)
+    table = draw(catalogue(3000), SITES, seed=1, partition="aetiology", viral_share=viral_share)
     for split in ("train", "test"):
-        got = shares(table, split)
-        assert np.allclose(got["virus"], [(1 - viral_share) / 2] * 2 + [viral_share], atol=0.03)
-        assert np.allclose(got["none"], 1 / 3, atol=0.02)
+        share = shares(table, split)
+        assert np.allclose(share["virus"], [(1 - viral_share) / 2] * 2 + [viral_share], atol=0.03)
+        assert np.allclose(share["none"], 1 / 3, atol=0.02)
     pneumonia = shares(table, column="label")[1]  # as many viral as bacterial: equal numbers up to a share of 2/3
     assert np.allclose(
         pneumonia, [(1 - max(viral_share / 2, 1 / 3)) / 2] * 2 + [max(viral_share / 2, 1 / 3)], atol=0.02
@@ -156,7 +163,7 @@ def test_aetiology_gives_the_last_site_the_viral_cases(viral_share):
 
 
 def test_undersampling_balances_skewed_sites_too():
-    table = draw_cohort(catalogue(3000), SITES, seed=1, balance="undersample", partition="dirichlet", alpha=1)
+    table = draw(catalogue(3000), SITES, seed=1, balance="undersample", partition="dirichlet", alpha=1)
     assert heterogeneity(table, SITES)["label_divergence"] == pytest.approx(0, abs=1e-12)
 
 
@@ -168,7 +175,7 @@ def test_any_partition_puts_every_image_in_one_place():
         if partition == "acquisition":
             images["acquisition"] = images["patient"].map(lambda p, sites=sites: sites[int(p[1:]) % len(sites)])
         options = {"alpha": 10 ** rng.uniform(0, 4), "power": rng.uniform(0, 9), "viral_share": rng.uniform(1e-3, 1)}
-        table = draw_cohort(images, sites, seed, str(rng.choice(official)), partition=partition, **options)
+        table = draw(images, sites, seed, str(rng.choice(official)), partition=partition, **options)
         assert table[["image", "patient"]].equals(images[["image", "patient"]])
         assert (table.groupby("patient")[["split", "site"]].nunique() == 1).all().all()
         assert set(table["split"]) == {"train", "validation", "test"}
@@ -177,36 +184,36 @@ def test_any_partition_puts_every_image_in_one_place():
 
 
 def test_partitions_of_the_real_images(real):
-    found, cases = {}, {"iid": {}, "quantity": {}, "aetiology": {}, "dirichlet": {"alpha": 1}}
+    measured, cases = {}, {"iid": {}, "quantity": {}, "aetiology": {}, "dirichlet": {"alpha": 1}}
     for partition, options in cases.items():
         for test in ("redraw", "official"):
-            table = draw_cohort(real, SITES, 1, test, partition=partition, **options)
+            table = draw(real, SITES, 1, test, partition=partition, **options)
             check_split(table, SITES)
-            found[partition, test] = heterogeneity(table, SITES)
+            measured[partition, test] = heterogeneity(table, SITES)
     for test in ("redraw", "official"):
-        assert found["iid", test]["label_divergence"] < 1e-5
-        assert found["quantity", test]["label_divergence"] < 1e-5
-        assert found["quantity", test]["size_ratio"] == pytest.approx(3, rel=0.01)
-        assert found["aetiology", test]["size_ratio"] == pytest.approx(1, abs=0.02)
-        assert found["aetiology", test]["aetiology_divergence"] > 0.2
-        assert found["dirichlet", test]["label_divergence"] > 0.05
+        assert measured["iid", test]["label_divergence"] < 1e-5
+        assert measured["quantity", test]["label_divergence"] < 1e-5
+        assert measured["quantity", test]["size_ratio"] == pytest.approx(3, rel=0.01)
+        assert measured["aetiology", test]["size_ratio"] == pytest.approx(1, abs=0.02)
+        assert measured["aetiology", test]["aetiology_divergence"] > 0.2
+        assert measured["dirichlet", test]["label_divergence"] > 0.05
 
 
 def test_heterogeneity_is_mutual_information_in_bits():
     def measure(partition, alpha=1.0, seed=1):
-        table = draw_cohort(images, SITES, seed, partition=partition, alpha=alpha)
+        table = draw(images, SITES, seed, partition=partition, alpha=alpha)
         train = table[table["split"] == "train"]
         sites = [site for site in SITES if site in set(train["site"])]  # alpha 0.1 may leave one without an image
-        found = heterogeneity(table, sites)
+        result = heterogeneity(table, sites)
         for column in ("label", "aetiology"):
             bits = mutual_info_score(train["site"], train[column]) / np.log(2)
-            assert found[f"{column}_divergence"] == pytest.approx(bits, abs=1e-12)
+            assert result[f"{column}_divergence"] == pytest.approx(bits, abs=1e-12)
         sizes = train["site"].value_counts()
-        assert found["size_ratio"] == sizes.max() / sizes.min()
+        assert result["size_ratio"] == sizes.max() / sizes.min()
         for site in sites:
             labels = train["label"][train["site"] == site]
-            assert found["sites"][site] == {"images": len(labels), "prevalence": pytest.approx(labels.mean())}
-        return found["label_divergence"]
+            assert result["sites"][site] == {"images": len(labels), "prevalence": pytest.approx(labels.mean())}
+        return result["label_divergence"]
 
     images = catalogue(3000)
     assert measure("iid") == pytest.approx(0, abs=1e-4)
@@ -228,24 +235,24 @@ def test_what_draw_cohort_refuses():
     for name, (partition, values) in wrong.items():
         for value in values:
             with pytest.raises(UserError, match=rf"split\.{name}: {value}"):
-                draw_cohort(images, SITES, seed=1, partition=partition, **{name: value})
+                draw(images, SITES, seed=1, partition=partition, **{name: value})
     with pytest.raises(UserError, match="no image is known to be viral"):
-        draw_cohort(images.replace({"aetiology": {"virus": "unknown"}}), SITES, seed=1, partition="aetiology")
+        draw(images.replace({"aetiology": {"virus": "unknown"}}), SITES, seed=1, partition="aetiology")
     for partition in PARTITIONS:
         with pytest.raises(UserError, match=r"60 sites need 121 patients with NORMAL images .* there are 100"):
-            draw_cohort(images, [f"site-{n}" for n in range(60)], seed=1, partition=partition)
+            draw(images, [f"site-{n}" for n in range(60)], seed=1, partition=partition)
     with pytest.raises(UserError, match=r"split\.alpha: 0\.001 is too small for 3 sites"):
-        draw_cohort(images, SITES, seed=1, partition="dirichlet", alpha=1e-3)
+        draw(images, SITES, seed=1, partition="dirichlet", alpha=1e-3)
 
 
 def test_dirichlet_gives_every_site_a_part_of_each_label_however_skewed():
     for seed in range(10):
-        table = draw_cohort(catalogue(3000), SITES, seed, partition="dirichlet", alpha=0.1)
+        table = draw(catalogue(3000), SITES, seed, partition="dirichlet", alpha=0.1)
         assert shares(table, column="label").to_numpy().min() > 0.9 * 0.1 / 3
 
 
 def test_what_check_split_refuses():
-    table = draw_cohort(catalogue(), SITES, seed=1)
+    table = draw(catalogue(), SITES, seed=1)
     wrong, patient = table.copy(), table["patient"].value_counts().index[0]
     first = wrong.index[wrong["patient"] == patient][0]
     wrong.loc[first, "split"] = "test" if wrong.loc[first, "split"] == "train" else "train"
@@ -255,7 +262,7 @@ def test_what_check_split_refuses():
     with pytest.raises(UserError, match="site asia has no NORMAL image in test"):
         check_split(table[~missing], SITES)
     with pytest.raises(UserError, match="nothing to train on"):
-        draw_cohort(catalogue(), SITES, seed=1, test_fraction=0.7, validation_fraction=0.3)
+        draw(catalogue(), SITES, seed=1, test_fraction=0.7, validation_fraction=0.3)
     train = table.index[(table["site"] == "asia") & (table["split"] == "train") & (table["label"] == 1)]
     with pytest.raises(UserError, match=r"asia has 1 PNEUMONIA image in train and needs 2: .*smaller split.test_frac"):
         check_split(table.drop(train[1:]), SITES)
@@ -264,13 +271,17 @@ def test_what_check_split_refuses():
 def test_the_scripts_draw_and_check(tmp_path):
     scripts, split = Path(__file__).parents[2] / "scripts", tmp_path / "split.csv"
     write_table(tmp_path / "catalogue.csv", catalogue())
-    draw = ["draw_cohort.py", "--catalogue", tmp_path / "catalogue.csv", "--sites", *SITES, "--seed", 1]
-    draw += ["--partition", "quantity", "--power", 2, "--alpha", 1, "--viral-share", 0.5, "--output", split]
+    script = ["draw_cohort.py", "--catalogue", tmp_path / "catalogue.csv", "--sites", *SITES, "--seed", 1]
+    script += ["--test", "redraw", "--test-fraction", 0.2, "--validation-fraction", 0.1, "--balance", "none"]
+    script += ["--partition", "quantity", "--power", 2, "--alpha", 1, "--viral-share", 0.5, "--output", split]
+    script += ["--settings", tmp_path / "split.json"]
     counts, unlike = tmp_path / "counts.csv", tmp_path / "heterogeneity.json"
     check = ["check_split.py", "--split", split, "--sites", *SITES, "--output", counts, "--heterogeneity", unlike]
-    for name, *options in (draw, check):
+    for name, *options in (script, check):
         subprocess.run([sys.executable, scripts / name, *map(str, options)], check=True)
-    table = draw_cohort(catalogue(), SITES, seed=1, partition="quantity", power=2)
+    table = draw(catalogue(), SITES, seed=1, partition="quantity", power=2)
     assert read_table(split).equals(table)
+    settings = SPLIT | {"partition": "quantity", "power": 2.0, "alpha": 1.0, "viral_share": 0.5}
+    assert read_json(tmp_path / "split.json") == settings
     assert read_table(counts).equals(check_split(table, SITES))
     assert read_json(unlike) == heterogeneity(table, SITES)

@@ -4,8 +4,8 @@ from helpers.data import make_sites
 
 from fedxray import __version__
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, read_table, sha256, write_table
-from fedxray.data.site import load_site, make_site, note_of, pool, register
+from fedxray.core.files import read_json
+from fedxray.data.site import load_site, make_site, pool
 
 
 def test_a_site_holds_its_own_images_and_the_shared_validation_set_alone(site_folders):
@@ -37,13 +37,6 @@ def test_changed_data_are_refused(tmp_path):
         load_site(folder)
 
 
-def test_one_synthetic_data_set_makes_all_of_an_experiment_called_so(tmp_path):
-    cards = [card_of(folder) for folder in make_sites(tmp_path).values()]
-    cards[1]["provenance"]["synthetic"] = True
-    write_table(tmp_path / "registry.csv", register(cards))
-    assert note_of(tmp_path / "registry.csv") == "Synthetic phantom data"
-
-
 def card_of(folder):
     return read_json(folder / "card.json")
 
@@ -51,9 +44,8 @@ def card_of(folder):
 def test_a_card_names_its_source_and_no_time_path_name_or_patient(tmp_path):
     folders = make_sites(tmp_path)
     before = (folders["us"] / "card.json").read_text()
-    files = [folders["us"] / name for name in ("images.npy", "images.csv", "card.json")]
     provenance = {"source_sha256": "ab" * 32, "split": {"seed": 3, "test_fraction": 0.2}}
-    make_site(tmp_path / "split.csv", tmp_path / "pixels.npy", "us", *files, provenance)
+    make_site(tmp_path / "split.csv", tmp_path / "pixels.npy", "us", folders["us"], provenance)
     card = card_of(folders["us"])
     assert card["provenance"] == provenance | {"fedxray": __version__}
     assert (card["schema"], card["site"], card["images"], card["patients"]) == (1, "us", 72, 72)
@@ -62,21 +54,3 @@ def test_a_card_names_its_source_and_no_time_path_name_or_patient(tmp_path):
         assert not any(word in text for word in (str(tmp_path), "us-train", "p-us"))
     moved = make_sites(tmp_path / "elsewhere")["us"]
     assert (moved / "card.json").read_text() == before
-
-
-def test_the_registry_has_a_row_for_each_card_and_survives_its_file(tmp_path):
-    folders = make_sites(tmp_path)
-    registry = register(card_of(folder) for folder in folders.values())
-    assert list(registry["site"]) == ["asia", "europe", "us"]
-    assert list(registry.loc[0, ["train_images", "validation_patients", "test_images", "images"]]) == [24, 24, 24, 72]
-    assert set(registry["prevalence"]) == {0.5}
-    write_table(tmp_path / "registry.csv", registry)
-    rows = read_table(tmp_path / "registry.csv").set_index("site")
-    for site, folder in folders.items():
-        assert rows.at[site, "sha256_images"] == sha256(folder / "images.npy")
-        assert rows.at[site, "sha256_table"] == sha256(folder / "images.csv")
-    assert note_of(tmp_path / "registry.csv") == ""
-    with pytest.raises(UserError, match="us has two cards"):
-        register([card_of(folders["us"]), card_of(folders["us"])])
-    with pytest.raises(UserError, match="schema None"):
-        register([{"site": "us"}])

@@ -3,15 +3,16 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ["Snakefile", "rules", "scripts", "fedxray", "config", "profiles", "report", "environment.yml"]
-PARTS += ["requirements.txt"]
+PARTS = ["Snakefile", "rules", "scripts", "fedxray", "config", "profiles", "report"]
 SMOKE = ["--configfile", "config/smoke.yaml"]
 SWEEP = ["--configfile", "config/sweeps/smoke.yaml"]
 # The jobs call `python`, which must be the one that runs the tests, whether its environment is active or not.
@@ -19,6 +20,8 @@ ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{
 
 
 def copy_repository(folder):
+    """A copy of what the workflow is made of, in a folder that is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = REPOSITORY / part
         if source.is_dir():
@@ -29,6 +32,7 @@ def copy_repository(folder):
 
 
 def snakemake(folder, *arguments):
+    """The workflow, run in `folder` to its end."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
 
@@ -49,3 +53,29 @@ def ours(folder):
         if str(folder) in words or str(folder) in (process.info["cwd"] or ""):
             found.append(words)
     return found
+
+
+def start(folder, *arguments):
+    """The workflow, started in `folder` and not waited for; what it says goes to log.txt there."""
+    with (folder / "log.txt").open("w") as log:
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+        return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
+
+
+def kill(run, folder):
+    """Kill a workflow that `start` has started as a power cut does, and wait until nothing of it is left."""
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    deadline = time.monotonic() + 60
+    while ours(folder) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not ours(folder)
+
+
+def wait_for_federation(run, results):
+    """Wait until a federation of the experiment has started to train."""
+    deadline = time.monotonic() + 240
+    while not list((results / "runs" / "federated").glob("*/workspace/us/out.txt")):
+        assert time.monotonic() < deadline
+        assert run.poll() is None
+        time.sleep(0.2)

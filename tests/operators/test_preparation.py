@@ -97,7 +97,7 @@ def test_what_is_wrong_with_the_images_is_told_in_the_words_of_the_command(hospi
     with pytest.raises(UserError, match=r"/nowhere: no such file or directory; "):
         prepare_site(tmp_path / "nowhere", "us", 16, tmp_path / "data", own_validation=0.2)
     (hospital / "NORMAL" / "IM-0000-0001.jpeg").write_bytes(b"none")
-    with pytest.raises(UserError, match=r"IM-0000-0001.jpeg; mend them, or leave them out: .*--bad-images drop"):
+    with pytest.raises(UserError, match=r"IM-0000-0001.jpeg; fix them, or leave them out: .*--bad-images drop"):
         prepare_shared(hospital, 16, tmp_path / "shared")
     prepare_shared(hospital, 16, tmp_path / "shared", "drop")
     assert len(load_site(tmp_path / "shared").table) == 39

@@ -3,21 +3,19 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from helpers.data import make_settings
 
 from fedxray.core.errors import UserError
 from fedxray.core.parameters import load_model, save_model
 from fedxray.data.site import load_site
-from fedxray.experiment.settings import Settings
 from fedxray.training import trainer as training
-from fedxray.training.models import build_model, get_parameters, set_parameters
+from fedxray.training.models import build, build_model, get_parameters, set_parameters
 from fedxray.training.trainer import Trainer, augment, predict
-
-SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "epochs": 2, "lr": 0.003, "device": "cpu"}
 
 
 def trained(site_folders, **changes):
-    settings, site = Settings(**SETTINGS | changes), load_site(site_folders["us"])
-    model = settings.build()
+    settings, site = make_settings(**{"image_size": 16, "epochs": 2} | changes), load_site(site_folders["us"])
+    model = build(settings)
     rows = Trainer(settings, site.part("train"), site.part("validation")).fit(model, 0, settings.epochs)
     return model, rows, settings, site
 
@@ -36,7 +34,7 @@ def test_it_learns(site_folders, change):
     assert rows[-1]["validation_auroc"] > 0.9
     assert [row["epoch"] for row in rows] == list(range(1, 31))
     images, labels = site.part("validation")
-    probabilities = predict(model, images, settings)
+    probabilities = predict(model, images, settings.compute)
     assert rows[-1]["validation_accuracy"] == np.mean((probabilities >= 0.5) == labels)
 
 
@@ -64,13 +62,13 @@ def test_the_global_random_state_is_left_alone(site_folders):
 
 def test_augmentation_moves_images_and_none_leaves_them():
     images = torch.rand(4, 1, 16, 16)
-    still = Settings(**SETTINGS, shift=0, rotate=0, scale=0, contrast=0)
+    still = make_settings(image_size=16, shift=0, rotate=0, scale=0, contrast=0)
     assert torch.equal(augment(images, still), images)
-    moved = augment(images, Settings(**SETTINGS))
+    moved = augment(images, make_settings(image_size=16))
     assert moved.shape == images.shape
     assert not torch.allclose(moved, images)
     many, only_flip = images.repeat(8, 1, 1, 1), {"shift": 0, "rotate": 0, "scale": 0, "contrast": 0, "flip": True}
-    pairs = list(zip(augment(many, Settings(**SETTINGS, **only_flip)), many, strict=True))
+    pairs = list(zip(augment(many, make_settings(image_size=16, **only_flip)), many, strict=True))
     same = [torch.allclose(new, old, atol=1e-4) for new, old in pairs]
     turned = [torch.allclose(new, old.flip(-1), atol=1e-4) for new, old in pairs]
     assert any(same)

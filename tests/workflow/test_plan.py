@@ -1,10 +1,26 @@
 """Plans of the workflow, in a copy of the repository: dry runs, and errors of the configuration."""
 
 import re
+import shlex
 
 import pytest
-from helpers.workflow import REPOSITORY, copy_repository, planned, snakemake
+from helpers.workflow import REPOSITORY, SMOKE, copy_repository, planned, snakemake
 
+REMOTE = "federation={where: remote, admin_kit: kit}"
+# A workflow that uses this one.
+MODULE = """
+module fedxray:
+    snakefile: "{snakefile}"
+    config: {{"experiment": "mine", "seeds": [1, 2]}}
+
+use rule * from fedxray as xray_*
+
+rule after:
+    default_target: True
+    input: rules.xray_all.input
+    output: "done.txt"
+    shell: "touch {{output}}"
+"""
 SWEPT = {"train_inprocess", "train_central", "train_alone"}
 
 
@@ -41,16 +57,42 @@ def test_kaggle_fetches_and_an_archive_does_not(copy, real_zip):
 
 
 def test_other_machines_train_instead_and_their_figures_are_drawn(copy):
-    rules = planned(copy, "--config", "federation={where: remote, admin_kit: kit}")
-    assert {"register_sites", "train_remote", "train_alone", "evaluate_remote", "plot_remote"} <= set(rules)
+    rules = planned(copy, "--config", REMOTE)
+    assert {"register_sites", "train_remote", "train_alone_remote", "evaluate_remote", "plot_remote"} <= set(rules)
     assert not {"draw_phantom", "make_site", "train_central", "list_sites"} & set(rules)
 
 
-def test_what_a_remote_job_says_after_ctrl_c_is_seen():
+def test_what_a_remote_job_says_after_ctrl_c_is_seen(copy):
     """A Ctrl-C reaches tee as well, which must outlive the script: that aborts the job, and says so."""
-    commands = re.findall(r"tee .*log:q", (REPOSITORY / "rules" / "remote.smk").read_text())
-    assert len(commands) == 5
-    assert set(commands) == {"tee -i {log:q"}
+    done = snakemake(copy, "--dry-run", "--printshellcmds", "--config", REMOTE)
+    commands = [line for line in done.stdout.splitlines() if "--admin-kit" in line]
+    assert len(commands) == 4
+    assert all("| tee -i " in command for command in commands)
+
+
+def test_a_printed_command_can_be_run_by_hand(copy):
+    """Every command is plain words: files and options, no JSON but where the configuration becomes a file."""
+    done = snakemake(copy, "--dry-run", "--printshellcmds", *SMOKE)
+    commands = re.findall(r"^Shell command: (.+)$", done.stdout, re.MULTILINE)
+    assert len(commands) == 28
+    assert sum("{" in command for command in commands) == 2
+    (train,) = [command for command in commands if "train_central.py" in command]
+    assert "--lr 0.003" in train
+    assert shlex.split(train)[:2] == ["python", str(copy / "scripts" / "train_central.py")]
+
+
+def test_it_is_planned_from_anywhere(copy, tmp_path):
+    """By --snakefile and --directory, and as a module of another workflow, whose configuration overrides our defaults."""
+    words = ["--snakefile", str(copy / "Snakefile"), "--directory", str(tmp_path / "there"), "--config", "experiment=x"]
+    assert planned(tmp_path, *words)["train_federated"] == 1
+    (tmp_path / "Snakefile").write_text(MODULE.format(snakefile=copy / "Snakefile"))
+    rules = planned(tmp_path)
+    assert (rules["xray_train_federated"], rules["xray_train_alone"], rules["after"]) == (2, 2, 1)
+    (tmp_path / "Snakefile").write_text(MODULE.format(snakefile=copy / "Snakefile").replace("seeds", "sedes"))
+    done = snakemake(tmp_path, "--dry-run")
+    assert done.returncode == 1
+    assert "error: config: sedes: unknown key; did you mean seeds?" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)

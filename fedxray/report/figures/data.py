@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fedxray.core.files import read_table
-from fedxray.experiment.folder import SiteFolder
+from fedxray.data.site import SiteFolder
 from fedxray.report.figures import title
 
 AETIOLOGY = {"none": "#BBBBBB", "virus": "#56B4E9", "bacteria": "#E69F00", "unknown": "#CC79A7"}

@@ -18,7 +18,7 @@ def mistakes(model: nn.Module, wrong: pd.DataFrame, folder: Folder, cohort: Coho
     """
     images = {}
     for name in wrong["set"].unique():
-        site = load_site(folder.site(cohort, name).path)
+        site = load_site(folder.site(cohort, name))
         rows = dict(zip(site.table["image"], range(len(site.table)), strict=True))
         images |= {image: site.images[rows[image]] for image in wrong["image"][wrong["set"] == name]}
     lines = max(1, -(-len(wrong) // columns))

@@ -3,6 +3,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers.data import make_settings
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -13,15 +14,18 @@ from fedxray.core.files import write_table
 from fedxray.core.seeds import stream
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.cohort import draw_cohort
-from fedxray.data.datasets.phantom import GRID, _draw_opacity, draw_phantom
+from fedxray.data.drawing import GRID, _draw_opacity, draw_phantom
 from fedxray.data.pixels import resample
-from fedxray.experiment.settings import Settings
 from fedxray.training.metrics import auroc
+from fedxray.training.models import build
 from fedxray.training.trainer import Trainer, predict
 
 NAME = re.compile(
     r"chest_xray/(train|val|test)/(NORMAL/(NORMAL2-)?IM-\d{4}-0001(-\d{4})?|PNEUMONIA/person\d+_(bacteria|virus)_\d+)\.jpeg"
 )
+
+
+SITES = ["us", "europe", "asia"]
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +75,18 @@ def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
     table, _ = build_catalogue(phantom, "stop", 2)
     write_table(tmp_path / "catalogue.csv", table)
     resample(phantom, tmp_path / "catalogue.csv", 64, 2, tmp_path / "pixels.npy")
-    pixels, split = np.load(tmp_path / "pixels.npy"), draw_cohort(table, ["us", "europe", "asia"], seed=1)
+    pixels, split = (
+        np.load(tmp_path / "pixels.npy"),
+        draw_cohort(table, SITES, 1, "redraw", 0.2, 0.1, "none", "iid"),
+    )
     parts = {}
     for name in ("train", "validation", "test"):
         rows = (split["split"] == name).to_numpy()
         parts[name] = pixels[rows], split["label"].to_numpy(np.float32)[rows]
-    settings = Settings(model="compact", image_size=64, seed=1, epochs=15, lr=0.003)
-    model = settings.build()
+    settings = make_settings(epochs=15)
+    model = build(settings)
     Trainer(settings, parts["train"], parts["validation"]).fit(model, 0, 15)
-    reached = auroc(parts["test"][1], predict(model, parts["test"][0], settings))
+    reached = auroc(parts["test"][1], predict(model, parts["test"][0], settings.compute))
     small = {name: np.stack([thumbnail(image) for image in images]) for name, (images, _) in parts.items()}
     scores = []
     for strength in (1.0, 0.01):

@@ -1,0 +1,237 @@
+# What one looks at, of either kind of federation: the choice of points, TensorBoard, the model, figures and pages.
+
+
+def drawn(script):
+    """The outputs of a rule that draws figures by this script: each as SVG, which the report shows, and as PNG."""
+    files = {
+        f"{name}_{kind}": (name, file)
+        for name in contents.figures(EXPERIMENT, script)
+        for kind, file in AT.figure(name)
+    }
+    return {
+        output: shown(file, name) if file.suffix == ".svg" else str(file)
+        for output, (name, file) in files.items()
+    }
+
+
+EVERY_FIGURE = [
+    file for name in contents.figures(EXPERIMENT) for _, file in AT.figure(name)
+]
+EVERY_PAGE = [AT.page(name) for name in contents.pages()] if HERE else []
+
+
+rule choose_points:
+    input:
+        experiment=AT.experiment,
+        records=RECORDS,
+    output:
+        points=shown(AT.points, "points"),
+    log:
+        AT.log("choose_points"),
+    benchmark:
+        AT.benchmark("choose_points")
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        **step("choose_points"),
+        results=AT.root,
+    shell:
+        "python {params.script:q} --experiment {input.experiment:q} --results {params.results:q}"
+        " --output {output.points:q} 2>&1 | tee {log:q}"
+
+
+rule export_tensorboard:
+    input:
+        experiment=AT.experiment,
+        points=AT.points,
+    output:
+        events=directory(AT.tensorboard),
+    log:
+        AT.log("export_tensorboard"),
+    benchmark:
+        AT.benchmark("export_tensorboard")
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        **step("export_tensorboard"),
+        results=AT.root,
+    shell:
+        "python {params.script:q} --experiment {input.experiment:q} --results {params.results:q}"
+        " --output {output.events:q} 2>&1 | tee {log:q}"
+
+
+rule export_model:
+    input:
+        registry=AT.registry,
+        chosen=AT.chosen,
+    output:
+        model=AT.model / "model.safetensors",
+        onnx=AT.model / "model.onnx",
+        config=AT.model / "config.json",
+    log:
+        AT.log("export_model"),
+    benchmark:
+        AT.benchmark("export_model")
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(10),
+    params:
+        **step("export_model"),
+        results=AT.root,
+        experiment=config["experiment"],
+        folder=subpath(output.model, parent=True),
+    shell:
+        "python {params.script:q} --chosen {input.chosen:q} --results {params.results:q}"
+        " --experiment {params.experiment:q} --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+
+
+if HERE:
+
+    rule plot_data:
+        input:
+            registry=AT.registry,
+            sites=every_card(),
+        output:
+            **drawn("plot_data"),
+        log:
+            AT.log("plot_data"),
+        benchmark:
+            AT.benchmark("plot_data")
+        threads: 1
+        resources:
+            mem_mb=growing(1000),
+            runtime=growing(10),
+        params:
+            **step("plot_data"),
+            results=AT.root,
+            folder=subpath(output.sites_svg, parent=True),
+        shell:
+            "python {params.script:q} --registry {input.registry:q} --results {params.results:q}"
+            " --output {params.folder:q} 2>&1 | tee {log:q}"
+
+    rule plot_results:
+        input:
+            registry=AT.registry,
+            points=AT.points,
+            chosen=AT.chosen,
+            predictions=AT.predictions,
+            summary=AT.summary,
+            differences=AT.differences,
+            heterogeneity=[
+                AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohorts
+            ],
+        output:
+            **drawn("plot_results"),
+        log:
+            AT.log("plot_results"),
+        benchmark:
+            AT.benchmark("plot_results")
+        threads: 1
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(20),
+        params:
+            **step("plot_results"),
+            figures=contents.figures(EXPERIMENT, "plot_results"),
+            results=AT.root,
+            bootstrap=BOOTSTRAP,
+            margin=EVALUATION["margin"],
+            folder=subpath(output.learning_curves_svg, parent=True),
+        shell:
+            "python {params.script:q} --figures {params.figures} --results {params.results:q}"
+            " --points {input.points:q} --chosen {input.chosen:q} --predictions {input.predictions:q}"
+            " --summary {input.summary:q} --differences {input.differences:q} {params.bootstrap}"
+            " --margin {params.margin} --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+
+    rule plot_mistakes:
+        input:
+            registry=AT.registry,
+            predictions=AT.predictions,
+            model=AT.model / "model.safetensors",
+            config=AT.model / "config.json",
+            sites=every_card(),
+        output:
+            **drawn("plot_mistakes"),
+        log:
+            AT.log("plot_mistakes"),
+        benchmark:
+            AT.benchmark("plot_mistakes")
+        threads: 1
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(10),
+        params:
+            **step("plot_mistakes"),
+            model=subpath(input.model, parent=True),
+            results=AT.root,
+            folder=subpath(output.mistakes_svg, parent=True),
+        shell:
+            "python {params.script:q} --model {params.model:q} --predictions {input.predictions:q}"
+            " --results {params.results:q} --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+
+    rule render_pages:
+        input:
+            config=AT.config,
+            registry=AT.registry,
+            catalogue=AT.catalogue_summary,
+            sites=every_card(shared=True),
+            points=AT.points,
+            confirmed=[AT.confirmed] * ONCE,
+            summary=AT.summary,
+            differences=AT.differences,
+            agreement=AT.agreement,
+            model=AT.model / "config.json",
+            predictions=AT.predictions,
+            comparison=AT.comparison,
+            heterogeneity=[
+                AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohorts
+            ],
+        output:
+            **{name: shown(AT.page(name), name) for name in contents.pages()},
+        log:
+            AT.log("render_pages"),
+        benchmark:
+            AT.benchmark("render_pages")
+        threads: 1
+        resources:
+            mem_mb=growing(1000),
+            runtime=growing(10),
+        params:
+            **step("render_pages", *contents.templates()),
+            results=AT.root,
+            folder=subpath(output.conclusions, parent=True),
+        shell:
+            "python {params.script:q} --config {input.config:q} --results {params.results:q}"
+            " --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+
+else:
+
+    rule plot_remote:
+        input:
+            registry=AT.registry,
+            points=AT.points,
+            at_sites=AT.at_sites,
+        output:
+            **drawn("plot_remote"),
+        log:
+            AT.log("plot_remote"),
+        benchmark:
+            AT.benchmark("plot_remote")
+        threads: 1
+        resources:
+            mem_mb=2000,
+            runtime=20,
+        params:
+            **step("plot_remote"),
+            figures=contents.figures(EXPERIMENT, "plot_remote"),
+            results=AT.root,
+            folder=subpath(output.learning_curves_svg, parent=True),
+        shell:
+            "python {params.script:q} --figures {params.figures} --results {params.results:q}"
+            " --registry {input.registry:q} --points {input.points:q} --at-sites {input.at_sites:q}"
+            " --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,105 @@
+import pandas as pd
+import pytest
+from helpers.data import make_sites
+
+from fedxray import __version__
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, read_table, sha256, write_table
+from fedxray.data.registry import (
+    COLUMNS,
+    note_of,
+    own_validation,
+    read_checksums,
+    tabulate,
+    tabulate_cohorts,
+    write_registry,
+)
+
+
+def card_of(folder):
+    return read_json(folder / "card.json")
+
+
+@pytest.fixture
+def cards(site_folders):
+    """Each participant's data card: those of the sites, and the server's of the shared validation set."""
+    folders = {**site_folders, "shared": site_folders["us"].parent / "shared"}
+    return {name: card_of(folder) for name, folder in folders.items()}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "registry.csv"
+
+
+def test_the_registry_has_a_row_for_each_card_and_survives_its_file(site_folders, path):
+    registry = tabulate(card_of(folder) for folder in site_folders.values())
+    assert list(registry["site"]) == ["asia", "europe", "us"]
+    assert list(registry.loc[0, ["train_images", "validation_patients", "test_images", "images"]]) == [24, 24, 24, 72]
+    assert set(registry["prevalence"]) == {0.5}
+    write_table(path, registry)
+    rows = read_table(path).set_index("site")
+    for site, folder in site_folders.items():
+        assert rows.at[site, "sha256_images"] == sha256(folder / "images.npy")
+        assert rows.at[site, "sha256_table"] == sha256(folder / "images.csv")
+    assert note_of(path) == ""
+    us = card_of(site_folders["us"])
+    with pytest.raises(UserError, match="us has two cards"):
+        tabulate([us, us])
+    with pytest.raises(UserError, match="schema None"):
+        tabulate([{"site": "us"}])
+
+
+def test_the_bytes_of_a_registry(path):
+    """Training depends on this file: a version that writes other bytes for the same data reruns everything."""
+    part = {"images": 3, "patients": 2, "prevalence": 0.6667}
+    card = {"schema": 1, "site": "us", "image_size": 16, "images": 9, "patients": 6}
+    card |= {"sha256": {"images": "a", "table": "b"}, "splits": dict.fromkeys(("train", "validation", "test"), part)}
+    card |= {"provenance": {"source_sha256": "c", "synthetic": True, "split": {"seed": 1}, "fedxray": __version__}}
+    row = f'us,1,16,9,6,3,2,3,2,3,2,0.6667,a,b,c,"{{""seed"": 1}}",True,{__version__}'
+    write_table(path, tabulate([card]))
+    assert path.read_text() == f"{','.join(COLUMNS)}\n{row}\n"
+    write_table(path, tabulate_cohorts({"": [card], "partition=iid": [card]}))
+    assert path.read_text() == f"{','.join(COLUMNS)},cohort\n{row},\n{row},partition=iid\n"
+
+
+def test_one_synthetic_data_set_makes_all_of_an_experiment_called_so(cards, path):
+    cards["europe"] = cards["europe"] | {"provenance": cards["europe"]["provenance"] | {"synthetic": True}}
+    write_table(path, tabulate(cards.values()))
+    assert note_of(path) == "Synthetic phantom data"
+
+
+def test_a_registry_has_counts_and_checksums_and_refuses_what_does_not_fit(cards, path):
+    write_registry(path, cards, 16)
+    assert read_checksums(path, ["us"]) == {name: cards[name]["sha256"] for name in ("us", "shared")}
+    with pytest.raises(UserError, match="nowhere is not registered"):
+        read_checksums(path, ["nowhere"])
+    assert own_validation(path) == []
+    provenance = cards["us"]["provenance"] | {"split": {"seed": 1, "validation_fraction": 0.1}}
+    path.unlink()
+    write_registry(path, cards | {"us": cards["us"] | {"provenance": provenance}}, 16)
+    assert own_validation(path) == ["us"]
+    with pytest.raises(UserError, match="images of 16 pixels"):
+        write_registry(path, cards, 64)
+    empty = cards["us"] | {"splits": {"train": {"images": 24, "patients": 24}}}
+    with pytest.raises(UserError, match="us: no validation images"):
+        write_registry(path, cards | {"us": empty}, 16)
+    assert len(pd.read_csv(path)) == 4
+
+
+def test_a_registry_takes_a_further_site_and_no_data_that_changed(cards, path):
+    write_registry(path, {name: card for name, card in cards.items() if name != "asia"}, 16)
+    write_registry(path, cards, 16)
+    assert "asia" in read_checksums(path)
+    before = path.read_bytes()
+    changed = cards["us"] | {"sha256": cards["us"]["sha256"] | {"images": "0" * 64}}
+    with pytest.raises(UserError, match=r"us: its data are no longer those in .*registry.csv"):
+        write_registry(path, cards | {"us": changed}, 16)
+    assert path.read_bytes() == before
+
+
+def test_the_registry_of_two_sites_of_the_same_name_in_two_cohorts(tmp_path):
+    folders = make_sites(tmp_path)
+    cards = [card_of(folder) for folder in folders.values()]
+    registry = tabulate_cohorts({"": cards, "alpha=0.1": cards})
+    assert list(registry["cohort"]) == [""] * 3 + ["alpha=0.1"] * 3

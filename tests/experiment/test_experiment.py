@@ -1,0 +1,158 @@
+"""Points, cohorts and runs of an experiment, from its configuration alone."""
+
+import json
+from argparse import ArgumentParser
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedxray.core.errors import UserError
+from fedxray.experiment import settings
+from fedxray.experiment.experiment import MODES, Experiment
+from fedxray.experiment.folder import Folder
+
+BASE = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
+
+
+def experiment(**changes):
+    config = deepcopy(BASE)
+    config["sweep"] |= {key: changes.pop(key) for key in ("grid", "points", "exclude") if key in changes}
+    return Experiment.from_config(config | changes)
+
+
+def paths(made):
+    return [run.path for run in made.runs]
+
+
+def test_without_a_sweep_there_is_one_point():
+    made = experiment()
+    assert paths(made) == [
+        "federated/lr=0.003,rounds=20,local_epochs=1,seed=1",
+        "central/lr=0.003,epochs=20,seed=1",
+        *(f"alone/lr=0.003,epochs=20,seed=1/{site}" for site in ("us", "europe", "asia")),
+    ]
+    assert [run.job for run in made.runs if run.model.mode == "alone"] == ["lr=0.003,epochs=20,seed=1"] * 3
+    assert [cohort.name for cohort in made.cohorts] == [""]
+    assert not made.is_swept
+
+
+def test_a_grid_is_crossed_with_seeds_and_modes_and_budgets_are_equal():
+    made = experiment(grid={"training.lr": [0.001, 0.01], "federation.rounds": [2, 5]}, seeds=[1, 2])
+    assert len(made.runs) == 4 * 2 * (1 + 1 + 3)
+    budgets = {
+        mode: {
+            run.point.get("epochs") or run.point["rounds"] * run.point["local_epochs"]
+            for run in made.runs
+            if run.model.mode == mode
+        }
+        for mode in MODES
+    }
+    assert budgets["federated"] == budgets["central"] == budgets["alone"] == {2, 5}
+    assert {made.settings(run).epochs for run in made.runs} == {2, 5}
+    assert made.is_swept
+
+
+def test_one_budget_in_several_rounds_is_one_central_point():
+    rounds = [{"federation.rounds": 20 // n, "federation.local_epochs": n} for n in (1, 2, 4)]
+    made = experiment(points=rounds)
+    assert [sum(run.model.mode == mode for run in made.runs) for mode in MODES] == [3, 1, 3]
+    assert made.is_swept
+
+
+def test_several_seeds_or_cohorts_alone_leave_nothing_to_choose():
+    assert not experiment(seeds=[1, 2]).is_swept
+    assert not experiment(points=[{"split.partition": "iid"}, {"split.partition": "quantity"}]).is_swept
+
+
+def test_points_are_added_and_exclusions_taken_away():
+    made = experiment(
+        grid={"training.lr": [0.001, 0.003]},
+        points=[{"training.lr": 0.1}, {"training.batch_size": 64}],
+        exclude=[{"training.lr": 0.001}],
+    )
+    assert [(point["training.lr"], point["training.batch_size"]) for point in made.points] == [
+        (0.003, 16),
+        (0.1, 16),
+        (0.003, 64),
+    ]
+    assert "central/lr=0.003,epochs=20,batch_size=64,seed=1" in paths(made)
+    with pytest.raises(UserError, match="leaves no point"):
+        experiment(exclude=[{"training.lr": 0.003}], grid={"training.lr": [0.003]}).points  # noqa: B018
+
+
+def test_a_whole_number_and_its_fraction_are_one_point():
+    assert len(experiment(grid={"training.weight_decay": [0, 0.0, 0.1]}).points) == 2
+
+
+def test_cohorts_come_before_the_point_and_share_what_their_partition_does_not_use():
+    listed = [{"split.partition": "iid"}, {"split.partition": "dirichlet", "split.alpha": 0.1}]
+    made = experiment(points=[*listed, {"split.partition": "iid", "split.alpha": 0.7}])
+    iid, dirichlet = made.cohorts
+    assert (iid.name, dirichlet.name) == ("partition=iid", "partition=dirichlet,alpha=0.1")
+    assert dirichlet.split == BASE["split"] | {"partition": "dirichlet", "alpha": 0.1}
+    assert iid.split == BASE["split"]
+    assert "federated/partition=dirichlet,alpha=0.1/lr=0.003,rounds=20,local_epochs=1,seed=1" in paths(made)
+
+
+def test_sites_are_the_first_of_those_named():
+    made = experiment(sites=list("abcde"), grid={"sites": [2, 5]})
+    two, five = made.cohorts
+    assert (two.name, two.sites, five.sites) == ("sites=2", ("a", "b"), tuple("abcde"))
+    assert sum(run.model.mode == "alone" for run in made.runs) == 2 + 5
+
+
+def test_what_cannot_be_swept_is_named():
+    for part, value in (("grid", {"image_size": [32]}), ("points", [{"seeds": 1}]), ("exclude", [{"x": 1}])):
+        with pytest.raises(UserError, match=rf"sweep\.{part}: \w+ cannot be swept; these can: sites, model\.name"):
+            experiment(**{part: value}).points  # noqa: B018
+
+
+def test_the_settings_of_a_run_are_the_configurations_with_its_point():
+    grid = {"training.lr": [0.0001, 1], "training.augmentation.flip": [True, False], "model.name": ["compact", "demo"]}
+    made = experiment(grid=grid, split=BASE["split"] | {"balance": "weighted_loss"}, seeds=[7])
+    run = next(
+        run for run in made.runs if "lr=1.0," in run.path and "flip=True" in run.path and "model=demo" in run.path
+    )
+    own = made.settings(run)
+    assert (own.lr, own.model, own.flip, own.epochs, own.seed, own.class_weights) == (1.0, "demo", True, 20, 7, True)
+    assert (own.shift, own.rotate, own.optimizer) == (0.05, 5.0, "adamw")
+    assert all(type(value) in (int, float, str, bool) for value in asdict(own).values())
+
+
+def test_settings_go_through_the_command_line_unchanged():
+    made = experiment(grid={"training.lr": [1e-05, 0.1 + 0.2], "training.augmentation.flip": [True, False]})
+    parser = ArgumentParser()
+    settings.add_options(parser)
+    for run in made.runs:
+        own = made.settings(run)
+        assert settings.from_options(parser.parse_args(own.options())) == own
+
+
+def test_a_new_value_adds_runs_and_moves_none():
+    one, more = (experiment(grid={"training.lr": values}) for values in ([0.001, 0.01], [0.001, 0.003, 0.01]))
+    assert set(paths(one)) < set(paths(more))
+
+
+def test_only_what_changes_the_runs_is_an_experiments(tmp_path):
+    whole = deepcopy(BASE)
+    whole["evaluation"]["margin"], whole["federation"]["patience_s"] = 0.3, 9
+    assert Experiment.from_config(whole).config == experiment().config
+    (tmp_path / "experiment.json").write_text(json.dumps(experiment(seeds=[3]).config))
+    assert paths(Experiment.read(tmp_path / "experiment.json")) == paths(experiment(seeds=[3]))
+
+
+def test_other_machines_have_no_central_model():
+    made = experiment(federation=BASE["federation"] | {"where": "remote"})
+    assert {run.model.mode for run in made.runs} == {"federated", "alone"}
+
+
+def test_an_unswept_cohort_has_no_folder_of_its_own():
+    (cohort,) = experiment().cohorts
+    folder = Folder("results/phantom")
+    assert folder.cohort(cohort).split == Path("results/phantom/cohort/split.csv")
+    assert folder.site(cohort, "us") == Path("results/phantom/sites/us")
+    named = experiment(grid={"sites": [2]}, sites=["a", "b"]).cohorts[0]
+    assert folder.site(named, "a") == Path("results/phantom/sites/sites=2/a")
