@@ -37,8 +37,8 @@ def test_conclusions_say_the_sentences_the_choice_and_the_agreement(rendered, re
     differences = read_table(results.differences)
     for sentence in differences["sentence"][differences["metric"] == "auroc"]:
         assert sentence in text
-    assert "Of 1 point a model" in text
-    assert "36 metrics of the federated models" in text
+    assert "Each model has 1 point." in text
+    assert "The hospitals also computed 36 metrics" in text
     assert "to the last digit." in text  # all were trained on a CPU
     assert "Means over 2 seeds" in text
     assert "computed in one process" not in text
@@ -50,17 +50,17 @@ def test_runs_of_one_process_say_how_many_a_federation_confirmed(config, results
     write_table(Folder(tmp_path).confirmed, pd.DataFrame({"path": ["0", "1"]}))
     one_process = config | {"federation": config["federation"] | {"engine": "inprocess"}}
     text = text_of(render(one_process, Folder(tmp_path), "")["conclusions"])
-    assert "the 2 chosen federated runs were repeated by a real federation" in text
+    assert "The 2 chosen federated runs were repeated by a real federation" in text
 
 
 def test_the_datasheet_has_a_row_for_each_site_and_split_and_validation_once(config, results):
     told = Results(config, results).datasheet()
-    assert [(row["site"], row["split"]) for row in told["splits"]] == [
+    assert [(row["hospital"], row["split"]) for row in told["splits"]] == [
         *(("us", "train"), ("us", "test"), ("asia", "train"), ("asia", "test")),
         ("shared", "validation"),
     ]
     assert told["splits"][0]["normal"] == told["splits"][0]["virus"] == 12
-    assert told["heterogeneity"][0]["largest / smallest site"] == "1.50"
+    assert told["heterogeneity"][0]["largest / smallest hospital"] == "1.50"
 
 
 def test_methods_say_who_trained_at_what_cost(config, results):
