@@ -123,7 +123,7 @@ def _resident(images: np.ndarray, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def validate(model: nn.Module, part: tuple[np.ndarray | Tensor, np.ndarray], compute: Compute) -> dict:
+def validate(model: nn.Module, part: tuple[np.ndarray | Tensor, np.ndarray], compute: Compute) -> Validation:
     """validation_loss (mean cross-entropy), validation_accuracy (at 0.5) and validation_auroc of `model` on `part`."""
     labels = part[1].astype(np.float64)
     probabilities = np.clip(predict(model, part[0], compute), 1e-7, 1 - 1e-7)
