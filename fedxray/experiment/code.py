@@ -268,7 +268,7 @@ class _Walk:
             if target := self.code.resolve(text):
                 self.reach(target)
                 named = self.code.module(target.module)
-                self.named |= {one.place for one in (named.definitions.get(target.name, []) if named else [])}
+                self.named |= {one.place for one in (named.definitions.get(target.name or "", []) if named else [])}
         self.attributes |= uses.attributes
 
     def settle(self) -> None:
@@ -291,7 +291,9 @@ class _Walk:
             ours = self.code.module(target.module) if target and target.name else None
             if ours is None and base.split("[")[0].rpartition(".")[2] not in PLAIN_BASES:
                 return True
-            if ours and any(self.called_from_elsewhere(ours, one) for one in ours.definitions.get(target.name, [])):
+            if ours and any(
+                self.called_from_elsewhere(ours, one) for one in ours.definitions.get(target.name or "", [])
+            ):
                 return True
         return False
 

@@ -33,6 +33,7 @@ from nvflare.fuel.f3.mpm import MainProcessMonitor
 from setproctitle import setproctitle
 
 from fedxray.core.errors import UserError
+from fedxray.core.names import NamesOnly
 from fedxray.core.workers import FORKS
 from fedxray.flare.launcher import Forking, Guard
 
@@ -41,7 +42,8 @@ MAIN = {
     "client": ("nvflare.private.fed.app.client.client_train", "fed_client.json"),
 }
 PARENTS = tuple(module for module, _ in MAIN.values())
-JOBS = ("fedxray.flare.site", "fedxray.flare.server", "torch._dynamo")  # that, for PyTorch's optimizers
+# What jobs need; torch._dynamo is of PyTorch's optimizers.
+JOBS: NamesOnly = ("fedxray.flare.site", "fedxray.flare.server", "torch._dynamo")
 
 # Seconds that the server waits at a job's end for a site that is gone; NVFlare's 900 would withhold a whole result.
 OUTCOME = {"NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "60"}

@@ -18,6 +18,7 @@ from fedxray.core.parameters import load_model, save_model
 from fedxray.data.site import load_site
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import Schedule
+from fedxray.federation.pooled import Pooled
 from fedxray.federation.rounds import ServerRounds, SiteRounds
 from fedxray.runs import train_alone
 
@@ -74,7 +75,7 @@ def train(machines, output, rounds, local_epochs, options=None, **more):
 
 def expected(machines, rounds, local_epochs, path):
     """The SHA-256 of the model that federated averaging in one process leaves."""
-    engine = InProcess({site: [machines.data[site]] for site in SITES}, machines.data["server"])
+    engine = InProcess({site: machines.data[site] for site in SITES}, machines.data["server"])
     schedule = Schedule(rounds, local_epochs)
     save_model(path, engine.train(settings_of(schedule.epochs), schedule).parameters)
     return sha256(path)
@@ -255,7 +256,7 @@ def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(
     alone = {"--registry": registry, "--output": output} | in_words(settings)
     code, said = Run(machines, "train_alone_remote", output, alone, sites=["us"]).end()
     assert code == 0, said
-    train_alone(InProcess({"us": [machines.data["us"]]}, machines.data["us"]), settings, tmp_path / "here")
+    train_alone(Pooled("us", [machines.data["us"]]), settings, tmp_path / "here")
     assert sha256(output / "us" / "model.safetensors") == sha256(tmp_path / "here" / "model.safetensors")
     drop = ["seconds"]
     one, other = (read_table(path / "metrics.csv").drop(columns=drop) for path in (output / "us", tmp_path / "here"))
