@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint report bench bench-scale clean requirements
+.PHONY: help run check test kernels lint report bench bench-scale clean requirements
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -23,14 +23,24 @@ run: .venv/ready ## the whole experiment on synthetic data, ending with the comp
 	@cat results/phantom/logs/contrast_models.log
 	@echo "report.html has the figures; results/phantom/comparison.csv every number"
 
-test: .venv/ready lint ## every check and test
-	python -m pytest -n 2 --dist loadfile
+check: .venv/ready lint ## style, types, contracts and the unit tests: about a minute
+	python -m pytest -m unit -n 2 --dist loadgroup
 
-lint: .venv/ready ## style of Python and Snakemake files
+test: .venv/ready lint ## every check and test: many wait for real timeouts, so more run at once than there are cores
+	python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder
+
+kernels: .venv/ready ## the unit tests that compute, with other kernels of the processor
+	python tests/helpers/kernels.py
+
+lint: .venv/ready ## style, types, who imports whom, and the schemas of GitHub's files
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile rules
 	snakemake --lint
+	lint-imports
+	pyrefly check
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 
 report: .venv/ready ## report.html of the results that are there
 	snakemake --report report.html

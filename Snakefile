@@ -15,7 +15,9 @@ report: "report/workflow.rst"
 container: "container/fedxray.sif"  # used by --sdm apptainer alone; docs/hpc.md says how to make it
 
 
-if HERE:  # server and sites are processes of this machine, and all their data are made here
+if (
+    HERE
+):  # server and sites are processes of this machine, and all their data are made here
 
     include: "rules/data.smk"
     include: "rules/federation.smk"

@@ -24,10 +24,10 @@ if ONCE:
             AT.benchmark("confirm_federated")
         threads: len(config["sites"]) * config["training"]["threads"]
         resources:
+            **WAITS,
             mem_mb=growing(2000 + 2000 * len(config["sites"])),
             runtime=growing(240),
             gpu=GPU,
-            **WAITS,
         params:
             **step("confirm_federated"),
             results=AT.root,
@@ -63,8 +63,8 @@ rule predict_chosen:
         **step("predict_chosen"),
         results=AT.root,
     shell:
-        "python {params.script:q} --points {input.points:q} --registry {input.registry:q} --results {params.results:q}"
-        " --output {output.predictions:q} --chosen {output.chosen:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --points {input.points:q} --results {params.results:q}"
+        " --predictions {output.predictions:q} --chosen {output.chosen:q} 2>&1 | tee {log:q}"
 
 
 rule compare_runs:
@@ -133,10 +133,10 @@ rule evaluate_federated:
         AT.benchmark("evaluate_federated")
     threads: len(config["sites"]) * config["training"]["threads"]
     resources:
+        **WAITS,
         mem_mb=growing(2000 + 2000 * len(config["sites"])),
         runtime=growing(60),
         gpu=GPU,
-        **WAITS,
     params:
         **step("evaluate_federated"),
         results=AT.root,

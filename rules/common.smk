@@ -155,7 +155,10 @@ BOOTSTRAP = " ".join(
 
 def shown(path, item):
     """The file `path` as a part of the report: an item of report/contents.py, with the caption of its name."""
-    about = {"category": contents.category(item), "labels": {"what": item.replace("_", " ")}}
+    about = {
+        "category": contents.category(item),
+        "labels": {"what": item.replace("_", " ")},
+    }
     return report(str(path), caption=f"../report/{item}.rst", **about)
 
 

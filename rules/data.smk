@@ -207,9 +207,9 @@ rule list_sites:
         runtime=growing(5),
     params:
         **step("list_sites"),
-        cohorts=[
+        cohorts=shlex.join(
             cohort.name for cohort in EXPERIMENT.cohorts for _ in cards(cohort, True)
-        ],
+        ),
     shell:
-        "python {params.script:q} --cards {input.cards:q} --cohorts {params.cohorts:q} --output {output.registry:q} 2>&1"
+        "python {params.script:q} --cards {input.cards:q} --cohorts {params.cohorts} --output {output.registry:q} 2>&1"
         " | tee {log:q}"

@@ -11,13 +11,10 @@ FEDERATION = (
     " --start-timeout-s {resources.federation_start_timeout_s}"
     " --round-timeout-s {resources.federation_round_timeout_s}"
     " --patience-s {resources.federation_patience_s}"
-    " --absent {params.absent} --min-sites {params.min_sites}"
 )
 ADMIN = {
     "kit": config["federation"]["admin_kit"],
     "sites": config["sites"],
-    "absent": config["federation"]["absent"],
-    "min_sites": config["federation"]["min_sites"],
 }
 
 
@@ -63,12 +60,14 @@ rule train_remote:
     params:
         **step("train_remote"),
         **ADMIN,
+        absent=config["federation"]["absent"],
+        min_sites=config["federation"]["min_sites"],
         settings=settings("federated"),
         schedule=kept(schedule_of),
         live=f"{config['experiment']}/federated/{{run}}",
     shell:
-        f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} {{params.schedule}}"
-        " --live {params.live:q} {params.settings} --output {output.model:q} 2>&1 | tee -i {log:q}"
+        f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --absent {{params.absent}}"
+        " --min-sites {params.min_sites} {params.schedule} --live {params.live:q} {params.settings} --output {output.model:q} 2>&1 | tee -i {log:q}"
 
 
 rule train_alone_remote:

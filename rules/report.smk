@@ -87,7 +87,7 @@ rule export_model:
         folder=subpath(output.model, parent=True),
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --results {params.results:q}"
-        " --experiment {params.experiment:q} --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --experiment-name {params.experiment:q} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 if HERE:
@@ -109,10 +109,8 @@ if HERE:
         params:
             **step("plot_data"),
             results=AT.root,
-            folder=subpath(output.sites_svg, parent=True),
         shell:
-            "python {params.script:q} --registry {input.registry:q} --results {params.results:q}"
-            " --output {params.folder:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
     rule plot_results:
         input:
@@ -141,12 +139,9 @@ if HERE:
             results=AT.root,
             bootstrap=BOOTSTRAP,
             margin=EVALUATION["margin"],
-            folder=subpath(output.learning_curves_svg, parent=True),
         shell:
-            "python {params.script:q} --figures {params.figures} --results {params.results:q}"
-            " --points {input.points:q} --chosen {input.chosen:q} --predictions {input.predictions:q}"
-            " --summary {input.summary:q} --differences {input.differences:q} {params.bootstrap}"
-            " --margin {params.margin} --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --figures {params.figures} --results {params.results:q} {params.bootstrap}"
+            " --margin {params.margin} 2>&1 | tee {log:q}"
 
     rule plot_mistakes:
         input:
@@ -167,12 +162,9 @@ if HERE:
             runtime=growing(10),
         params:
             **step("plot_mistakes"),
-            model=subpath(input.model, parent=True),
             results=AT.root,
-            folder=subpath(output.mistakes_svg, parent=True),
         shell:
-            "python {params.script:q} --model {params.model:q} --predictions {input.predictions:q}"
-            " --results {params.results:q} --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
     rule render_pages:
         input:
@@ -204,10 +196,8 @@ if HERE:
         params:
             **step("render_pages", *contents.templates()),
             results=AT.root,
-            folder=subpath(output.conclusions, parent=True),
         shell:
-            "python {params.script:q} --config {input.config:q} --results {params.results:q}"
-            " --registry {input.registry:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --config {input.config:q} --results {params.results:q} 2>&1 | tee {log:q}"
 
 else:
 
@@ -230,8 +220,5 @@ else:
             **step("plot_remote"),
             figures=contents.figures(EXPERIMENT, "plot_remote"),
             results=AT.root,
-            folder=subpath(output.learning_curves_svg, parent=True),
         shell:
-            "python {params.script:q} --figures {params.figures} --results {params.results:q}"
-            " --registry {input.registry:q} --points {input.points:q} --at-sites {input.at_sites:q}"
-            " --output {params.folder:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --figures {params.figures} --results {params.results:q} 2>&1 | tee {log:q}"

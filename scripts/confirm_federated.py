@@ -3,21 +3,24 @@
 from pathlib import Path
 
 import pandas as pd
-from fedxray.federation.training import confirm
 
 from fedxray.core import cli
 from fedxray.core.files import read_table, write_table
-from fedxray.flare.one_host import add_options, of_cohort
+from fedxray.experiment.experiment import Experiment
+from fedxray.experiment.folder import Folder
+from fedxray.flare.options import add_one_host_of_cohorts, one_host_of_cohort
+from fedxray.runs import confirm
 
 
 def main(options):
     """Write one row per chosen run: its path, and the SHA-256 that both engines' models have."""
-    points = read_table(options.points)
+    cohorts = {cohort.name: cohort for cohort in Experiment.read(options.experiment).cohorts}
+    results, points = Folder(options.results), read_table(options.points)
     chosen, rows = points[points["chosen"] & (points["mode"] == "federated")], []
     for path, cohort in zip(chosen["path"], chosen["cohort"], strict=True):
         print(f"{path} ({len(rows) + 1} of {len(chosen)})")
-        federation = of_cohort(cohort, options)
-        same = confirm(federation, options.runs / path, options.output.parent / "workspace")
+        engine = one_host_of_cohort(cohorts[cohort], options)
+        same = confirm(engine, results.run(path).path, options.output.parent / "workspace")
         rows.append({"path": path, "sha256": same})
     write_table(options.output, pd.DataFrame(rows))
     print(f"{len(rows)} models are the same by a federation and in one process")
@@ -25,8 +28,7 @@ def main(options):
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    add_options(arguments)
+    add_one_host_of_cohorts(arguments)
     arguments.add_argument("--points", type=Path, required=True, help="points.csv")
-    arguments.add_argument("--runs", type=Path, required=True, help="the folder of all runs")
     arguments.add_argument("--output", type=Path, required=True, help="confirmed.csv")
     cli.run(main, arguments)

@@ -6,39 +6,36 @@ another order, a difference of 1e-5 passes.
 
 from pathlib import Path
 
-from fedxray.analysis.comparison import cross_site
+from fedxray.analysis.at_sites import agreement
 from fedxray.core import cli
-from fedxray.core.files import read_json, read_table, write_table
-from fedxray.experiment.settings import Settings
-from fedxray.flare import engine as run
-from fedxray.flare.one_host import add_options, of_cohort
+from fedxray.core.files import private_folder, read_table, write_table
+from fedxray.experiment.experiment import Experiment
+from fedxray.experiment.folder import Folder
+from fedxray.federation.engine import Model
+from fedxray.flare.options import add_one_host_of_cohorts, one_host_of_cohort
 
 
 def main(options):
     """Run one federation for each cohort, and write one row per model, site and metric."""
     comparison, points = read_table(options.comparison), read_table(options.points)
+    cohorts = {cohort.name: cohort for cohort in Experiment.read(options.experiment).cohorts}
+    results, metrics, exact = Folder(options.results), {}, True
     chosen = points[points["chosen"] & (points["mode"] == "federated")]
-    found, exact = {}, True
     for cohort, rows in chosen.groupby("cohort", sort=False):
-        federation = of_cohort(cohort, options)
-        records = {path: read_json(options.runs / path / "record.json") for path in rows["path"]}
-        models = {
-            f"seed={seed}": (options.runs / path / "model.safetensors", Settings(**records[path]["settings"]))
-            for seed, path in zip(rows["seed"], rows["path"], strict=True)
-        }
-        with run.private(options.output.parent / "workspace", print) as workspace:
-            found[cohort], _ = run.evaluate(federation, models, workspace)
-        exact = exact and all(record["device"] == "cpu" for record in records.values())
-    table = cross_site(found, comparison, tolerance=0.0 if exact else 1e-5)
+        runs = {f"seed={seed}": results.run(path) for seed, path in zip(rows["seed"], rows["path"], strict=True)}
+        models = {name: Model(run.model, run.settings()) for name, run in runs.items()}
+        with private_folder(options.output.parent / "workspace") as scratch:
+            metrics[cohort] = one_host_of_cohort(cohorts[cohort], options).evaluate(models, scratch).metrics
+        exact = exact and all(run.read_record()["device"] == "cpu" for run in runs.values())
+    table = agreement(metrics, comparison, tolerance=0.0 if exact else 1e-5)
     write_table(options.output, table)
     print(f"{len(table)} metrics of the sites agree with those computed here")
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    add_options(arguments)
+    add_one_host_of_cohorts(arguments)
     arguments.add_argument("--points", type=Path, required=True, help="points.csv")
     arguments.add_argument("--comparison", type=Path, required=True, help="comparison.csv")
-    arguments.add_argument("--runs", type=Path, required=True, help="the folder of all runs")
-    arguments.add_argument("--output", type=Path, required=True, help="cross_site.csv")
+    arguments.add_argument("--output", type=Path, required=True, help="agreement.csv")
     cli.run(main, arguments)

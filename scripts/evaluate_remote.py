@@ -6,35 +6,31 @@ and sends its metrics alone. So there is no pooled test set, and no interval.
 
 from pathlib import Path
 
-from fedxray.analysis.comparison import across_sites
+from fedxray.analysis.at_sites import across_sites
 from fedxray.core import cli
-from fedxray.core.files import read_json, read_table, write_table
-from fedxray.experiment.settings import Settings
-from fedxray.flare import engine as run
-from fedxray.flare.remote import add_options, from_options
+from fedxray.core.files import private_folder, read_table, write_table
+from fedxray.experiment.folder import Folder
+from fedxray.federation.engine import Model
+from fedxray.flare.options import add_remote, remote_of
 
 
 def main(options):
-    """Run one job, and write one row per chosen model and test set."""
-    points = read_table(options.points)
+    """Run one job, and write one row per chosen model and test set, and the chosen points with their thresholds."""
+    points, results = read_table(options.points), Folder(options.results)
     chosen = points[points["chosen"]]
-    models = {
-        path: (
-            options.runs / path / "model.safetensors",
-            Settings(**read_json(options.runs / path / "record.json")["settings"]),
-        )
-        for path in chosen["path"]
-    }
-    with run.private(options.output.parent / "workspace", print) as workspace:
-        found, thresholds = run.evaluate(from_options(options), models, workspace)
-    write_table(options.output, across_sites(chosen, found, thresholds))
+    models = {path: Model(results.run(path).model, results.run(path).settings()) for path in chosen["path"]}
+    with private_folder(options.output.parent / "workspace") as scratch:
+        evaluated = remote_of(options).evaluate(models, scratch)
+    write_table(options.output, across_sites(chosen, evaluated.metrics, evaluated.thresholds))
+    write_table(options.chosen, chosen.assign(threshold=chosen["path"].map(evaluated.thresholds)))
     print(f"{len(models)} models evaluated at {len(options.sites)} sites")
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    add_options(arguments)
+    add_remote(arguments)
+    arguments.add_argument("--results", type=Path, required=True, help="the experiment's folder, results/<experiment>")
     arguments.add_argument("--points", type=Path, required=True, help="points.csv")
-    arguments.add_argument("--runs", type=Path, required=True, help="the folder of all runs")
-    arguments.add_argument("--output", type=Path, required=True, help="cross_site.csv")
+    arguments.add_argument("--chosen", type=Path, required=True, help="chosen.csv to write")
+    arguments.add_argument("--output", type=Path, required=True, help="at_sites.csv to write")
     cli.run(main, arguments)

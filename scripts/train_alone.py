@@ -3,21 +3,22 @@
 from pathlib import Path
 
 from fedxray.core import cli
-from fedxray.experiment.settings import parse_settings
-from fedxray.runs import train_here
+from fedxray.experiment import settings
+from fedxray.federation.inprocess import InProcess
+from fedxray.runs import train_alone
 
 
 def main(options):
-    """Train, and write each site's run."""
-    for card in options.sites:
-        print(f"{card.parent.name} alone")
-        output = options.output / card.parent.name
-        train_here("alone", [card.parent], parse_settings(options.settings), output)
+    """Train, and write each site's run into a folder below `options.output`."""
+    values = settings.from_options(options)
+    for folder in (card.parent for card in options.sites):
+        print(f"{folder.name} alone")
+        train_alone(InProcess({folder.name: [folder]}, folder), values, options.output / folder.name)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
-    arguments.add_argument("--settings", required=True, help="fields of fedxray.experiment.settings.Settings, as JSON")
     arguments.add_argument("--output", type=Path, required=True, help="folder that gets a run's folder for each site")
+    settings.add_options(arguments)
     cli.run(main, arguments)

@@ -3,20 +3,23 @@
 from pathlib import Path
 
 from fedxray.core import cli
-from fedxray.experiment.settings import parse_settings
-from fedxray.runs import train_here
+from fedxray.experiment import settings
+from fedxray.experiment.experiment import POOLED
+from fedxray.federation.inprocess import InProcess
+from fedxray.federation.policy import Schedule
+from fedxray.runs import train_run
 
 
 def main(options):
-    """Train, and write the run."""
-    train_here(
-        "central", [card.parent for card in options.sites], parse_settings(options.settings), options.output.parent
-    )
+    """Train, and write the run into the folder of `options.output`."""
+    values, folders = settings.from_options(options), [card.parent for card in options.sites]
+    engine, schedule = InProcess({POOLED: folders}, folders[0]), Schedule(1, values.epochs)
+    train_run(engine, "central", values, schedule, options.output.parent, [folder.name for folder in folders])
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
-    arguments.add_argument("--settings", required=True, help="fields of fedxray.experiment.settings.Settings, as JSON")
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
+    settings.add_options(arguments)
     cli.run(main, arguments)

@@ -2,26 +2,26 @@
 
 from pathlib import Path
 
-from fedxray.federation.training import train_in_process
-
 from fedxray.core import cli
-from fedxray.experiment.settings import parse_settings
+from fedxray.experiment import settings
+from fedxray.federation import policy
+from fedxray.federation.inprocess import InProcess
+from fedxray.runs import train_run
 
 
 def main(options):
-    """Train, and write the run."""
-    sites = {card.parent.name: card.parent for card in options.sites}
-    schedule = options.rounds, options.local_epochs
-    settings = parse_settings(options.settings)
-    train_in_process(sites, options.shared.parent, settings, *schedule, options.output.parent)
+    """Train, and write the run into the folder of `options.output`."""
+    values = settings.from_options(options)
+    schedule = policy.from_options(options, values)
+    engine = InProcess({card.parent.name: [card.parent] for card in options.sites}, options.shared.parent)
+    train_run(engine, "federated", values, schedule, options.output.parent)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
     arguments.add_argument("--shared", type=Path, required=True, help="card.json of the shared validation set")
-    arguments.add_argument("--settings", required=True, help="fields of fedxray.experiment.settings.Settings, as JSON")
-    arguments.add_argument("--rounds", type=int, required=True)
-    arguments.add_argument("--local-epochs", type=int, required=True, help="passes over a site's data in each round")
+    policy.add_options(arguments)
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
+    settings.add_options(arguments)
     cli.run(main, arguments)

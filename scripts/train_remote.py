@@ -6,25 +6,26 @@ that has finished and was not fetched, is taken up; one that was cut short goes 
 
 from pathlib import Path
 
-from fedxray.federation.training import train_federation
-
 from fedxray.core import cli
-from fedxray.experiment.settings import parse_settings
-from fedxray.flare.remote import add_options, from_options
+from fedxray.experiment import settings
+from fedxray.federation import policy
+from fedxray.flare.options import add_absence, add_remote, remote_of
+from fedxray.runs import train_run
 
 
 def main(options):
-    """Run the job, and write the run."""
-    schedule = parse_settings(options.settings), options.rounds, options.local_epochs
-    train_federation(from_options(options), *schedule, options.output.parent, live=options.live)
+    """Run the job, and write the run into the folder of `options.output`."""
+    values = settings.from_options(options)
+    schedule = policy.from_options(options, values)
+    train_run(remote_of(options, options.live), "federated", values, schedule, options.output.parent)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    add_options(arguments)
-    arguments.add_argument("--settings", required=True, help="fields of fedxray.experiment.settings.Settings, as JSON")
-    arguments.add_argument("--rounds", type=int, required=True)
-    arguments.add_argument("--local-epochs", type=int, required=True, help="passes over a site's data in each round")
+    add_remote(arguments)
+    add_absence(arguments)
+    policy.add_options(arguments)
     arguments.add_argument("--live", default="", help="folder of this run below the server's TensorBoard folder")
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
+    settings.add_options(arguments)
     cli.run(main, arguments)

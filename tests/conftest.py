@@ -1,12 +1,50 @@
-"""Fixtures: the real radiographs where they are, a small zip, and the directories of three sites."""
+"""Which tests are `unit`, and which worker runs them when; fixtures: real images, a small zip, folders of sites."""
 
+import signal
 import zipfile
 from pathlib import Path
 
 import pytest
 from helpers.data import make_sites
 
-REAL = Path(__file__).parents[2] / "shared" / "data"
+TESTS = Path(__file__).parent
+REAL = TESTS.parents[1] / "shared" / "data"
+# Every test of these folders starts Snakemake or a whole federation. Elsewhere a test or file is marked `slow`.
+SLOW = ("workflow",)
+UNIT_S = 120  # a unit test that takes longer is not one: mark it slow
+# Files that take minutes come first, so that no worker begins one when the others are done.
+FIRST = (
+    "workflow/test_slurm.py",
+    "flare/test_remote.py",
+    "workflow/test_graph.py",
+    "operators/test_server.py",
+    "flare/test_one_host.py",
+    "training/test_trainer.py",
+    "data/test_drawing.py",
+)
+
+# A shell that starts the tests in the background lets them ignore SIGINT, and so would all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark `unit` what is not slow, keep a file on one worker unless it says how it is shared out, and sort."""
+    for item in items:
+        file = item.path.relative_to(TESTS)
+        if file.parts[0] in SLOW:
+            item.add_marker(pytest.mark.slow)
+        if not item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.unit)
+            item.add_marker(pytest.mark.timeout(UNIT_S))
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(file)))
+    items.sort(key=_turn)
+
+
+def _turn(item):
+    file = item.path.relative_to(TESTS).as_posix()
+    return next((number for number, first in enumerate(FIRST) if file.startswith(first)), len(FIRST))
 
 
 @pytest.fixture

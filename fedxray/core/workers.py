@@ -1,13 +1,16 @@
 """Worker processes for work that is done image by image, in chunks whose progress is logged."""
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-FORKS = sys.platform == "linux"  # elsewhere a fork is not safe
+# Outside Linux a fork is not safe. FEDXRAY_FORKS=0 turns forks off on Linux too: then every process starts anew, those
+# of a federation and its jobs by NVFlare's own means, which is how a new version of NVFlare should run first.
+FORKS = sys.platform == "linux" and os.environ.get("FEDXRAY_FORKS") != "0"
 
 log = logging.getLogger(__name__)
 

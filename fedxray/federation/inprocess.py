@@ -12,7 +12,7 @@ from pathlib import Path
 from fedxray.core.files import read_json
 from fedxray.core.machine import EnergyMeter
 from fedxray.core.parameters import load_model
-from fedxray.data.cohort import SHARED
+from fedxray.data.labels import SHARED
 from fedxray.data.site import load_site, pool
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Evaluated, Model, Trained
@@ -22,7 +22,7 @@ from fedxray.federation.rounds import ServerRounds, SiteRounds
 from fedxray.training.metrics import choose_threshold, evaluate
 from fedxray.training.models import restore
 from fedxray.training.place import place_of
-from fedxray.training.trainer import predict
+from fedxray.training.trainer import EpochRow, predict
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class InProcess:
             for site, folders in self.folders.items()
         }
 
-        def report(row: dict) -> None:
+        def report(row: EpochRow) -> None:
             if alone:
                 log.info(epoch_line(row, schedule.epochs))
 

@@ -1,8 +1,10 @@
 """How a federated run is scheduled, and what becomes of a round in which a site does not answer."""
 
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fedxray.core.errors import UserError
 from fedxray.experiment.settings import Settings
 
 
@@ -24,6 +26,22 @@ class Schedule:
             raise ValueError(
                 f"settings of {settings.epochs} epochs, but {self.rounds} rounds of {self.local_epochs} local epochs"
             )
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Let a script take a schedule on its command line."""
+    parser.add_argument("--rounds", type=int, required=True)
+    parser.add_argument("--local-epochs", type=int, required=True, help="passes over a site's data in each round")
+
+
+def from_options(options: Namespace, settings: Settings) -> Schedule:
+    """The schedule of `add_options`; raises UserError unless it has as many epochs as `settings`."""
+    schedule = Schedule(options.rounds, options.local_epochs)
+    try:
+        schedule.check(settings)
+    except ValueError as error:
+        raise UserError(f"--epochs: {error}; it must be their product") from error
+    return schedule
 
 
 @dataclass(frozen=True)

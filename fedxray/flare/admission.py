@@ -1,8 +1,8 @@
-"""Who may take part, on the server: the certificates of a list that is read again and again; all others are refused.
+"""Who may take part, on the server: the certificates of a list that is read every second; all others are refused.
 
-NVFlare trusts every certificate of the project's root, for as long as that lasts, and every token that it ever gave
-out. Here a token carries the fingerprint of the certificate that it was given for (the server signs a token, so none
-can be forged), and holds as long as `local/admitted.json` in the server's kit has that certificate.
+NVFlare trusts every certificate of the project's root, for as long as the root lasts, and every token that it ever gave
+out. Here a token carries the fingerprint of the certificate for which it was given out (the server signs a token, so
+none can be forged), and holds as long as `local/admitted.json` in the server's kit has that certificate.
 """
 
 import contextlib
@@ -28,10 +28,10 @@ REGISTERED = "registered.json"  # in the server's kit: {site: the versions that 
 
 
 class Admission(FLComponent):
-    """A component of the server's process (not of a job's): refuses, and drops, whoever is not on the list."""
+    """A component of the server's process (not of a job's): it refuses, and drops, whoever is not on the list."""
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Called by NVFlare; the bootstrap comes before any registration is accepted."""
+        """Take over NVFlare's checks at the bootstrap, which comes before any registration is accepted."""
         if event_type == EventType.SYSTEM_BOOTSTRAP:
             self.server = fl_ctx.get_prop(FLContextKey.SITE_OBJ)
             workspace = fl_ctx.get_engine().get_workspace()
@@ -42,44 +42,44 @@ class Admission(FLComponent):
                 self.server._resolve_client_fqcn_for_auth,
                 self._resolve,
             )
-            self.known, path = {}, self.folder / REGISTERED
+            self.admitted, path = {}, self.folder / REGISTERED
             self.versions = read_json(path) if path.exists() else {}
             threading.Thread(target=self._watch, daemon=True, name="admission").start()
 
-    def _admitted(self) -> dict[str, str]:
-        """The list; the last good one while it cannot be read, and at the start nobody."""
+    def _read(self) -> dict[str, str]:
+        """Read the list. While it cannot be read the last good one holds; before the first, nobody is admitted."""
         try:
-            self.known = json.loads(self.path.read_text())
+            self.admitted = json.loads(self.path.read_text())
         except (OSError, ValueError) as error:
             self.logger.error(f"{self.path}: cannot be read ({error}); rerun fedxray-server provision")
-        return self.known
+        return self.admitted
 
     def _register(self, request, fl_ctx: FLContext, client_type: str):
-        """ClientManager.authenticated_client: the client, or None; refused before it can end another's session."""
-        name, given = request.get_header(CellMessageHeaderKeys.CLIENT_NAME), ""
-        with contextlib.suppress(Exception):  # no certificate, or not one
-            given = fingerprint(load_crt_chain_bytes(request.payload[IdentityChallengeKey.CERT])[0])
-        if not given or self._admitted().get(name) != given:
-            self.logger.warning(f"refused {name}: certificate {given[:16] or 'missing'} is not admitted")
+        """The client, as `ClientManager.authenticated_client`; None if it is refused, which ends no other's session."""
+        name, certificate = request.get_header(CellMessageHeaderKeys.CLIENT_NAME), ""
+        with contextlib.suppress(Exception):  # the request has no certificate, or something else in its place
+            certificate = fingerprint(load_crt_chain_bytes(request.payload[IdentityChallengeKey.CERT])[0])
+        if not certificate or self._read().get(name) != certificate:
+            self.logger.warning(f"refused {name}: certificate {certificate[:16] or 'missing'} is not admitted")
             fl_ctx.set_prop(FLContextKey.UNAUTHENTICATED, f"{name} is not admitted with this certificate", sticky=False)
             return None
         client = self.register(request, fl_ctx, client_type)
         if client:
-            client.token = f"{client.token}.{given}"
+            client.token = f"{client.token}.{certificate}"
             self._note(name, (client.get_site_config() or {}).get("versions"))
         return client
 
     def _resolve(self, name: str, token: str):
-        """The check of every message at the server's door: of a token that holds no more none comes through."""
-        _, dot, given = token.partition(".")
-        if dot and self.known.get(name) != given:
+        """The check of every message at the server's door: none comes through with a token that no longer holds."""
+        _, dot, certificate = token.partition(".")
+        if dot and self.admitted.get(name) != certificate:
             return MISSING_CLIENT_FQCN
         return self.resolve(name, token)
 
     def _watch(self) -> None:
         """End the sessions of certificates that have left the list."""
         while not self.server.shutdown:
-            admitted = self._admitted()
+            admitted = self._read()
             for token, client in list(self.server.client_manager.get_clients().items()):
                 if admitted.get(client.name) != token.partition(".")[2]:
                     self.logger.warning(f"dropped {client.name}: its certificate is no longer admitted")

@@ -11,20 +11,20 @@ WARN_DAYS = 30  # a certificate that ends sooner than this is warned of
 
 
 class Certificates(CertBuilder):
-    """NVFlare's builder of certificates, which has 360 days for all but the root; a root that is there stays."""
+    """NVFlare's builder of certificates, without its fixed 360 days; a root that is there stays as it is."""
 
     def __init__(self, valid_days: int, root_valid_days: int):
-        """`valid_days` of each participant's certificate, `root_valid_days` of a root that is yet to be made."""
+        """A participant's new certificate lasts `valid_days`, and a new root `root_valid_days`."""
         super().__init__(root_valid_days)
         self.valid_days = valid_days
 
     def _validate_existing_root_validity(self) -> None:
-        """Nothing: the project file speaks of a new root."""
+        """Accept it: `root_valid_days` is only for a new root, and NVFlare would compare it with an old one."""
 
     def _generate_cert(self, *arguments, ca: bool = False, not_valid_after: datetime | None = None, **options):
         if not ca:  # the root's end is the latest there can be
-            wanted = datetime.now(UTC) + timedelta(days=self.valid_days)
-            not_valid_after = min(wanted, self.root_cert.not_valid_after_utc)
+            end = datetime.now(UTC) + timedelta(days=self.valid_days)
+            not_valid_after = min(end, self.root_cert.not_valid_after_utc)
         return super()._generate_cert(*arguments, ca=ca, not_valid_after=not_valid_after, **options)
 
 
@@ -35,12 +35,12 @@ def certificate_of(kit: Path) -> x509.Certificate:
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256, as `openssl x509 -fingerprint -sha256` has it, in 64 lower-case hexadecimal digits."""
+    """The SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` has it, in 64 hexadecimal digits."""
     return certificate.fingerprint(SHA256()).hex()
 
 
 def expiring(certificates: dict[str, dict], days: int = WARN_DAYS, now: datetime | None = None) -> dict[str, int]:
-    """{name: whole days left, below 0 if ended} of each certificate that ends within `days`, soonest first.
+    """{name: whole days left} of each certificate that ends within `days`, soonest first; below 0 if it has ended.
 
     `certificates` is {name: {"not_after": ISO 8601}}, such as `kits.json`.
     """

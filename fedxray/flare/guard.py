@@ -1,12 +1,12 @@
 """Starts the processes of a federation and ends all of them, whatever happens to who asked for it.
 
-Run as `python -m fedxray.flare.guard`: reads one JSON line, a list of {name, argv, env, log}, from standard input,
-starts these, and prints one JSON line {name, code} when one of them ends. At the end of standard input, which comes
-even if the parent is killed, it ends every descendant and itself.
+Run as `python -m fedxray.flare.guard`, it reads one JSON line, a list of {name, argv, env, log}, from standard input,
+starts these processes, and prints one JSON line {name, code} when one of them ends. At the end of standard input, which
+comes even if the parent is killed, the guard ends every descendant and itself.
 
-On Linux each is a fork of the guard, and so are the processes of jobs, for which they ask it (`launcher`): what the
-guard has imported, PyTorch above all, is imported and held in memory once. Elsewhere a fork is not safe, and each
-starts anew.
+Each process is a fork of the guard, and so are the processes of jobs, for which the others ask it (`launcher`): what
+the guard has imported, PyTorch above all, is imported and held in memory once. Where forks are off
+(`fedxray.core.workers`) each process starts anew, and NVFlare's own launcher starts those of jobs.
 """
 
 import contextlib
@@ -46,12 +46,13 @@ JOBS = ("fedxray.flare.site", "fedxray.flare.server", "torch._dynamo")  # that, 
 # Seconds that the server waits at a job's end for a site that is gone; NVFlare's 900 would withhold a whole result.
 OUTCOME = {"NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "60"}
 
+LINUX = sys.platform == "linux"
 SUBREAPER, DEATH_SIGNAL = 36, 1  # of prctl(2): orphans of our children become ours; what comes when our parent dies
 GRACE_S = 2.0
 
 
 def process(kit: Path, kind: str, name: str, org: str, log: Path, env: dict[str, str]) -> dict:
-    """NVFlare's process of the startup kit of a `server` or `client`, as `guarded` takes it."""
+    """What `guarded` takes to start NVFlare's process of a startup kit, a `server`'s or a `client`'s."""
     module, config = MAIN[kind]
     argv = [sys.executable, "-u", "-m", module, "-m", str(kit), "-s", config, "--set", "secure_train=true"]
     argv += [f"org={org}", "config_folder=config", *([f"uid={name}"] if kind == "client" else [])]
@@ -60,10 +61,11 @@ def process(kit: Path, kind: str, name: str, org: str, log: Path, env: dict[str,
 
 @contextlib.contextmanager
 def guarded(processes: list[dict], env: dict[str, str] | None = None) -> Iterator[Callable[[], list[tuple[str, int]]]]:
-    """Run processes under a guard, which ends them at the end; yields what says which have ended, [(name, code)],
-    and raises UserError if the guard has.
+    """Run processes under a guard, which ends them when the context ends.
 
-    `env` is for all of them, from the start: what libraries read when they are loaded, such as OMP_NUM_THREADS.
+    Yields a function that returns [(name, exit code)] of those that have ended since it was last called, and raises
+    UserError if the guard itself has ended. `env` is for all processes from their start: it has what libraries read
+    when they are loaded, such as OMP_NUM_THREADS.
     """
     child = subprocess.Popen(
         [sys.executable, "-m", __name__],
@@ -91,7 +93,7 @@ def guarded(processes: list[dict], env: dict[str, str] | None = None) -> Iterato
 
 
 class Family:
-    """The guard's processes, and what is to be told when one ends."""
+    """The guard's processes, and whom to tell when one ends."""
 
     def __init__(self):
         self.context = multiprocessing.get_context("fork" if FORKS else "spawn")
@@ -100,14 +102,14 @@ class Family:
 
     def start(self, argv: list[str], env: dict[str, str], log: str, tell: Callable[[int], None]) -> int:
         """Start a process; returns its id."""
-        gc.freeze()  # or its first collection writes to, and so copies, each page that it shares
+        gc.freeze()  # or the child's first collection writes to, and so copies, each page that it shares
         child = self.context.Process(target=become, args=(argv, env, log, self.asking))
         child.start()
         self.tell[child] = tell
         return child.pid
 
     def step(self, until: int) -> bool:
-        """Wait for a request, for a process to end, or for the file `until`, and whether it was not that."""
+        """Wait for a request, for the end of a process, or for the file `until`; returns False if it was the file."""
         ready = wait([until, self.requests, *(child.sentinel for child in self.tell)])
         if self.requests in ready:
             text, (answer,), *_ = socket.recv_fds(self.requests, 1 << 16, 1)
@@ -120,8 +122,8 @@ class Family:
 
 
 def answer_code(answers: Connection, code: int) -> None:
-    """Tell a process that asked for another its exit code."""
-    with contextlib.suppress(BrokenPipeError):  # it has ended itself
+    """Tell the process that asked for another one the exit code of that."""
+    with contextlib.suppress(BrokenPipeError):  # the one that asked has ended
         answers.send_bytes(b"%d" % code)
     answers.close()
 
@@ -132,10 +134,10 @@ def print_code(name: str, code: int) -> None:
 
 
 def become(argv: list[str], env: dict[str, str], log: str, asking: socket.socket) -> None:
-    """What a new process does: be `python -m module ...` of `argv`, with its output in `log`."""
+    """Be `python -m module ...` of `argv`, with all output in `log`: the life of a new process."""
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if FORKS:
+    if LINUX:
         ctypes.CDLL(None).prctl(DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)  # if the guard is killed
     os.environ.update(env)
     setproctitle(shlex.join(argv))
@@ -143,11 +145,12 @@ def become(argv: list[str], env: dict[str, str], log: str, asking: socket.socket
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
             stream.reconfigure(write_through=True)
-    Forking.guard = Guard(asking, log, env)
-    # At a process's end NVFlare sleeps for 3 s "to let pending activities finish"; its mains have waited for theirs.
+    if FORKS:
+        Forking.guard = Guard(asking, log, env)
+    # At a process's end NVFlare sleeps for 3 s "to let pending activities finish"; its mains have waited for these.
     MainProcessMonitor.run = partial(MainProcessMonitor.run, shutdown_grace_time=0)
     module, *words = argv[argv.index("-m") + 1 :]
-    sys.modules.pop(module, None)  # what it imports stays
+    sys.modules.pop(module, None)  # what the module imports stays imported
     sys.argv = [module, *words]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
@@ -156,7 +159,7 @@ def guard() -> None:
     """The whole life of the guard."""
     os.setsid()  # a Ctrl-C in the terminal reaches the parent alone, which then closes our standard input
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    if FORKS:
+    if LINUX:
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     family = Family()
     try:
@@ -172,7 +175,7 @@ def guard() -> None:
 
 
 def preload(modules: tuple[str, ...]) -> None:
-    """Import what the processes will need."""
+    """Import what the forks will need."""
     for module in modules if FORKS else ():
         importlib.import_module(module)
 

@@ -1,153 +1,133 @@
-"""The NVFlare jobs: each some files of configuration, and no code; that of an evaluation brings its models along."""
+"""The NVFlare jobs: each is some files of configuration, and no code. An evaluation also brings its models along."""
 
 import hashlib
 import json
 import shutil
 import uuid
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from fedxray import __version__
 from fedxray.core.files import write_json
 from fedxray.experiment.settings import Settings
+from fedxray.federation.engine import Model
+from fedxray.federation.policy import Policy, Schedule
+from fedxray.flare.tasks import CARD, TRAIN, VALIDATE
 
-ROUNDS = "fedxray.rounds"  # the command by which the workflow asks a running job for the records of its rounds
-LIVE = "fedxray.live"  # the message by which a site tells a running job the metrics of an epoch
-FAILURE = "failure.txt"  # in the job's folder: why it failed
-POLL_S = 0.05  # between a site's requests for a task; NVFlare waits 2 s, in each round
+POLL_S = 0.05  # between a site's requests for a task; NVFlare's own is 2 s, which a run would pay in each round
 OUTAGE_S = 600  # how long a participant may be unreachable before NVFlare takes it for dead
 
 
-@dataclass(frozen=True)
-class Policy:
-    """What becomes of a round in which a site does not answer."""
+class Participants(NamedTuple):
+    """Who takes part in a job, with which data, and what becomes of a round in which one does not answer."""
 
-    round_timeout_s: int = 3600
-    absent: str = "fail"  # fail: the job fails and names the site | drop: the round does without it, and says so
-    min_sites: int = 0  # of drop: how many sites must answer; 0: all
+    sites: list[str]
+    checksums: dict[str, dict]  # of the data cards of sites and `shared`; one that is not named may have any data
+    policy: Policy
 
-    def needed(self, sites: list[str]) -> int:
-        """How many of `sites` must answer."""
-        return self.min_sites if self.absent == "drop" and self.min_sites else len(sites)
+    @property
+    def needed(self) -> int:
+        """How many sites must answer."""
+        return self.policy.needed(self.sites)
 
-
-def add_waits(parser: ArgumentParser) -> None:
-    """Let a script take how long to wait for sites on its command line."""
-    parser.add_argument("--start-timeout-s", type=int, default=120, help="for all sites to register")
-    parser.add_argument("--round-timeout-s", type=int, default=3600, help="for all sites to finish a round")
+    def all_needed(self) -> "Participants":
+        """The same participants, of whom each must answer."""
+        return self._replace(policy=replace(self.policy, absent="fail", min_sites=0))
 
 
-def add_policy(parser: ArgumentParser) -> None:
-    """The same with what becomes of a round without a site."""
-    add_waits(parser)
-    parser.add_argument("--absent", choices=["fail", "drop"], default="fail", help="of a round without a site")
-    parser.add_argument("--min-sites", type=int, default=0, help="of drop: how many must answer; 0: all")
-
-
-def policy_of(options: Namespace) -> Policy:
-    """The policy of `add_policy`."""
-    return Policy(options.round_timeout_s, options.absent, options.min_sites)
-
-
-def key_of(settings: Settings, sites: list[str], rounds: int, local_epochs: int, registered: dict) -> str:
+def key_of(participants: Participants, settings: Settings, schedule: Schedule) -> str:
     """What a training job computes, as 64 hexadecimal digits: equal for jobs whose results are the same bytes."""
-    content = [__version__, asdict(settings), sorted(sites), rounds, local_epochs, registered]
+    sites, checksums, _ = participants
+    content = [__version__, asdict(settings), sorted(sites), schedule.rounds, schedule.local_epochs, checksums]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def write_training(
-    folder: Path,
-    settings: Settings,
-    sites: list[str],
-    rounds: int,
-    local_epochs: int,
-    policy: Policy,
-    registered: dict,
-    live: str,
-) -> Path:
-    """Write the job that trains by federated averaging into `folder` and return it.
+def write_training(folder: Path, participants: Participants, settings: Settings, schedule: Schedule, live: str) -> Path:
+    """Write the job that trains by federated averaging into `folder`, and return it.
 
-    `registered` is {participant: checksums of its data card}, of sites and `shared`; a participant that is not there
-    trains on what it has. `live` is the folder of this run below the server's TensorBoard folder.
+    `live` is the folder of this run below the server's TensorBoard folder.
     """
-    trainer = {"settings": asdict(settings), "local_epochs": local_epochs, "registered": registered}
-    controller = {**trainer, "sites": sites, "rounds": rounds, "live": live, **asdict(policy)}
-    name = key_of(settings, sites, rounds, local_epochs, registered)
+    sites, checksums, policy = participants
+    values = {"settings": asdict(settings), "checksums": checksums}
+    controller = {**values, "schedule": asdict(schedule), "sites": sites, "policy": asdict(policy), "live": live}
+    trainer = {**values, "local_epochs": schedule.local_epochs}
     return _write(
         folder,
-        f"train-{name}",
-        sites,
-        policy.needed(sites),
+        f"train-{key_of(participants, settings, schedule)}",
+        participants,
         workflow={"id": "fedavg", "path": "fedxray.flare.server.FedAvgController", "args": controller},
-        executor={"tasks": ["train"], "executor": {"path": "fedxray.flare.site.SiteTrainer", "args": trainer}},
+        executor={"tasks": [TRAIN], "executor": {"path": "fedxray.flare.site.SiteTrainer", "args": trainer}},
     )
 
 
-def write_evaluation(
-    folder: Path, models: list[tuple[Path, Settings]], sites: list[str], timeout_s: int, registered: dict
-) -> Path:
-    """Write the job of NVFlare's own cross-site evaluation of `models` into `folder`; return it.
+def write_evaluation(folder: Path, participants: Participants, models: Sequence[Model]) -> Path:
+    """Write the job of NVFlare's own cross-site evaluation of `models` into `folder`, and return it.
 
-    Only the server gets the files of the models; each site is sent their parameters, and the threshold that the server
-    chooses on its validation set. Models are called by their number in NVFlare's results.
+    Only the server gets the files of the models. Each site is sent their parameters, and the threshold that the server
+    chooses on its validation set. NVFlare's results call a model by its number.
     """
+    sites, checksums, policy = participants
     (folder / "server" / "models").mkdir(parents=True)
     for number, (path, _) in enumerate(models):
         shutil.copyfile(path, folder / "server" / "models" / f"{number}.safetensors")
+    locator = {"settings": [asdict(settings) for _, settings in models], "checksums": checksums}
+    path = "nvflare.app_common.workflows.cross_site_model_eval.CrossSiteModelEval"
     evaluation = {
         "model_locator_id": "models",
         "submit_model_task_name": "",  # the sites' own models are not asked for
-        "validation_timeout": timeout_s,
+        "validation_timeout": policy.round_timeout_s,
         "participating_clients": sites,
         "task_check_period": POLL_S,
     }
-    chosen = {"settings": [asdict(settings) for _, settings in models], "registered": registered}
-    digest = hashlib.sha256(json.dumps([__version__, chosen, sorted(sites)], sort_keys=True).encode())
-    for path, _ in models:
-        digest.update(path.read_bytes())
-    path = "nvflare.app_common.workflows.cross_site_model_eval.CrossSiteModelEval"
-    evaluator = {"path": "fedxray.flare.site.SiteEvaluator", "args": {"registered": registered}}
+    results = "nvflare.app_common.widgets.validation_json_generator.ValidationJsonGenerator"
+    evaluator = {"path": "fedxray.flare.site.SiteEvaluator", "args": {"checksums": checksums}}
     return _write(
         folder,
-        f"evaluate-{digest.hexdigest()}",
-        sites,
-        len(sites),
+        f"evaluate-{_digest([locator, sorted(sites)], (path for path, _ in models))}",
+        participants,
         workflow={"id": "cross_site", "path": path, "args": evaluation},
         server=[
-            {"id": "models", "path": "fedxray.flare.server.ChosenModels", "args": chosen},
-            {
-                "id": "results",
-                "path": "nvflare.app_common.widgets.validation_json_generator.ValidationJsonGenerator",
-                "args": {},
-            },
+            {"id": "models", "path": "fedxray.flare.server.ChosenModels", "args": locator},
+            {"id": "results", "path": results, "args": {}},
         ],
-        executor={"tasks": ["validate"], "executor": evaluator},
+        executor={"tasks": [VALIDATE], "executor": evaluator},
     )
 
 
-def write_registration(folder: Path, sites: list[str], timeout_s: int) -> Path:
-    """Write the job that asks the server and each site for its data card; return `folder`."""
-    args = {"sites": sites, "timeout_s": timeout_s}
+def write_registration(folder: Path, participants: Participants) -> Path:
+    """Write the job that asks the server and each site for its data card into `folder`, and return it."""
+    args = {"sites": participants.sites, "timeout_s": participants.policy.round_timeout_s}
     return _write(
         folder,
-        f"register-{uuid.uuid4().hex}",  # asked anew each time
-        sites,
-        len(sites),
+        f"register-{uuid.uuid4().hex}",  # a new job each time, because the data may have changed
+        participants,
         workflow={"id": "register", "path": "fedxray.flare.server.CardCollector", "args": args},
-        executor={"tasks": ["card"], "executor": {"path": "fedxray.flare.site.SiteCard", "args": {}}},
+        executor={"tasks": [CARD], "executor": {"path": "fedxray.flare.site.SiteCard", "args": {}}},
     )
+
+
+def _digest(content: list, paths: Iterable[Path]) -> str:
+    """The SHA-256 of `content` and of the files `paths`, as 64 hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps([__version__, *content], sort_keys=True).encode())
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _write(
-    folder: Path, name: str, sites: list[str], needed: int, workflow: dict, executor: dict, server: Sequence[dict] = ()
+    folder: Path,
+    name: str,
+    participants: Participants,
+    workflow: dict,
+    executor: dict,
+    server: Sequence[dict] = (),
 ) -> Path:
-    """The files, in one app for the server and one for the sites; with fewer than `needed` the job does not start.
-
-    `server` are further components of the server.
-    """
+    """Write the files of a job: one app for the server, with its further components `server`, and one for the sites."""
+    sites, needed = participants.sites, participants.needed
     filters = {"task_data_filters": [], "task_result_filters": []}
+    # With fewer sites than needed the job does not start.
     meta = {"name": name, "min_clients": needed, "mandatory_clients": sites if needed == len(sites) else []}
     write_json(folder / "meta.json", meta | {"resource_spec": {}, "deploy_map": {"server": ["server"], "site": sites}})
     write_json(
@@ -157,8 +137,8 @@ def _write(
             "server": {"heart_beat_timeout": OUTAGE_S, "task_request_interval": POLL_S},
             "workflows": [workflow],
             "components": list(server),
-        }
-        | filters,
+            **filters,
+        },
     )
     write_json(
         folder / "site" / "config" / "config_fed_client.json",
@@ -167,7 +147,7 @@ def _write(
             "max_runner_sync_timeout": OUTAGE_S,
             "executors": [executor],
             "components": [],
-        }
-        | filters,
+            **filters,
+        },
     )
     return folder

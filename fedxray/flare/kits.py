@@ -1,6 +1,6 @@
 """Startup kits: the project file, the PKI that is made once, each kit's own policy, and who is admitted."""
 
-import json
+import logging
 import os
 import shutil
 import subprocess
@@ -13,7 +13,9 @@ from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, sha256, write_json, write_text
 from fedxray.flare.certificates import certificate_of, expiring, fingerprint
 
-SERVER = "localhost"  # of a federation of one machine; another's is named by its project file
+log = logging.getLogger(__name__)
+
+SERVER = "localhost"  # of a federation on one machine; the project file names the server of any other
 ADMIN = "admin@fedxray.org"
 ADMITTED = "admitted.json"  # in the server's `local`: {name: fingerprint} of every certificate that may register
 
@@ -33,7 +35,7 @@ IN_PLACE_OF = {  # NVFlare's components in a kit: ours
     "nvflare.apis.impl.job_def_manager.SimpleJobDefManager": "fedxray.flare.store.JobManager",
 }
 ADMISSION = {"id": "admission", "path": "fedxray.flare.admission.Admission", "args": {}}
-# A message that was under way when a connection broke is sent again; without this NVFlare waits 300 s for its answer.
+# A message that was under way when a connection broke is sent again; else NVFlare waits 300 s for its answer.
 RELIABLE = {"streaming_reliable": True, "streaming_retry_wait": 5.0, "streaming_retry_timeout": 120.0}
 
 
@@ -45,12 +47,12 @@ def render_project(
     port: int | None = None,
     valid_days: int | None = None,
 ) -> None:
-    """Write the NVFlare project file: the template with one client of its own organisation for each site.
+    """Write the NVFlare project file: the template with one client, of its own organisation, for each site.
 
-    `host` and `port` are the server's as the sites reach it, `valid_days` how long a new certificate lasts; what is
-    None stays as the template has it.
+    `host` and `port` are the server's as the sites reach it, and `valid_days` is how long a new certificate lasts; a
+    value of None stays as the template has it.
     """
-    project = yaml.safe_load(Path(template).read_text())
+    project = yaml.safe_load(Path(template).read_text(encoding="utf-8"))
     server = next(part for part in project["participants"] if part["type"] == "server")
     builder = next(part for part in project["builders"] if part["path"].endswith(".Certificates"))
     for values, key, value in (
@@ -67,31 +69,33 @@ def provision(project: Path, folder: Path, renew: tuple[str, ...] = ()) -> None:
     """Make `folder/kits/<participant>/`, and `folder/kits.json`: each one's type, and its certificate's end.
 
     `folder/state/` keeps the root key, so a further site gets a kit and the other kits stay as they are, byte for byte.
-    Kits of participants that the project no longer names are deleted, and their certificates with them. Those of
-    `renew` get a new key and certificate; what else lies in their kits stays. The list of who may register, in the
-    server's kit, follows: a server that runs heeds it within seconds. Raises UserError if NVFlare cannot provision, or
-    there is no participant of a name in `renew`.
+    Kits of participants that the project no longer names are deleted, and their certificates with them. The
+    participants of `renew` get a new key and certificate; everything else in their kits stays. The list of who may
+    register, in the server's kit, is brought up to date: a server that runs heeds it within seconds. Raises UserError
+    if NVFlare cannot provision, or if there is no participant of a name in `renew`.
     """
-    types = {one["name"]: one["type"] for one in yaml.safe_load(Path(project).read_text())["participants"]}
+    text = Path(project).read_text(encoding="utf-8")
+    types = {one["name"]: one["type"] for one in yaml.safe_load(text)["participants"]}
     if unknown := sorted(set(renew) - set(types)):
         raise UserError(f"{project}: no participant {unknown[0]}; there are {', '.join(types)}")
     folder, workspace = Path(folder), Path(folder) / "state"
     workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
     _forget(workspace, set(types) - set(renew))
-    made = _provision(Path(project), workspace)
+    provisioned = _provision(Path(project), workspace)
     kits = folder / "kits"
-    if kits.exists() and any(_root(kit) != _root(made / kit.name) for kit in kits.iterdir() if kit.name in types):
-        shutil.rmtree(kits)  # of a root key that is gone: no new site could join them
+    old = [kit for kit in kits.iterdir() if kit.name in types] if kits.exists() else []
+    if any(_root(kit) != _root(provisioned / kit.name) for kit in old):
+        shutil.rmtree(kits)  # their root key is gone: no new site could join them
     kits.mkdir(mode=0o700, exist_ok=True)
     for stale in (kit for kit in kits.iterdir() if kit.name not in types):
         shutil.rmtree(stale)
     for name in types:
         if (kits / name).exists():
-            _update(kits / name / "startup", made / name / "startup")
+            _update(kits / name / "startup", provisioned / name / "startup")
         else:
-            os.replace(made / name, kits / name)
+            os.replace(provisioned / name, kits / name)
         _restrict(kits / name)
-    for leftover in made.parent.glob("prod_*"):
+    for leftover in provisioned.parent.glob("prod_*"):
         shutil.rmtree(leftover)
     manifest = {name: {"type": types[name]} | _facts(kits / name) for name in sorted(types)}
     for server in [name for name in types if types[name] == "server"]:
@@ -101,7 +105,7 @@ def provision(project: Path, folder: Path, renew: tuple[str, ...] = ()) -> None:
 
 
 def check_kits(folder: Path, sites: list[str]) -> None:
-    """Raise UserError if a site has no kit, or a certificate has ended; warn on stderr of one that soon will."""
+    """Raise UserError if a site has no kit, or if a certificate has ended; warn of one that ends soon."""
     manifest = read_json(Path(folder) / "kits.json")
     for name in (SERVER, ADMIN, *sites):
         if name not in manifest or not (Path(folder) / "kits" / name).is_dir():
@@ -110,64 +114,75 @@ def check_kits(folder: Path, sites: list[str]) -> None:
         end, way = manifest[name]["not_after"], f"renew it: fedxray-server renew {folder} {name}"
         if days < 0:
             raise UserError(f"{folder}/kits/{name}: certificate ended {end}; {way}")
-        print(f"warning: {folder}/kits/{name}: certificate ends in {days} days, {end}; {way}", file=sys.stderr)
+        log.warning(f"{folder}/kits/{name}: certificate ends in {days} days, {end}; {way}")
 
 
-def _forget(workspace: Path, known: set[str]) -> None:
-    """Drop all certificates but the root's and those of `known` from NVFlare's state, so that it makes new ones."""
+def place_store(kit: Path) -> None:
+    """Let a server keep its jobs in its kit: NVFlare's own place, below /tmp, is one for all servers of a machine."""
+    path, store = kit / "local" / "resources.json", kit.resolve() / "store"
+    resources = read_json(path)
+    resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(store / "snapshots")
+    manager = next(component for component in resources["components"] if component["id"] == "job_manager")
+    manager["args"]["uri_root"] = str(store / "jobs")
+    write_json(path, resources)
+
+
+def _forget(workspace: Path, names: set[str]) -> None:
+    """Drop all certificates but the root's and those of `names` from NVFlare's state, so that it makes new ones."""
     for path in workspace.glob("*/state/cert.json"):  # below a folder of mode 0700
         state = read_json(path)
-        kept = {key: value for key, value in state.items() if key in known or not isinstance(value, dict)}
+        kept = {key: value for key, value in state.items() if key in names or not isinstance(value, dict)}
         if kept != state:
             write_json(path, kept)
             path.chmod(0o600)
 
 
 def _provision(project: Path, workspace: Path) -> Path:
-    """Run `nvflare provision`; returns the folder of the kits that it made."""
+    """Run `nvflare provision`; returns the folder of the kits that it has made."""
     command = [sys.executable, "-m", "nvflare.cli", "provision", "-p", str(project.resolve()), "-w", str(workspace)]
     done = subprocess.run(
         [*command, "--force"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    made = sorted(workspace.glob("*/prod_*"))
-    if done.returncode or not made:
+    folders = sorted(workspace.glob("*/prod_*"))
+    if done.returncode or not folders:
         raise UserError(f"{project}: nvflare provision failed: {done.stdout.strip().splitlines()[-1:]}")
     for secret in workspace.glob("*/state/*.json"):
         secret.chmod(0o600)
-    return made[-1]
+    return folders[-1]
 
 
-def _update(startup: Path, made: Path) -> None:
-    """Take over each file that differs, such as a renewed key or the server's new port."""
-    for path in (path for path in made.iterdir() if path.is_file()):
+def _update(startup: Path, provisioned: Path) -> None:
+    """Move each file that differs from `provisioned` to `startup`: a renewed key, or the server's new port."""
+    for path in (path for path in provisioned.iterdir() if path.is_file()):
         if not (startup / path.name).exists() or sha256(startup / path.name) != sha256(path):
             os.replace(path, startup / path.name)
 
 
 def _restrict(kit: Path) -> None:
-    """Keys readable by their owner alone; our components allowed by name; no code from a job, and no shell, for anyone.
+    """Let only the owner read a kit, only our components run by name, and nobody bring code or use a shell.
 
-    What an operator has written into `local/resources.json` stays. A site's logs, which name files, stay there too.
+    Everything else that an operator has written into `local/resources.json` stays. A site's logs, which name files,
+    stay at the site too.
     """
     local = kit / "local"
     for path in (kit, *(kit / "startup").rglob("*"), *local.rglob("*"), kit / "startup", local):
         path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
     write_json(local / "comm_config.json", RELIABLE)
-    own = local / "resources.json"
-    resources = read_json(own if own.exists() else local / "resources.json.default")
+    path = local / "resources.json"
+    resources = read_json(path if path.exists() else local / "resources.json.default")
     if "class_allow_list" in resources:
         resources["class_allow_list"] += [name for name in COMPONENTS if name not in resources["class_allow_list"]]
         if "allow_log_streaming" in resources:
             resources["allow_log_streaming"] = False
         if "snapshot_persistor" in resources and ADMISSION not in resources["components"]:  # a server's
             resources["components"].append(ADMISSION)
-        for one in resources["components"]:
-            one["path"] = IN_PLACE_OF.get(one["path"], one["path"])
-        write_json(own, resources)
+        for component in resources["components"]:
+            component["path"] = IN_PLACE_OF.get(component["path"], component["path"])
+        write_json(path, resources)
     if (local / "authorization.json.default").exists():
-        policy = json.loads((local / "authorization.json.default").read_text())
+        policy = read_json(local / "authorization.json.default")
         permissions = policy["permissions"]
-        rights = [*permissions["org_admin"], "app_command"]  # that asks a job for its rounds
+        rights = [*permissions["org_admin"], "app_command"]  # by which the workflow asks a job for its rounds
         permissions["project_admin"] = dict.fromkeys(rights, "any")
         for rights in permissions.values():
             rights |= {"byoc": "none", "shell_commands": "none"}

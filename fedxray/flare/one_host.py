@@ -1,99 +1,107 @@
 """A federation on this machine: server and sites as separate processes over mutual TLS, from private copies of kits."""
 
-import json
+import logging
 import os
 import shutil
 import socket
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
-from fedxray.experiment.sweep import sites_of
+from fedxray.core.machine import EnergyMeter
+from fedxray.experiment.settings import Settings
+from fedxray.federation.engine import Trained
+from fedxray.federation.policy import Schedule
+from fedxray.flare.engine import FlareEngine
 from fedxray.flare.guard import guarded, process
-from fedxray.flare.job import Policy, add_waits
-from fedxray.flare.kits import ADMIN, SERVER, check_kits
-from fedxray.flare.session import Server
+from fedxray.flare.job import Participants
+from fedxray.flare.kits import ADMIN, SERVER, check_kits, place_store
+from fedxray.flare.own import OwnFile
+from fedxray.flare.session import AdminSession
 
+log = logging.getLogger(__name__)
+
+LOG = "out.txt"  # in the copy of a kit: all that its process writes
 POLL_S = 0.3
 ENDED_S = 0.2  # how often the server's process of a job looks whether it has ended; NVFlare's own is 3 s
 
 
-@dataclass(frozen=True)
-class LocalFederation:
-    """Where the kits and the data lie, and how long to wait."""
+@dataclass(frozen=True, kw_only=True)
+class OneHost(FlareEngine):
+    """The engine of a federation on this machine, which is started for each job."""
 
     kits: Path  # the folder of kits.json
     folders: dict[str, Path]  # each site's directory of data
     shared: Path  # the server's: the shared validation set
-    tensorboard: Path | None = None  # where scalars arrive live
-    start_timeout_s: int = 120
-    policy: Policy = field(default_factory=Policy)
+    live: Path | None = None  # the folder where the sites' scalars arrive while it trains; emptied at the start
 
-    registered: ClassVar[dict] = {}  # each participant reads what it is given
-    here: ClassVar[bool] = True
+    loses_messages: ClassVar[bool] = False
+    live_below: ClassVar[str] = ""  # `live` itself is the server's TensorBoard folder
 
     @property
     def sites(self) -> list[str]:
         """Their names."""
         return list(self.folders)
 
+    @property
+    def participants(self) -> Participants:
+        """Every site, with the data that it is given."""
+        return Participants(self.sites, {}, self.policy)
+
+    def train(self, settings: Settings, schedule: Schedule, scratch: Path) -> Trained:
+        """Train one model, and measure the energy that it takes. Raises UserError as `FlareEngine.train`."""
+        meter = EnergyMeter()
+        trained = super().train(settings, schedule, scratch)
+        return replace(trained, energy_j=meter.joules())
+
     @contextmanager
-    def open(self, workspace: Path, threads: int, say: Callable[[str], None]) -> Iterator[Server]:
-        """Start every process in `workspace`, and end them all at the end."""
+    def open(self, scratch: Path, threads: int) -> Iterator[AdminSession]:
+        """Start every process in `scratch`, and end them all at the end; after an error, log all that they wrote."""
         check_kits(self.kits, self.sites)
-        own = {SERVER: {"data": str(self.shared.resolve())}, ADMIN: {}}
-        if self.tensorboard:
-            shutil.rmtree(self.tensorboard, ignore_errors=True)
-            own[SERVER]["tensorboard"] = str(self.tensorboard.resolve())
-        own |= {site: {"data": str(folder.resolve())} for site, folder in self.folders.items()}
-        holder = hold_port()
-        for name, values in own.items():
-            _copy_kit(self.kits / "kits" / name, name, values, workspace / name, holder.getsockname()[1])
-        gpus = share_gpus([*self.sites, SERVER], os.environ.get("CUDA_VISIBLE_DEVICES"))  # a cluster sets it
-        if gpus:
-            say("GPUs: " + ", ".join(f"{name} {gpu}" for name, gpu in gpus.items()))
-        with holder, guarded(_processes(workspace, self.sites, gpus), {"OMP_NUM_THREADS": str(threads)}) as ended:
+        with hold_port() as holder:
+            self._copy_kits(scratch, holder.getsockname()[1])
+            gpus = share_gpus([*self.sites, SERVER], os.environ.get("CUDA_VISIBLE_DEVICES"))  # a cluster sets it
+            if gpus:
+                log.info("GPUs: " + ", ".join(f"{name} {gpu}" for name, gpu in gpus.items()))
+            try:
+                with guarded(_processes(scratch, self.sites, gpus), {"OMP_NUM_THREADS": str(threads)}) as ended:
 
-            def errors(names: list[str]) -> str:
-                return last_error(workspace, names or [SERVER, *self.sites])
+                    def errors(names: list[str]) -> str:
+                        return last_error(scratch, names or [SERVER, *self.sites])
 
-            def alive() -> None:
-                for name, code in ended():
-                    raise UserError(f"{name} ended with exit code {code}: {last_error(workspace, [name])}")
+                    def alive() -> None:
+                        for name, code in ended():
+                            raise UserError(f"{name} ended with exit code {code}: {last_error(scratch, [name])}")
 
-            admin = workspace / ADMIN
-            with Server(admin, self.start_timeout_s, POLL_S, say, alive, errors, lasting=False) as server:
-                yield server
+                    admin = scratch / ADMIN
+                    with AdminSession(admin, self.start_timeout_s, POLL_S, alive, errors, lasting=False) as session:
+                        yield session
+            except Exception:
+                log.info(log_of(scratch))
+                raise
 
-
-def add_options(parser: ArgumentParser) -> None:
-    """Let a script take the federations of an experiment, one for each cohort, on its command line."""
-    parser.add_argument("--experiment", required=True, help="the configuration as JSON: its sites, seeds, sweep, ...")
-    parser.add_argument("--kits", type=Path, required=True, help="kits.json of provision_federation")
-    parser.add_argument("--sites", type=Path, required=True, help="the folder of all sites' data")
-    add_waits(parser)
-
-
-def of_cohort(cohort: str, options: Namespace) -> LocalFederation:
-    """The federation of `add_options` whose sites have the data of the cohort in this folder."""
-    folder = options.sites / cohort
-    return LocalFederation(
-        kits=options.kits.parent,
-        folders={site: folder / site for site in sites_of(cohort, json.loads(options.experiment))},
-        shared=folder / "shared",
-        start_timeout_s=options.start_timeout_s,
-        policy=Policy(options.round_timeout_s),
-    )
+    def _copy_kits(self, scratch: Path, port: int) -> None:
+        """A private copy of each kit, aimed at `port`; the server's has the shared set, a site's the site's data."""
+        if self.live:
+            shutil.rmtree(self.live, ignore_errors=True)
+        for name in (SERVER, ADMIN, *self.sites):
+            kit = scratch / name
+            shutil.copytree(self.kits / "kits" / name, kit)
+            _aim(kit, name, port)
+            if name == SERVER:
+                place_store(kit)
+                OwnFile(kit).write(data=self.shared, **({"tensorboard": self.live} if self.live else {}))
+            elif name != ADMIN:
+                OwnFile(kit).write(data=self.folders[name])
+            (kit / "transfer").mkdir(exist_ok=True)
 
 
-def _copy_kit(source: Path, name: str, own: dict, kit: Path, port: int) -> None:
-    """A private copy of a kit, aimed at `port`, with its own settings and nothing shared between two runs."""
-    shutil.copytree(source, kit)
+def _aim(kit: Path, name: str, port: int) -> None:
+    """Let the copy of a kit use `port`, so that two runs share nothing."""
     for path in (kit / "startup").glob("fed_*.json"):
         config = read_json(path)
         if name == ADMIN:
@@ -103,12 +111,6 @@ def _copy_kit(source: Path, name: str, own: dict, kit: Path, port: int) -> None:
         if name == SERVER:
             config["servers"][0] |= {"admin_port": port, "check_engine_frequency": ENDED_S}
         write_json(path, config)
-    if name == SERVER:  # its stores lie under /tmp by default, where two servers would meet
-        path = kit / "local" / "resources.json"
-        path.write_text(path.read_text().replace("/tmp/nvflare", str((kit / "store").resolve())))
-    if name != ADMIN:
-        (kit / "transfer").mkdir(exist_ok=True)
-        write_json(kit / "local" / "fedxray.json", own)
 
 
 def hold_port() -> socket.socket:
@@ -123,34 +125,40 @@ def hold_port() -> socket.socket:
 
 
 def share_gpus(names: list[str], visible: str | None) -> dict[str, str]:
-    """Each process's CUDA_VISIBLE_DEVICES, of `names` in turn and `visible`, the run's own; empty if that is not set.
+    """Each process's CUDA_VISIBLE_DEVICES: `names` take the GPUs of `visible`, the run's own, in turn.
 
-    With as many GPUs as processes each has one of its own; with fewer, they share.
+    With as many GPUs as processes each has one of its own; with fewer, they share. Empty if `visible` is not set.
     """
     gpus = [gpu.strip() for gpu in (visible or "").split(",") if gpu.strip()]
     return {name: gpus[number % len(gpus)] for number, name in enumerate(names)} if gpus else {}
 
 
-def _processes(workspace: Path, sites: list[str], gpus: dict[str, str]) -> list[dict]:
+def _processes(scratch: Path, sites: list[str], gpus: dict[str, str]) -> list[dict]:
     """The server's and the sites' processes, as `guarded` takes them."""
-    found = []
+    processes = []
     for name in (SERVER, *sites):
         kind, org = ("client", name.replace("-", "_")) if name in sites else ("server", "fedxray")
         env = {"CUDA_VISIBLE_DEVICES": gpus[name]} if name in gpus else {}
-        found.append(process(workspace / name, kind, name, org, workspace / name / "out.txt", env))
-    return found
+        processes.append(process(scratch / name, kind, name, org, scratch / name / LOG, env))
+    return processes
 
 
-def last_error(workspace: Path, names: list[str]) -> str:
-    """The last error that one of `names` logged, sites before the server: a site's failure is the server's cause."""
+def log_of(scratch: Path) -> str:
+    """All that every process has written, for the log of a run that failed; keys are not in it."""
+    paths = sorted(scratch.glob(f"*/{LOG}"))
+    return "\n".join(f"===== {path.parent.name} =====\n{path.read_text(errors='replace')}" for path in paths)
+
+
+def last_error(scratch: Path, names: list[str]) -> str:
+    """The first error that one of `names` logged, sites before the server: a site's failure is the server's cause."""
     for name in sorted(names, key=lambda name: name == SERVER):
-        for path in sorted((workspace / name).rglob("error_log.txt"), key=lambda path: -len(path.parts)):
-            said = path.read_text(errors="replace").splitlines()
-            lines = [line for line in said if " - ERROR - " in line and " - CoreCell - " not in line]  # a late message
-            if lines:
-                return f"{name}: {lines[0].split(' - ')[-1]}"
+        for path in sorted((scratch / name).rglob("error_log.txt"), key=lambda path: -len(path.parts)):
+            lines = path.read_text(errors="replace").splitlines()
+            errors = [line for line in lines if " - ERROR - " in line and " - CoreCell - " not in line]
+            if errors:  # CoreCell's are of messages that come too late
+                return f"{name}: {errors[0].split(' - ')[-1]}"
     for name in names:
-        lines = (workspace / name / "out.txt").read_text(errors="replace").strip().splitlines()
+        lines = (scratch / name / LOG).read_text(errors="replace").strip().splitlines()
         if lines and "Error" in lines[-1]:
             return f"{name}: {lines[-1]}"
     return "no error was logged; see the log of this rule"

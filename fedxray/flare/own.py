@@ -1,52 +1,72 @@
-"""The file of a participant's own, `local/fedxray.json` in its kit: where its data lies. It is never sent anywhere."""
+"""A participant's own file, `local/fedxray.json` in its startup kit: where its data lie. It is never sent anywhere."""
 
 from pathlib import Path
 
-from nvflare.apis.workspace import Workspace
-
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json
+from fedxray.core.files import read_json, write_json
 from fedxray.data.site import SiteData, load_site
 
 
-def local_settings(workspace: Workspace) -> dict:
-    """Read `local/fedxray.json` of this kit.
+class OwnFile:
+    """The own file of the participant that has the startup kit `kit`.
 
-    That is `data` (the directory of this site's data; on the server that of the shared validation set), and on a
-    server `tensorboard` (where live events go; without it nowhere). Raises UserError if the file is missing.
+    It holds `data`, the directory of this site's data (on a server that of the shared validation set), and on a server
+    `tensorboard`, the folder where live curves go; without it they go nowhere.
     """
-    path = Path(workspace.get_site_config_dir()) / "fedxray.json"
-    if not path.exists():
-        raise UserError(f'{path}: missing; write {{"data": "<directory of this site\'s images>"}} there')
-    return read_json(path)
+
+    def __init__(self, kit: str | Path):
+        self.kit = Path(kit)
+        self.path = self.kit / "local" / "fedxray.json"
+
+    def exists(self) -> bool:
+        """Whether the participant has written one."""
+        return self.path.exists()
+
+    def write(self, **values: Path) -> None:
+        """Put absolute paths into the file, beside what it has."""
+        write_json(self.path, self._values() | {name: str(Path(value).resolve()) for name, value in values.items()})
+
+    @property
+    def data(self) -> Path:
+        """The directory of the data. Raises UserError if the file is missing, or does not name one."""
+        if "data" not in self._values():
+            raise UserError(f'{self.path}: missing; write {{"data": "<directory of this site\'s images>"}} there')
+        return Path(self._values()["data"])
+
+    @property
+    def tensorboard(self) -> Path | None:
+        """The folder where live curves go, if there is one."""
+        folder = self._values().get("tensorboard")
+        return Path(folder) if folder else None
+
+    def load(self, checksums: dict | None = None) -> SiteData:
+        """Read the data; `checksums` (of a data card) are those that a job insists on, if any.
+
+        Raises UserError if the data are missing, are not what their card says, or have other checksums.
+        """
+        data = load_site(self.data)
+        if checksums and read_json(self.data / "card.json")["sha256"] != checksums:
+            raise UserError(
+                f"{self.data}: changed since it was registered; register it again, or put the old data back"
+            )
+        return data
+
+    def without_places(self, text: str) -> str:
+        """`text` with the names of kit and data folder alone: a message that leaves must not say where they lie."""
+        folders = [self.kit, *([self.data] if "data" in self._values() else [])]
+        places = {str(form) for folder in folders for form in (folder, folder.resolve())}
+        for place in sorted(places, key=len, reverse=True):  # the data may lie in the kit
+            text = text.replace(place, Path(place).name)
+        return text
+
+    def _values(self) -> dict[str, str]:
+        return read_json(self.path) if self.exists() else {}
 
 
-def without_places(text: str, workspace: Workspace) -> str:
-    """`text` with the name alone of this participant's kit and of its folder of data: where they lie stays here."""
-    folders, path = [Path(workspace.get_root_dir())], Path(workspace.get_site_config_dir()) / "fedxray.json"
-    folders += [Path(read_json(path)["data"])] if path.exists() else []
-    places = {str(form) for folder in folders for form in (folder, folder.resolve())}
-    for place in sorted(places, key=len, reverse=True):  # the data may lie in the kit
-        text = text.replace(place, Path(place).name)
-    return text
+def card_of(folder: Path) -> dict:
+    """The data card of a directory, which may leave the site: counts, checksums, provenance; no image, no patient.
 
-
-def own_data(workspace: Workspace, registered: dict | None) -> SiteData:
-    """The data of this participant; `registered` are the checksums (of its data card) that the job wants, if any.
-
-    Raises UserError if the data are missing, are not what their card says, or not what was registered.
+    Raises UserError if the data are missing, or are not what their card says.
     """
-    folder = Path(local_settings(workspace)["data"])
-    data = load_site(folder)
-    if registered and read_json(folder / "card.json")["sha256"] != registered:
-        raise UserError(f"{folder}: changed since it was registered; register it again, or put the old data back")
-    return data
-
-
-def card_of(folder: str | Path) -> dict:
-    """The data card of a participant, which may leave it: counts, checksums and provenance, no image and no patient.
-
-    Raises UserError if the data are missing, or are not what their data card says.
-    """
-    load_site(Path(folder))
-    return read_json(Path(folder) / "card.json")
+    load_site(folder)
+    return read_json(folder / "card.json")

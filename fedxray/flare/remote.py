@@ -1,70 +1,55 @@
-"""A federation whose server and sites are other machines, and up already: here is the admin's startup kit alone."""
+"""A federation whose server and sites are other machines, and up already; this one has only the admin's startup kit."""
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from fedxray.core.errors import UserError
-from fedxray.data.registry import read_checksums
-from fedxray.flare.job import Policy, add_policy, policy_of
-from fedxray.flare.session import Server
+from fedxray.flare.engine import FlareEngine
+from fedxray.flare.job import Participants
+from fedxray.flare.session import AdminSession
 
 POLL_S = 2.0
 
 
-@dataclass(frozen=True)
-class RemoteFederation:
-    """How to reach the server, which sites are wanted, and how long to wait for whom."""
+@dataclass(frozen=True, kw_only=True)
+class Remote(FlareEngine):
+    """The engine of a federation of other machines; what it takes of energy is used elsewhere, and not measured."""
 
     admin_kit: Path
     sites: list[str]
-    registered: dict = field(default_factory=dict)  # {participant: checksums}; a site with other data refuses
-    start_timeout_s: int = 120
-    patience_s: int = 600  # for a server that does not answer
-    policy: Policy = field(default_factory=Policy)
-    poll_s: float = POLL_S
+    checksums: dict[str, dict]  # {participant: those of the registry}; a site that has other data refuses
+    patience_s: int  # for a server that does not answer
+    poll_s: float = POLL_S  # between questions to the server
+    live: str = ""  # the folder, below the server's TensorBoard folder, where scalars arrive while a run trains
 
-    here: ClassVar[bool] = False  # and a scalar that a site streams while it is cut off is gone; its results are not
+    loses_messages: ClassVar[bool] = True  # a scalar that a site streams while it is cut off
+
+    @property
+    def participants(self) -> Participants:
+        """The sites that are wanted."""
+        return Participants(self.sites, self.checksums, self.policy)
+
+    @property
+    def live_below(self) -> str:
+        """The folder of `live`."""
+        return self.live
 
     @contextmanager
-    def open(self, workspace: Path, threads: int, say: Callable[[str], None]) -> Iterator[Server]:
+    def open(self, scratch: Path, threads: int) -> Iterator[AdminSession]:
         """Connect to the server. Raises UserError if the kit is none."""
         if not (self.admin_kit / "startup" / "fed_admin.json").exists():
             raise UserError(
                 f"federation.admin_kit: {self.admin_kit} is no admin's startup kit (startup/fed_admin.json)"
             )
-        with Server(self.admin_kit, self.patience_s, self.poll_s, say, errors=_hint) as server:
-            yield server
-
-
-def add_options(parser: ArgumentParser) -> None:
-    """Let a script take a remote federation on its command line."""
-    parser.add_argument("--admin-kit", type=Path, required=True, help="folder of the admin's startup kit")
-    parser.add_argument("--sites", nargs="+", required=True, help="names of the sites that take part")
-    parser.add_argument("--registry", type=Path, help="registry.csv: a site whose data differ from it refuses")
-    add_policy(parser)
-    parser.add_argument("--patience-s", type=int, default=600, help="for a server that does not answer")
-    parser.add_argument("--poll-s", type=float, default=POLL_S, help="between questions to the server")
-
-
-def from_options(options: Namespace) -> RemoteFederation:
-    """The federation of `add_options`. Raises UserError if a site is not in the registry."""
-    return RemoteFederation(
-        admin_kit=options.admin_kit,
-        sites=options.sites,
-        registered=read_checksums(options.registry, options.sites) if options.registry else {},
-        start_timeout_s=options.start_timeout_s,
-        patience_s=options.patience_s,
-        policy=policy_of(options),
-        poll_s=options.poll_s,
-    )
+        with AdminSession(self.admin_kit, self.patience_s, self.poll_s, errors=_hint) as session:
+            yield session
 
 
 def _hint(names: list[str]) -> str:
-    """What to do about sites that are not there, or a job that failed."""
+    """What to do about sites that are not there, or about a job that failed."""
     if names:
         return (
             "start their kits (fedxray-site start); training alone goes on without them, with federation.absent: drop "

@@ -1,4 +1,4 @@
-"""What the server's process runs: the rounds, the aggregation, the scalars that arrive live, and models to evaluate."""
+"""What the server's process runs: the rounds of a federation, the scalars that arrive live, and models to evaluate."""
 
 import re
 import threading
@@ -16,61 +16,66 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.abstract.model_locator import ModelLocator
 from nvflare.app_common.workflows.model_controller import ModelController
 
+from fedxray.core.events import SCALARS, EventFile
 from fedxray.core.files import read_json, write_json
-from fedxray.core.parameters import load_model, save_model
+from fedxray.core.parameters import Parameters, load_model, save_model
 from fedxray.data.labels import SHARED
 from fedxray.experiment.settings import Settings
 from fedxray.federation.checkpoint import Checkpoint
+from fedxray.federation.policy import Policy, Schedule
 from fedxray.federation.records import epochs_of, sites_of
 from fedxray.federation.rounds import ServerRounds, Update
-from fedxray.flare.job import FAILURE, LIVE, ROUNDS, Policy, key_of
-from fedxray.flare.own import card_of, local_settings, own_data
-from fedxray.flare.site import WHY
-from fedxray.report.tensorboard import SCALARS, EventFile
-from fedxray.runs import place_of
+from fedxray.flare.job import Participants, key_of
+from fedxray.flare.own import OwnFile, card_of
+from fedxray.flare.tasks import CARD, CARDS, FAILURE, LIVE, MODEL, RECORDS, ROUNDS, THRESHOLDS, TRAIN, WHY
 from fedxray.training.metrics import choose_threshold
-from fedxray.training.models import set_parameters
+from fedxray.training.models import restore
+from fedxray.training.place import place_of
 from fedxray.training.trainer import predict
 
 LATE_S = 5.0  # how long the last metrics that a site streams may come after its result
 
 
 def _leave_reason(folder: Path, reason: str) -> None:
-    """Keep the first reason for which the job fails: what follows are its consequences."""
+    """Keep the first reason for which the job fails: those that follow are its consequences."""
     if not (folder / FAILURE).exists():
-        (folder / FAILURE).write_text(reason)
+        (folder / FAILURE).write_text(reason, encoding="utf-8")
 
 
 class SiteController(ModelController):
     """Sends tasks to named sites and waits for their answers; a site that fails says why."""
 
-    def __init__(self, sites: list, policy: Policy):
+    def __init__(self, participants: Participants):
         super().__init__(persistor_id="", ignore_result_error=False, task_check_period=0.05)
-        self.sites = sites
-        self.policy = policy
-        self.reasons = {}
+        self.participants = participants
+        self.reasons = {}  # {site: why there is no answer} to the task that was sent last
 
     @property
     def folder(self) -> Path:
         """The job's own folder, which the workflow downloads at the end."""
         return Path(self.get_run_dir())
 
+    @property
+    def own_file(self) -> OwnFile:
+        """The server's own file, in the kit by which it was started."""
+        return OwnFile(Path(self.engine.get_workspace().get_root_dir()))
+
     def ask(self, task_name: str, task: FLModel) -> tuple[dict[str, FLModel], dict[str, str]]:
         """Send `task` to every site; returns the answers and, of each site without one, why.
 
         Raises RuntimeError, naming them, if fewer answered than the policy needs.
         """
-        self.reasons, timeout = {}, self.policy.round_timeout_s
-        here = {client.name for client in self.engine.get_clients()}
-        targets = [site for site in self.sites if site in here]
+        self.reasons, timeout = {}, self.participants.policy.round_timeout_s
+        connected = {client.name for client in self.engine.get_clients()}
+        targets = [site for site in self.participants.sites if site in connected]
         results = self.send_model_and_wait(task_name=task_name, targets=targets, data=task, timeout=timeout)
         answers = {result.meta["client_name"]: result for result in results}
         late = f"no answer in {timeout} s"
         absent = {
-            site: self.reasons.get(site, late if site in here else "not connected when the job began")
-            for site in sorted(set(self.sites) - set(answers))
+            site: self.reasons.get(site, late if site in connected else "not connected when the job began")
+            for site in sorted(set(self.participants.sites) - set(answers))
         }
-        if len(answers) < self.policy.needed(self.sites):
+        if len(answers) < self.participants.needed:
             raise RuntimeError("; ".join(f"no result from {site}: {why}" for site, why in absent.items()))
         return answers, absent
 
@@ -85,26 +90,25 @@ class SiteController(ModelController):
         if is_unknown_task or not code or code == ReturnCode.OK:
             return super()._accept_train_result(client_name, result, fl_ctx, is_unknown_task)
         self.reasons[client_name] = result.get_header(WHY) or code
-        if self.policy.needed(self.sites) == len(self.sites):
+        if self.participants.needed == len(self.participants.sites):
             self.panic(f"{client_name}: {self.reasons[client_name]}")
         return False
 
 
 class Scalars:
-    """Event files below the server's TensorBoard folder, for a run: in the folder `live`, one for each series."""
+    """The event files of a run that trains: one for each series, in the folder `live` below the TensorBoard folder."""
 
-    def __init__(self, own: dict, live: str):
-        """`own` are the server's `local_settings`; `live` must not lead out of its `tensorboard`."""
-        self.root = Path(own["tensorboard"]) if "tensorboard" in own else None
-        self.folder = self.root and (self.root / live).resolve()
-        if self.root and not self.folder.is_relative_to(self.root.resolve()):
-            raise ValueError(f"live: {live} leads out of {self.root}")
+    def __init__(self, tensorboard: Path | None, live: str):
+        """`tensorboard` is the server's folder, if it has one; `live` must not lead out of it."""
+        self.folder = tensorboard and (tensorboard / live).resolve()
+        if tensorboard and not self.folder.is_relative_to(tensorboard.resolve()):
+            raise ValueError(f"live: {live} leads out of {tensorboard}")
         self.files = {}
         self.streamed = Counter()  # {site: epochs}
         self.changed = threading.Condition()  # each message comes in a thread of its own
 
     def add(self, series: str, row: dict) -> None:
-        """Append the metrics of one epoch, of a site or of the global model (""), if there is somewhere to put them."""
+        """Append the metrics of one epoch, of a site or of the global model (""), if there is a folder for them."""
         with self.changed:
             if self.folder:
                 if series not in self.files:
@@ -114,7 +118,7 @@ class Scalars:
             self.changed.notify_all()
 
     def wait(self, sent: dict[str, int]) -> None:
-        """Wait for what has been `sent`, {site: epochs}, but only so long: it may have been lost on the way."""
+        """Wait for what has been `sent`, {site: epochs}, but `LATE_S` at most: a message may have been lost."""
         with self.changed:
             self.changed.wait_for(lambda: all(self.streamed[site] >= epochs for site, epochs in sent.items()), LATE_S)
 
@@ -127,51 +131,35 @@ class Scalars:
 class FedAvgController(SiteController):
     """FedAvg over named sites, with validation on the shared set after each round, and a checkpoint to resume from."""
 
-    def __init__(
-        self,
-        settings: dict,
-        sites: list,
-        rounds: int,
-        local_epochs: int,
-        round_timeout_s: int = 3600,
-        absent: str = "fail",
-        min_sites: int = 0,
-        registered: dict | None = None,
-        live: str = "",
-    ):
-        """`settings` are the fields of `fedxray.experiment.settings.Settings`; see `Policy` and `job.write_training` too."""
-        super().__init__(sites, Policy(round_timeout_s, absent, min_sites))
+    def __init__(self, settings: dict, schedule: dict, sites: list, policy: dict, checksums: dict, live: str):
+        """Takes what `job.write_training` writes: the fields of `Settings`, `Schedule` and `Policy` as dicts."""
+        super().__init__(Participants(sites, checksums, Policy(**policy)))
         self.settings = Settings(**settings)
-        self.rounds = rounds
-        self.local_epochs = local_epochs
-        self.registered = registered or {}
+        self.schedule = Schedule(**schedule)
         self.live = live
         self.records = []
 
     def run(self) -> None:
-        """Run every round that no earlier job of the same content has run; writes `model.safetensors` and records.
+        """Run every round that no earlier job of the same content has run; writes the model and `rounds.json`.
 
-        `rounds.json` has the record of each round, `resumed`, how many of them were of an earlier job, `changed`,
-        whether the model differs from the initial one, `place`, where the server is, and `streamed`, of how many epochs
-        each site's metrics arrived live. These are for looking on: what a run records comes with its results.
+        `rounds.json` has the record of each round (`rounds`), how many of them an earlier job has run (`resumed`),
+        whether the model differs from the initial one (`changed`), where the server is (`device`, `machine`), and of
+        how many epochs each site's metrics arrived live (`streamed`). What arrives live is only for watching: the rows
+        that a run records come with the sites' results.
         """
-        workspace = self.engine.get_workspace()
         self.engine.register_app_command(ROUNDS, self._tell)
-        server = ServerRounds(
-            self.settings,
-            self.local_epochs,
-            own_data(workspace, self.registered.get(SHARED)).part("validation"),
-        )
-        key = key_of(self.settings, self.sites, self.rounds, self.local_epochs, self.registered)
-        checkpoint = Checkpoint(Path(workspace.get_root_dir()) / "checkpoints" / f"{key}.safetensors")
+        validation = self.own_file.load(self.participants.checksums.get(SHARED)).part("validation")
+        server = ServerRounds(self.settings, self.schedule.local_epochs, validation)
+        key = key_of(self.participants, self.settings, self.schedule)
+        checkpoint = Checkpoint(self.own_file.kit / "checkpoints" / f"{key}.safetensors")
         if checkpoint.exists():
             server.parameters, self.records = checkpoint.load()
             self.info(f"resuming after round {len(self.records)}")
         resumed = len(self.records)
-        scalars = Scalars(local_settings(workspace), self.live)
+        scalars = Scalars(self.own_file.tensorboard, self.live)
         self.engine.register_aux_message_handler(LIVE, partial(self._hear, scalars))
         parameters = server.parameters
-        for number in range(resumed, self.rounds):
+        for number in range(resumed, self.schedule.rounds):
             updates, absent = self._train(parameters, number)
             record = server.aggregate(number, updates, absent)
             for site, why in absent.items():
@@ -182,16 +170,18 @@ class FedAvgController(SiteController):
             self.records.append(record)
         scalars.wait(epochs_of(self.records[resumed:]))
         scalars.close()
-        save_model(self.folder / "model.safetensors", parameters)
-        found = {"resumed": resumed, "changed": server.changed, "place": place_of(self.settings)}
-        found["streamed"] = {site: scalars.streamed[site] for site in sites_of(self.records[resumed:])}
-        write_json(self.folder / "rounds.json", found | {"rounds": self.records})
+        save_model(self.folder / MODEL, parameters)
+        device, machine = place_of(self.settings)
+        streamed = {site: scalars.streamed[site] for site in sites_of(self.records[resumed:])}
+        about = {"resumed": resumed, "changed": server.changed, "device": device, "machine": machine}
+        write_json(self.folder / RECORDS, about | {"streamed": streamed, "rounds": self.records})
         checkpoint.remove()
 
-    def _train(self, parameters: dict, number: int) -> tuple[dict[str, Update], dict[str, str]]:
-        """One round: send the model to every site; returns the updates and, of each site without one, why."""
-        task = FLModel(params_type=ParamsType.FULL, params=parameters, current_round=number, total_rounds=self.rounds)
-        answers, absent = self.ask("train", task)
+    def _train(self, parameters: Parameters, number: int) -> tuple[dict[str, Update], dict[str, str]]:
+        """Run one round: send the model to every site; returns the updates and, of each site without one, why."""
+        rounds = self.schedule.rounds
+        task = FLModel(params_type=ParamsType.FULL, params=parameters, current_round=number, total_rounds=rounds)
+        answers, absent = self.ask(TRAIN, task)
         updates = {
             site: Update(result.params, int(result.meta[MetaKey.NUM_STEPS_CURRENT_ROUND]), result.meta["rows"])
             for site, result in answers.items()
@@ -201,7 +191,7 @@ class FedAvgController(SiteController):
     def _hear(self, scalars: Scalars, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
         """Take the metrics of an epoch that a site streams."""
         site = fl_ctx.get_peer_context().get_identity_name()
-        if site in self.sites:
+        if site in self.participants.sites:
             scalars.add(site, request["row"])
         return make_reply(ReturnCode.OK)
 
@@ -214,30 +204,30 @@ class CardCollector(SiteController):
     """Asks each site for its data card, and writes these and the server's own: `cards.json`."""
 
     def __init__(self, sites: list, timeout_s: int):
-        super().__init__(sites, Policy(timeout_s))
+        super().__init__(Participants(sites, {}, Policy(timeout_s, "fail", 0)))
 
     def run(self) -> None:
         """Ask all sites once."""
-        answers, _ = self.ask("card", FLModel(metrics={"images": 0.0}))
-        cards = {site: answers[site].meta["card"] for site in self.sites}
-        cards[SHARED] = card_of(local_settings(self.engine.get_workspace())["data"])
-        write_json(self.folder / "cards.json", cards)
+        answers, _ = self.ask(CARD, FLModel(metrics={"images": 0.0}))
+        cards = {site: answers[site].meta["card"] for site in self.participants.sites}
+        write_json(self.folder / CARDS, cards | {SHARED: card_of(self.own_file.data)})
 
 
 class ChosenModels(ModelLocator):
     """The models of NVFlare's cross-site evaluation, with the threshold that each has on the server's validation set.
 
-    They come with the job, as `models/<number>.safetensors` of the server's app; thresholds go to `thresholds.json`.
+    The models come with the job, as `models/<number>.safetensors` of the server's app; the thresholds go to
+    `thresholds.json`.
     """
 
-    def __init__(self, settings: list, registered: dict | None = None):
+    def __init__(self, settings: list, checksums: dict):
         """`settings` are the fields of `fedxray.experiment.settings.Settings`, of each model."""
         super().__init__()
         self.settings = [Settings(**fields) for fields in settings]
-        self.registered = registered or {}
+        self.checksums = checksums
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Called by NVFlare for everything that happens: keeps why a site has no metrics."""
+        """Keep why a site has no metrics; NVFlare calls this for everything that happens."""
         if event_type == EventType.BEFORE_PROCESS_SUBMISSION:
             result, site = fl_ctx.get_prop(FLContextKey.TASK_RESULT), fl_ctx.get_peer_context().get_identity_name()
             if result is not None and result.get_header(WHY):
@@ -250,16 +240,12 @@ class ChosenModels(ModelLocator):
 
     def locate_model(self, model_name: str, fl_ctx: FLContext) -> DXO:
         """The parameters of one model, with its threshold and settings."""
-        settings, workspace, job = (
-            self.settings[int(model_name)],
-            fl_ctx.get_engine().get_workspace(),
-            fl_ctx.get_job_id(),
-        )
+        settings, workspace = self.settings[int(model_name)], fl_ctx.get_engine().get_workspace()
+        job, own_file = fl_ctx.get_job_id(), OwnFile(Path(workspace.get_root_dir()))
         parameters = load_model(Path(workspace.get_app_dir(job)) / "models" / f"{model_name}.safetensors")
-        images, labels = own_data(workspace, self.registered.get(SHARED)).part("validation")
-        model = settings.build()
-        set_parameters(model, parameters)
-        threshold = choose_threshold(labels.astype(float), predict(model, images, settings))
-        path = Path(workspace.get_run_dir(job)) / "thresholds.json"
+        images, labels = own_file.load(self.checksums.get(SHARED)).part("validation")
+        probabilities = predict(restore(settings, parameters), images, settings.compute)
+        threshold = choose_threshold(labels.astype(float), probabilities)
+        path = Path(workspace.get_run_dir(job)) / THRESHOLDS
         write_json(path, (read_json(path) if path.exists() else {}) | {model_name: threshold})
         return DXO(DataKind.WEIGHTS, data=parameters, meta={"threshold": threshold, "settings": asdict(settings)})

@@ -1,6 +1,7 @@
 """The admin's side of a federation: submit a job, or take up one that is there, follow it, and fetch what it leaves."""
 
 import io
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -14,43 +15,44 @@ from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
-from fedxray.federation.records import line_of
-from fedxray.flare.job import FAILURE, ROUNDS
+from fedxray.federation.records import RoundRecord, round_line
+from fedxray.flare.tasks import FAILURE, RECORDS, ROUNDS
+
+log = logging.getLogger(__name__)
 
 GONE = (flare.NoConnection, flare.NoReply, flare.SessionClosed, flare.SessionExpired, flare.AuthenticationError)
-REFUSED = "error:client_registration "
+REFUSED = "error:client_registration "  # begins the cause that NVFlare gives when the server refuses a certificate
 START_S = 2.0  # before a job's process can answer
 COMPLETED, ABORTED, LOST = "FINISHED:COMPLETED", "FINISHED:ABORTED", "LOST"
 
 
-class Server:
-    """A federation's server, as the admin of a startup kit sees it; reconnects when it does not answer."""
+class AdminSession:
+    """The admin's session with a federation's server; it connects again when the server does not answer."""
 
     def __init__(
         self,
         kit: Path,
         patience_s: float,
         poll_s: float,
-        say: Callable[[str], None],
         alive: Callable[[], None] = lambda: None,
         errors: Callable[[list[str]], str] = lambda names: "the log of the server has more",
         lasting: bool = True,
     ):
-        """Waits up to `patience_s` for an answer. `alive` raises if there can be none; `errors` looks for causes.
+        """The session waits up to `patience_s` for an answer, and asks every `poll_s`.
 
-        `lasting` is whether it outlives this session; then an interrupted job must be aborted.
+        `alive` raises if there can be no answer; `errors` looks for causes at the sites of these names. `lasting` is
+        whether the server outlives this session; then an interrupted job must be aborted.
         """
         self.kit = Path(kit)
         self.patience_s = patience_s
         self.poll_s = poll_s
-        self.say = say
         self.alive = alive
         self.errors = errors
         self.lasting = lasting
         self.session = None
-        self.said = 0  # how many rounds of the job that runs
+        self.told = 0  # how many rounds of the job that runs have been told
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> "AdminSession":
         return self
 
     def __exit__(self, *error) -> None:
@@ -68,19 +70,19 @@ class Server:
 
         Raises UserError after `patience_s` without an answer.
         """
-        deadline, had = time.monotonic() + self.patience_s, self.session is not None
+        deadline, was_connected = time.monotonic() + self.patience_s, self.session is not None
         while True:
             self.alive()
             try:
-                new = self.session is None
-                self.session = self.session or self._connect()
-                if new and had:
-                    self.say("the server answers again")
+                if self.session is None:
+                    self.session = self._connect()
+                    if was_connected:
+                        log.info("the server answers again")
                 return command(self.session)
             except (*GONE, OSError) as error:
                 if self.session:
                     deadline = time.monotonic() + self.patience_s
-                    self.say(f"the server does not answer ({type(error).__name__}); trying for {self.patience_s:.0f} s")
+                    log.info(f"the server does not answer ({type(error).__name__}); trying for {self.patience_s:.0f} s")
                 self.close()
                 if time.monotonic() > deadline:
                     host, port = self._address()
@@ -90,44 +92,44 @@ class Server:
                 time.sleep(self.poll_s)
 
     def wait_for(self, sites: list[str], needed: int, timeout_s: float) -> list[str]:
-        """Those of `sites` that are registered, as soon as all are; after `timeout_s`, if they are `needed` at least.
+        """Wait for `sites`; returns those that are registered: as soon as all are, or after `timeout_s`.
 
-        Raises UserError with the names of the missing ones otherwise.
+        Raises UserError with the names of the missing ones if fewer than `needed` are there by then.
         """
         deadline, told = time.monotonic() + timeout_s, not self.lasting
         while True:
             info = self.call(lambda session: session.get_system_info())
-            there = {client.name for client in info.client_info}
-            missing = sorted(set(sites) - there)
+            registered = {client.name for client in info.client_info}
+            missing = sorted(set(sites) - registered)
             if not missing or (time.monotonic() > deadline and len(sites) - len(missing) >= needed):
-                return [site for site in sites if site in there]
+                return [site for site in sites if site in registered]
             if time.monotonic() > deadline:
                 names = ", ".join(missing)
                 raise UserError(f"not registered in {timeout_s:.0f} s: {names}: {self.errors(missing)}")
             if not told:
-                self.say(f"waiting for {', '.join(missing)}, {timeout_s:.0f} s at most")
+                log.info(f"waiting for {', '.join(missing)}, {timeout_s:.0f} s at most")
                 told = True
             time.sleep(self.poll_s)
 
     def run(self, job: Path, rounds: int, result: Path) -> tuple[str, Path]:
-        """Run `job` to its end, saying a line for each round; returns its id and the folder of what it left.
+        """Run `job` to its end, with a line for each round; returns its id and the folder of what it left.
 
-        A job of the same name that runs, or whose result was never fetched, is taken up instead. If the server loses it
-        by a restart, or whoever started it was aborting it, it is submitted again. On KeyboardInterrupt it is aborted.
-        Raises UserError if it fails.
+        A job of the same name that runs, or whose result was never fetched, is taken up instead. If the server loses
+        the job by a restart, or if it was being aborted when it was taken up, it is submitted again. A
+        KeyboardInterrupt aborts it. Raises UserError if the job fails.
         """
-        name, job_id, self.said = read_json(job / "meta.json")["name"], None, 0
+        name, job_id, self.told = read_json(job / "meta.json")["name"], None, 0
         try:
             while True:
                 taken = self.call(lambda session: self._take_up(session, name))
                 job_id = taken or self.call(lambda session: session.submit_job(str(job)))
                 status = self._follow(job_id, rounds)
                 if status == LOST:
-                    self.say(
+                    log.info(
                         f"the server has restarted and lost job {job_id}; submitting it again, to go on from there"
                     )
                 elif status == ABORTED and taken:
-                    self.say(f"job {job_id} was being aborted; submitting it again, to go on from there")
+                    log.info(f"job {job_id} was being aborted; submitting it again, to go on from there")
                 else:
                     break
         except KeyboardInterrupt:
@@ -139,7 +141,7 @@ class Server:
             raise UserError(f"federated job {job_id} ended as {status}: {self.reason(result, [])}")
         result = self._fetch(job_id, result)
         if rounds:
-            self._tell(read_json(result / "rounds.json")["rounds"][self.said :], rounds)
+            self._tell(read_json(result / RECORDS)["rounds"][self.told :], rounds)
         return job_id, result
 
     def forget(self, job_id: str) -> None:
@@ -169,12 +171,12 @@ class Server:
         for meta in session.list_jobs(detailed=True, name_prefix=name, reverse=True):
             status = self._status(session, meta["job_id"])
             if status == COMPLETED or not status.startswith(("FINISHED", LOST)):
-                self.say(f"taking up job {meta['job_id']}, which is there already ({status})")
+                log.info(f"taking up job {meta['job_id']}, which is there already ({status})")
                 return meta["job_id"]
         return None
 
     def _status(self, session: Session, job_id: str) -> str:
-        """NVFlare's status of a job, or LOST: it says that one runs which ran when the server ended."""
+        """NVFlare's status of a job, or LOST: NVFlare still says RUNNING of a job that ran when the server ended."""
         meta = session.get_job_meta(job_id)
         started = session.get_system_info().server_info.start_time
         status, begun = str(meta["status"]), meta.get("start_time") or meta.get("submit_time_iso")
@@ -183,25 +185,25 @@ class Server:
         return status
 
     def _follow(self, job_id: str, rounds: int) -> str:
-        """Say one line per round until the job has ended, or is lost; returns its status."""
+        """Log one line per round until the job has ended, or is lost; returns its status."""
         ask = None  # when to ask for rounds: a job's process that is not up, or no more, costs the server a retry
         while True:
             status = self.call(lambda session: self._status(session, job_id))
             if status == "RUNNING" and ask is None:
-                self.say(f"job {job_id} runs")
+                log.info(f"job {job_id} runs")
                 ask = time.monotonic() + START_S
-            if status == "RUNNING" and self.said < rounds and time.monotonic() > ask:
-                records = self.call(lambda session: _records(session, job_id, self.said))
+            if status == "RUNNING" and self.told < rounds and time.monotonic() > ask:
+                records = self.call(lambda session: _records(session, job_id, self.told))
                 ask = time.monotonic() + START_S if records is None else 0
                 self._tell(records or [], rounds)
             if status.startswith(("FINISHED", LOST)):
                 return status
             time.sleep(self.poll_s)
 
-    def _tell(self, records: list[dict], rounds: int) -> None:
+    def _tell(self, records: list[RoundRecord], rounds: int) -> None:
         for record in records:
-            self.say(line_of(record, rounds))
-        self.said += len(records)
+            log.info(round_line(record, rounds))
+        self.told += len(records)
 
     def _fetch(self, job_id: str, result: Path) -> Path:
         location = self.call(lambda session: session.download_job_result(job_id, str(result)))
@@ -210,20 +212,20 @@ class Server:
     def reason(self, result: Path, names: list[str]) -> str:
         """Why a job failed: what it says itself in its result, or what `errors` finds of `names`."""
         path = result / FAILURE
-        return path.read_text() if path.exists() else self.errors(names)
+        return path.read_text(encoding="utf-8") if path.exists() else self.errors(names)
 
     def _abort(self, job_id: str | None) -> None:
         """Stop a job on the server and its sites."""
         if self.lasting and job_id and self.session:
             with suppress(Exception):
                 self.session.abort_job(job_id)
-                self.say(f"aborted job {job_id} on the server; what it had finished is kept for the next try")
+                log.info(f"aborted job {job_id} on the server; what it had finished is kept for the next try")
 
 
-def _records(session: Session, job_id: str, first: int) -> list[dict] | None:
+def _records(session: Session, job_id: str, first: int) -> list[RoundRecord] | None:
     """The records of the rounds of a running job, from number `first` on; None while it starts or ends.
 
-    A server that is gone looks like a job that does not answer: the next question to the server itself tells.
+    A server that is gone looks the same; the next question to the server itself tells which it is.
     """
     try:
         return session.do_app_command(job_id, ROUNDS, {"first": first})["rounds"]

@@ -1,5 +1,7 @@
 """What a hospital's process runs: the NVFlare executors that train and evaluate models on the site's own data."""
 
+from pathlib import Path
+
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
 from nvflare.apis.executor import Executor
 from nvflare.apis.fl_constant import ReturnCode
@@ -13,35 +15,37 @@ from fedxray.core.errors import UserError
 from fedxray.data.site import SiteData
 from fedxray.experiment.settings import Settings
 from fedxray.federation.rounds import SiteRounds
-from fedxray.flare.job import LIVE
-from fedxray.flare.own import card_of, local_settings, own_data, without_places
+from fedxray.flare.own import OwnFile, card_of
+from fedxray.flare.tasks import LIVE, WHY
 from fedxray.training.metrics import evaluate
-from fedxray.training.models import set_parameters
+from fedxray.training.models import restore
 from fedxray.training.trainer import predict
-
-WHY = "why"  # the header of a reply that says why there is no result
 
 
 class SiteExecutor(Executor):
-    """Answers tasks on the site's own data, which must be what was registered, if anything was."""
+    """Answers tasks on the site's own data, which must have the checksums that the job insists on, if it does."""
 
-    def __init__(self, registered: dict | None = None):
-        """`registered` is {participant: checksums of its data card}; a job is configuration, so plain values only."""
+    def __init__(self, checksums: dict | None = None):
+        """`checksums` is {participant: those of its data card}; only plain values, because a job is configuration."""
         super().__init__()
-        self.registered = registered or {}
+        self.checksums = checksums or {}
         self.loaded = None
 
+    def own_file(self, fl_ctx: FLContext) -> OwnFile:
+        """The site's own file, in the kit by which this process was started."""
+        return OwnFile(Path(fl_ctx.get_engine().get_workspace().get_root_dir()))
+
     def data(self, fl_ctx: FLContext) -> SiteData:
-        """The site's data, read once; raises UserError if they are not what was registered."""
+        """The site's data, read once; raises UserError if they have other checksums."""
         if self.loaded is None:
-            registered = self.registered.get(fl_ctx.get_identity_name())
-            self.loaded = own_data(fl_ctx.get_engine().get_workspace(), registered)
+            self.loaded = self.own_file(fl_ctx).load(self.checksums.get(fl_ctx.get_identity_name()))
         return self.loaded
 
     def execute(self, task_name: str, shareable: Shareable, fl_ctx: FLContext, abort_signal: Signal) -> Shareable:
-        """Answer a task; an exception is logged here, and the server learns that it failed.
+        """Answer a task; the log here gets an exception, and the server learns that the task failed.
 
-        It is told what a UserError says, without where files lie; of a bug, which could quote data, its kind alone.
+        The server is told what a UserError says, without where files lie; of a bug, whose text could quote data, only
+        its kind.
         """
         try:
             return self.answer(shareable, fl_ctx)
@@ -49,7 +53,7 @@ class SiteExecutor(Executor):
             self.log_exception(fl_ctx, f"{type(error).__name__}: {error}")
             why = f"{type(error).__name__}; see the log of the site"
             if isinstance(error, UserError):
-                why = without_places(str(error), fl_ctx.get_engine().get_workspace())
+                why = self.own_file(fl_ctx).without_places(str(error))
             return make_reply(ReturnCode.EXECUTION_EXCEPTION, {WHY: why})
 
     def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
@@ -60,9 +64,9 @@ class SiteExecutor(Executor):
 class SiteTrainer(SiteExecutor):
     """Trains `local_epochs` epochs of the run in each round, and streams each epoch's metrics as it ends."""
 
-    def __init__(self, settings: dict, local_epochs: int, registered: dict | None = None):
+    def __init__(self, settings: dict, local_epochs: int, checksums: dict):
         """`settings` are the fields of `fedxray.experiment.settings.Settings`."""
-        super().__init__(registered)
+        super().__init__(checksums)
         self.settings = Settings(**settings)
         self.local_epochs = local_epochs
         self.rounds = None
@@ -71,7 +75,8 @@ class SiteTrainer(SiteExecutor):
         """Answer one `train` task with the trained model."""
         task, engine = FLModelUtils.from_shareable(shareable), fl_ctx.get_engine()
         if self.rounds is None:
-            self.rounds = SiteRounds(self.settings, self.local_epochs, self.data(fl_ctx))
+            data = self.data(fl_ctx)
+            self.rounds = SiteRounds(self.settings, self.local_epochs, data.part("train"), data.part("validation"))
 
         def stream(row: dict) -> None:
             no_answer = 0.0
@@ -93,10 +98,8 @@ class SiteEvaluator(SiteExecutor):
         """Answer one `validate` task; the model comes with its settings and the `threshold` that validation chose."""
         sent = from_shareable(shareable)
         settings = Settings(**sent.get_meta_prop("settings"))
-        model = settings.build()
-        set_parameters(model, sent.data)
         images, labels = self.data(fl_ctx).part("test")
-        probabilities = predict(model, images, settings)
+        probabilities = predict(restore(settings, sent.data), images, settings.compute)
         values = evaluate(labels.astype(float), probabilities, sent.get_meta_prop("threshold"))
         return DXO(DataKind.METRICS, data=values).to_shareable()
 
@@ -106,5 +109,5 @@ class SiteCard(SiteExecutor):
 
     def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         """Answer one `card` task."""
-        card = card_of(local_settings(fl_ctx.get_engine().get_workspace())["data"])
+        card = card_of(self.own_file(fl_ctx).data)
         return FLModelUtils.to_shareable(FLModel(metrics={"images": float(card["images"])}, meta={"card": card}))

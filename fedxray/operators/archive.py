@@ -17,9 +17,9 @@ from fedxray.operators.process import address, owner
 
 CHECKOUT = Path(fedxray.__file__).parents[1]
 TEXTS = Path(__file__).parent / "texts"
-ABOUT = "archive.json"  # in the archive: what it was made for and with
-OTHER_WAYS = ("*.sh", "readme.txt")  # NVFlare's own of starting a kit, which know nothing of fedxray-site
-EPOCH = 315532800  # 1980, the first a zip knows: the same content gives the same bytes
+ABOUT = "archive.json"  # in the archive: for which site it was made, and with which code
+OTHER_WAYS = ("*.sh", "readme.txt")  # NVFlare's own ways of starting a kit, which know nothing of fedxray-site
+EPOCH = 315532800  # 1980, the first year of a zip: with one time for all files the same content gives the same bytes
 
 
 def build_library(folder: Path) -> Path:
@@ -47,7 +47,7 @@ def build_library(folder: Path) -> Path:
 
 
 def code_sha256() -> str:
-    """One SHA-256 over the library's Python files as they are installed here."""
+    """One SHA-256 over the library's Python files, as they are installed here."""
     digest, root = hashlib.sha256(), Path(fedxray.__file__).parent
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root).as_posix()} {sha256(path)}\n".encode())
@@ -65,8 +65,9 @@ def write_archive(kit: Path, library: Path, image_size: int, output: Path) -> No
         shutil.copytree(kit, folder / "kit", ignore=shutil.ignore_patterns(*OTHER_WAYS))
         shutil.copy(library, folder)
         shutil.copy(CHECKOUT / "requirements-site.txt", folder / "requirements.txt")
-        write_text(folder / "install.sh", (TEXTS / "install.sh").read_text().replace("WHEEL", library.name))
-        text = (TEXTS / "README.txt").read_text()
+        script = (TEXTS / "install.sh").read_text(encoding="utf-8")
+        write_text(folder / "install.sh", script.replace("WHEEL", library.name))
+        text = (TEXTS / "README.txt").read_text(encoding="utf-8")
         rule = "=" * len(text.splitlines()[0].format(site=site, host=host))
         write_text(folder / "README.txt", text.format(site=site, host=host, port=port, rule=rule))
         about = {"site": site, "server": f"{host}:{port}", "image_size": image_size}
@@ -84,7 +85,7 @@ def write_archive(kit: Path, library: Path, image_size: int, output: Path) -> No
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Without who made it and when."""
+    """Leave out who made the archive, and when."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mtime = EPOCH
@@ -93,7 +94,7 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def read_about(folder: Path) -> dict:
-    """`archive.json` of an unpacked archive; raises UserError if `folder` is none."""
+    """Read `archive.json` of an unpacked archive; raises UserError if `folder` is none."""
     try:
         return read_json(Path(folder) / ABOUT)
     except FileNotFoundError as error:

@@ -17,10 +17,10 @@ from packaging.version import Version
 
 from fedxray import __version__
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json
 from fedxray.data.labels import SPLITS
 from fedxray.data.site import load_site
 from fedxray.flare.certificates import WARN_DAYS, certificate_of
+from fedxray.flare.own import OwnFile
 from fedxray.operators.archive import code_sha256, read_about
 from fedxray.operators.process import address, owner
 
@@ -28,7 +28,7 @@ TIMEOUT_S = 10.0
 
 
 class Check(NamedTuple):
-    """One line: what was looked at, whether it is in order, and what was found or what to do."""
+    """One line: what was checked, whether it is in order, and details or what to do."""
 
     name: str
     passed: bool
@@ -59,10 +59,10 @@ def check_site(folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Check]:
 
 def _data(kit: Path, about: dict) -> str:
     """The site's directory loads, is this site's, of the federation's size, and has all that training reads."""
-    path = kit / "local" / "fedxray.json"
-    if not path.exists():
-        raise UserError(f"{path}: missing; run fedxray-site prepare")
-    folder = Path(read_json(path).get("data", ""))
+    own_file = OwnFile(kit)
+    if not own_file.exists():
+        raise UserError(f"{own_file.path}: missing; run fedxray-site prepare")
+    folder = own_file.data
     data = load_site(folder)
     if data.name != about["site"]:
         raise UserError(f"{folder}: data of {data.name}, but this is the archive of {about['site']}; prepare them here")
@@ -78,22 +78,22 @@ def _data(kit: Path, about: dict) -> str:
 
 
 def check_certificate(kit: Path) -> str:
-    """How long the kit's certificate lasts; raises UserError if it is not of the federation's root or not valid."""
-    own, now = certificate_of(kit), datetime.now(UTC)
+    """How long the kit's certificate lasts; raises UserError if it is not of the federation's root, or not valid."""
+    certificate, now = certificate_of(kit), datetime.now(UTC)
     root = x509.load_pem_x509_certificate((kit / "startup" / "rootCA.pem").read_bytes())
     try:
-        own.verify_directly_issued_by(root)
+        certificate.verify_directly_issued_by(root)
     except Exception as error:
         raise UserError(f"{kit}: certificate and root do not belong together; unpack the archive again") from error
-    for certificate, whose in ((own, "its"), (root, "the federation's root")):
-        start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    for one, whose in ((certificate, "its"), (root, "the federation's root")):
+        start, end = one.not_valid_before_utc, one.not_valid_after_utc
         if now > end:
             raise UserError(f"{kit}: {whose} certificate ended {end:%Y-%m-%d}; ask the organiser for a new archive")
         if now < start:
             raise UserError(f"{kit}: {whose} certificate starts {start:%Y-%m-%d %H:%M} UTC; set this machine's clock")
-    days = (own.not_valid_after_utc - now).days
+    days = (certificate.not_valid_after_utc - now).days
     hint = "; ask the organiser for a new archive before that" if days < WARN_DAYS else ""
-    return f"valid for {days} days, until {own.not_valid_after_utc:%Y-%m-%d}{hint}"
+    return f"valid for {days} days, until {certificate.not_valid_after_utc:%Y-%m-%d}{hint}"
 
 
 def _key(kit: Path) -> str:
@@ -110,7 +110,7 @@ def _key(kit: Path) -> str:
 
 
 def check_server(kit: Path, timeout_s: float = TIMEOUT_S) -> str:
-    """That the server is reached, is who it must be, and takes this site's certificate; raises UserError if not."""
+    """That the server is reached, is the federation's, and trusts this certificate; raises UserError if not."""
     host, port = address(kit)
     startup, target = kit / "startup", f"{host}:{port}"
     context = ssl.create_default_context(cafile=startup / "rootCA.pem")
@@ -150,15 +150,15 @@ def _versions(folder: Path, about: dict) -> str:
     shown = []
     for pin in map(Requirement, lines):
         if pin.name in needed and (pin.marker is None or pin.marker.evaluate()):
-            wanted, found = str(pin.specifier).removeprefix("=="), metadata.version(pin.name)
-            if Version(found).public != Version(wanted).public:
-                raise UserError(f"{pin.name} {found}, but {wanted} is pinned; run sh install.sh again")
-            shown.append(f"{pin.name} {found}")
+            pinned, installed = str(pin.specifier).removeprefix("=="), metadata.version(pin.name)
+            if Version(installed).public != Version(pinned).public:
+                raise UserError(f"{pin.name} {installed}, but {pinned} is pinned; run sh install.sh again")
+            shown.append(f"{pin.name} {installed}")
     return f"fedxray {__version__}, Python {sys.version.split()[0]}, {', '.join(shown)}"
 
 
 def _machine() -> str:
-    """PyTorch loads; cores, memory and GPU are told."""
+    """PyTorch loads; the text names cores, memory and GPU."""
     try:
         import torch
         import torchvision  # noqa: F401  a torch of another build shows here

@@ -1,8 +1,8 @@
-"""The organiser's command, `fedxray-server`: a federation's kits and archives, its server, and who is there."""
+"""The organiser's command, `fedxray-server`: a federation's kits and archives, its server, and who is connected."""
 
 import importlib.util
+import logging
 import re
-import sys
 import tempfile
 import time
 from importlib import metadata
@@ -16,16 +16,17 @@ from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 from fedxray.flare.admission import REGISTERED
 from fedxray.flare.certificates import expiring
-from fedxray.flare.kits import provision, render_project
+from fedxray.flare.kits import place_store, provision, render_project
+from fedxray.flare.own import OwnFile
 from fedxray.operators.archive import CHECKOUT, build_library, write_archive
-from fedxray.operators.process import address, place_store, run_kit, set_local
+from fedxray.operators.process import OUTPUT, address, run_kit
+
+log = logging.getLogger(__name__)
 
 FEDERATION = "federation.yml"
 KEYS = {"host": str, "port": int, "sites": list, "image_size": int, "valid_days": int}
 HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-SITE = re.compile(r"[a-z][a-z0-9-]{0,30}")
-RESERVED = ("shared", "pooled", "validation", "global", "localhost", "server", "admin")
-NEXT = {  # what a renewed kit asks for; the server signs the sites' sessions with its key
+NEXT = {  # what to do about a renewed kit; the server signs the sites' sessions with its key
     "server": "restart the server, and then have each hospital restart fedxray-site start",
     "admin": "copy it again to where experiments run",
 }
@@ -33,12 +34,12 @@ BOUNDS = {"port": (1, 65535), "image_size": (16, 1024), "valid_days": (1, 3600)}
 
 
 def read_federation(folder: Path) -> dict:
-    """`federation.yml`: host, port, sites, image_size, valid_days; raises UserError for what does not fit."""
+    """Read `federation.yml`: host, port, sites, image_size, valid_days; raises UserError for what does not fit."""
     path = Path(folder) / FEDERATION
     if not path.exists():
         raise UserError(f"{path}: missing; write {', '.join(KEYS)} there (docs/hospitals.md)")
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or set(values) != set(KEYS):
@@ -52,53 +53,68 @@ def read_federation(folder: Path) -> dict:
     if not HOST.fullmatch(values["host"]):
         raise UserError(f"{path}: host: {values['host']!r} is no host name in lower case, such as fl.example.org")
     names = values["sites"]
-    if wrong := [name for name in names if not SITE.fullmatch(str(name)) or name in (*RESERVED, values["host"])]:
+    pattern, reserved = _names_of_sites()
+    if wrong := [name for name in names if not pattern.fullmatch(str(name)) or name in (*reserved, values["host"])]:
         raise UserError(f"{path}: sites: {wrong[0]!r} is no name for a site; take one such as us or st-mary")
     if len(set(names)) < len(names) or not names:
         raise UserError(f"{path}: sites: name each hospital once, and at least one")
     return values
 
 
-def provision_federation(folder: Path, renew: tuple[str, ...] = (), say=print) -> None:
-    """Make or bring up to date what `federation.yml` asks for: kits, and `archives/<site>.tar.gz` with its checksum.
+def _names_of_sites() -> tuple[re.Pattern, list[str]]:
+    """(pattern, reserved ones) of the names of sites, by the workflow's schema; raises UserError without a checkout."""
+    path = CHECKOUT / "config" / "schema.yaml"
+    if not path.exists():
+        raise UserError(f"{path}: missing; provision in a checkout of fedxray (pip install -e .)")
+    names = yaml.safe_load(path.read_text(encoding="utf-8"))["properties"]["sites"]["items"]
+    return re.compile(names["pattern"]), names["not"]["enum"]
 
-    Archives of sites that are no longer named are deleted. Without a federation.yml (the workflow's own federation, of
-    one machine) kits alone. Raises UserError.
+
+def provision_federation(folder: Path, renew: tuple[str, ...] = ()) -> None:
+    """Make or bring up to date what `federation.yml` names: kits, and `archives/<site>.tar.gz` with its checksum.
+
+    Prints a line for each archive. Archives of sites that are no longer named are deleted. Without a federation.yml,
+    as the workflow's own federation on one machine has none, it makes only kits. Raises UserError.
     """
     folder = Path(folder)
-    project, asked = folder / "project.yml", None
+    project, federation = folder / "project.yml", None
     if (folder / FEDERATION).exists() or not project.exists():
-        asked = read_federation(folder)
-        values = {key: asked[key] for key in ("host", "port", "valid_days")}
-        render_project(CHECKOUT / "config" / "project.yml", asked["sites"], project, **values)
+        federation = read_federation(folder)
+        values = {key: federation[key] for key in ("host", "port", "valid_days")}
+        render_project(CHECKOUT / "config" / "project.yml", federation["sites"], project, **values)
     before = _certificates(folder)
     provision(project, folder, renew)
-    if asked is None:
+    if federation is None:
         return
     for name, (kind, certificate) in _certificates(folder).items():
         if kind in NEXT and before.get(name, (kind, certificate)) != (kind, certificate):
-            say(f"{folder / 'kits' / name}: new: {NEXT[kind]}")
+            print(f"{folder / 'kits' / name}: new: {NEXT[kind]}")
+    _write_archives(folder, federation["sites"], federation["image_size"])
+
+
+def _write_archives(folder: Path, sites: list[str], image_size: int) -> None:
+    """Write the archive of each of `sites`, delete those of others, and print a line for each."""
     archives = folder / "archives"
     archives.mkdir(mode=0o700, exist_ok=True)
     for path in archives.iterdir():
-        if path.name.split(".tar.gz")[0] not in asked["sites"]:
+        if path.name.split(".tar.gz")[0] not in sites:
             path.unlink()
-            say(f"{path}: removed; its hospital is no longer admitted")
+            print(f"{path}: removed; its hospital is no longer admitted")
     with tempfile.TemporaryDirectory() as scratch:
         library = build_library(Path(scratch))
-        for site in asked["sites"]:
+        for site in sites:
             path = archives / f"{site}.tar.gz"
             before = path.with_name(path.name + ".sha256").read_text() if path.exists() else ""
-            write_archive(folder / "kits" / site, library, asked["image_size"], path)
+            write_archive(folder / "kits" / site, library, image_size, path)
             checksum = path.with_name(path.name + ".sha256").read_text()
-            say(f"{path}: {'as before' if checksum == before else 'new: send it'}  sha256 {checksum[:16]}...")
+            print(f"{path}: {'as before' if checksum == before else 'new: send it'}  sha256 {checksum[:16]}...")
 
 
 def _certificates(folder: Path) -> dict[str, tuple[str, str]]:
     """{name: (type, fingerprint)} of the kits that are there."""
     path = folder / "kits.json"
-    facts = read_json(path) if path.exists() else {}
-    return {name: (one["type"], one["certificate_sha256"]) for name, one in facts.items()}
+    manifest = read_json(path) if path.exists() else {}
+    return {name: (facts["type"], facts["certificate_sha256"]) for name, facts in manifest.items()}
 
 
 def server_kit(folder: Path) -> Path:
@@ -106,8 +122,8 @@ def server_kit(folder: Path) -> Path:
     return _kit(folder, "server")
 
 
-def start(folder: Path, shared: Path, tensorboard: Path, say=print) -> None:
-    """Run the server until interrupted; jobs are kept in its kit. Raises UserError as `run_kit`."""
+def start(folder: Path, shared: Path, tensorboard: Path) -> None:
+    """Run the server until it is interrupted; it keeps its jobs in its kit. Raises UserError as `run_kit`."""
     from fedxray.data.site import load_site
 
     if not importlib.util.find_spec("tensorboard"):  # hospitals install none
@@ -115,11 +131,11 @@ def start(folder: Path, shared: Path, tensorboard: Path, say=print) -> None:
     kit = server_kit(folder)
     if len(load_site(shared).part("validation")[1]) == 0:
         raise UserError(f"{shared}: no validation images in it; make it by fedxray-server shared")
-    set_local(kit, {"data": str(shared.resolve()), "tensorboard": str(tensorboard.resolve())})
+    OwnFile(kit).write(data=shared, tensorboard=tensorboard)
     place_store(kit)
     _warn(folder)
-    say(f"server {':'.join(map(str, address(kit)))}; log: {kit / 'out.txt'}")
-    run_kit(kit, say)
+    log.info(f"server {':'.join(map(str, address(kit)))}; log: {kit / OUTPUT}")
+    run_kit(kit)
 
 
 def status(folder: Path, now: float | None = None) -> list[dict]:
@@ -148,10 +164,10 @@ def status(folder: Path, now: float | None = None) -> list[dict]:
 
 def heartbeats(admin: Path) -> dict[str, float]:
     """{site: Unix time of its last heartbeat} of the sites that are connected, by the admin's kit."""
-    from fedxray.flare.session import Server  # NVFlare's, a second that who only provisions need not wait for
+    from fedxray.flare.session import AdminSession  # imported here: it costs a second, which provisioning need not wait
 
-    with Server(admin, patience_s=2, poll_s=0.5, say=lambda line: None) as server:
-        info = server.call(lambda session: session.get_system_info())
+    with AdminSession(admin, patience_s=2, poll_s=0.5) as session:
+        info = session.call(lambda connected: connected.get_system_info())
     return {client.name: client.last_connect_time for client in info.client_info}
 
 
@@ -164,14 +180,14 @@ def _kit(folder: Path, kind: str) -> Path:
 
 
 def _warn(folder: Path) -> None:
-    """Say on stderr which certificates end soon; raises UserError if the server's own has ended."""
+    """Warn of certificates that end soon; raises UserError if the server's own has ended."""
     manifest = read_json(Path(folder) / "kits.json")
     for name, days in expiring(manifest).items():
         way = f"renew it: fedxray-server renew {folder} {name}"
         if days < 0 and manifest[name]["type"] == "server":
             raise UserError(f"{folder}/kits/{name}: the server's certificate has ended, no site trusts it; {way}")
         ends = "has ended" if days < 0 else f"ends in {days} days"
-        print(f"warning: the certificate of {name} {ends}; {way}", file=sys.stderr)
+        log.warning(f"the certificate of {name} {ends}; {way}")
 
 
 def _print_status(folder: Path) -> None:
@@ -189,7 +205,7 @@ def _print_status(folder: Path) -> None:
 
 
 def _differs(name: str, version: str) -> str:
-    """A remark where the site's library or NVFlare is not the server's."""
+    """A remark, if the site's library or NVFlare is not the server's."""
     here = {"fedxray": __version__, "nvflare": metadata.version("nvflare")}.get(name, version)
     return "" if here == version else f" (here {here}: send the new archive)"
 

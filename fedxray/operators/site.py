@@ -1,5 +1,6 @@
-"""The hospital's command, `fedxray-site`: make the site's data set, check that all is ready, take part."""
+"""The hospital's command, `fedxray-site`: makes the site's data set, checks that all is ready, takes part."""
 
+import logging
 import os
 import sys
 from importlib import metadata
@@ -9,8 +10,11 @@ from fedxray import __version__
 from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
+from fedxray.flare.own import OwnFile
 from fedxray.operators.archive import read_about
-from fedxray.operators.process import address, owner, run_kit, set_local
+from fedxray.operators.process import OUTPUT, address, owner, run_kit
+
+log = logging.getLogger(__name__)
 
 
 def prepare(options) -> None:
@@ -30,7 +34,7 @@ def prepare(options) -> None:
         bad_images=options.bad_images,
         processes=os.cpu_count() or 1,
     )
-    set_local(options.folder / "kit", {"data": str(output.resolve())})
+    OwnFile(options.folder / "kit").write(data=output)
     for split, facts in read_json(output / "card.json")["splits"].items():
         share = f"{facts['prevalence']:.0%} pneumonia"
         print(f"{split:<10} {facts['images']:>7} images of {facts['patients']} patients, {share}")
@@ -55,14 +59,14 @@ def start(options) -> None:
 
     kit = options.folder / "kit"
     site, (host, port) = owner(kit)[0], address(kit)
-    if not (kit / "local" / "fedxray.json").exists():
-        raise UserError(f"{kit / 'local' / 'fedxray.json'}: missing; run fedxray-site prepare first")
+    if not OwnFile(kit).exists():
+        raise UserError(f"{OwnFile(kit).path}: missing; run fedxray-site prepare first")
     path = kit / "local" / "resources.json"
     versions = {"fedxray": __version__, "python": sys.version.split()[0]}
     versions |= {name: metadata.version(name) for name in ("nvflare", "torch")}
     write_json(path, read_json(path) | {"versions": versions})
-    print(f"certificate: {check_certificate(kit)}")
-    print(f"site {site}, server {host}:{port}; log: {kit / 'out.txt'}")
+    log.info(f"certificate: {check_certificate(kit)}")
+    log.info(f"site {site}, server {host}:{port}; log: {kit / OUTPUT}")
     run_kit(kit)
 
 

@@ -114,14 +114,14 @@ def _adapt(network: nn.Module) -> None:
     for parent in network.modules():
         for name, child in parent.named_children():
             if child is first:
-                conv = nn.Conv2d(
-                    1, child.out_channels, child.kernel_size, child.stride, child.padding, bias=child.bias is not None
-                )
-                setattr(parent, name, conv)
+                sizes = child.kernel_size, child.stride, child.padding
+                # pyrefly: ignore[bad-argument-type]  # PyTorch gives the sizes of a layer as tuples of any length
+                setattr(parent, name, nn.Conv2d(1, child.out_channels, *sizes, bias=child.bias is not None))
             elif isinstance(child, nn.BatchNorm2d):
                 setattr(parent, name, nn.GroupNorm(math.gcd(32, child.num_features), child.num_features))
     if hasattr(network, "transform_input"):
-        network.transform_input = False  # it would index three colour channels
+        # It would index three colour channels.
+        network.transform_input = False  # pyrefly: ignore[bad-argument-type]
 
 
 def build(settings: Settings) -> nn.Module:
@@ -143,5 +143,6 @@ def get_parameters(model: nn.Module) -> Parameters:
 
 def set_parameters(model: nn.Module, parameters: Parameters) -> None:
     """Load `parameters` into `model`; every name and shape must match."""
-    arrays = {name: np.require(value, requirements="CW") for name, value in parameters.items()}  # as torch takes them
+    # PyTorch takes arrays that are contiguous and writable.
+    arrays = {name: np.require(value, requirements=["C", "W"]) for name, value in parameters.items()}
     model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -21,6 +22,22 @@ from fedxray.experiment.settings import Compute, Settings
 from fedxray.training.metrics import accuracy, auroc
 
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size), labels float32 (n,)
+
+
+class Validation(TypedDict):
+    """A model on a validation set (`validate`)."""
+
+    validation_loss: float  # mean cross-entropy
+    validation_accuracy: float  # at 0.5
+    validation_auroc: float
+
+
+class EpochRow(Validation):
+    """What a trainer measures after one epoch (`Trainer.fit`)."""
+
+    epoch: int  # passes over the data so far, from 1
+    train_loss: float  # the mean over its batches' images
+    seconds: float
 
 
 def pick_device(device: str) -> torch.device:
@@ -39,7 +56,8 @@ class Trainer:
             raise UserError("training.compile: no C compiler on this machine; install gcc, or set it to false")
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # it would fill each new tensor; none is read empty
+        # It would fill each new tensor, and none is read empty.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyrefly: ignore[missing-attribute]
         self.settings = settings
         self.device = pick_device(settings.device)
         self.images = _resident(train[0], self.device)
@@ -49,21 +67,25 @@ class Trainer:
         weight = (len(self.labels) - positive) / positive if settings.class_weights else 1.0
         self.positive_weight = torch.tensor(weight, device=self.device)
 
-    def fit(self, model: nn.Module, first: int, last: int, report: Callable[[dict], None] = lambda row: None) -> list:
+    def fit(
+        self, model: nn.Module, first: int, last: int, report: Callable[[EpochRow], None] = lambda row: None
+    ) -> list[EpochRow]:
         """Train epochs `first`..`last` (from 0, `last` excluded) of the run's `epochs` with a fresh optimizer.
 
-        Returns, and calls `report` with, one row per epoch: epoch (counted from 1), train_loss, validation_loss,
-        validation_accuracy, validation_auroc, seconds.
+        Returns one row per epoch, and calls `report` with each as its epoch ends.
         """
-        model.to(self.device, memory_format=torch.channels_last if self.device.type == "cuda" else None)
+        model.to(self.device)
+        if self.device.type == "cuda":
+            model.to(memory_format=torch.channels_last)
         optimizer = _optimizer(model, self.device, self.settings)
-        network = torch.compile(model, dynamic=False) if self.settings.compile else model
+        network = cast(nn.Module, torch.compile(model, dynamic=False)) if self.settings.compile else model
         rows = []
         for epoch in range(first, last):
             start = time.perf_counter()
             loss = self._train_epoch(network, optimizer, epoch)
-            row = {"epoch": epoch + 1, "train_loss": loss, **validate(model, self.validation, self.settings.compute)}
-            row["seconds"] = round(time.perf_counter() - start, 3)
+            measured = validate(model, self.validation, self.settings.compute)
+            seconds = round(time.perf_counter() - start, 3)
+            row: EpochRow = {"epoch": epoch + 1, "train_loss": loss, **measured, "seconds": seconds}
             rows.append(row)
             report(row)
         return rows
@@ -101,7 +123,7 @@ def _resident(images: np.ndarray, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def validate(model: nn.Module, part: Part, compute: Compute) -> dict:
+def validate(model: nn.Module, part: tuple[np.ndarray | Tensor, np.ndarray], compute: Compute) -> Validation:
     """validation_loss (mean cross-entropy), validation_accuracy (at 0.5) and validation_auroc of `model` on `part`."""
     labels = part[1].astype(np.float64)
     probabilities = np.clip(predict(model, part[0], compute), 1e-7, 1 - 1e-7)
@@ -139,7 +161,7 @@ def augment(images: Tensor, settings: Settings) -> Tensor:
         cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
         shift_x, shift_y = draw[:, 2] * 2 * settings.shift, draw[:, 3] * 2 * settings.shift
         matrix = torch.stack([cos * mirror, -sin, shift_x, sin * mirror, cos, shift_y], dim=1).view(n, 2, 3)
-        grid = functional.affine_grid(matrix, images.shape, align_corners=False)
+        grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
         images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     if settings.contrast:
         gain = 1 + settings.contrast * (torch.rand(n, 1, 1, 1) * 2 - 1).to(images.device)
@@ -157,7 +179,7 @@ def standardise(images: Tensor) -> Tensor:
 def _optimizer(model: nn.Module, device: torch.device, settings: Settings) -> torch.optim.Optimizer:
     # foreach: the same bits as the loop over parameters that is the CPU's default, in two thirds of its time
     kind = {"fused": True} if device.type == "cuda" else {"foreach": True}
-    common = {"lr": settings.lr, "weight_decay": settings.weight_decay, **kind}
+    common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, **kind}
     if settings.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), momentum=settings.momentum, **common)
     return torch.optim.AdamW(model.parameters(), **common)

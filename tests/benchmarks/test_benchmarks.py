@@ -188,6 +188,7 @@ def test_every_reader_and_writer_of_events_handles_the_same_scalars(tmp_path):
             events.event_accumulator(logs, 1)
 
 
+@pytest.mark.slow
 def test_the_row_of_a_gpu_runs_on_a_cpu_at_a_toy_size():
     row = training.on_device("cpu", model="compact", size=32, batch_size=8, images=24, turns=3, compiled=False)
     assert [len(values) for values in row["samples"].values()] == [2, 2, 2, 2]

@@ -47,6 +47,7 @@ def test_the_same_bytes_for_any_number_of_processes(tmp_path):
     assert a != c
 
 
+@pytest.mark.slow
 def test_layout_patients_and_variety(phantom):
     with zipfile.ZipFile(phantom) as archive:
         assert all(NAME.fullmatch(name) for name in archive.namelist() if name != "manifest.csv")
@@ -70,6 +71,7 @@ def test_pneumonia_only_brightens(aetiology):
     assert means.min() < 0.3 * np.median(means)
 
 
+@pytest.mark.slow
 def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
     """The default model lies between 0.85 and 0.99, and at least 0.07 above a logistic regression on thumbnails."""
     table, _ = build_catalogue(phantom, "stop", 2)

@@ -120,16 +120,16 @@ def test_who_leaves_the_list_is_dropped_and_its_token_opens_no_door(kits, door):
     assert resolve("us", client.token) == MISSING_CLIENT_FQCN
     assert resolve("a job's own process", "job-id") is None  # NVFlare's own, as before
     write_json(server.kit / "local" / "admitted.json", {"us": client.token.split(".")[1]})
-    component._admitted()
+    component._read()
     assert resolve("us", client.token) is None  # a lost session comes back by its heartbeat
 
 
 def test_a_broken_list_leaves_the_last_good_one_and_none_admits_nobody(kits, door, tmp_path):
     server, component, context = door
     path = server.kit / "local" / "admitted.json"
-    known = component._admitted()
+    admitted = component._read()
     path.write_text("{")
-    assert component._admitted() == known == json.loads((kits / "localhost" / "local" / "admitted.json").read_text())
+    assert component._read() == admitted == json.loads((kits / "localhost" / "local" / "admitted.json").read_text())
     fresh = Server(tmp_path / "empty")
     (tmp_path / "empty" / "local").mkdir(parents=True)
     Admission().handle_event(EventType.SYSTEM_BOOTSTRAP, Context(fresh))

@@ -40,17 +40,25 @@ if sys.argv[1] == "long":
     time.sleep(600)
 sys.exit(3 if sys.argv[1] == "broken" else 0)
 """
+OWN = """
+import os, sys, time
+from nvflare.utils.process_utils import spawn_process
+from fedxray.flare.launcher import Forking
+job = spawn_process([sys.executable, "-c", "import time; time.sleep(600)"], dict(os.environ))
+print("own", Forking.guard, "torch" in sys.modules, job.pid, flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture
 def spec(tmp_path, monkeypatch):
     """Makes what `guarded` takes for a process that asks for three more."""
-    (tmp_path / "parent.py").write_text(PARENT)
-    (tmp_path / "child.py").write_text(CHILD)
+    for name, text in {"parent": PARENT, "child": CHILD, "own": OWN}.items():
+        (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
 
-    def make(*words):
-        argv = [sys.executable, "-u", "-m", "parent", *words]
+    def make(*words, module="parent"):
+        argv = [sys.executable, "-u", "-m", module, *words]
         return {"name": "us", "argv": argv, "env": {"CUDA_VISIBLE_DEVICES": "7"}, "log": str(tmp_path / "out.txt")}
 
     return make
@@ -85,18 +93,22 @@ def poll(ended):
     return codes
 
 
+@pytest.mark.skipif(not FORKS, reason="without forks NVFlare's own launcher starts the processes of jobs")
+@pytest.mark.slow
 def test_a_process_gets_others_hears_how_they_end_and_ends_them(spec, tmp_path):
     with guarded([spec("end")], {"OMP_NUM_THREADS": "1"}) as ended:
         said = lines(tmp_path / "out.txt", 6)
         codes = poll(ended)
     assert codes == [("us", 5)]
     assert said[0] == "parent 7 1 ['end']"
-    assert sorted(said[1:4]) == [f"child ['{word}'] secret 7 {FORKS}" for word in ("broken", "long", "short")]
+    assert sorted(said[1:4]) == [f"child ['{word}'] secret 7 True" for word in ("broken", "long", "short")]
     assert json.loads(said[4])["codes"] == [0, 3, None]
     assert said[5] == "ended -9"
     assert not psutil.pid_exists(json.loads(said[4])["pid"])
 
 
+@pytest.mark.skipif(not FORKS, reason="without forks NVFlare's own launcher starts the processes of jobs")
+@pytest.mark.slow
 def test_at_the_end_of_the_guard_nothing_is_left_of_what_it_started_or_was_asked_for(spec, tmp_path):
     with guarded([spec("stay")], {"OMP_NUM_THREADS": "1"}):
         lines(tmp_path / "out.txt", 5)
@@ -107,6 +119,20 @@ def test_at_the_end_of_the_guard_nothing_is_left_of_what_it_started_or_was_asked
     assert not [child for child in titles if child.is_running()]
 
 
+def test_without_forks_a_process_starts_anew_and_leaves_jobs_to_nvflare_and_still_nothing_is_left(
+    spec, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FEDXRAY_FORKS", "0")
+    with guarded([spec(module="own")]) as ended:
+        (line,) = lines(tmp_path / "out.txt", 1)
+        pid = int(line.split()[-1])
+        assert line == f"own None False {pid}"
+        assert psutil.pid_exists(pid)
+        assert not ended()
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not FORKS, reason="only Linux ends a process with its parent")
 def test_a_guard_that_is_killed_is_missed_and_its_processes_die_with_it(spec, tmp_path):
     with guarded([spec("stay")], {"OMP_NUM_THREADS": "1"}) as ended:

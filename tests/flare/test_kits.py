@@ -2,16 +2,19 @@
 
 import os
 import re
+import shutil
 import stat
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import yaml
+from helpers.log import heard
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, sha256, write_json
 from fedxray.flare.certificates import certificate_of, expiring, fingerprint
-from fedxray.flare.kits import ADMIN, SERVER, check_kits, provision, render_project
+from fedxray.flare.kits import ADMIN, SERVER, check_kits, place_store, provision, render_project
+from fedxray.flare.own import OwnFile
 
 
 def make(folder, sites, renew=(), **options):
@@ -85,8 +88,7 @@ def test_a_site_comes_and_goes_and_no_other_kit_changes_but_for_the_list_of_the_
 
 def test_renewal_changes_key_and_certificate_of_those_named_and_nothing_else(tmp_path):
     make(tmp_path, ["us", "europe"])
-    own = tmp_path / "kits" / "us" / "local" / "fedxray.json"
-    write_json(own, {"data": "/data/us"})
+    OwnFile(tmp_path / "kits" / "us").write(data="/data/us")
     resources = tmp_path / "kits" / SERVER / "local" / "resources.json"
     write_json(resources, read_json(resources) | {"ours": 1})
     before, root = files(tmp_path), read_json(next((tmp_path / "state").rglob("cert.json")))["root_cert"]
@@ -125,7 +127,16 @@ def test_a_lost_root_key_makes_all_kits_anew(tmp_path):
     assert before not in roots
 
 
-def test_certificates_that_end_soon_are_warned_of_and_ended_ones_refused(tmp_path, capsys):
+def test_a_server_keeps_its_jobs_in_its_own_kit(one, tmp_path):
+    kit = shutil.copytree(one / "kits" / "fl.example.org", tmp_path / "server")
+    assert "/tmp/nvflare" in (kit / "local" / "resources.json").read_text()
+    place_store(kit)
+    text = (kit / "local" / "resources.json").read_text()
+    assert "/tmp/nvflare" not in text
+    assert text.count(str(kit / "store")) == 2
+
+
+def test_certificates_that_end_soon_are_warned_of_and_ended_ones_refused(tmp_path):
     now = datetime(2030, 1, 1, tzinfo=UTC)
     ends = {"a": now + timedelta(days=29.5), "b": now + timedelta(days=31), "c": now - timedelta(hours=1)}
     facts = {name: {"not_after": end.isoformat()} for name, end in ends.items()}
@@ -136,10 +147,10 @@ def test_certificates_that_end_soon_are_warned_of_and_ended_ones_refused(tmp_pat
     for days, said in ((31.5, ""), (10.5, f"kits/us: certificate ends in 10 days.*fedxray-server renew {tmp_path} us")):
         manifest["us"] = {"not_after": (datetime.now(UTC) + timedelta(days=days)).isoformat()}
         write_json(tmp_path / "kits.json", manifest)
-        check_kits(tmp_path, ["us"])
-        error = capsys.readouterr().err
-        assert bool(error) == bool(said)
-        assert re.search(said, error)
+        with heard() as lines:
+            check_kits(tmp_path, ["us"])
+        assert bool(lines.warnings) == bool(said)
+        assert re.search(said, "".join(lines.warnings))
     manifest["us"] = {"not_after": (datetime.now(UTC) - timedelta(seconds=5)).isoformat()}
     write_json(tmp_path / "kits.json", manifest)
     with pytest.raises(UserError, match=r"certificate ended.*fedxray-server renew"):

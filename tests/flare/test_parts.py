@@ -2,22 +2,23 @@
 
 import threading
 import time
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.data import make_settings
 
-from fedxray.core.files import write_json
-from fedxray.experiment.settings import Settings
+from fedxray.core.errors import UserError
 from fedxray.federation.checkpoint import Checkpoint
-from fedxray.federation.records import line_of, metrics_of
+from fedxray.federation.policy import Policy, Schedule
+from fedxray.federation.records import curves_of, round_line
 from fedxray.flare import server
-from fedxray.flare.job import Policy, key_of
-from fedxray.flare.own import card_of, without_places
+from fedxray.flare.job import Participants, key_of
+from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.server import Scalars
 
 ROW = {"epoch": 1, "train_loss": 0.5, "validation_loss": 0.6, "validation_accuracy": 0.7, "validation_auroc": 0.8}
-SETTINGS = Settings(model="compact", image_size=16, seed=1, epochs=4, lr=0.003)
+ALL = Policy(round_timeout_s=5, absent="fail", min_sites=0)
 
 
 def record(number, sites, absent):
@@ -42,37 +43,46 @@ def test_a_checkpoint_gives_back_the_same_bits_and_is_replaced_whole(tmp_path):
 
 
 def test_a_key_tells_apart_what_gives_other_results_and_nothing_else():
-    job = SETTINGS, ["us", "asia"], 2, 2, {}
-    assert key_of(*job) == key_of(SETTINGS, ["asia", "us"], 2, 2, {})
-    others = [(SETTINGS, ["us"], 2, 2, {}), (SETTINGS, ["us", "asia"], 4, 1, {})]
-    others += [(SETTINGS, ["us", "asia"], 2, 2, {"us": {"images": "0"}})]
-    assert len({key_of(*other) for other in (job, *others)}) == 4
+    settings, both, schedule = make_settings(epochs=4), Participants(["us", "asia"], {}, ALL), Schedule(2, 2)
+    key = key_of(both, settings, schedule)
+    patient = Policy(round_timeout_s=9, absent="drop", min_sites=1)
+    assert key == key_of(Participants(["asia", "us"], {}, patient), settings, schedule)
+    others = [(both._replace(sites=["us"]), settings, schedule), (both, settings, Schedule(4, 1))]
+    others += [(both._replace(checksums={"us": {"images": "0"}}), settings, schedule)]
+    others += [(both, make_settings(epochs=4, seed=2), schedule)]
+    assert len({key, *(key_of(*other) for other in others)}) == 5
 
 
 def test_how_many_sites_a_policy_needs():
     sites = ["us", "europe", "asia"]
-    assert Policy().needed(sites) == 3
-    assert Policy(absent="drop").needed(sites) == 3
-    assert Policy(absent="drop", min_sites=2).needed(sites) == 2
-    assert Policy(absent="fail", min_sites=2).needed(sites) == 3
+    assert ALL.needed(sites) == 3
+    assert Policy(5, absent="drop", min_sites=0).needed(sites) == 3
+    assert Policy(5, absent="drop", min_sites=2).needed(sites) == 2
+    assert Policy(5, absent="fail", min_sites=2).needed(sites) == 3
+
+
+def test_an_evaluation_needs_every_site_whatever_a_round_may_do_without():
+    participants = Participants(["us", "europe", "asia"], {}, Policy(5, absent="drop", min_sites=2))
+    assert (participants.needed, participants.all_needed().needed) == (2, 3)
+    assert participants.all_needed().policy.round_timeout_s == 5
 
 
 def test_an_absence_is_in_the_line_and_leaves_a_gap_in_the_metrics():
     records = [record(1, ["asia", "us"], {}), record(2, ["us"], {"asia": "no answer in 5 s"})]
-    assert line_of(records[1], 2).endswith("without asia: no answer in 5 s")
-    assert metrics_of(records)["series"].value_counts().to_dict() == {"global": 2, "us": 2, "asia": 1}
+    assert round_line(records[1], 2).endswith("without asia: no answer in 5 s")
+    assert curves_of(records)["series"].value_counts().to_dict() == {"global": 2, "us": 2, "asia": 1}
 
 
 def test_scalars_stay_below_the_servers_folder(tmp_path):
     with pytest.raises(ValueError, match="leads out"):
-        Scalars({"tensorboard": str(tmp_path / "tb")}, "../elsewhere")
-    Scalars({}, "../nowhere").add("us", ROW)
+        Scalars(tmp_path / "tb", "../elsewhere")
+    Scalars(None, "../nowhere").add("us", ROW)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_server_waits_for_the_last_metrics_that_are_streamed_but_not_for_ever(monkeypatch):
     monkeypatch.setattr(server, "LATE_S", 0.5)
-    scalars = Scalars({}, "")
+    scalars = Scalars(None, "")
     late = threading.Timer(0.2, lambda: scalars.add("us", ROW))
     late.start()
     scalars.wait({"us": 1})
@@ -88,9 +98,30 @@ def test_the_card_that_leaves_a_site_names_no_image_and_no_patient(site_folders)
 
 
 def test_what_a_site_sends_of_an_error_does_not_say_where_its_files_lie(tmp_path):
-    kit, data = tmp_path / "kit", tmp_path / "archive" / "x rays"
-    workspace = SimpleNamespace(get_root_dir=lambda: str(kit), get_site_config_dir=lambda: str(kit / "local"))
-    text = without_places(f"{kit}/local/fedxray.json: missing", workspace)
-    assert text == "kit/local/fedxray.json: missing"
-    write_json(kit / "local" / "fedxray.json", {"data": str(data)})
-    assert without_places(f"{data}/images.npy: changed", workspace) == "x rays/images.npy: changed"
+    own_file, data = OwnFile(tmp_path / "kit"), tmp_path / "archive" / "x rays"
+    with pytest.raises(UserError, match="missing") as error:
+        own_file.load()
+    text = own_file.without_places(str(error.value))
+    assert text.startswith("kit/local/fedxray.json: missing")
+    own_file.write(data=data)
+    assert own_file.without_places(f"{data}/images.npy: changed") == "x rays/images.npy: changed"
+
+
+def test_an_own_file_keeps_what_it_has_and_its_paths_hold_from_anywhere(tmp_path, monkeypatch):
+    own_file = OwnFile(tmp_path / "kit")
+    assert not own_file.exists()
+    assert own_file.tensorboard is None
+    monkeypatch.chdir(tmp_path)
+    own_file.write(data=Path("x rays"))
+    own_file.write(tensorboard=Path("curves"))
+    monkeypatch.chdir("/")
+    assert (own_file.data, own_file.tensorboard) == (tmp_path / "x rays", tmp_path / "curves")
+
+
+def test_data_with_other_checksums_than_a_job_insists_on_are_refused(site_folders, tmp_path):
+    own_file = OwnFile(tmp_path / "kit")
+    own_file.write(data=site_folders["us"])
+    checksums = card_of(site_folders["us"])["sha256"]
+    assert len(own_file.load().table) == len(own_file.load(checksums).table) == 72
+    with pytest.raises(UserError, match="changed since it was registered"):
+        own_file.load(checksums | {"table": "0" * 64})

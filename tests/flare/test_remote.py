@@ -10,33 +10,38 @@ import time
 import numpy as np
 import psutil
 import pytest
-from helpers.data import make_sites
+from helpers.data import make_settings, make_sites
 from helpers.network import HOST, PORT, Capture, Machines, Network, is_tls, make_kits, wait_until, why_not
 
 from fedxray.core.files import read_json, read_table, sha256, write_table
 from fedxray.core.parameters import load_model, save_model
 from fedxray.data.site import load_site
-from fedxray.experiment.settings import Settings
-from fedxray.federation import inprocess
+from fedxray.federation.inprocess import InProcess
+from fedxray.federation.policy import Schedule
 from fedxray.federation.rounds import ServerRounds, SiteRounds
-from fedxray.runs import train_here
+from fedxray.runs import train_alone
 
 SITES = ["us", "europe", "asia"]
-SETTINGS = {"model": "compact", "image_size": 16, "seed": 1, "lr": 0.003, "device": "cpu"}
+WAITS = {"--start-timeout-s": "120", "--round-timeout-s": "3600", "--patience-s": "600", "--poll-s": "0.5"}
+EVERYONE = {"--absent": "fail", "--min-sites": "0"}
 LATE_S = 25  # what a round may take here, on busy cores
 CUT_S = 35  # longer than a heartbeat waits for its answer; a minute passes as well
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces work")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces work"),
+]
 
 
 class Run:
     """A script of the workflow, on its own machine, and what it says."""
 
-    def __init__(self, machines, script, output, *options, sites=SITES):
+    def __init__(self, machines, script, output, options, sites=SITES):
         self.log = output.parent / f"{output.name}-{time.monotonic_ns()}.log"
         argv = [f"scripts/{script}.py", "--admin-kit", machines.kit("workflow"), "--sites", *sites]
+        argv += [word for option in (WAITS | options).items() for word in option]
         with self.log.open("wb") as log:
-            self.process = machines.run([*argv, "--poll-s", "0.5", *options], stdout=log, stderr=subprocess.STDOUT)
+            self.process = machines.run(argv, stdout=log, stderr=subprocess.STDOUT)
 
     def said(self):
         return self.log.read_text()
@@ -50,19 +55,28 @@ class Run:
         return code, self.said()
 
 
-def train(machines, output, rounds, local_epochs, *options, **more):
-    """Start a federated run of `rounds`."""
-    settings = json.dumps(SETTINGS | {"epochs": rounds * local_epochs})
-    options = ["--settings", settings, "--rounds", str(rounds), "--local-epochs", str(local_epochs), *options]
-    return Run(machines, "train_remote", output, *options, "--output", output / "model.safetensors", **more)
+def settings_of(epochs):
+    return make_settings(image_size=16, epochs=epochs)
+
+
+def in_words(settings):
+    """{option: word} of the settings of a run."""
+    words = settings.options()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def train(machines, output, rounds, local_epochs, options=None, **more):
+    """Start a federated run of `rounds`, with `options` in place of the usual ones."""
+    words = EVERYONE | in_words(settings_of(rounds * local_epochs)) | (options or {})
+    words |= {"--rounds": str(rounds), "--local-epochs": str(local_epochs), "--output": output / "model.safetensors"}
+    return Run(machines, "train_remote", output, words, **more)
 
 
 def expected(machines, rounds, local_epochs, path):
     """The SHA-256 of the model that federated averaging in one process leaves."""
-    sites = {site: machines.data[site] for site in SITES}
-    settings = Settings(**SETTINGS, epochs=rounds * local_epochs)
-    parameters, _ = inprocess.train(sites, machines.data["server"], settings, rounds, local_epochs, lambda line: None)
-    save_model(path, parameters)
+    engine = InProcess({site: [machines.data[site]] for site in SITES}, machines.data["server"])
+    schedule = Schedule(rounds, local_epochs)
+    save_model(path, engine.train(settings_of(schedule.epochs), schedule).parameters)
     return sha256(path)
 
 
@@ -200,7 +214,8 @@ def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_pa
 
 
 def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines, tmp_path):
-    run = train(machines, tmp_path / "run", 6, 10, "--round-timeout-s", str(LATE_S))
+    late = {"--round-timeout-s": str(LATE_S)}
+    run = train(machines, tmp_path / "run", 6, 10, late)
     run.wait_for("round 1/6")
     machines.network.link("asia", "down")
     code, said = run.end()
@@ -208,8 +223,7 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
     assert f"no result from asia: no answer in {LATE_S} s" in said.splitlines()[-1]
     assert not (tmp_path / "run" / "model.safetensors").exists()
     machines.network.link("asia", "up")
-    drop = ["--round-timeout-s", str(LATE_S), "--absent", "drop", "--min-sites", "2"]
-    run = train(machines, tmp_path / "dropped", 5, 10, *drop)
+    run = train(machines, tmp_path / "dropped", 5, 10, late | {"--absent": "drop", "--min-sites": "2"})
     run.wait_for("round 1/5")
     machines.network.link("asia", "down")
     run.wait_for(f"without asia: no answer in {LATE_S} s")
@@ -219,9 +233,9 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
     absent = read_json(tmp_path / "dropped" / "record.json")["checks"]["absent"]
     assert absent
     assert set(absent) < {"2", "3", "4", "5"}
-    settings = Settings(**SETTINGS, epochs=50)
-    server = ServerRounds(settings, 10, load_site(machines.data["server"]).part("validation"))
-    parts = {site: SiteRounds(settings, 10, load_site(machines.data[site])) for site in SITES}
+    settings, data = settings_of(50), {name: load_site(folder) for name, folder in machines.data.items()}
+    server = ServerRounds(settings, 10, data["server"].part("validation"))
+    parts = {site: SiteRounds(settings, 10, data[site].part("train"), data[site].part("validation")) for site in SITES}
     for number in range(5):
         there = [site for site in SITES if site not in absent.get(str(number + 1), {})]
         server.aggregate(number, {site: parts[site].train(server.parameters, number) for site in there})
@@ -233,24 +247,23 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
 
 def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(machines, tmp_path):
     registry = tmp_path / "registry.csv"
-    code, said = Run(machines, "register_sites", registry, "--image-size", "16", "--output", registry).end()
+    code, said = Run(machines, "register_sites", registry, {"--image-size": "16", "--output": registry}).end()
     assert code == 0, said
     table = read_table(registry)
     assert dict(zip(table["site"], table["train_images"], strict=True)) == dict.fromkeys(SITES, 24) | {"shared": 0}
-    settings, output = json.dumps(SETTINGS | {"epochs": 3}), tmp_path / "alone"
-    alone = ["--registry", registry, "--settings", settings, "--output", output]
-    code, said = Run(machines, "train_alone", output, *alone, sites=["us"]).end()
+    settings, output = settings_of(3), tmp_path / "alone"
+    alone = {"--registry": registry, "--output": output} | in_words(settings)
+    code, said = Run(machines, "train_alone_remote", output, alone, sites=["us"]).end()
     assert code == 0, said
-    train_here("alone", [machines.data["us"]], Settings(**SETTINGS, epochs=3), tmp_path / "here")
+    train_alone(InProcess({"us": [machines.data["us"]]}, machines.data["us"]), settings, tmp_path / "here")
     assert sha256(output / "us" / "model.safetensors") == sha256(tmp_path / "here" / "model.safetensors")
     drop = ["seconds"]
     one, other = (read_table(path / "metrics.csv").drop(columns=drop) for path in (output / "us", tmp_path / "here"))
     assert one.equals(other)
     table.loc[table["site"] == "us", "sha256_table"] = "0" * 64
     write_table(registry, table)
-    code, said = Run(
-        machines, "train_alone", tmp_path / "refused", *alone[:-1], tmp_path / "refused", sites=["us"]
-    ).end()
+    refused = tmp_path / "refused"
+    code, said = Run(machines, "train_alone_remote", refused, alone | {"--output": refused}, sites=["us"]).end()
     assert code == 1
     assert "us: " in said.splitlines()[-1]
     assert "changed since it was registered" in said.splitlines()[-1]
@@ -261,7 +274,7 @@ def test_a_kit_of_another_authority_is_refused_and_a_missing_site_is_named(machi
     kit = make_kits(tmp_path / "other", ["stranger"]) / "stranger"
     (kit / "transfer").mkdir(exist_ok=True)
     machines.start("stranger", kit)
-    run = train(machines, tmp_path / "run", 1, 1, "--start-timeout-s", "8", sites=["us", "stranger"])
+    run = train(machines, tmp_path / "run", 1, 1, {"--start-timeout-s": "8"}, sites=["us", "stranger"])
     code, said = run.end()
     assert code == 1
     assert "not registered in 8 s: stranger" in said.splitlines()[-1]

@@ -10,9 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from fedxray.core.files import write_json
 from fedxray.flare import guard, kits
-from fedxray.operators.process import place_store
+from fedxray.flare.own import OwnFile
 
 HOST = "fedxray-server"
 PORT = 8002
@@ -124,8 +123,7 @@ class Machines:
         for name, directory in data.items():
             kit = self.kit(name)
             (kit / "transfer").mkdir(exist_ok=True)
-            own = {"tensorboard": str(kit / "tensorboard")} if name == "server" else {}
-            write_json(kit / "local" / "fedxray.json", {"data": str(directory)} | own)
+            OwnFile(kit).write(data=directory, **({"tensorboard": kit / "tensorboard"} if name == "server" else {}))
         self.running = {}
 
     def kit(self, name):
@@ -162,7 +160,7 @@ def make_kits(folder, sites):
     folder.mkdir(parents=True)
     kits.render_project("config/project.yml", sites, folder / "project.yml", host=HOST, port=PORT)
     kits.provision(folder / "project.yml", folder)
-    place_store(folder / "kits" / HOST)
+    kits.place_store(folder / "kits" / HOST)
     return folder / "kits"
 
 

@@ -1,6 +1,8 @@
 """What the tests of the operators' commands share: provisioning, and what a hospital does with its archive."""
 
+import contextlib
 import functools
+import io
 import socket
 import tarfile
 import tempfile
@@ -29,15 +31,16 @@ def library():
 
 
 def ask(folder, **values):
-    """Write federation.yml and provision; returns what was said."""
-    path, said = folder / "federation.yml", []
+    """Write federation.yml and provision; returns the lines that were printed."""
+    path, printed = folder / "federation.yml", io.StringIO()
     before = yaml.safe_load(path.read_text()) if path.exists() else {}
     first = {"host": "localhost", "port": free_port(), "sites": ["us"], "image_size": 16, "valid_days": 100}
     renew = values.pop("renew", ())
     path.write_text(yaml.safe_dump(first | before | values))
-    with mock.patch("fedxray.operators.server.build_library", return_value=library()):
-        provision_federation(folder, renew, said.append)
-    return said
+    patched = mock.patch("fedxray.operators.server.build_library", return_value=library())
+    with patched, contextlib.redirect_stdout(printed):
+        provision_federation(folder, renew)
+    return printed.getvalue().splitlines()
 
 
 def unpack(organiser, site, folder):

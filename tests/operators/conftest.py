@@ -6,7 +6,7 @@ import pytest
 from helpers.data import make_sites
 from helpers.operators import ask, unpack
 
-from fedxray.operators.process import set_local
+from fedxray.flare.own import OwnFile
 
 
 @pytest.fixture(scope="session")
@@ -29,5 +29,5 @@ def hospital(organiser, data, tmp_path):
     """The unpacked archive of us, its data in it."""
     folder = unpack(organiser, "us", tmp_path)
     shutil.copytree(data["us"], folder / "data")
-    set_local(folder / "kit", {"data": str(folder / "data")})
+    OwnFile(folder / "kit").write(data=folder / "data")
     return folder

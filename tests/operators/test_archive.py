@@ -66,6 +66,7 @@ def test_the_site_installs_its_pins_alone(organiser, tmp_path):
     assert pins.items() <= workflow.items()
 
 
+@pytest.mark.slow
 def test_the_install_command_makes_an_environment_with_the_commands(organiser, tmp_path):
     """Where everything pinned is there already: the packages of this environment are shown to the new one."""
     folder = unpack(organiser, "us", tmp_path)

@@ -18,8 +18,8 @@ from helpers.operators import ask, free_port
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
 from fedxray.flare.certificates import certificate_of
+from fedxray.flare.own import OwnFile
 from fedxray.operators.checks import check_site
-from fedxray.operators.process import set_local
 from fedxray.operators.site import start
 
 
@@ -49,11 +49,11 @@ def test_wrong_data_are_told(hospital, data):
     images[0, 0, 0] ^= 1
     np.save(hospital / "data" / "images.npy", images)
     assert "changed since its data card" in failing(hospital)["data"]
-    set_local(hospital / "kit", {"data": str(data["europe"])})
+    OwnFile(hospital / "kit").write(data=data["europe"])
     assert "data of europe, but this is the archive of us" in failing(hospital)["data"]
-    set_local(hospital / "kit", {"data": str(hospital / "nowhere")})
+    OwnFile(hospital / "kit").write(data=hospital / "nowhere")
     assert "missing" in failing(hospital)["data"]
-    set_local(hospital / "kit", {"data": str(data["us"])})
+    OwnFile(hospital / "kit").write(data=data["us"])
     write_json(hospital / "archive.json", read_json(hospital / "archive.json") | {"image_size": 64})
     assert "images of 16 pixels, but the federation has 64" in failing(hospital)["data"]
 
@@ -85,7 +85,7 @@ def test_a_site_whose_certificate_has_ended_does_not_start(organiser, hospital, 
     monkeypatch.setattr("fedxray.operators.site.run_kit", lambda *_: pytest.fail("it was started"))
     with pytest.raises(UserError, match="its certificate ended"):
         start(SimpleNamespace(folder=hospital))
-    (hospital / "kit" / "local" / "fedxray.json").unlink()
+    OwnFile(hospital / "kit").path.unlink()
     with pytest.raises(UserError, match="run fedxray-site prepare first"):
         start(SimpleNamespace(folder=hospital))
 

@@ -12,25 +12,39 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from helpers.log import heard
 from helpers.operators import ask, unpack
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
-from fedxray.flare.session import Server
+from fedxray.flare.own import OwnFile
+from fedxray.flare.session import AdminSession
+from fedxray.operators import server as command
 from fedxray.operators.checks import check_server
-from fedxray.operators.process import set_local
-from fedxray.operators.server import RESERVED, SITE, read_federation, start, status
+from fedxray.operators.server import read_federation, start, status
 
 GOOD = {"host": "fl.example.org", "port": 8002, "sites": ["us", "st-mary"], "image_size": 64, "valid_days": 360}
 WAIT_S = 60
 
 
-def test_federation_yml_says_what_the_schema_of_the_workflow_says(tmp_path):
-    (tmp_path / "federation.yml").write_text(yaml.safe_dump(GOOD))
+def test_sites_have_the_names_that_the_schema_of_the_workflow_allows(tmp_path, monkeypatch):
+    path = tmp_path / "federation.yml"
+    path.write_text(yaml.safe_dump(GOOD))
     assert read_federation(tmp_path) == GOOD
-    items = yaml.safe_load(Path("config/schema.yaml").read_text())["properties"]["sites"]["items"]
-    assert items["pattern"] == f"^{SITE.pattern}$"
-    assert tuple(items["not"]["enum"]) == RESERVED
+    schema = yaml.safe_load(Path("config/schema.yaml").read_text())
+    for name in (*schema["properties"]["sites"]["items"]["not"]["enum"], "us\n", "9th"):
+        path.write_text(yaml.safe_dump(GOOD | {"sites": [name]}))
+        with pytest.raises(UserError, match="is no name for a site"):
+            read_federation(tmp_path)
+    path.write_text(yaml.safe_dump(GOOD))
+    monkeypatch.setattr(command, "CHECKOUT", tmp_path)
+    with pytest.raises(UserError, match=r"schema\.yaml: missing; provision in a checkout"):
+        read_federation(tmp_path)
+    schema["properties"]["sites"]["items"] |= {"pattern": "^[a-z]{2}$"}
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "schema.yaml").write_text(yaml.safe_dump(schema))
+    with pytest.raises(UserError, match="'st-mary' is no name for a site"):
+        read_federation(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +115,7 @@ def join(federation, data, tmp_path):
 
     def start(site, folder=None):
         place = folder or unpack(federation[0], site, tmp_path / f"hospital-{len(started)}")
-        set_local(place / "kit", {"data": str(data[site])})
+        OwnFile(place / "kit").write(data=data[site])
         one = Process(tmp_path / f"{len(started)}.log", "fedxray.operators.site", "start", cwd=place)
         started.append(one)
         one.folder = place
@@ -124,6 +138,7 @@ def until(condition):
         time.sleep(0.3)
 
 
+@pytest.mark.slow
 def test_a_certificate_of_another_root_is_refused_and_logged(federation, tmp_path):
     folder, server = federation
     other = tmp_path / "other"
@@ -139,16 +154,17 @@ def test_a_certificate_of_another_root_is_refused_and_logged(federation, tmp_pat
     assert "Handshake failed" in (folder / "kits" / "localhost" / "out.txt").read_text()
 
 
+@pytest.mark.slow
 def test_an_admins_kit_from_before_its_renewal_is_refused_in_one_line(federation, tmp_path, capfd):
     folder, _ = federation
     ask(folder)
     kit = shutil.copytree(folder / "kits" / "admin@fedxray.org", tmp_path / "admin")
     ask(folder, renew=("admin@fedxray.org",))
     with (
-        Server(kit, 30, 0.5, lambda line: None) as server,
+        AdminSession(kit, 30, 0.5) as session,
         pytest.raises(UserError, match=r"refused: admin@fedxray.org is not admitted .*; copy the kit from there again"),
     ):
-        server.call(lambda session: session.get_system_info())
+        session.call(lambda connected: connected.get_system_info())
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -164,6 +180,7 @@ def test_the_guide_installs_on_the_server_what_the_server_needs():
     assert {"tensorboard", "google-crc32c", "nvflare", "torch"} <= set(re.findall(r"^([\w-]+)==", pins, re.M))
 
 
+@pytest.mark.slow
 def test_a_hospital_comes_and_goes_while_the_server_runs(federation, join):
     folder, server = federation
     ask(folder, sites=["us"])
@@ -192,6 +209,7 @@ def test_a_hospital_comes_and_goes_while_the_server_runs(federation, join):
     assert server.process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_renewed_kit_joins_and_the_old_one_no_longer(federation, join):
     folder, server = federation
     ask(folder, sites=["us", "europe"])
@@ -208,16 +226,16 @@ def test_a_renewed_kit_joins_and_the_old_one_no_longer(federation, join):
     assert "europe" in connected(folder)  # the thief of an old kit does not end the true one's session
 
 
-def test_a_server_whose_certificate_has_ended_does_not_start_and_others_are_warned_of(tmp_path, data, capsys):
+def test_a_server_whose_certificate_has_ended_does_not_start_and_others_are_warned_of(tmp_path, data):
     ask(tmp_path, valid_days=20)
     manifest = read_json(tmp_path / "kits.json")
     manifest["us"]["not_after"] = "2019-01-01T00:00:00+00:00"
     manifest["localhost"]["not_after"] = "2020-01-01T00:00:00+00:00"
     write_json(tmp_path / "kits.json", manifest)
-    with pytest.raises(UserError, match=r"server's certificate has ended.*fedxray-server renew"):
+    ended = pytest.raises(UserError, match=r"server's certificate has ended.*fedxray-server renew")
+    with heard() as lines, ended:
         start(tmp_path, data["shared"], tmp_path / "tensorboard")
-    said = capsys.readouterr().err
-    assert "the certificate of us has ended; renew it: fedxray-server renew" in said
+    assert "the certificate of us has ended; renew it: fedxray-server renew" in "".join(lines.warnings)
 
 
 def test_without_a_server_status_says_so(tmp_path):

@@ -38,6 +38,7 @@ def test_it_learns(site_folders, change):
     assert rows[-1]["validation_accuracy"] == np.mean((probabilities >= 0.5) == labels)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_a_compiled_network_trains_the_same_and_one_without_a_compiler_is_refused(site_folders, monkeypatch):
     _, rows, _, _ = trained(site_folders)

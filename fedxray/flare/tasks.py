@@ -1,0 +1,18 @@
+"""The names by which the two ends of a job understand each other: tasks, messages, and the files that a job leaves."""
+
+# Tasks, which the server's controller sends to the sites' executors.
+TRAIN = "train"
+VALIDATE = "validate"  # NVFlare's cross-site evaluation has this name for it
+CARD = "card"
+
+# Messages beside the tasks.
+ROUNDS = "fedxray.rounds"  # the command by which the workflow asks a running job for the records of its rounds
+LIVE = "fedxray.live"  # by which a site tells a running job the metrics of an epoch
+WHY = "why"  # the header of a site's answer that says why there is no result
+
+# Files in the job's folder, which the workflow downloads when the job has ended.
+FAILURE = "failure.txt"  # why the job failed
+MODEL = "model.safetensors"
+RECORDS = "rounds.json"
+CARDS = "cards.json"
+THRESHOLDS = "thresholds.json"

@@ -1,0 +1,50 @@
+"""The unit tests that compute, with other kernels of the processor. `make kernels`, or python tests/helpers/kernels.py
+
+A library picks its kernels by the instructions that the processor has. Each of these variables makes one library pick
+those of an older processor, so that a test which holds only for this processor's bits fails here and not on another
+machine. OPENBLAS_CORETYPE is not among them: NumPy's OpenBLAS computes none of the results that are compared.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+KERNELS = [
+    {"ATEN_CPU_CAPABILITY": "default"},  # PyTorch's own, without vector instructions
+    {"DNNL_MAX_CPU_ISA": "SSE41"},  # oneDNN's convolutions
+    {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},  # MKL's matrix products, on Intel's processors
+    {"MKL_CBWR": "COMPATIBLE"},  # those of any processor
+    {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR"},  # NumPy's loops
+]
+TESTS = ["tests/analysis", "tests/federation", "tests/training"]
+
+
+def run(kernels: dict[str, str]) -> tuple[bool, str]:
+    """Run the tests in a process of their own; returns whether they passed, and what to say."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "unit", *TESTS]
+    done = subprocess.run(
+        command, env=os.environ | kernels, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    words = " ".join(f"{name}={value!r}" for name, value in kernels.items())
+    lines = done.stdout.strip().splitlines()
+    ending = "\n".join(lines[-1:] if done.returncode == 0 else lines)
+    return done.returncode == 0, f"{words}, {time.perf_counter() - start:.0f} s: {ending}"
+
+
+def main() -> None:
+    """Run all, two at a time, and end with 1 if any failed."""
+    with ThreadPoolExecutor(2) as pool:
+        results = []
+        for passed, words in pool.map(run, KERNELS):
+            print(words, flush=True)
+            results.append(passed)
+    print(f"\n{sum(results)} passed, {len(results) - sum(results)} failed")
+    sys.exit(not all(results))
+
+
+if __name__ == "__main__":
+    main()
