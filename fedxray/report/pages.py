@@ -1,4 +1,4 @@
-"""The report's pages, from the tables of the results: a template has what a page says, this module what it is told."""
+"""The report's pages, from the tables of the results: a template has the text, this module the values."""
 
 from importlib.metadata import distributions, version
 
@@ -33,7 +33,7 @@ def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
 
 
 class Results:
-    """The tables of an experiment, and what each page is told of them: by a method of the page's name."""
+    """The tables of an experiment, and the values that each page shows of them: by a method of the page's name."""
 
     def __init__(self, config: dict, folder: Folder):
         self.config, self.folder, self.cohorts = config, folder, Experiment.from_config(config).cohorts
