@@ -10,9 +10,9 @@ from fedxray.experiment.settings import Settings
 from fedxray.training.trainer import pick_device
 
 
-def place_of(settings: Settings) -> tuple[str, dict[str, str]]:
-    """(device, machine) of a run that this process trains: system, processor, cores, GPU, Python, PyTorch."""
-    machine = {
+def machine() -> dict[str, str]:
+    """This machine: system, processor, cores, GPU, and the versions of Python and PyTorch."""
+    return {
         "system": platform.platform(),
         "processor": processor(),
         "cores": str(os.cpu_count()),
@@ -20,4 +20,8 @@ def place_of(settings: Settings) -> tuple[str, dict[str, str]]:
         "Python": platform.python_version(),
         "PyTorch": torch.__version__,
     }
-    return str(pick_device(settings.device)), machine
+
+
+def place_of(settings: Settings) -> tuple[str, dict[str, str]]:
+    """(device, `machine`) of a run that this process trains."""
+    return str(pick_device(settings.device)), machine()
