@@ -288,12 +288,11 @@ class _Walk:
             first, *rest = base.split("[")[0].split(".")
             dotted = ".".join([module.bindings.get(first, f"{module.name}.{first}"), *rest])
             target = self.code.resolve(dotted)
-            ours = self.code.module(target.module) if target and target.name else None
-            if ours is None and base.split("[")[0].rpartition(".")[2] not in PLAIN_BASES:
-                return True
-            if ours and any(
-                self.called_from_elsewhere(ours, one) for one in ours.definitions.get(target.name or "", [])
-            ):
+            ours = self.code.module(target.module) if target else None
+            if target is None or target.name is None or ours is None:
+                if [first, *rest][-1] not in PLAIN_BASES:
+                    return True
+            elif any(self.called_from_elsewhere(ours, one) for one in ours.definitions.get(target.name, [])):
                 return True
         return False
 
