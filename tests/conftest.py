@@ -20,7 +20,7 @@ FIRST = (
     "operators/test_server.py",
     "flare/test_one_host.py",
     "training/test_trainer.py",
-    "data/test_phantom.py",
+    "data/test_drawing.py",
 )
 
 # A shell that starts the tests in the background lets them ignore SIGINT, and so would all that they start.

@@ -1,6 +1,7 @@
 """What every script shares: its parser, its one-line errors, and not outliving the workflow that started it."""
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -14,9 +15,9 @@ import psutil
 from fedxray.core.errors import UserError
 
 
-def parser(doc: str) -> argparse.ArgumentParser:
+def parser(doc: str | None) -> argparse.ArgumentParser:
     """An argument parser whose help is the script's module docstring; every option shows its default."""
-    summary, _, rest = doc.partition("\n")
+    summary, _, rest = (doc or "").partition("\n")
     return argparse.ArgumentParser(
         description=summary, epilog=rest.strip(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -25,7 +26,8 @@ def parser(doc: str) -> argparse.ArgumentParser:
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
     """Parse the command line and call `main`; a UserError becomes one line on stderr and exit code 1."""
     options = arguments.parse_args()
-    sys.stdout.reconfigure(line_buffering=True)  # each line at once to a pipe, a file or a journal too
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # each line at once to a pipe, a file or a journal too
     show_progress()
     _end_with_snakemake()
     try:
@@ -46,7 +48,8 @@ def show_progress() -> None:
     warnings.setLevel(logging.WARNING)
     warnings.setFormatter(logging.Formatter("warning: %(message)s"))
     library = logging.getLogger("fedxray")
-    library.handlers, library.propagate = [progress, warnings], False
+    handlers: list[logging.Handler] = [progress, warnings]
+    library.handlers, library.propagate = handlers, False
     library.setLevel(logging.INFO)
 
 

@@ -4,5 +4,5 @@
 class UserError(Exception):
     """Something the user can mend: the message names the file or key, what is wrong, and what to do.
 
-    Scripts print it as one line and exit with 1 (see `fedxray.core.cli`); everything else is a bug and keeps its traceback.
+    Scripts print it as one line and exit with 1 (`fedxray.core.cli`); everything else is a bug and keeps its traceback.
     """

@@ -177,7 +177,7 @@ class Statement:
         """What it refers to."""
         inner = list(ast.walk(self.node))
         imports = [one for one in inner if isinstance(one, (ast.Import, ast.ImportFrom))]
-        strings = [] if _names_only(self.node) else [one.value for one in inner if _is_text(one)]
+        strings = [] if _names_only(self.node) else [text for one in inner if (text := _text(one)) is not None]
         return Uses(_references(inner), imports, [text for text in strings if NAMED.fullmatch(text)])
 
 
@@ -292,10 +292,10 @@ class _Normal(ast.NodeTransformer):
     def generic_visit(self, node: ast.AST) -> ast.AST:
         """Every node, without the docstring that it may begin with."""
         super().generic_visit(node)
-        body = getattr(node, "body", None)
-        documented = isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
-        if documented and isinstance(body[0], ast.Expr) and _is_text(body[0].value):
-            body[0].value.value = ""
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and _is_text(first.value):
+                first.value = ast.copy_location(ast.Constant(""), first.value)
         return node
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
@@ -331,8 +331,13 @@ class _Wordless(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
+def _text(node: ast.AST) -> str | None:
+    """The text of a string constant; None of anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
 def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return _text(node) is not None
 
 
 def _is_log(node: ast.expr) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from fedxray.core.files import read_json
 from fedxray.experiment.cohorts import Cohort, cohort_of
@@ -41,9 +41,7 @@ class Run:
     """One model to train: with one point and one seed."""
 
     model: Model
-    point: Mapping[str, object] = field(
-        hash=False
-    )  # by name, as its mode has it: a federation has rounds, others epochs
+    point: dict[str, Any] = field(hash=False)  # by name, as its mode has it: a federation has rounds, others epochs
     seed: int
 
     @cached_property
@@ -83,7 +81,7 @@ class Experiment:
 
     @cached_property
     def modes(self) -> tuple[str, ...]:
-        """The modes of training: a federation of other machines has no central one, which would need all their images."""
+        """The modes of training; a federation of other machines has no central one, which would need all images."""
         return MODES if self.config["federation"]["where"] == "here" else ("federated", "alone")
 
     @cached_property
@@ -123,13 +121,13 @@ class Experiment:
         return Settings(**{name: KINDS[name](value) for name, value in values.items()})
 
     @cached_property
-    def _common(self) -> dict[str, object]:
+    def _common(self) -> dict[str, Any]:
         """The settings that the configuration gives to every run."""
         values = {name_of(key): value for key, value in leaves({"training": self.config["training"]})}
         values |= {"model": self.config["model"]["name"], "image_size": self.config["image_size"]}
         return values | {"class_weights": self.config["split"]["balance"] == "weighted_loss"}
 
-    def _point(self, mode: str, point: Point) -> dict[str, object]:
+    def _point(self, mode: str, point: Point) -> dict[str, Any]:
         """A point by name as `mode` has it: a federation has rounds of local epochs, the others as many epochs."""
         federation = {name_of(key): point.get(key, self.config["federation"][name_of(key)]) for key in FEDERATION_AXES}
         budget = {"epochs": federation["rounds"] * federation["local_epochs"]}

@@ -58,7 +58,7 @@ class RunFolder:
     def write(
         self, parameters: Parameters, curves: "pd.DataFrame", record: RunRecord, settings: Settings, checks: dict
     ) -> None:
-        """Write the run's files (docs/architecture.md has their columns); the model last, so that it means a whole run."""
+        """Write the run's files (docs/architecture.md has their columns); the model last: it means a whole run."""
         write_table(self.curves, curves[CURVE_COLUMNS])
         write_json(self.record, {**record, "settings": asdict(settings), "checks": checks})
         save_model(self.model, parameters)

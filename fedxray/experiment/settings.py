@@ -15,7 +15,7 @@ class Compute(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What one run trains with: the values of the configuration, its point and its seed. config.yaml says what each is."""
+    """What one run trains with: the configuration's values, its point and its seed. config.yaml says what each is."""
 
     model: str
     image_size: int  # pixels of a side
@@ -56,8 +56,10 @@ def add_options(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("settings of the run", "as in config.yaml, which says what each is")
     kinds = get_type_hints(Settings)
     for name, option in OPTIONS.items():
-        takes = {"choices": ["true", "false"]} if kinds[name] is bool else {"type": kinds[name]}
-        group.add_argument(option, required=True, **takes)
+        if kinds[name] is bool:
+            group.add_argument(option, required=True, choices=["true", "false"])
+        else:
+            group.add_argument(option, required=True, type=kinds[name])
 
 
 def from_options(options: Namespace) -> Settings:

@@ -5,6 +5,7 @@ A point is one value for each axis: a setting of training, federation or model, 
 
 from collections.abc import Iterator, Mapping
 from itertools import product
+from typing import Any
 
 from fedxray.core.errors import UserError
 
@@ -14,7 +15,7 @@ COHORT_AXES = ("sites", "split.partition", *KNOBS.values())
 FEDERATION_AXES = ("federation.rounds", "federation.local_epochs")
 FIXED = tuple(f"training.{key}" for key in ("device", "mixed_precision", "compile", "threads"))  # how, not what
 
-Point = dict[str, object]  # {axis: value}
+Point = dict[str, Any]  # {axis: value}
 
 
 def name_of(axis: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from fedxray.core.parameters import Parameters, load_model, save_model
+from fedxray.federation.records import RoundRecord
 
 
 class Checkpoint:
@@ -21,11 +22,11 @@ class Checkpoint:
         """Whether there is something to resume."""
         return self.path.exists()
 
-    def save(self, parameters: Parameters, records: list[dict]) -> None:
+    def save(self, parameters: Parameters, records: list[RoundRecord]) -> None:
         """Write it in one step."""
         save_model(self.path, parameters, {"records": json.dumps(records)})
 
-    def load(self) -> tuple[Parameters, list[dict]]:
+    def load(self) -> tuple[Parameters, list[RoundRecord]]:
         """(the parameters, the records)."""
         with safe_open(self.path, "numpy") as file:
             records = json.loads(file.metadata()["records"])

@@ -22,7 +22,7 @@ from fedxray.federation.rounds import ServerRounds, SiteRounds
 from fedxray.training.metrics import choose_threshold, evaluate
 from fedxray.training.models import restore
 from fedxray.training.place import place_of
-from fedxray.training.trainer import predict
+from fedxray.training.trainer import EpochRow, predict
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class InProcess:
             for site, folders in self.folders.items()
         }
 
-        def report(row: dict) -> None:
+        def report(row: EpochRow) -> None:
             if alone:
                 log.info(epoch_line(row, schedule.epochs))
 

@@ -1,31 +1,18 @@
 """The records of a run's rounds: their types, and the tables and lines made from them."""
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import pandas as pd
 
-
-class EpochRow(TypedDict):
-    """What one site's trainer measures after one epoch (`Trainer.fit`)."""
-
-    epoch: int  # passes over the data so far, from 1
-    train_loss: float
-    validation_loss: float
-    validation_accuracy: float
-    validation_auroc: float
-    seconds: float
+from fedxray.training.trainer import EpochRow, Validation
 
 
-class RoundRecord(TypedDict):
+class RoundRecord(Validation):
     """What the server knows of one round (`ServerRounds.aggregate`)."""
 
     round: int  # from 1
     epoch: int  # passes over the data so far
     train_loss: float  # of each site's last epoch, weighted by images
-    validation_loss: float
-    validation_accuracy: float
-    validation_auroc: float
     seconds: float  # since the last round
     images: dict[str, int]  # training images of each site that answered
     sites: dict[str, list[EpochRow]]

@@ -86,7 +86,7 @@ class Results:
                 "cohort": cohort.name or "all",
                 "labels, bits": f"{facts['label_divergence']:.4f}",
                 "aetiologies, bits": f"{facts['aetiology_divergence']:.4f}",
-                "largest / smallest site": f"{facts['size_ratio']:.2f}",
+                "largest / smallest hospital": f"{facts['size_ratio']:.2f}",
             }
             for cohort in self.cohorts
             for facts in [read_json(self.folder.cohort(cohort).heterogeneity)]
@@ -166,7 +166,7 @@ class Results:
                 for split, facts in card["splits"].items():
                     if split == "validation" and site != SHARED:
                         continue  # each site has a copy of the same set
-                    row = {"cohort": cohort.name or "all", "site": site, "split": split}
+                    row = {"cohort": cohort.name or "all", "hospital": site, "split": split}
                     row |= {name: facts[name] for name in ("images", "patients", "prevalence")}
                     row |= {
                         {"none": "normal"}.get(kind, kind): facts["aetiologies"].get(kind, 0)

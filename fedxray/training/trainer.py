@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,22 @@ from fedxray.experiment.settings import Compute, Settings
 from fedxray.training.metrics import accuracy, auroc
 
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size), labels float32 (n,)
+
+
+class Validation(TypedDict):
+    """A model on a validation set (`validate`)."""
+
+    validation_loss: float  # mean cross-entropy
+    validation_accuracy: float  # at 0.5
+    validation_auroc: float
+
+
+class EpochRow(Validation):
+    """What a trainer measures after one epoch (`Trainer.fit`)."""
+
+    epoch: int  # passes over the data so far, from 1
+    train_loss: float  # the mean over its batches' images
+    seconds: float
 
 
 def pick_device(device: str) -> torch.device:
@@ -51,11 +67,12 @@ class Trainer:
         weight = (len(self.labels) - positive) / positive if settings.class_weights else 1.0
         self.positive_weight = torch.tensor(weight, device=self.device)
 
-    def fit(self, model: nn.Module, first: int, last: int, report: Callable[[dict], None] = lambda row: None) -> list:
+    def fit(
+        self, model: nn.Module, first: int, last: int, report: Callable[[EpochRow], None] = lambda row: None
+    ) -> list[EpochRow]:
         """Train epochs `first`..`last` (from 0, `last` excluded) of the run's `epochs` with a fresh optimizer.
 
-        Returns, and calls `report` with, one row per epoch: epoch (counted from 1), train_loss, validation_loss,
-        validation_accuracy, validation_auroc, seconds.
+        Returns one row per epoch, and calls `report` with each as its epoch ends.
         """
         model.to(self.device)
         if self.device.type == "cuda":
@@ -66,8 +83,9 @@ class Trainer:
         for epoch in range(first, last):
             start = time.perf_counter()
             loss = self._train_epoch(network, optimizer, epoch)
-            row = {"epoch": epoch + 1, "train_loss": loss, **validate(model, self.validation, self.settings.compute)}
-            row["seconds"] = round(time.perf_counter() - start, 3)
+            measured = validate(model, self.validation, self.settings.compute)
+            seconds = round(time.perf_counter() - start, 3)
+            row: EpochRow = {"epoch": epoch + 1, "train_loss": loss, **measured, "seconds": seconds}
             rows.append(row)
             report(row)
         return rows
@@ -105,7 +123,7 @@ def _resident(images: np.ndarray, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def validate(model: nn.Module, part: tuple[np.ndarray | Tensor, np.ndarray], compute: Compute) -> dict:
+def validate(model: nn.Module, part: tuple[np.ndarray | Tensor, np.ndarray], compute: Compute) -> Validation:
     """validation_loss (mean cross-entropy), validation_accuracy (at 0.5) and validation_auroc of `model` on `part`."""
     labels = part[1].astype(np.float64)
     probabilities = np.clip(predict(model, part[0], compute), 1e-7, 1 - 1e-7)

@@ -45,7 +45,7 @@ def test_each_chosen_model_predicts_the_validation_set_and_every_test_set(folder
     assert set(sets) == {24}
     settings = make_settings(image_size=16, seed=2)
     for name, split in (("validation", "validation"), ("asia", "test")):
-        site = load_site(folder.site(COHORT, "asia").path)
+        site = load_site(folder.site(COHORT, "asia"))
         rows = table[(table["path"] == "2") & (table["set"] == name)]
         assert list(rows["image"]) == list(site.table["image"][site.table["split"] == split])
         expected = predict(build(settings), site.part(split)[0], settings.compute)

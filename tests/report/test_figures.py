@@ -9,6 +9,7 @@ from fedxray.analysis.cohorts import cohorts_of
 from fedxray.analysis.explanations import confident_mistakes
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table
+from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
 from fedxray.report.figures import data, save, sweep
 from fedxray.report.figures import results as of_results
@@ -134,7 +135,7 @@ def test_cohorts_are_named_with_how_unlike_their_sites_are(tables, results):
 
 def test_the_data_of_each_site_are_counted_and_shown(results):
     cohort = cohorts_of(results)[""]
-    sites = {site: results.site(cohort, site) for site in cohort.sites}
+    sites = {site: SiteFolder(results.site(cohort, site)) for site in cohort.sites}
     cards = {"": [read_json(site.card) for site in sites.values()]}
     figure = data.site_data(cards)
     assert [axis.get_title() for axis in figure.axes] == ["train", "test"]
@@ -149,7 +150,7 @@ def test_the_data_of_each_site_are_counted_and_shown(results):
 def test_mistakes_are_shown_beside_where_the_model_looked(results):
     model, config = load_exported(results.model)
     cohort = cohorts_of(results)[""]
-    table = read_table(results.site(cohort, "us").table)
+    table = read_table(SiteFolder(results.site(cohort, "us")).table)
     tests = table[table["split"] == "test"][:3].assign(set="us", probability=[0.9, 0.1, 0.8])  # of labels 0, 1, 0
     wrong = confident_mistakes(tests, config["threshold"])
     figure = mistakes(model, wrong, results, cohort)

@@ -8,7 +8,7 @@ import pytest
 from fedxray.core.files import read_json, read_table, write_table
 from fedxray.experiment.folder import Folder
 from fedxray.report.contents import pages
-from fedxray.report.pages import SOURCES, Results, _cell, _short, flat, render
+from fedxray.report.pages import Results, _cell, _short, flat, render
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def test_conclusions_say_the_sentences_the_choice_and_the_agreement(rendered, re
     differences = read_table(results.differences)
     for sentence in differences["sentence"][differences["metric"] == "auroc"]:
         assert sentence in text
-    assert "Of 1 point a model" in text
-    assert "36 metrics of the federated models" in text
+    assert "Each model has 1 point." in text
+    assert "The hospitals also computed 36 metrics" in text
     assert "to the last digit." in text  # all were trained on a CPU
     assert "Means over 2 seeds" in text
     assert "computed in one process" not in text
@@ -50,17 +50,17 @@ def test_runs_of_one_process_say_how_many_a_federation_confirmed(config, results
     write_table(Folder(tmp_path).confirmed, pd.DataFrame({"path": ["0", "1"]}))
     one_process = config | {"federation": config["federation"] | {"engine": "inprocess"}}
     text = text_of(render(one_process, Folder(tmp_path), "")["conclusions"])
-    assert "the 2 chosen federated runs were repeated by a real federation" in text
+    assert "The 2 chosen federated runs were repeated by a real federation" in text
 
 
 def test_the_datasheet_has_a_row_for_each_site_and_split_and_validation_once(config, results):
     told = Results(config, results).datasheet()
-    assert [(row["site"], row["split"]) for row in told["splits"]] == [
+    assert [(row["hospital"], row["split"]) for row in told["splits"]] == [
         *(("us", "train"), ("us", "test"), ("asia", "train"), ("asia", "test")),
         ("shared", "validation"),
     ]
     assert told["splits"][0]["normal"] == told["splits"][0]["virus"] == 12
-    assert told["heterogeneity"][0]["largest / smallest site"] == "1.50"
+    assert told["heterogeneity"][0]["largest / smallest hospital"] == "1.50"
 
 
 def test_methods_say_who_trained_at_what_cost(config, results):
@@ -74,7 +74,8 @@ def test_methods_say_who_trained_at_what_cost(config, results):
     assert {row["what"]: row["value"] for row in told["machine"]}["processor"] == "abacus"
 
 
-def test_the_model_card_has_the_exported_models_threshold_and_metrics(config, results):
+def test_the_model_card_has_the_exported_models_threshold_and_metrics(config, results, rendered):
+    assert "synthetic phantom radiographs: 48 training images" in text_of(rendered["model_card"])
     told = Results(config, results).model_card()
     about = {row["what"]: row["value"] for row in told["about"]}
     assert about["threshold"] == read_table(results.chosen)["threshold"][0]
@@ -89,10 +90,6 @@ def test_the_configuration_and_the_packages_are_listed(rendered, config):
     assert "federation.where here" in text_of(rendered["configuration"])
     assert len(flat(config)) == rendered["configuration"].count("<tr><td>")
     assert f"numpy {np.__version__}" in text_of(rendered["environment"])
-
-
-def test_each_source_of_data_has_words():
-    assert set(SOURCES) == {"phantom", "kaggle", "folder"}
 
 
 def test_values_as_cells():
