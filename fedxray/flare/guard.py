@@ -35,17 +35,17 @@ from setproctitle import setproctitle
 
 from fedxray.core.errors import UserError
 from fedxray.core.workers import FORKS
-from fedxray.flare.kits import ADMISSION, IN_PLACE_OF
+from fedxray.flare.components import ADMISSION, IN_PLACE_OF
 from fedxray.flare.launcher import Forking, Guard
 
 MAIN = {
     "server": ("nvflare.private.fed.app.server.server_train", "fed_server.json"),
     "client": ("nvflare.private.fed.app.client.client_train", "fed_client.json"),
 }
-# What to import for the processes of servers and sites: NVFlare's, and those of our components that their kits name.
 PARENTS = tuple(module for module, _ in MAIN.values())
-PARENTS += tuple(path.rpartition(".")[0] for path in (*IN_PLACE_OF.values(), ADMISSION))
-JOBS = ("fedxray.flare.site", "fedxray.flare.server", "torch._dynamo")  # that, for PyTorch's optimizers
+JOBS = ("fedxray.flare.site", "fedxray.flare.server", "torch._dynamo")  # the last for PyTorch's optimizers
+# A kit names these. Most are imported by now; as a part of the guard they count as code that a federation runs.
+OURS = tuple(path.rpartition(".")[0] for path in (*IN_PLACE_OF.values(), ADMISSION))
 
 # Seconds that the server waits at a job's end for a site that is gone; NVFlare's 900 would withhold a whole result.
 OUTCOME = {"NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "60"}
@@ -130,14 +130,14 @@ class Family:
 
 
 def answer_code(answers: Connection, code: int) -> None:
-    """Tell the process that asked for another one the exit code of that."""
+    """Tell a process that had asked for another one how that ended."""
     with contextlib.suppress(BrokenPipeError):  # the one that asked has ended
         answers.send_bytes(b"%d" % code)
     answers.close()
 
 
 def print_code(name: str, code: int) -> None:
-    """Tell who started the guard."""
+    """Tell whoever started the guard that a process has ended."""
     print(json.dumps({"name": name, "code": code}), flush=True)
 
 
@@ -176,7 +176,7 @@ def guard() -> None:
         preload(PARENTS)
         for spec in json.loads(sys.stdin.readline()):
             family.start(spec["argv"], spec["env"], spec["log"], partial(print_code, spec["name"]))
-        preload(JOBS)  # while they connect
+        preload((*JOBS, *OURS))  # while they connect
         while family.step(sys.stdin.fileno()):
             pass
     finally:
