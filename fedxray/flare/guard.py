@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import gc
 import importlib
-import io
 import json
 import multiprocessing
 import os
@@ -28,7 +27,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import IO, cast
 
 import psutil
 from nvflare.fuel.f3.mpm import MainProcessMonitor
@@ -77,22 +75,20 @@ def guarded(processes: list[dict], env: dict[str, str] | None = None) -> Iterato
         text=True,
     )
 
-    to_guard, from_guard = cast(IO[str], child.stdin), cast(IO[str], child.stdout)
-
     def ended() -> list[tuple[str, int]]:
         lines = []
-        while select.select([from_guard], [], [], 0)[0]:
-            if not (line := from_guard.readline()):
+        while select.select([child.stdout], [], [], 0)[0]:
+            if not (line := child.stdout.readline()):
                 raise UserError(f"the guard of the federation's processes has ended ({child.wait()}), and so have they")
             lines.append(json.loads(line))
         return [(line["name"], line["code"]) for line in lines]
 
     try:
-        to_guard.write(json.dumps(processes) + "\n")
-        to_guard.flush()
+        child.stdin.write(json.dumps(processes) + "\n")
+        child.stdin.flush()
         yield ended
     finally:
-        to_guard.close()
+        child.stdin.close()
         child.wait()
 
 
@@ -100,7 +96,7 @@ class Family:
     """The guard's processes, and whom to tell when one ends."""
 
     def __init__(self):
-        self.context = multiprocessing.get_context("fork") if FORKS else multiprocessing.get_context("spawn")
+        self.context = multiprocessing.get_context("fork" if FORKS else "spawn")
         self.requests, self.asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.tell = {}  # {process: what is called with its exit code}
 
@@ -110,7 +106,7 @@ class Family:
         child = self.context.Process(target=become, args=(argv, env, log, self.asking))
         child.start()
         self.tell[child] = tell
-        return cast(int, child.pid)
+        return child.pid
 
     def step(self, until: int) -> bool:
         """Wait for a request, for the end of a process, or for the file `until`; returns False if it was the file."""
@@ -148,7 +144,7 @@ def become(argv: list[str], env: dict[str, str], log: str, asking: socket.socket
     with open(log, "ab") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
-            cast(io.TextIOWrapper, stream).reconfigure(write_through=True)
+            stream.reconfigure(write_through=True)
     if FORKS:
         Forking.guard = Guard(asking, log, env)
     # At a process's end NVFlare sleeps for 3 s "to let pending activities finish"; its mains have waited for these.

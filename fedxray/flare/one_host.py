@@ -40,16 +40,12 @@ class OneHost(FlareEngine):
     live: Path | None = None  # the folder where the sites' scalars arrive while it trains; emptied at the start
 
     loses_messages: ClassVar[bool] = False
+    live_below: ClassVar[str] = ""  # `live` itself is the server's TensorBoard folder
 
     @property
     def sites(self) -> list[str]:
         """Their names."""
         return list(self.folders)
-
-    @property
-    def live_below(self) -> str:
-        """Empty: `live` itself is the server's TensorBoard folder."""
-        return ""
 
     @property
     def participants(self) -> Participants:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from fedxray.core.files import read_json
 
@@ -17,14 +17,14 @@ from fedxray.core.files import read_json
 class Claim(Protocol):
     """Something that can be said of an object of NVFlare's."""
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """What is wrong, as the end of a sentence about the object; empty if the claim holds."""
 
 
 class Exists:
     """The object is there under its name."""
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Nothing: an object that is not there is told when it is looked up."""
         return ""
 
@@ -35,7 +35,7 @@ class Is:
 
     expected: object
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """What it has instead."""
         return "" if value == self.expected else f"is {value!r} and not {self.expected!r}"
 
@@ -46,7 +46,7 @@ class Takes:
     def __init__(self, *names: str):
         self.names = names
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Which parameters it takes instead."""
         names = [name for name in inspect.signature(value).parameters if name not in ("self", "cls")]
         return "" if [name for name in names if name in self.names] == list(self.names) else f"takes {names}"
@@ -58,7 +58,7 @@ class Has:
     def __init__(self, *names: str):
         self.names = names
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Which one is missing."""
         source = inspect.getsource(value)
         missing = [name for name in self.names if not hasattr(value, name) and f"self.{name} = " not in source]
@@ -71,7 +71,7 @@ class Says:
     def __init__(self, *texts: str):
         self.texts = texts
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Which one is missing."""
         source = inspect.getsource(value)
         missing = [text for text in self.texts if text not in source]

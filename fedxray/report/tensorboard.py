@@ -67,7 +67,7 @@ def _framed(events: Iterable) -> bytes:
     return file.getvalue()
 
 
-def _points(records: Sequence[dict], extra: Sequence[dict]) -> list[dict]:
+def _points(records: list[dict], extra: list[dict]) -> list[dict]:
     """The hyper-parameters of each run; TensorBoard wants a column to be all numbers, all booleans or all text."""
     points = [
         {key: 0 if record[key] is None else record[key] for key in POINT} | more

@@ -42,7 +42,6 @@ def write_onnx(path: Path, network: nn.Module, image_size: int, about: str) -> N
         dynamic_shapes=({0: torch.export.Dim("n")},),
         verbose=False,
     )
-    assert program is not None  # None is for the exporter before `dynamo`
     proto = program.model_proto
     graph = proto.graph
     for part in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
