@@ -35,7 +35,7 @@ IN_PLACE_OF = {  # NVFlare's components in a kit: ours
     f"{LAUNCHER}.server_process_launcher.ServerProcessJobLauncher": "fedxray.flare.launcher.ServerLauncher",
     "nvflare.apis.impl.job_def_manager.SimpleJobDefManager": "fedxray.flare.store.JobManager",
 }
-ADMISSION = {"id": "admission", "path": "fedxray.flare.admission.Admission", "args": {}}
+ADMISSION = "fedxray.flare.admission.Admission"  # a further component of the server
 # A message that was under way when a connection broke is sent again; else NVFlare waits 300 s for its answer.
 RELIABLE = {"streaming_reliable": True, "streaming_retry_wait": 5.0, "streaming_retry_timeout": 120.0}
 
@@ -175,8 +175,9 @@ def _restrict(kit: Path) -> None:
         resources["class_allow_list"] += [name for name in COMPONENTS if name not in resources["class_allow_list"]]
         if "allow_log_streaming" in resources:
             resources["allow_log_streaming"] = False
-        if "snapshot_persistor" in resources and ADMISSION not in resources["components"]:  # a server's
-            resources["components"].append(ADMISSION)
+        admission = {"id": "admission", "path": ADMISSION, "args": {}}
+        if "snapshot_persistor" in resources and admission not in resources["components"]:  # a server's
+            resources["components"].append(admission)
         for component in resources["components"]:
             component["path"] = IN_PLACE_OF.get(component["path"], component["path"])
         write_json(path, resources)

@@ -14,6 +14,7 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from fedxray.core.errors import UserError
 from fedxray.data.site import SiteData
 from fedxray.experiment.settings import Settings
+from fedxray.federation.records import EpochRow
 from fedxray.federation.rounds import SiteRounds
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import LIVE, WHY
@@ -78,7 +79,7 @@ class SiteTrainer(SiteExecutor):
             data = self.data(fl_ctx)
             self.rounds = SiteRounds(self.settings, self.local_epochs, data.part("train"), data.part("validation"))
 
-        def stream(row: dict) -> None:
+        def stream(row: EpochRow) -> None:
             no_answer = 0.0
             engine.send_aux_request(None, LIVE, Shareable({"row": row}), no_answer, fl_ctx, optional=True)
 
