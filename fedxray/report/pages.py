@@ -97,13 +97,13 @@ class Results:
     def methods(self) -> dict:
         """Data, budgets, software and hardware, from the records."""
         archive, splits = self.folder.archive_record, [cohort.split for cohort in self.cohorts]
-        knobs = [name_of(KNOBS.get(split["partition"], "")) for split in splits]
+        knobs = [name_of(KNOBS.get(str(split["partition"]), "")) for split in splits]
         machine = self._machine() | {"training, all runs": f"{self.points['seconds'].sum():.0f} s"}
         return {
             "data": read_json(self.folder.catalogue_summary),
             "archive": read_json(archive) if archive.exists() else None,
             "partitions": [
-                split["partition"] + (f" ({knob} {split[knob]})" if knob else "")
+                f"{split['partition']}" + (f" ({knob} {split[knob]})" if knob else "")
                 for split, knob in zip(splits, knobs, strict=True)
             ],
             "splits": self._splits(),

@@ -60,7 +60,8 @@ def swept_axes(table: pd.DataFrame) -> tuple[str, str]:
     """(down, across): the two point columns of one model's runs with the most values; learning rate goes down."""
     columns = [name for name in point_columns(table) if name != "rounds" or table["local_epochs"].nunique() > 1]
     widest = sorted(columns, key=lambda name: -table[name].nunique())[:2]
-    return tuple(sorted(widest, key=lambda name: (name != "lr", columns.index(name))))
+    down, across = sorted(widest, key=lambda name: (name != "lr", columns.index(name)))
+    return down, across
 
 
 def communication(curves: pd.DataFrame) -> Figure:
