@@ -29,7 +29,6 @@ from fedxray.training import metrics
 from fedxray.training.models import build, get_parameters, restore, set_parameters
 from fedxray.training.trainer import Trainer, predict
 
-
 pytestmark = pytest.mark.slow
 
 
