@@ -16,7 +16,7 @@ SWEPT = {"train_inprocess", "train_central", "train_alone"}
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A copy, at a place with spaces and umlauts in its name, after the whole graph of config/smoke.yaml has run in it."""
+    """A copy with spaces and umlauts in its path, after the whole graph of config/smoke.yaml has run in it."""
     copy = copy_repository(tmp_path_factory.mktemp("repository") / "mein Projekt (Röntgen)")
     done = snakemake(copy, *SMOKE)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
