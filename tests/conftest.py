@@ -12,11 +12,15 @@ REAL = TESTS.parents[1] / "shared" / "data"
 # Every test of these folders starts Snakemake or a whole federation. Elsewhere a test or file is marked `slow`.
 SLOW = ("workflow",)
 UNIT_S = 120  # a unit test that takes longer is not one: mark it slow
-# Files that take minutes come first, so that no worker begins one when the others are done.
+# Groups of tests (files, or parts of files) that take minutes, the longest first, so that no worker begins one when the
+# others are done.
 FIRST = (
     "workflow/test_slurm.py",
-    "flare/test_remote.py",
+    "network-cut",
+    "network-missed",
     "workflow/test_graph.py",
+    "network-other",
+    "sweep",
     "operators/test_server.py",
     "flare/test_one_host.py",
     "training/test_trainer.py",
@@ -28,6 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Mark `unit` what is not slow, keep a file on one worker unless it says how it is shared out, and sort."""
     for item in items:
@@ -38,13 +43,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.unit)
             item.add_marker(pytest.mark.timeout(UNIT_S))
         if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(file)))
+            item.add_marker(pytest.mark.xdist_group(file.as_posix()))
     items.sort(key=_turn)
 
 
 def _turn(item):
-    file = item.path.relative_to(TESTS).as_posix()
-    return next((number for number, first in enumerate(FIRST) if file.startswith(first)), len(FIRST))
+    group = item.get_closest_marker("xdist_group").args[0]
+    return FIRST.index(group) if group in FIRST else len(FIRST)
 
 
 @pytest.fixture

@@ -10,8 +10,13 @@ from fedxray.experiment.settings import Settings
 from fedxray.training.trainer import pick_device
 
 
+def place_of(settings: Settings) -> tuple[str, dict[str, str]]:
+    """(device, `machine`) of a run that this process trains."""
+    return str(pick_device(settings.device)), machine()
+
+
 def machine() -> dict[str, str]:
-    """This machine: system, processor, cores, GPU, and the versions of Python and PyTorch."""
+    """This machine: system, processor, cores, GPU, Python, PyTorch."""
     return {
         "system": platform.platform(),
         "processor": processor(),
@@ -20,8 +25,3 @@ def machine() -> dict[str, str]:
         "Python": platform.python_version(),
         "PyTorch": torch.__version__,
     }
-
-
-def place_of(settings: Settings) -> tuple[str, dict[str, str]]:
-    """(device, `machine`) of a run that this process trains."""
-    return str(pick_device(settings.device)), machine()

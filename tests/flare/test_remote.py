@@ -32,6 +32,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "namespaces work"),
 ]
+# Three networks, each of a worker of its own; tests/conftest.py says which comes first.
+CUT, MISSED, OTHER = (pytest.mark.xdist_group(f"network-{name}") for name in ("cut", "missed", "other"))
 
 
 class Run:
@@ -111,6 +113,7 @@ def mended(machines):
         machines.network.link(name, "up")
 
 
+@MISSED
 def test_each_machine_sees_its_own_data_alone(machines):
     read = "import sys, pathlib; print([int((pathlib.Path(p) / 'images.npy').exists()) for p in sys.argv[1:]])"
     for name in (*machines.data, "workflow"):
@@ -119,6 +122,7 @@ def test_each_machine_sees_its_own_data_alone(machines):
         assert json.loads(seen.communicate()[0]) == [int(owner == name) for owner in machines.data]
 
 
+@MISSED
 def test_a_run_over_the_network_is_the_run_in_one_process_and_only_tls_crosses(machines, tmp_path):
     with Capture(machines.network, tmp_path / "frames") as capture:
         run = train(machines, tmp_path / "run", 2, 2)
@@ -148,6 +152,7 @@ def test_a_run_over_the_network_is_the_run_in_one_process_and_only_tls_crosses(m
     assert not workers(machines)
 
 
+@MISSED
 def test_plain_text_would_have_been_seen(machines, tmp_path):
     listen = f"import socket; s = socket.create_server(('', {PORT + 1})); s.accept()[0].recv(100)"
     call = f"import socket; socket.create_connection(('{HOST}', {PORT + 1})).sendall(b'a chest x-ray' * 3)"
@@ -162,6 +167,7 @@ def test_plain_text_would_have_been_seen(machines, tmp_path):
     assert plain == [b"a chest x-ray" * 3]
 
 
+@OTHER
 @pytest.mark.skipif(not shutil.which("tc"), reason="no tc (iproute2)")
 def test_a_slow_network_takes_its_time_and_leaves_the_same_bytes(machines, tmp_path):
     with machines.network.slow("asia", "2mbit"):
@@ -173,6 +179,7 @@ def test_a_slow_network_takes_its_time_and_leaves_the_same_bytes(machines, tmp_p
     assert rounds["seconds"].min() > 2 * bits / 2e6  # there and back
 
 
+@CUT
 def test_a_cut_cable_and_a_killed_server_leave_the_same_bytes(machines, tmp_path):
     run = train(machines, tmp_path / "run", 3, 150)
     run.wait_for("round 1/3")
@@ -195,6 +202,7 @@ def test_a_cut_cable_and_a_killed_server_leave_the_same_bytes(machines, tmp_path
     assert not workers(machines)
 
 
+@OTHER
 def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_path):
     first = train(machines, tmp_path / "run", 12, 30)
     first.wait_for("round 1/12")
@@ -214,6 +222,7 @@ def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_pa
     assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 12, 30, tmp_path / "model")
 
 
+@MISSED
 def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines, tmp_path):
     late = {"--round-timeout-s": str(LATE_S)}
     run = train(machines, tmp_path / "run", 6, 10, late)
@@ -246,6 +255,7 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
     assert (table["series"] == "asia").sum() == 10 * (5 - len(absent))
 
 
+@OTHER
 def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(machines, tmp_path):
     registry = tmp_path / "registry.csv"
     code, said = Run(machines, "register_sites", registry, {"--image-size": "16", "--output": registry}).end()
@@ -271,6 +281,7 @@ def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(
     assert str(machines.data["us"]) not in said
 
 
+@MISSED
 def test_a_kit_of_another_authority_is_refused_and_a_missing_site_is_named(machines, tmp_path):
     kit = make_kits(tmp_path / "other", ["stranger"]) / "stranger"
     (kit / "transfer").mkdir(exist_ok=True)

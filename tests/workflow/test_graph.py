@@ -16,7 +16,7 @@ SWEPT = {"train_inprocess", "train_central", "train_alone"}
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A copy at a place with spaces and umlauts, after the whole graph of config/smoke.yaml has run in it."""
+    """A copy with spaces and umlauts in its path, after the whole graph of config/smoke.yaml has run in it."""
     copy = copy_repository(tmp_path_factory.mktemp("repository") / "mein Projekt (Röntgen)")
     done = snakemake(copy, *SMOKE)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
@@ -69,11 +69,13 @@ def test_the_report_is_one_file(finished):
     assert (finished / "report.html").stat().st_size > 1_000_000
 
 
-def test_a_sweep_shares_its_data_and_a_new_value_adds_its_points_alone(finished):
+@pytest.mark.xdist_group("sweep")  # it needs nothing that the tests above have made
+def test_a_sweep_shares_its_data_and_a_new_value_adds_its_points_alone(tmp_path):
     """The smoke sweep: two points of two seeds and two hospitals."""
-    done = snakemake(finished, *SWEEP)
+    copy = copy_repository(tmp_path)
+    done = snakemake(copy, *SWEEP)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    results = finished / "results" / "smoke-sweep"
+    results = copy / "results" / "smoke-sweep"
     points = pd.read_csv(results / "points.csv", keep_default_na=False)
     assert len(points) == 2 * 2 * 4
     assert points["chosen"].sum() == 4 * 2
@@ -85,12 +87,12 @@ def test_a_sweep_shares_its_data_and_a_new_value_adds_its_points_alone(finished)
         assert sha256(results / "runs" / path / "model.safetensors") == digest
     assert set(confirmed["path"]) == set(points["path"][points["chosen"] & (points["mode"] == "federated")])
     assert "byte for byte" in (results / "report" / "conclusions.html").read_text()
-    assert "Nothing to be done" in "".join([(again := snakemake(finished, *SWEEP)).stdout, again.stderr])
+    assert "Nothing to be done" in "".join([(again := snakemake(copy, *SWEEP)).stdout, again.stderr])
 
-    more = planned(finished, *SWEEP, "--config", "sweep={points: [{training.lr: 0.005, federation.rounds: 1}]}")
+    more = planned(copy, *SWEEP, "--config", "sweep={points: [{training.lr: 0.005, federation.rounds: 1}]}")
     assert (more["train_inprocess"], more["train_central"], more["train_alone"]) == (2, 2, 2)
     assert not set(more) & DATA
-    fewer = planned(finished, *SWEEP, "--config", "sweep={grid: {training.lr: [0.001]}}")
+    fewer = planned(copy, *SWEEP, "--config", "sweep={grid: {training.lr: [0.001]}}")
     assert "choose_points" in fewer
     assert not set(fewer) & (DATA | SWEPT)
 
