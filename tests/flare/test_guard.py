@@ -119,6 +119,7 @@ def test_at_the_end_of_the_guard_nothing_is_left_of_what_it_started_or_was_asked
     assert not [child for child in titles if child.is_running()]
 
 
+@pytest.mark.slow
 def test_without_forks_a_process_starts_anew_and_leaves_jobs_to_nvflare_and_still_nothing_is_left(
     spec, tmp_path, monkeypatch
 ):
