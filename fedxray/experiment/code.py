@@ -3,7 +3,10 @@
 The checksum covers every definition of the package that a script reaches: by name, at any depth, through imports at the
 top of a file or inside a function, and through strings that name one ("fedxray.flare.site.SiteTrainer", as a job's
 configuration does). Importing a module runs its statements and those of its packages' `__init__.py`, so these count as
-soon as anything of it is imported; its functions, classes and constants count only if they are reached.
+soon as anything of it is imported; its functions, classes and constants count only if they are reached. A method of a
+class that is reached counts if an attribute of its name is used anywhere in the code that is reached, or if it may be
+called by another name or from elsewhere: methods with underscores at both ends, all of a class that a string names or
+that has a base from another package, and all where `getattr` is given a name that is computed.
 
 What cannot change a result does not count: comments, docstrings, layout, the words of an error that is raised or of a
 line that is logged, and the help of an option. Packages from elsewhere do not count either.
@@ -24,9 +27,12 @@ from fedxray.core.files import write_json
 
 PACKAGE = "fedxray"
 NAMED = re.compile(rf"{PACKAGE}(\.\w+)+")
+ANY = "*"
 LOGGED = ("debug", "info", "warning", "error", "exception")
 # Decorators that do nothing beyond the function or class below them. Another one might register it somewhere.
 PLAIN_DECORATORS = ("cache", "cached_property", "contextmanager", "dataclass", "lru_cache", "total_ordering", "wraps")
+# Bases from elsewhere whose code calls no method of ours by its name.
+PLAIN_BASES = ("ABC", "Exception", "Generic", "NamedTuple", "Protocol", "TypedDict", "ValueError", "object")
 NAMES_ONLY = "NamesOnly"  # core.names: the annotation of strings that name code which is not run for that
 
 
@@ -80,6 +86,7 @@ class Code:
         walk = _Walk(self)
         main = Module("__main__", Path(script), Path(script).read_text(encoding="utf-8"))
         walk.take_all(main)
+        walk.settle()
         return walk.texts
 
     def module(self, name: str) -> "Module | None":
@@ -156,11 +163,19 @@ class Module:
 
 
 class Statement:
-    """One statement at the top of a module, such as a function."""
+    """One statement at the top of a module, such as a function; or a class without its methods; or a method."""
 
     def __init__(self, module: str, node: ast.stmt):
         self.place = f"{module}:{node.lineno}"
         self.module, self.node = module, node
+        self.methods: dict[str, list[Statement]] = {}
+        self.bases: list[str] = []
+        if isinstance(node, ast.ClassDef):
+            self.bases = [ast.unparse(base) for base in node.bases]
+            for inner in [one for one in node.body if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]:
+                self.methods.setdefault(inner.name, []).append(Statement(module, inner))
+            node.body = [one for one in node.body if not isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+            node.body = node.body or [ast.Pass()]
 
     @cached_property
     def text(self) -> str:
@@ -178,7 +193,8 @@ class Statement:
         inner = list(ast.walk(self.node))
         imports = [one for one in inner if isinstance(one, (ast.Import, ast.ImportFrom))]
         strings = [] if _names_only(self.node) else [text for one in inner if (text := _text(one)) is not None]
-        return Uses(_references(inner), imports, [text for text in strings if NAMED.fullmatch(text)])
+        attributes = {one.attr for one in inner if isinstance(one, ast.Attribute)} | set(_asked(inner))
+        return Uses(_references(inner), imports, [text for text in strings if NAMED.fullmatch(text)], attributes)
 
 
 class Uses(NamedTuple):
@@ -187,6 +203,7 @@ class Uses(NamedTuple):
     names: set[str]  # each with the attributes after it: `files.read_json`
     imports: list[ast.Import | ast.ImportFrom]  # inside it
     strings: list[str]  # that may name something of the package
+    attributes: set[str]  # of anything; ANY if a name is computed
 
 
 class _Walk:
@@ -196,6 +213,9 @@ class _Walk:
         self.code = code
         self.texts: dict[str, str] = {}
         self.done: set[Target] = set()
+        self.attributes: set[str] = set()  # that are used
+        self.waiting: list[tuple[Module, Statement, str, Statement]] = []  # (of class, name, method) not used so far
+        self.named: set[str] = set()  # places of classes that a string names: others make and use them
 
     def take_all(self, module: Module) -> None:
         """All of a module: every statement, with what it refers to."""
@@ -231,6 +251,13 @@ class _Walk:
             return
         uses = statement.uses
         self.texts[statement.place] = statement.text
+        everything = self.called_from_elsewhere(module, statement)
+        for name, methods in statement.methods.items():
+            for method in methods:
+                if everything or _is_special(name):
+                    self.take(module, method)
+                else:
+                    self.waiting.append((module, statement, name, method))
         bindings = dict(module.bindings)
         for node in uses.imports:
             self.load(module, node)
@@ -240,6 +267,33 @@ class _Walk:
         for text in uses.strings:
             if target := self.code.resolve(text):
                 self.reach(target)
+                named = self.code.module(target.module)
+                self.named |= {one.place for one in (named.definitions.get(target.name, []) if named else [])}
+        self.attributes |= uses.attributes
+
+    def settle(self) -> None:
+        """Take each method that has been waiting and whose name is used by now, until none is left."""
+        while ready := [one for one in self.waiting if self.is_used(one[1], one[2])]:
+            self.waiting = [one for one in self.waiting if one not in ready]
+            for module, _, _, method in ready:
+                self.take(module, method)
+
+    def is_used(self, owner: Statement, name: str) -> bool:
+        """Whether a method of a class may be called."""
+        return name in self.attributes or ANY in self.attributes or owner.place in self.named
+
+    def called_from_elsewhere(self, module: Module, statement: Statement) -> bool:
+        """Whether code of other packages may call the methods of a class by name, because it has a base of theirs."""
+        for base in statement.bases:
+            first, *rest = base.split("[")[0].split(".")
+            dotted = ".".join([module.bindings.get(first, f"{module.name}.{first}"), *rest])
+            target = self.code.resolve(dotted)
+            ours = self.code.module(target.module) if target and target.name else None
+            if ours is None and base.split("[")[0].rpartition(".")[2] not in PLAIN_BASES:
+                return True
+            if ours and any(self.called_from_elsewhere(ours, one) for one in ours.definitions.get(target.name, [])):
+                return True
+        return False
 
     def refer(self, module: Module, dotted: str, bindings: dict[str, str]) -> None:
         """Reach what a name such as `files.read_json` means in a module."""
@@ -373,6 +427,18 @@ def _has_effect(node: ast.stmt) -> bool:
         stored = [inner for target in targets for inner in ast.walk(target) if isinstance(inner, ast.expr)]
         return not all(isinstance(one, (ast.Name, ast.Tuple, ast.List, ast.Starred)) for one in stored)
     return True
+
+
+def _is_special(name: str) -> bool:
+    """Whether Python itself calls a method of this name."""
+    return name.startswith("__") and name.endswith("__")
+
+
+def _asked(nodes: list[ast.AST]) -> Iterator[str]:
+    """The attributes that `getattr` is asked for; ANY for a name that is computed."""
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+            yield _text(node.args[1]) or ANY
 
 
 def _names_only(node: ast.stmt) -> bool:

@@ -45,7 +45,7 @@ class Settings:
 
     def options(self) -> list[str]:
         """The settings as the words of `add_options`."""
-        return [word for name, option in OPTIONS.items() for word in (option, _text(getattr(self, name)))]
+        return [word for name, option in OPTIONS.items() for word in (option, _text(vars(self)[name]))]
 
 
 OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(Settings)}
@@ -65,7 +65,7 @@ def add_options(parser: ArgumentParser) -> None:
 def from_options(options: Namespace) -> Settings:
     """The settings of `add_options`."""
     kinds = get_type_hints(Settings)
-    values = {name: getattr(options, name) for name in OPTIONS}
+    values = {name: vars(options)[name] for name in OPTIONS}
     return Settings(**{name: value == "true" if kinds[name] is bool else value for name, value in values.items()})
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, sha256, write_json, write_text
+from fedxray.core.names import NamesOnly
 from fedxray.flare.certificates import certificate_of, expiring, fingerprint
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ ADMIN = "admin@fedxray.org"
 ADMITTED = "admitted.json"  # in the server's `local`: {name: fingerprint} of every certificate that may register
 
 # Our components, which a job may name: each kit's class allow-list gets them, and NVFlare's own list stays.
-COMPONENTS = (
+COMPONENTS: NamesOnly = (
     "fedxray.flare.site.SiteCard",
     "fedxray.flare.site.SiteEvaluator",
     "fedxray.flare.site.SiteTrainer",

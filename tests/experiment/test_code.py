@@ -103,6 +103,70 @@ def test_a_string_that_names_code_counts_as_its_use_and_a_list_of_names_does_not
     assert changes(root, "fedxray/kits.py", "'fedxray.site.Evaluator'", "'fedxray.site.Evaluator', ''", "job")
 
 
+CLASSES = """
+import json
+
+from fedxray.core.tools import used
+
+
+class Base(json.JSONEncoder):
+    def default(self, o):
+        return 1
+
+
+class Ours(Base):
+    def item(self):
+        return 2
+
+
+class Plain:
+    def __init__(self):
+        self.begin()
+
+    def begin(self):
+        return 3
+
+    def called(self):
+        return used(4)
+
+    def spare(self):
+        return 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("return 1", "return 9", True),  # Python's json calls it
+        ("return 2", "return 9", True),  # whatever is derived from such a class
+        ("return 3", "return 9", True),  # by __init__
+        ("used(4)", "used(9)", True),  # by its name in the script
+        ("return 5", "return 9", False),
+    ],
+)
+def test_a_method_counts_if_its_name_is_used(root, old, new, counts):
+    (root / "fedxray" / "core" / "classes.py").write_text(CLASSES)
+    script = root / "scripts" / "step.py"
+    script.write_text("from fedxray.core.classes import Ours, Plain\n\nOurs()\nPlain().called()\n")
+    assert changes(root, "fedxray/core/classes.py", old, new) == counts
+
+
+def test_every_method_counts_where_a_name_is_computed(root):
+    (root / "fedxray" / "core" / "classes.py").write_text(CLASSES)
+    script = root / "scripts" / "step.py"
+    script.write_text("from fedxray.core.classes import Plain\n\ngetattr(Plain(), 'spa' + 're')()\n")
+    assert changes(root, "fedxray/core/classes.py", "return 5", "return 9")
+
+
+def test_what_a_method_reaches_counts_with_it(root):
+    (root / "fedxray" / "core" / "classes.py").write_text(CLASSES)
+    script = root / "scripts" / "step.py"
+    script.write_text("from fedxray.core.classes import Plain\n\nPlain().spare()\n")
+    assert not changes(root, "fedxray/core/tools.py", "value + 1", "value + 2")
+    script.write_text("from fedxray.core.classes import Plain\n\nPlain().called()\n")
+    assert changes(root, "fedxray/core/tools.py", "value + 2", "value + 3")
+
+
 def test_a_module_that_is_used_as_a_value_counts_whole(root):
     assert not changes(root, "fedxray/core/whole.py", "return 2", "return 3")
     path = root / "scripts" / "step.py"
