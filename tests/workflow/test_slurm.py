@@ -36,7 +36,7 @@ TABLES = ["results/slurm/summary.csv", "results/slurm/comparison.csv"]
 BROKEN = "central/lr=0.01,epochs=2,seed=1"
 # A python that fails where a file `broken` says so: the scripts themselves stay as they are, and so do their results.
 PYTHON = """#!/bin/sh
-case "$*" in *train_central*'"lr": 0.01'*) [ -e {flag} ] && echo "error: broken on purpose" && exit 1;; esac
+case "$*" in *train_central*"--lr 0.01 "*) [ -e {flag} ] && echo "error: broken on purpose" && exit 1;; esac
 exec {python} "$@"
 """
 
@@ -112,7 +112,7 @@ def training(folder):
 def is_of(name, workspace):
     """Whether a job of this name is the one that trains in this workspace."""
     lr = re.search("lr=([0-9.]+)", workspace.parent.name)[1]
-    return name.startswith("rule_train_federated") and f"_{lr}_" in name
+    return name.startswith("rule_train_federated") and f"lr={lr}," in name
 
 
 def wait(condition, seconds):
@@ -230,7 +230,7 @@ def test_ctrl_c_cancels_the_jobs_and_leaves_no_process(swept):
     finally:
         run.kill()
     assert wait(lambda: not ours(folder), 60), ours(folder)
-    states = [
-        states for name, states in queue(environment, "%T").items() if re.match("rule_train_federated.*_0.001_2", name)
-    ]
-    assert "CANCELLED" in states[0][-1]
+    states = next(
+        states for name, states in queue(environment, "%T").items() if re.match("rule_train_federated.*lr=0.001,", name)
+    )
+    assert "CANCELLED" in states[-1]
