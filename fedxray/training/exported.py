@@ -133,7 +133,7 @@ def predict_images(
         if images:
             # One at a time: the last bits of a result depend on the size of its batch on some processors, and what an
             # image is called must not depend on the images beside it.
-            probabilities = [float(predict(network, image[None], compute)[0]) for image in images.values()]
+            probabilities = [float(predict(network, np.array([image]), compute)[0]) for image in images.values()]
             decisions = ["PNEUMONIA" if value >= threshold - PRECISION else "normal" for value in probabilities]
             predictions += map(Prediction, images, probabilities, decisions)
     return predictions, broken

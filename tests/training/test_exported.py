@@ -101,6 +101,7 @@ def test_the_configuration_says_what_the_model_is(exported):
     assert told == ["compact", 32, 0.5, "quick", "federated", "Synthetic phantom data"]
 
 
+@pytest.mark.filterwarnings("error")
 def test_predicts_what_training_predicts_of_the_resampled_pixels(exported, images, monkeypatch):
     monkeypatch.setattr(library, "BATCH", 2)
     folder, network, settings = exported
