@@ -101,7 +101,7 @@ def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(
     code, said = Run(machines, "train_alone_remote", refused, alone | {"--output": refused}, sites=["us"]).end()
     assert code == 1
     assert "us: " in said.splitlines()[-1]
-    assert "changed since it was registered" in said.splitlines()[-1]
+    assert "changed since the registry was made" in said.splitlines()[-1]
     assert str(machines.data["us"]) not in said
 
 
