@@ -57,11 +57,11 @@ def main(options) -> None:
             raise UserError(f"{path}: not there; measure first, or name a file by --output")
         render(read_json(path), options.scale)
         return
-    known = rows(options.scale)
-    wanted = options.rows or (SCALE if options.scale else ALWAYS)
-    if unknown := [name for name in wanted if name not in known]:
-        raise UserError(f"{unknown[0]}: no such row; there are {', '.join(known)}")
-    book = record(path, {name: known[name] for name in wanted}, options.quick, options.again)
+    available = rows(options.scale)
+    names = options.rows or (SCALE if options.scale else ALWAYS)
+    if unknown := [name for name in names if name not in available]:
+        raise UserError(f"{unknown[0]}: no such row; there are {', '.join(available)}")
+    book = record(path, {name: available[name] for name in names}, options.quick, options.again)
     if not options.quick:
         render(book, options.scale)
     print(f"written: {path}")

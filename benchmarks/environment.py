@@ -19,15 +19,15 @@ def flower() -> Path:
 
     What it does not have of its own, PyTorch above all, it takes from the workflow's environment: the same version.
     """
-    interpreter, made = FOLDER / "bin" / "python", FOLDER / "made"
-    wanted = f"{REQUIREMENTS.read_text()}\n{sysconfig.get_path('purelib')}\n"
-    if not made.exists() or made.read_text() != wanted:
+    interpreter, stamp = FOLDER / "bin" / "python", FOLDER / "made"
+    contents = f"{REQUIREMENTS.read_text()}\n{sysconfig.get_path('purelib')}\n"
+    if not stamp.exists() or stamp.read_text() != contents:
         subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", FOLDER], check=True)
         uv = [Path(sys.executable).with_name("uv"), "pip", "sync", "--quiet", "--python", interpreter, REQUIREMENTS]
         subprocess.run(uv, check=True)
         packages = next((FOLDER / "lib").glob("python*")) / "site-packages"
         (packages / "workflow.pth").write_text(sysconfig.get_path("purelib") + "\n")  # behind its own
-        made.write_text(wanted)
+        stamp.write_text(contents)
     return interpreter
 
 

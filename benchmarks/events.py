@@ -53,11 +53,11 @@ def events(quick: bool) -> dict:
             "tbparse": lambda: tbparse(folder / "ours", scalars),
         }
         read = interleave(reading, turns)
-    own = read["the benchmark's own"]
+    ours = read["the benchmark's own"]
     checks = [
         at_least("writing speed, of SummaryWriter's", ratio(written["SummaryWriter"], written["fedxray"], "s"), 4.0),
         *(
-            told(f"reading speed of the benchmark's own reader, of {side}'s", ratio(read[side], own, "s"))
+            told(f"reading speed of the benchmark's own reader, of {side}'s", ratio(read[side], ours, "s"))
             for side in ("EventAccumulator", "tbparse")
         ),
     ]
@@ -133,6 +133,6 @@ def tbparse(folder: Path, scalars: int) -> float:
     return float(seconds)
 
 
-def _same(found: int, scalars: int) -> None:
-    if found != scalars:
-        raise NotTheSameWork(f"read {found} scalars of {scalars}")
+def _same(count: int, scalars: int) -> None:
+    if count != scalars:
+        raise NotTheSameWork(f"read {count} scalars of {scalars}")

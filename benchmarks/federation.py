@@ -85,9 +85,9 @@ def alternative(side: str, sites: Path, chosen: dict, rounds: int, output: Path,
 
 def auroc(path: Path, shared: Path, chosen: dict) -> float:
     """The validation AUROC of a model."""
-    own = Settings(**chosen)
-    model = restore(own, load_model(path))
-    return round(validate(model, load_site(shared).part("validation"), own.compute)["validation_auroc"], 5)
+    run_settings = Settings(**chosen)
+    model = restore(run_settings, load_model(path))
+    return round(validate(model, load_site(shared).part("validation"), run_settings.compute)["validation_auroc"], 5)
 
 
 def kits(names: Sequence[str] = SITES) -> Path:
@@ -124,8 +124,8 @@ def _rounds(model: str, size: int, rounds: int) -> tuple[list[float], list[float
         run(fedxray_command(folder / "sites", kits(), chosen, rounds, folder / "run"))
         ours = beyond_training(pd.read_csv(folder / "run" / "metrics.csv"))
         stock = alternative("NVFlare", folder / "sites", chosen, rounds, folder / "stock.safetensors", "--idle")
-        said = run(stock).output
-    line = next(line for line in said.splitlines() if line.startswith("seconds of rounds:"))
+        output = run(stock).output
+    line = next(line for line in output.splitlines() if line.startswith("seconds of rounds:"))
     return ours[1:], [float(word) for word in line.split(":")[1].split()][1:]
 
 

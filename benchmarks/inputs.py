@@ -39,16 +39,16 @@ def scratch() -> Iterator[Path]:
         yield Path(name)
 
 
-def originals(count: int, drawn: int = 0) -> Path:
+def originals(count: int, phantoms: int = 0) -> Path:
     """A folder NORMAL and PNEUMONIA of `count` JPEGs: few different ones under many names, links to the same files.
 
     They are the untouched originals where these are, else 48 phantoms enlarged to a size of theirs; with `drawn`, so
     many phantoms as they are. So no disk is measured, and little of it is filled.
     """
-    folder = BUILD / f"images-{drawn or 'originals'}-{count}"
+    folder = BUILD / f"images-{phantoms or 'originals'}-{count}"
     if folder.exists():
         return folder
-    different = _phantoms(drawn) if drawn else _real_originals() if ORIGINALS.exists() else _enlarged_phantoms()
+    different = _phantoms(phantoms) if phantoms else _real_originals() if ORIGINALS.exists() else _enlarged_phantoms()
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     for number in range(count):
@@ -70,18 +70,18 @@ def _real_originals() -> list[tuple[str, bytes]]:
 
 def _phantoms(count: int) -> list[tuple[str, bytes]]:
     """(label, JPEG) of the first image of so many phantom patients."""
-    drawn = (draw_patient(1, patient)[0] for patient in range(1, count + 1))
-    return [(Path(name).parent.name, data) for name, _, _, data in drawn]
+    images = (draw_patient(1, patient)[0] for patient in range(1, count + 1))
+    return [(Path(name).parent.name, data) for name, _, _, data in images]
 
 
 def _enlarged_phantoms() -> list[tuple[str, bytes]]:
     """The same, of about the size of the originals, in grey as most of those are."""
-    found = []
+    enlarged = []
     for label, data in _phantoms(48):
         with Image.open(io.BytesIO(data)) as image, io.BytesIO() as file:
             image.convert("L").resize((1300, 900), Image.Resampling.BICUBIC).save(file, "JPEG", quality=92)
-            found.append((label, file.getvalue()))
-    return found
+            enlarged.append((label, file.getvalue()))
+    return enlarged
 
 
 def source(quick: bool) -> str:
@@ -125,9 +125,9 @@ def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> 
 
 def settings(shared: Path, epochs: int, **changed) -> dict:
     """The fields of Settings by the default configuration, for images as `shared`'s, on the CPU."""
-    own = Experiment.from_config(default_config())
+    default = Experiment.from_config(default_config())
     size = read_json(shared / "card.json")["image_size"]
-    return asdict(own.settings(own.runs[0])) | {"image_size": size, "epochs": epochs, "device": "cpu"} | changed
+    return asdict(default.settings(default.runs[0])) | {"image_size": size, "epochs": epochs, "device": "cpu"} | changed
 
 
 def options(chosen: dict) -> list[str]:

@@ -58,9 +58,9 @@ def run(command: Sequence[str | Path], timeout_s: float = 1200) -> Cost:
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     before, words = set(_descendants()), [str(word) for word in command]
     options = {"cwd": ROOT, "env": os.environ | ENVIRONMENT, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    with tempfile.TemporaryFile() as said:  # a pipe would be waited for as long as a daemon holds it
+    with tempfile.TemporaryFile() as file:  # a pipe would be waited for as long as a daemon holds it
         start = time.perf_counter()
-        process, memory = subprocess.Popen(words, stdout=said, **options), _Memory(before)
+        process, memory = subprocess.Popen(words, stdout=file, **options), _Memory(before)
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
@@ -68,8 +68,8 @@ def run(command: Sequence[str | Path], timeout_s: float = 1200) -> Cost:
         finally:
             seconds, peak = time.perf_counter() - start, memory.end()
             _end(set(_descendants()) - before)
-        said.seek(0)
-        output = said.read().decode(errors="replace")
+        file.seek(0)
+        output = file.read().decode(errors="replace")
     if code:
         raise Failed(output[-3000:])
     return Cost(seconds, peak, output)
@@ -123,11 +123,11 @@ def _end(processes: set) -> None:
 
 def interleave(sides: dict[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
     """What each side returns, once in each turn; every other turn runs them in reverse, as machines warm and drift."""
-    found = {name: [] for name in sides}
+    results = {name: [] for name in sides}
     for turn in range(turns):
         for name in list(sides)[:: -1 if turn % 2 else 1]:
-            found[name].append(sides[name]())
-    return found
+            results[name].append(sides[name]())
+    return results
 
 
 def clock(work: Callable[[], object], timer: Callable[[], float] = time.perf_counter) -> float:

@@ -60,8 +60,8 @@ def commit() -> str:
 
 def sentence(check: dict) -> str:
     """A check in words: `what: 2.71 [2.60, 2.80], at least 2.5: met`."""
-    said = f"{check['what']}: {measured(check)}"
-    return said if check["met"] is None else f"{said}, {target(check)}: {verdict(check)}"
+    text = f"{check['what']}: {measured(check)}"
+    return text if check["met"] is None else f"{text}, {target(check)}: {verdict(check)}"
 
 
 def measured(check: dict) -> str:

@@ -58,7 +58,7 @@ def resample_images(quick: bool) -> dict:
     """Images, resampled to 64 pixels on two processes: 1,000 phantoms under as many names as are needed."""
 
     def cost(count: int) -> tuple[float, float]:
-        measured = step(originals(count, drawn=1000), 64, 2)
+        measured = step(originals(count, phantoms=1000), 64, 2)
         return measured.seconds, measured.peak_mb
 
     return grow("images resampled", [200, 400] if quick else [1000, 10_000, 30_000, 100_000], cost)

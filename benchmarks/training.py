@@ -65,22 +65,25 @@ def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int
     On the CPU, with one thread, they are CPU seconds. The first epoch of both is not counted. `compiled`: the bare loop
     trains torch.compile(model).
     """
-    trainer, own, bare = Trainer(chosen, train, validation), build(chosen), build(chosen)
+    trainer, model, bare = Trainer(chosen, train, validation), build(chosen), build(chosen)
     bare.to(trainer.device)
     network = torch.compile(bare) if compiled else bare
-    held, checked = ([tensor.to(trainer.device) for tensor in plain.tensors(part)] for part in (train, validation))
+    train_tensors, validation_tensors = (
+        [tensor.to(trainer.device) for tensor in plain.tensors(part)] for part in (train, validation)
+    )
     losses = {"fedxray": [], "bare loop": []}
     timer = cpu if trainer.device.type == "cpu" else time.perf_counter
 
     def ours() -> None:
         number = len(losses["fedxray"])
-        losses["fedxray"].append(trainer.fit(own, number, number + 1)[0]["train_loss"])
+        losses["fedxray"].append(trainer.fit(model, number, number + 1)[0]["train_loss"])
 
     def bare_loop() -> None:
         torch.use_deterministic_algorithms(False)
         optimizer = plain.make_optimizer(bare, chosen)
-        losses["bare loop"].append(plain.train_epoch(network, optimizer, held, chosen, len(losses["bare loop"])))
-        plain.evaluate(network, checked)
+        number = len(losses["bare loop"])
+        losses["bare loop"].append(plain.train_epoch(network, optimizer, train_tensors, chosen, number))
+        plain.evaluate(network, validation_tensors)
         torch.use_deterministic_algorithms(True, warn_only=True)
 
     times = interleave({"fedxray": lambda: clock(ours, timer), "bare loop": lambda: clock(bare_loop, timer)}, turns)
@@ -105,16 +108,16 @@ def on_device(device: str, model: str, size: int, batch_size: int, images: int, 
     changed = {"model": model, "device": device, "batch_size": batch_size, "compile": compiled}
     with scratch() as folder:
         random_sites(folder / "sites", images, size)
-        chosen = settings(folder / "sites" / "shared", turns, **changed)
+        fields = settings(folder / "sites" / "shared", turns, **changed)
         sites = [load_site(site) for site in site_folders(folder)]
         train, validation = pool(sites, "train"), sites[0].part("validation")
-        own = Settings(**chosen)
-        times, apart = compare_epochs(train, validation, own, turns, compiled)
+        chosen = Settings(**fields)
+        times, apart = compare_epochs(train, validation, chosen, turns, compiled)
         rates = {side: [images / seconds for seconds in values] for side, values in times.items()}
-        busy = gpu_busy(Trainer(own, train, validation), build(own), turns) if device == "cuda" else []
-        network = build(own)
-        predicted = [images / clock(lambda: predict_array(network, train[0], own.compute)) for _ in range(turns)][1:]
-        rounds, epochs = federated_and_central(folder, chosen, turns)
+        busy = gpu_busy(Trainer(chosen, train, validation), build(chosen), turns) if device == "cuda" else []
+        network = build(chosen)
+        predicted = [images / clock(lambda: predict_array(network, train[0], chosen.compute)) for _ in range(turns)][1:]
+        rounds, epochs = federated_and_central(folder, fields, turns)
     return {
         "samples": {f"{side}, images/s": values for side, values in rates.items()}
         | {"a federated round, s": rounds, "a central epoch, s": epochs},
@@ -130,12 +133,12 @@ def on_device(device: str, model: str, size: int, batch_size: int, images: int, 
 
 def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float]:
     """Percents of time that the GPU computed in, by NVIDIA's management library, during all epochs but the first."""
-    found, ended = [], threading.Event()
+    percents, ended = [], threading.Event()
 
     def sample() -> None:
-        found.append(torch.cuda.utilization())
+        percents.append(torch.cuda.utilization())
         while not ended.wait(0.2):
-            found.append(torch.cuda.utilization())
+            percents.append(torch.cuda.utilization())
 
     trainer.fit(model, 0, 1)
     sampler = threading.Thread(target=sample)
@@ -143,7 +146,7 @@ def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float
     trainer.fit(model, 1, turns)
     ended.set()
     sampler.join()
-    return found
+    return percents
 
 
 def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[float], list[float]]:
@@ -154,18 +157,18 @@ def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[
     run(fedxray_command(folder / "sites", kits(), chosen, turns, folder / "federated"))
     words = ["--sites", *(site / "card.json" for site in site_folders(folder)), *options(chosen)]
     run(python(ROOT / "scripts" / "train_central.py", *words, "--output", folder / "central" / "model.safetensors"))
-    found = []
+    seconds = []
     for mode in ("federated", "central"):
         metrics = pd.read_csv(folder / mode / "metrics.csv")
-        found.append(metrics[metrics["series"] == "global"]["seconds"].tolist()[1:])
-    return found[0], found[1]
+        seconds.append(metrics[metrics["series"] == "global"]["seconds"].tolist()[1:])
+    return seconds[0], seconds[1]
 
 
 def predict(quick: bool) -> dict:
     """`fedxray-predict`'s work on originals, one core: files read, resampled and predicted."""
     count, turns = (48, 3) if quick else (480, 5)
-    folder, own = originals(count), Experiment.from_config(default_config())
-    chosen = own.settings(own.runs[0])
+    folder, default = originals(count), Experiment.from_config(default_config())
+    chosen = default.settings(default.runs[0])
     threads = torch.get_num_threads()
     with scratch() as model:
         save_model(model / "run.safetensors", get_parameters(build(chosen)))

@@ -132,11 +132,11 @@ def analyse(quick: bool) -> dict:
         for table in (folder.chosen, folder.predictions, folder.summary, folder.differences):
             write_table(table, pd.DataFrame({"none": [0]}))
         write_table(folder.registry, pd.DataFrame({"synthetic": [True]}))
-        given = ["--experiment", folder.experiment, "--results", root, "--output"]
+        common = ["--experiment", folder.experiment, "--results", root, "--output"]
         statistics = ["--replicates", 1, "--confidence", 0.95, "--seed", 1, "--margin", 0.02]
         commands = {
-            "choose_points": [*given, folder.points],
-            "export_tensorboard": [*given, folder.tensorboard],
+            "choose_points": [*common, folder.points],
+            "export_tensorboard": [*common, folder.tensorboard],
             "plot_results": ["--figures", "sweep", "communication", "--results", root, *statistics],
         }
         costs = {name: run(python(ROOT / "scripts" / f"{name}.py", *words)) for name, words in commands.items()}

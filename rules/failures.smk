@@ -19,8 +19,8 @@ def list_failed(failed, logs):
     `failed` are Snakemake's jobs; `logs` are the files of its own messages, in which the
     executor of a cluster has said where what a job prints goes.
     """
-    said = "".join(map(text_of, logs))
-    printed = re.findall(r"Job (\S+) has been submitted .*\(log: (.+)\)\.", said)
+    messages = "".join(map(text_of, logs))
+    printed = re.findall(r"Job (\S+) has been submitted .*\(log: (.+)\)\.", messages)
     lines = []
     for job in failed:
         output = dict(printed).get(str(job.jobid), "")

@@ -41,13 +41,13 @@ class EnergyMeter:
 
 def _packages() -> list:
     """(function that reads joules, joules at which it starts anew) of each processor package."""
-    found = []
+    counters = []
     for folder in sorted(RAPL.glob("intel-rapl:?")):  # AMD's too have this name
         counter = folder / "energy_uj"
         if os.access(counter, os.R_OK):
             full = int((folder / "max_energy_range_uj").read_text()) / 1e6
-            found.append((lambda counter=counter: int(counter.read_text()) / 1e6, full))
-    return found
+            counters.append((lambda counter=counter: int(counter.read_text()) / 1e6, full))
+    return counters
 
 
 def _gpus() -> list:

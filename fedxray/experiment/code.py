@@ -51,19 +51,19 @@ class Code:
         self.root = Path(root)
         self.memory = memory
         self.modules: dict[str, Module | None] = {}
-        self.known: dict[str, str] = {}
+        self.checksums: dict[str, str] = {}
         if memory:
             self.state = self._state()
             with suppress(OSError, ValueError):
                 remembered = json.loads(memory.read_text(encoding="utf-8"))
-                self.known = remembered["checksums"] if remembered["state"] == self.state else {}
+                self.checksums = remembered["checksums"] if remembered["state"] == self.state else {}
 
     def checksum(self, script: str | Path, *files: str | Path) -> str:
         """16 hexadecimal digits over the code that `script` runs, and over further `files` that it reads."""
         name = Path(script).name
-        if name not in self.known:
-            self.known[name] = sha256("\0".join(sorted(set(self.reached(script).values()))).encode()).hexdigest()
-        digest = sha256(self.known[name].encode())
+        if name not in self.checksums:
+            self.checksums[name] = sha256("\0".join(sorted(set(self.reached(script).values()))).encode()).hexdigest()
+        digest = sha256(self.checksums[name].encode())
         for file in files:
             digest.update(Path(file).read_bytes())
         return digest.hexdigest()[:16]
@@ -72,7 +72,7 @@ class Code:
         """Keep the checksums for the next time; without a word where that is not possible."""
         if self.memory:
             with suppress(OSError):
-                write_json(self.memory, {"state": self.state, "checksums": self.known})
+                write_json(self.memory, {"state": self.state, "checksums": self.checksums})
 
     def _state(self) -> str:
         """The SHA-256 of every Python file of package and scripts, and of the version of Python, which reads them."""

@@ -70,9 +70,9 @@ class Experiment:
     @classmethod
     def from_config(cls, config: Mapping) -> "Experiment":
         """The experiment of a whole configuration, without what does not change which runs there are."""
-        own = {key: config[key] for key in ("sites", "image_size", "split", "model", "training", "seeds", "sweep")}
+        parts = {key: config[key] for key in ("sites", "image_size", "split", "model", "training", "seeds", "sweep")}
         federation = {key: config["federation"][key] for key in ("where", "rounds", "local_epochs")}
-        return cls(own | {"federation": federation})
+        return cls(parts | {"federation": federation})
 
     @classmethod
     def read(cls, path: Path) -> "Experiment":
@@ -100,9 +100,9 @@ class Experiment:
         cohorts = {cohort: cohort for cohort in self.cohorts}
         runs = {}
         for mode, point, seed in product(self.modes, self.points, self.config["seeds"]):
-            cohort, own = cohorts[cohort_of(point, self.config)], self._point(mode, point)
+            cohort, run_point = cohorts[cohort_of(point, self.config)], self._point(mode, point)
             for site in cohort.sites if mode == "alone" else [POOLED]:
-                run = Run(Model(cohort, mode, site), own, seed)
+                run = Run(Model(cohort, mode, site), run_point, seed)
                 runs.setdefault(run.path, run)
         return list(runs.values())
 

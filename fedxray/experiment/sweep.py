@@ -43,8 +43,8 @@ def points(config: Mapping) -> list[Point]:
     crossed = [dict(zip(sweep["grid"], values, strict=True)) for values in product(*sweep["grid"].values())]
     listed = (crossed if sweep["grid"] or not sweep["points"] else []) + sweep["points"]
     typed = [{key: _typed(value, base[key]) for key, value in {**base, **point}.items()} for point in listed]
-    kept = [point for point in typed if not any(_matches(point, rule, base) for rule in sweep["exclude"])]
-    unique = list({tuple(point.items()): point for point in kept}.values())
+    included = [point for point in typed if not any(_matches(point, rule, base) for rule in sweep["exclude"])]
+    unique = list({tuple(point.items()): point for point in included}.values())
     if not unique:
         raise UserError("config: sweep.exclude leaves no point; remove one of its entries")
     return unique

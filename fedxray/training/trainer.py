@@ -194,5 +194,5 @@ def _lr(settings: Settings, epoch: float) -> float:
 
 def _autocast(device: torch.device, compute: Compute) -> torch.autocast:
     """bfloat16 on CUDA cards that compute in it, if that is wanted; the CPU always computes in float32."""
-    wanted = compute.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    enabled = compute.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

@@ -25,9 +25,9 @@ def why_not():
     if not shutil.which("ip") or not shutil.which("unshare"):
         return "no ip (iproute2) or unshare (util-linux)"
     probe = f"fxprobe{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
+    done = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
     subprocess.run(["ip", "netns", "del", probe], capture_output=True)
-    return made.stderr.strip()
+    return done.stderr.strip()
 
 
 class Network:
@@ -99,8 +99,8 @@ class Network:
 
     def pids(self, name):
         """The processes of a machine."""
-        found = subprocess.run(["ip", "netns", "pids", self.space(name)], capture_output=True, text=True)
-        return [int(pid) for pid in found.stdout.split()]
+        done = subprocess.run(["ip", "netns", "pids", self.space(name)], capture_output=True, text=True)
+        return [int(pid) for pid in done.stdout.split()]
 
     def kill(self, process, name=None):
         """SIGKILL to a process and its group; with `name`, to all of a machine."""

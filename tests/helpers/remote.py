@@ -66,9 +66,9 @@ def expected(machines, rounds, local_epochs, path):
 
 def workers(machines):
     """The processes of jobs, which the idle clients start and end, at the sites."""
-    found = []
+    jobs = []
     for site in SITES:
         for pid in machines.network.pids(site):
             if psutil.pid_exists(pid) and any("worker_process" in word for word in psutil.Process(pid).cmdline()):
-                found.append((site, pid))
-    return found
+                jobs.append((site, pid))
+    return jobs

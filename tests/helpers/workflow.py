@@ -47,12 +47,12 @@ def planned(folder, *arguments):
 
 def ours(folder):
     """The processes that work in `folder`."""
-    found = []
+    commands = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = " ".join(process.info["cmdline"] or [])
         if str(folder) in words or str(folder) in (process.info["cwd"] or ""):
-            found.append(words)
-    return found
+            commands.append(words)
+    return commands
 
 
 def start(folder, *arguments):

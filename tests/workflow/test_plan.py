@@ -30,7 +30,7 @@ def copy(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("training={lr: 1e-3}", "training.lr: '1e-3' is not of type 'number'"),  # YAML reads it as text
         ("training={learning_rate: 0.1}", "training.learning_rate: unknown key"),
@@ -41,10 +41,10 @@ def copy(tmp_path_factory):
         ("sweep={grid: {image_size: [32]}}", "sweep.grid: image_size cannot be swept"),
     ],
 )
-def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override, said):
+def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override, message):
     done = snakemake(copy, "--dry-run", "--config", override)
     assert done.returncode == 1
-    assert [said in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
+    assert [message in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
     assert "Traceback" not in done.stderr
     assert not (copy / "results" / "phantom").exists()
 

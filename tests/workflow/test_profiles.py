@@ -37,8 +37,8 @@ def plan(folder, profile):
     done = snakemake(folder, "--dry-run", "--profile", profile, *SMOKE)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text[-3000:]
-    found = re.findall(r"rule (\w+):\n(?: +\S.*\n)*? +resources: (.+)", text)
-    return {rule: dict(part.split("=", 1) for part in line.split(", ")) for rule, line in found}
+    blocks = re.findall(r"rule (\w+):\n(?: +\S.*\n)*? +resources: (.+)", text)
+    return {rule: dict(part.split("=", 1) for part in line.split(", ")) for rule, line in blocks}
 
 
 def usable(folder, name):
@@ -47,9 +47,9 @@ def usable(folder, name):
     executor = profile["executor"]
     if importlib.util.find_spec(f"snakemake_executor_plugin_{executor.replace('-', '_')}"):
         return f"profiles/{name}"
-    own = {key for key in profile if key.startswith(f"{executor}-")}
-    assert {key.removeprefix(f"{executor}-") for key in own} <= OPTIONS[executor]
-    rest = {key: value for key, value in profile.items() if key not in own | {"executor"}}
+    keys = {key for key in profile if key.startswith(f"{executor}-")}
+    assert {key.removeprefix(f"{executor}-") for key in keys} <= OPTIONS[executor]
+    rest = {key: value for key, value in profile.items() if key not in keys | {"executor"}}
     where = folder / "profiles" / f"{name}-without-executor"
     where.mkdir(exist_ok=True)
     (where / "config.yaml").write_text(yaml.safe_dump(rest))
@@ -80,11 +80,11 @@ def test_where_slurm_wants_gres_it_gets_that_and_no_gpus_beside_it(copy):
 
 def rules_with(word):
     """The rules that have a line of `word`, such as `group:`."""
-    found = []
+    rules = []
     for path in REPOSITORY.glob("rules/*.smk"):
         parts = re.split(r"^ *rule (\w+):$", path.read_text(), flags=re.MULTILINE)
-        found += [name for name, body in zip(parts[1::2], parts[2::2], strict=True) if f" {word}" in body]
-    return set(found)
+        rules += [name for name, body in zip(parts[1::2], parts[2::2], strict=True) if f" {word}" in body]
+    return set(rules)
 
 
 def test_the_download_runs_on_the_login_node_and_no_training_or_figure_is_in_a_group():
@@ -128,8 +128,8 @@ def test_jobs_run_in_the_container_if_asked_and_else_not(copy, tmp_path, monkeyp
     assert not log.exists()
     (copy / "container").mkdir()
     (copy / "container" / "fedxray.sif").touch()
-    wanted = ["--sdm", "apptainer", "--apptainer-args", '--bind "$PWD":/fedxray']
-    done = snakemake(copy, *SMOKE, *wanted, "--forcerun", "render_project", "--", target)
+    options = ["--sdm", "apptainer", "--apptainer-args", '--bind "$PWD":/fedxray']
+    done = snakemake(copy, *SMOKE, *options, "--forcerun", "render_project", "--", target)
     assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
     words = log.read_text().splitlines()[-1]
     assert f"--bind {copy}:/fedxray" in words

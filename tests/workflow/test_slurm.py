@@ -69,26 +69,26 @@ def submit(folder, environment, *arguments):
 def queue(environment, field):
     """A field of every job of the cluster, ended ones too: {its comment, which names rule and wildcards: [values]}."""
     command = ["squeue", "--noheader", "--states=all", "--sort=i", f"--format=%k|{field}"]
-    found = {}
+    values = {}
     for line in subprocess.run(command, env=environment, capture_output=True, text=True).stdout.splitlines():
         name, value = line.rsplit("|", 1)
-        found.setdefault(name, []).append(value)
-    return found
+        values.setdefault(name, []).append(value)
+    return values
 
 
 def processes(words):
     """The processes whose command line has `words`."""
-    found = psutil.process_iter(["cmdline"])
-    return [process for process in found if words in " ".join(process.info["cmdline"] or [])]
+    everyone = psutil.process_iter(["cmdline"])
+    return [process for process in everyone if words in " ".join(process.info["cmdline"] or [])]
 
 
 def of_job(job):
     """Every process of a job of the cluster, by the number of the job in its environment or its forebear's."""
-    found = set()
+    members = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            found |= {process, *process.children(recursive=True)} if job_of(process) == job else set()
-    return found
+            members |= {process, *process.children(recursive=True)} if job_of(process) == job else set()
+    return members
 
 
 def job_of(process):
@@ -105,8 +105,8 @@ def lives(process):
 
 def training(folder):
     """The workspace of a federated run in which the sites' processes of the job have started, if there is one."""
-    found = folder.glob("results/slurm/runs/federated/*/workspace")
-    return next((path for path in found if len(processes(f"{path}/us")) >= 2 and processes(f"{path}/asia")), None)
+    workspaces = folder.glob("results/slurm/runs/federated/*/workspace")
+    return next((path for path in workspaces if len(processes(f"{path}/us")) >= 2 and processes(f"{path}/asia")), None)
 
 
 def is_of(name, workspace):
@@ -142,8 +142,8 @@ def swept(slurm, tmp_path_factory):
     try:
         workspace = wait(lambda: training(folder) or run.poll() is not None, 300)
         assert isinstance(workspace, Path), text_of(folder)
-        said = "".join(path.read_text() for path in folder.glob("results/slurm/logs/train/federated/*.log"))
-        gpus = re.search(r"^GPUs: (.+)", said, re.MULTILINE)[1]
+        logged = "".join(path.read_text() for path in folder.glob("results/slurm/logs/train/federated/*.log"))
+        gpus = re.search(r"^GPUs: (.+)", logged, re.MULTILINE)[1]
         job = next(ids[-1] for name, ids in queue(environment, "%i").items() if is_of(name, workspace))
         started = of_job(job)
         subprocess.run(["scancel", job], env=environment, check=True)
