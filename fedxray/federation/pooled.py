@@ -13,7 +13,8 @@ from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord, epoch_line
 from fedxray.training.models import build, get_parameters
 from fedxray.training.place import place_of
-from fedxray.training.trainer import EpochRow, Trainer
+from fedxray.training.rows import EpochRow
+from fedxray.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 

@@ -14,12 +14,12 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from fedxray.core.errors import UserError
 from fedxray.data.site import SiteData
 from fedxray.experiment.settings import Settings
-from fedxray.federation.records import EpochRow
 from fedxray.federation.rounds import SiteRounds
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import LIVE, WHY
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
+from fedxray.training.rows import EpochRow
 from fedxray.training.trainer import predict
 
 

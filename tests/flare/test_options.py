@@ -1,5 +1,7 @@
 """What scripts take on their command line for a federation, and the engines that they make of it."""
 
+import subprocess
+import sys
 from argparse import ArgumentParser
 
 import pytest
@@ -64,3 +66,13 @@ def test_what_config_yaml_sets_has_no_second_default(left_out, capsys):
     with pytest.raises(SystemExit):
         parse(words[:at] + words[at + 2 :], options.add_remote, options.add_absence)
     assert left_out in capsys.readouterr().err
+
+
+def test_the_workflows_side_of_a_federation_loads_no_pytorch():
+    """It only passes settings on and files: PyTorch would cost each job seconds, and half a gigabyte of memory."""
+    names = ("train_federated", "confirm_federated", "evaluate_federated", "provision_federation", "register_sites")
+    names += ("train_remote", "train_alone_remote", "evaluate_remote")
+    look = "import runpy, sys\nfor path in sys.argv[1:]:\n    runpy.run_path(path, run_name='looked at')\n"
+    look += "import fedxray.operators.server, fedxray.operators.site\nprint('torch' in sys.modules)"
+    words = [sys.executable, "-c", look, *(f"scripts/{name}.py" for name in names)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "False\n"

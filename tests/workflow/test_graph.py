@@ -62,6 +62,75 @@ def test_only_what_a_change_touches_runs_again(finished):
     assert not report & (DATA | TRAINING | {"predict_chosen"})
 
 
+REPORT = {"plot_data", "plot_results", "plot_mistakes", "render_pages"}
+TOLD = {"choose_points", "predict_chosen", "compare_runs", "contrast_models", "evaluate_federated", "export_model"}
+TOLD |= {"export_tensorboard", *REPORT} - {"plot_data"}  # what follows from a model
+SHARED_OUT = {"check_split", "make_site", "list_sites", "plot_data"}  # what follows from a split
+KITS = {"render_project", "provision_federation"}
+EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
+    "a comment": ("data/cohort.py", "def draw_cohort(", "# a comment\ndef draw_cohort(", set()),
+    "a docstring": ("training/trainer.py", '"""Train epochs', '"""Train the epochs', set()),
+    "the words of an error": ("training/trainer.py", "no C compiler on", "there is no C compiler on", set()),
+    "a metric that training does not use": (
+        "training/metrics.py",
+        "(probabilities - labels) ** 2",
+        "(labels - probabilities) ** 2",
+        {"compare_runs", "evaluate_federated", "render_pages"},
+    ),
+    "the aggregation": ("federation/algorithms/fedavg.py", "total <= 0", "not total > 0", {"train_federated", *TOLD}),
+    "the federation's checks": (
+        "flare/engine.py",
+        "checks.items() if not passed",
+        "checks.items() if passed is False",
+        {"train_federated", *TOLD},
+    ),
+    "the trainer": ("training/trainer.py", "deviation + 1.0", "1.0 + deviation", TRAINING | TOLD),
+    "statistics": (
+        "analysis/statistics.py",
+        "ROUNDING = 1e-12",
+        "ROUNDING = 1e-13",
+        {"contrast_models", "plot_results", "render_pages"},
+    ),
+    "a package's __init__.py": (
+        "report/figures/__init__.py",
+        '"font.size": 11',
+        '"font.size": 12',
+        REPORT - {"render_pages"},
+    ),
+    "an empty package's __init__.py": (
+        "flare/__init__.py",
+        "",
+        "import os\n\nos.umask(0o22)\n",
+        KITS | {"train_federated"} | TOLD,
+    ),
+    "one figure": ("report/figures/data.py", '"#BBBBBB"', '"#BBBBBA"', {"plot_data"}),
+    "a page's template": ("report/templates/page.html", "<html", "<html ", {"render_pages"}),
+    "who is where": (
+        "data/cohort.py",
+        "LEAST_SHARE = 0.1",
+        "LEAST_SHARE = 0.2",
+        {"draw_cohort", *SHARED_OUT, *TRAINING, *TOLD},
+    ),
+    "what every script runs": (
+        "core/cli.py",
+        "arguments.parse_args()",
+        "arguments.parse_args(None)",
+        DATA | SHARED_OUT | KITS | TRAINING | TOLD | {"record_config", "record_experiment"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "old", "new", "due"), EDITS.values(), ids=EDITS)
+def test_an_edit_runs_again_what_it_touches_and_nothing_else(finished, file, old, new, due):
+    path = finished / "fedxray" / file
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new, 1))
+    rules = set(planned(finished, *SMOKE)) - {"all", "total"}
+    path.write_text(before)
+    assert rules == due
+
+
 def test_the_report_is_one_file(finished):
     done = snakemake(finished, *SMOKE, "--report", "report.html")
     assert done.returncode == 0, done.stderr[-2000:]
