@@ -45,7 +45,7 @@ from fedxray.training.trainer import predict as predict_array
 
 
 def epoch(quick: bool) -> dict:
-    """An epoch of the trainer with its validation, and of the bare loop with its own, each with its own model."""
+    """An epoch of the trainer and one of the bare loop, each with its validation and its own model."""
     turns = 4 if quick else 6
     folder = experiment(quick)
     sites = [load_site(site) for site in site_folders(folder)]
@@ -60,10 +60,10 @@ def epoch(quick: bool) -> dict:
 
 
 def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int, compiled: bool = False):
-    """(seconds of each epoch by side, greatest difference of their losses); raises NotTheSameWork if that is not tiny.
+    """(seconds of each epoch by side, greatest difference of their losses).
 
-    On the CPU, with one thread, they are CPU seconds. The first epoch of both is not counted. `compiled`: the bare loop
-    trains torch.compile(model).
+    On the CPU, with one thread, they are CPU seconds. The first epoch of both does not count. With `compiled` the bare
+    loop trains torch.compile(model). Raises NotTheSameWork if the difference is not tiny.
     """
     trainer, model, bare = Trainer(chosen, train, validation), build(chosen), build(chosen)
     bare.to(trainer.device)
@@ -94,7 +94,7 @@ def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int
 
 
 def gpu(quick: bool) -> dict:
-    """At 224 pixels, batches of 256, compiled ResNet-18 in bfloat16; reported as skipped where there is no GPU."""
+    """A compiled ResNet-18 in bfloat16, at 224 pixels, in batches of 256; reported as skipped if there is no GPU."""
     if not torch.cuda.is_available():
         return {"status": "skipped", "reason": "no GPU"}
     return on_device("cuda", model="resnet18", size=224, batch_size=256, images=1536 if quick else 9216, turns=4)
@@ -103,7 +103,7 @@ def gpu(quick: bool) -> dict:
 def on_device(device: str, model: str, size: int, batch_size: int, images: int, turns: int, compiled: bool = True):
     """Central training against the bare compiled loop, and a federation of three sites against central training.
 
-    `images` are drawn at random, a third of them at each site: the pixels do not matter, the sites' number does.
+    `images` are random, a third of them at each site: pixels do not matter, the number of sites does.
     """
     changed = {"model": model, "device": device, "batch_size": batch_size, "compile": compiled}
     with scratch() as folder:
@@ -132,7 +132,7 @@ def on_device(device: str, model: str, size: int, batch_size: int, images: int, 
 
 
 def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float]:
-    """Percents of time that the GPU computed in, by NVIDIA's management library, during all epochs but the first."""
+    """The percentages of time in which the GPU computed, from NVIDIA's management library, without the first epoch."""
     percents, ended = [], threading.Event()
 
     def sample() -> None:
@@ -150,7 +150,7 @@ def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float
 
 
 def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[float], list[float]]:
-    """(seconds of each round, of each central epoch) by the scripts, without the first, in which processes start.
+    """(seconds of each round, of each central epoch) by the scripts. The first, in which processes start, is left out.
 
     Both train as many images on the same GPU, and validate once.
     """
@@ -165,7 +165,7 @@ def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[
 
 
 def predict(quick: bool) -> dict:
-    """`fedxray-predict`'s work on originals, one core: files read, resampled and predicted."""
+    """The work of `fedxray-predict` on originals, on one core: it reads files, resamples and predicts."""
     count, turns = (48, 3) if quick else (480, 5)
     folder, default = originals(count), Experiment.from_config(default_config())
     chosen = default.settings(default.runs[0])

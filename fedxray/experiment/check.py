@@ -20,7 +20,7 @@ def check_config(config: dict, schema: dict) -> None:
 
 
 def typed(value, schema: dict):
-    """`value` with the words of the command line, which reads nested values as text, as what the schema wants."""
+    """`value` in the types that the schema wants, because the command line gives nested values as text."""
     kind = schema.get("type")
     if isinstance(value, dict):
         properties, others = schema.get("properties", {}), schema.get("additionalProperties")
@@ -103,7 +103,7 @@ def _swept(config: dict, schema: dict) -> list[str]:
         for part in key.split("."):
             bounds = bounds.get("properties", {}).get(part, {})
         if not bounds:
-            continue  # `points` names it
+            continue  # `points` reports a key that cannot be swept
         value_faults = [_fault(error, key) for error in Draft202012Validator(bounds).iter_errors(value)]
         value_faults += [] if value_faults else _across(_with(config, key.split("."), value))
         faults += [f"{where}: {fault}" for fault in value_faults]

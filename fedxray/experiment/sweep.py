@@ -13,7 +13,8 @@ from fedxray.core.errors import UserError
 KNOBS = {"dirichlet": "split.alpha", "quantity": "split.power", "aetiology": "split.viral_share"}
 COHORT_AXES = ("sites", "split.partition", *KNOBS.values())
 FEDERATION_AXES = ("federation.rounds", "federation.local_epochs")
-FIXED = tuple(f"training.{key}" for key in ("device", "mixed_precision", "compile", "threads"))  # how, not what
+# How a run computes, not what.
+FIXED = tuple(f"training.{key}" for key in ("device", "mixed_precision", "compile", "threads"))
 
 Point = dict[str, Any]  # {axis: value}
 
@@ -68,7 +69,7 @@ def _sweepable(config: Mapping) -> Point:
 
 
 def _typed(value, base):
-    """A whole number where the configuration has a fraction is that fraction, so that a point has one name."""
+    """`value` as a float if the configuration has a float, so that 1 and 1.0 give one point of one name."""
     return float(value) if isinstance(base, float) else value
 
 

@@ -63,7 +63,7 @@ def test_other_machines_train_instead_and_their_figures_are_drawn(copy):
 
 
 def test_what_a_remote_job_says_after_ctrl_c_is_seen(copy):
-    """A Ctrl-C reaches tee as well, which must outlive the script: that aborts the job, and says so."""
+    """A Ctrl-C reaches tee as well. With -i it outlives the script, which aborts the job and says so."""
     done = snakemake(copy, "--dry-run", "--printshellcmds", "--config", REMOTE)
     commands = [line for line in done.stdout.splitlines() if "--admin-kit" in line]
     assert len(commands) == 4
@@ -71,7 +71,7 @@ def test_what_a_remote_job_says_after_ctrl_c_is_seen(copy):
 
 
 def test_a_printed_command_can_be_run_by_hand(copy):
-    """Every command is plain words: files and options, no JSON but where the configuration becomes a file."""
+    """Every command is plain words, files and options. It has JSON only where the configuration becomes a file."""
     done = snakemake(copy, "--dry-run", "--printshellcmds", *SMOKE)
     commands = re.findall(r"^Shell command: (.+)$", done.stdout, re.MULTILINE)
     assert len(commands) == 28

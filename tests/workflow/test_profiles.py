@@ -1,4 +1,4 @@
-"""What can be checked of clusters and containers without them: profiles' dry runs, an image's parts, what runs in it.
+"""What can be checked of clusters and containers without them: dry runs of profiles, an image's parts and commands.
 
 A profile whose executor is not installed is dry-run without the executor's own keys; those are compared with the
 options that the executor had when the profile was written.
@@ -42,7 +42,7 @@ def plan(folder, profile):
 
 
 def usable(folder, name):
-    """The profile, or without its executor if that is not installed; its keys are checked then."""
+    """The profile. If its executor is not installed, the profile without it, and the executor's keys are checked."""
     profile = yaml.safe_load((folder / "profiles" / name / "config.yaml").read_text())
     executor = profile["executor"]
     if importlib.util.find_spec(f"snakemake_executor_plugin_{executor.replace('-', '_')}"):
@@ -95,7 +95,7 @@ def test_the_download_runs_on_the_login_node_and_no_training_or_figure_is_in_a_g
 
 
 def copied():
-    """What the image is made of: the sources of every COPY."""
+    """The files of the image: the sources of every COPY."""
     lines = re.findall(r"^COPY (.+)$", DOCKERFILE.read_text(), re.MULTILINE)
     return [source for line in lines for source in line.split()[:-1]]
 
@@ -118,7 +118,7 @@ def test_the_image_holds_what_the_workflow_needs_in_the_pinned_versions(tmp_path
 
 
 def test_jobs_run_in_the_container_if_asked_and_else_not(copy, tmp_path, monkeypatch):
-    """With a stand-in for apptainer that notes its command and runs it here."""
+    """A stand-in for apptainer notes its command and runs it here."""
     log, program = tmp_path / "log", tmp_path / "apptainer"
     program.write_text(APPTAINER.format(log=log))
     program.chmod(0o755)
