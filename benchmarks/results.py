@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.environment import versions
 from benchmarks.measure import ROOT, Failed, shown
 from fedxray.core.files import read_json, write_json
-from fedxray.core.machine import machine
+from fedxray.training.place import machine
 
 
 def record(path: Path, rows: dict[str, Callable], quick: bool, again: bool) -> dict:

@@ -45,6 +45,7 @@ rule predict_chosen:
         confirmed=[AT.confirmed] * ONCE,
         registry=AT.registry,
         sites=every_card(),
+        heterogeneity=HETEROGENEITY,
     output:
         predictions=AT.predictions,
         chosen=AT.chosen,

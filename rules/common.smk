@@ -91,6 +91,9 @@ def every_card(shared=False):
     return [card for cohort in EXPERIMENT.cohorts for card in cards(cohort, shared)]
 
 
+# How unlike the sites of each cohort are, which also has their order.
+HETEROGENEITY = [AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohorts]
+
 # In the graph a run is its record, which is written with its model, and a site's data are its card, which has the
 # checksums of images and table: Snakemake takes its time over each input of each job, which a sweep of thousands feels.
 RECORDS = [

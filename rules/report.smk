@@ -96,6 +96,7 @@ if HERE:
         input:
             registry=AT.registry,
             sites=every_card(),
+            heterogeneity=HETEROGENEITY,
         output:
             **drawn("plot_data"),
         log:
@@ -120,9 +121,7 @@ if HERE:
             predictions=AT.predictions,
             summary=AT.summary,
             differences=AT.differences,
-            heterogeneity=[
-                AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohorts
-            ],
+            heterogeneity=HETEROGENEITY,
         output:
             **drawn("plot_results"),
         log:
@@ -150,6 +149,7 @@ if HERE:
             model=AT.model / "model.safetensors",
             config=AT.model / "config.json",
             sites=every_card(),
+            heterogeneity=HETEROGENEITY,
         output:
             **drawn("plot_mistakes"),
         log:
@@ -180,9 +180,7 @@ if HERE:
             model=AT.model / "config.json",
             predictions=AT.predictions,
             comparison=AT.comparison,
-            heterogeneity=[
-                AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohorts
-            ],
+            heterogeneity=HETEROGENEITY,
         output:
             **{name: shown(AT.page(name), name) for name in contents.pages()},
         log:
@@ -205,6 +203,7 @@ else:
         input:
             registry=AT.registry,
             points=AT.points,
+            chosen=AT.chosen,
             at_sites=AT.at_sites,
         output:
             **drawn("plot_remote"),

@@ -12,8 +12,8 @@ def main(options):
     """Write the summary and the differences, and print what they say."""
     chosen = read_table(options.chosen, ("path", "threshold"))
     predictions = read_table(options.predictions, ("path", "set", "patient", "label", "probability"))
-    given = chosen, predictions, options.replicates, options.confidence, options.seed
-    summary, contrasts = summarise(*given), contrast(*given, options.margin)
+    inputs = chosen, predictions, options.replicates, options.confidence, options.seed
+    summary, contrasts = summarise(*inputs), contrast(*inputs, options.margin)
     write_table(options.summary, summary)
     write_table(options.differences, contrasts)
     print(summary_text(summary, contrasts, options.confidence))

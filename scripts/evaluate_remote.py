@@ -7,6 +7,7 @@ and sends its metrics alone. So there is no pooled test set, and no interval.
 from pathlib import Path
 
 from fedxray.analysis.at_sites import across_sites
+from fedxray.analysis.choice import with_thresholds
 from fedxray.core import cli
 from fedxray.core.files import private_folder, read_table, write_table
 from fedxray.experiment.folder import Folder
@@ -22,7 +23,7 @@ def main(options):
     with private_folder(options.output.parent / "workspace") as scratch:
         evaluated = remote_of(options).evaluate(models, scratch)
     write_table(options.output, across_sites(chosen, evaluated.metrics, evaluated.thresholds))
-    write_table(options.chosen, chosen.assign(threshold=chosen["path"].map(evaluated.thresholds)))
+    write_table(options.chosen, with_thresholds(points, evaluated.thresholds))
     print(f"{len(models)} models evaluated at {len(options.sites)} sites")
 
 

@@ -1,4 +1,4 @@
-"""Plot what a federation of other machines has told: how the models learned, and how good each is at each hospital."""
+"""Plot the results of a federation of other machines: how the models learned, and how good each is at each hospital."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ def main(options):
     """Draw the figures that are asked for."""
     folder = Folder(options.results)
     points, chosen, at_sites = read_table(folder.points), read_table(folder.chosen), read_table(folder.at_sites)
-    own, alone = own_validation(folder.registry), "each hospital alone"
-    if own:
-        alone += f" ({', '.join(own)}: validated on own images)"
+    apart, alone = own_validation(folder.registry), "each hospital alone"
+    if apart:
+        alone += f" ({', '.join(apart)}: validated on own images)"
     figures = {
         "learning_curves": lambda: results.learning_curves(global_curves(chosen, folder), alone),
         "cross_site": lambda: results.cross_site(means_at_sites(at_sites)),
         "communication": lambda: sweep.communication(federated_curves(points, folder)),
-        "sweep": lambda: sweep.sweep_map(points, own),
+        "sweep": lambda: sweep.sweep_map(points, apart),
     }
     note = note_of(folder.registry)
     for name in options.figures:

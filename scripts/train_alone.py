@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fedxray.core import cli
 from fedxray.experiment import settings
-from fedxray.federation.inprocess import InProcess
+from fedxray.federation.pooled import Pooled
 from fedxray.runs import train_alone
 
 
@@ -13,7 +13,7 @@ def main(options):
     values = settings.from_options(options)
     for folder in (card.parent for card in options.sites):
         print(f"{folder.name} alone")
-        train_alone(InProcess({folder.name: [folder]}, folder), values, options.output / folder.name)
+        train_alone(Pooled(folder.name, [folder]), values, options.output / folder.name)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,15 @@ from pathlib import Path
 from fedxray.core import cli
 from fedxray.experiment import settings
 from fedxray.experiment.experiment import POOLED
-from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import Schedule
+from fedxray.federation.pooled import Pooled
 from fedxray.runs import train_run
 
 
 def main(options):
     """Train, and write the run into the folder of `options.output`."""
     values, folders = settings.from_options(options), [card.parent for card in options.sites]
-    engine, schedule = InProcess({POOLED: folders}, folders[0]), Schedule(1, values.epochs)
+    engine, schedule = Pooled(POOLED, folders), Schedule(1, values.epochs)
     train_run(engine, "central", values, schedule, options.output.parent, [folder.name for folder in folders])
 
 

@@ -13,7 +13,7 @@ def main(options):
     """Train, and write the run into the folder of `options.output`."""
     values = settings.from_options(options)
     schedule = policy.from_options(options, values)
-    engine = InProcess({card.parent.name: [card.parent] for card in options.sites}, options.shared.parent)
+    engine = InProcess({card.parent.name: card.parent for card in options.sites}, options.shared.parent)
     train_run(engine, "federated", values, schedule, options.output.parent)
 
 

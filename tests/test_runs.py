@@ -9,13 +9,14 @@ from fedxray.core.parameters import save_model
 from fedxray.experiment.folder import RunFolder
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import Schedule
+from fedxray.federation.pooled import Pooled
 from fedxray.runs import confirm, train_alone, train_run
 
 
 @pytest.fixture
 def engine(site_folders):
     shared = site_folders["us"].parent / "shared"
-    return InProcess({name: [folder] for name, folder in site_folders.items()}, shared)
+    return InProcess(site_folders, shared)
 
 
 def test_a_federated_run_has_the_curves_of_all_and_says_what_it_sent(engine, tmp_path):
@@ -35,7 +36,7 @@ def test_a_federated_run_has_the_curves_of_all_and_says_what_it_sent(engine, tmp
 
 def test_a_central_run_has_one_curve_and_sends_nothing(site_folders, tmp_path):
     folders = list(site_folders.values())
-    engine = InProcess({"pooled": folders}, folders[0])
+    engine = Pooled("pooled", folders)
     train_run(engine, "central", make_settings(image_size=16, epochs=2), Schedule(1, 2), tmp_path, list(site_folders))
     record, curves = RunFolder(tmp_path).read_record(), RunFolder(tmp_path).read_curves()
     expected = {"mode": "central", "site": "pooled", "sites": list(site_folders), "train_images": 72, "epochs": 2}
@@ -45,7 +46,7 @@ def test_a_central_run_has_one_curve_and_sends_nothing(site_folders, tmp_path):
 
 
 def test_a_hospital_alone_is_its_own_model(site_folders, tmp_path):
-    engine = InProcess({"asia": [site_folders["asia"]]}, site_folders["asia"])
+    engine = Pooled("asia", [site_folders["asia"]])
     train_alone(engine, make_settings(image_size=16, epochs=2), tmp_path)
     record = RunFolder(tmp_path).read_record()
     assert {

@@ -8,15 +8,15 @@ from fedxray.core.errors import UserError
 from fedxray.training.metrics import METRICS
 
 
-def agreement(found: dict, comparison: pd.DataFrame, tolerance: float) -> pd.DataFrame:
+def agreement(evaluated: dict, comparison: pd.DataFrame, tolerance: float) -> pd.DataFrame:
     """One row per cohort, seed, site and metric: the value `through_federation` and the one computed `here`.
 
-    `found` is {cohort: {"seed=S": {site: {metric: value}}}}, of an engine's `evaluate`. Raises UserError if two values
-    differ by more than `tolerance`, which would mean that a site has other data or other code.
+    `evaluated` is {cohort: {"seed=S": {site: {metric: value}}}}, of an engine's `evaluate`. Raises UserError if two
+    values differ by more than `tolerance`, which would mean that a site has other data or other code.
     """
     federated = comparison[comparison["mode"] == "federated"].set_index(["cohort", "seed", "test_set"])
     rows = []
-    for cohort, models in found.items():
+    for cohort, models in evaluated.items():
         for name, sites in models.items():
             seed = int(name.removeprefix("seed="))
             for site, values in sites.items():
@@ -32,16 +32,16 @@ def agreement(found: dict, comparison: pd.DataFrame, tolerance: float) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def across_sites(chosen: pd.DataFrame, found: dict, thresholds: dict[str, float]) -> pd.DataFrame:
+def across_sites(chosen: pd.DataFrame, evaluated: dict, thresholds: dict[str, float]) -> pd.DataFrame:
     """One row per chosen run and test set, as in `comparison.compare`, of metrics that the sites computed themselves.
 
-    `found` is {path: {site: {metric: value}}} and `thresholds` {path: value}, of an engine's `evaluate`. There are no
-    intervals, and no row of the pooled test set: for both the predictions would have to leave the sites.
+    `evaluated` is {path: {site: {metric: value}}} and `thresholds` {path: value}, of an engine's `evaluate`. There are
+    no intervals, and no row of the pooled test set: for both the predictions would have to leave the sites.
     """
     rows = []
     for _, run in chosen.iterrows():
         point = {name: run[name] for name in (*MODEL_KEY, *point_columns(chosen), "seed", "path")}
-        for site, values in found[run["path"]].items():
+        for site, values in evaluated[run["path"]].items():
             row = point | {"test_set": site, "threshold": thresholds[run["path"]]}
             rows.append(row | {metric: values[metric] for metric in METRICS} | {name: run[name] for name in COST})
     return pd.DataFrame(rows).astype(COUNTS)

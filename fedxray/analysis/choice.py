@@ -1,4 +1,4 @@
-"""The points of an experiment: what validation says of each run, and which point it chooses for each model.
+"""The points of an experiment: how well each run does on the validation set, and the point chosen for each model.
 
 No test set is read here. What follows (`fedxray.analysis.comparison`) reads the chosen points only.
 """

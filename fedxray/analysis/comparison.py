@@ -164,12 +164,14 @@ def by_aetiology(
     rows, tail = [], (1 - confidence) / 2
     for aetiology, images in tests.groupby("aetiology"):
         part = tests[tests["aetiology"].isin(["none", aetiology])]
-        own, labels = (part["aetiology"] == aetiology).to_numpy(), part["label"].to_numpy(float)
+        affected, labels = (part["aetiology"] == aetiology).to_numpy(), part["label"].to_numpy(float)
         probabilities, patients = part["probability"].to_numpy(), part["patient"].to_numpy(str)
         drawn = patient_weights(patients, replicates, stream(seed, "aetiology", aetiology))
         values = []
         for weights in (np.ones(len(part)), *drawn):
-            called = np.average(probabilities[own] >= threshold, weights=weights[own]) if weights[own].any() else np.nan
+            drawn_of_it, called = weights[affected], np.nan
+            if drawn_of_it.any():
+                called = np.average(probabilities[affected] >= threshold, weights=drawn_of_it)
             values.append((auroc(labels, probabilities, weights), called))
         row = {"aetiology": aetiology, "images": len(images), "patients": images["patient"].nunique()}
         for name, column in zip(("auroc", "called_pneumonia"), np.array(values).T, strict=True):

@@ -269,6 +269,6 @@ def _surplus(table: pd.DataFrame, site: str, seed: int) -> pd.Index:
     """The rows to leave out of this site's train set so that both classes have as many, drawn at random."""
     train = table[(table["site"] == site) & (table["split"] == "train")]
     positive, negative = train.index[train["label"] == 1], train.index[train["label"] == 0]
-    larger = max(positive, negative, key=len)
+    larger = positive if len(positive) >= len(negative) else negative
     surplus = len(larger) - min(len(positive), len(negative))
     return pd.Index(stream(seed, "cohort", "undersample", site).permutation(larger)[:surplus])

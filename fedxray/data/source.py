@@ -69,8 +69,9 @@ class Source(Reader):
             self.names = tuple(self.manifest["image"])
             self.labels = tuple(self.manifest["label"])
         else:
-            self.names = tuple(sorted(_once(members)))
-            self.labels = tuple(_folder_label(name) for name in self.names)
+            labelled = sorted(_once(members))
+            self.names = tuple(name for name, _ in labelled)
+            self.labels = tuple(label for _, label in labelled)
         if not self.names:
             raise UserError(
                 f"{path}: no images ({', '.join(SUFFIXES)}) in folders NORMAL and PNEUMONIA, and no manifest.csv"
@@ -86,18 +87,21 @@ def _folder_label(name: str) -> int | None:
     return LABELS[folders[-1]] if folders else None
 
 
-def _once(members: list[str]) -> list[str]:
-    """The labelled images, each once: resource forks, hidden files and the copies in Kaggle's archive are left out."""
+def _once(members: list[str]) -> list[tuple[str, int]]:
+    """(name, label) of the images in labelled folders, each once.
+
+    Resource forks, hidden files and the copies in Kaggle's archive are left out.
+    """
     images = [
-        name
+        (name, label)
         for name in members
         if name.lower().endswith(SUFFIXES)
-        and _folder_label(name) is not None
+        and (label := _folder_label(name)) is not None
         and "__MACOSX" not in name
         and not PurePosixPath(name).name.startswith(".")
     ]
-    present = set(images)
-    return [name for name in images if _first_copy(name) == name or _first_copy(name) not in present]
+    present = {name for name, _ in images}
+    return [image for image in images if _first_copy(image[0]) == image[0] or _first_copy(image[0]) not in present]
 
 
 def _first_copy(name: str) -> str:

@@ -106,6 +106,11 @@ class Code:
         module = self.module(parent) if parent else None
         return Target(parent, name) if module and module.has(name) else None
 
+    def defining(self, target: Target) -> "list[Statement]":
+        """The statements that define a name of a module; none of a module itself, and of a name that it imports."""
+        module = self.module(target.module)
+        return module.definitions.get(target.name, []) if module and target.name else []
+
 
 class Module:
     """The top of one file: what it defines, what it imports, and what it runs when it is imported."""
@@ -267,8 +272,7 @@ class _Walk:
         for text in uses.strings:
             if target := self.code.resolve(text):
                 self.reach(target)
-                named = self.code.module(target.module)
-                self.named |= {one.place for one in (named.definitions.get(target.name, []) if named else [])}
+                self.named |= {one.place for one in self.code.defining(target)}
         self.attributes |= uses.attributes
 
     def settle(self) -> None:
@@ -288,10 +292,10 @@ class _Walk:
             first, *rest = base.split("[")[0].split(".")
             dotted = ".".join([module.bindings.get(first, f"{module.name}.{first}"), *rest])
             target = self.code.resolve(dotted)
-            ours = self.code.module(target.module) if target and target.name else None
-            if ours is None and base.split("[")[0].rpartition(".")[2] not in PLAIN_BASES:
-                return True
-            if ours and any(self.called_from_elsewhere(ours, one) for one in ours.definitions.get(target.name, [])):
+            if target and target.name and (ours := self.code.module(target.module)):
+                if any(self.called_from_elsewhere(ours, one) for one in self.code.defining(target)):
+                    return True
+            elif base.split("[")[0].rpartition(".")[2] not in PLAIN_BASES:
                 return True
         return False
 

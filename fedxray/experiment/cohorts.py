@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fedxray.experiment.sweep import COHORT_AXES, KNOBS, Point, name_of
 
@@ -12,7 +13,7 @@ class Cohort:
 
     name: str  # its swept axes, such as partition=dirichlet,alpha=0.1; empty if the sweep varies no cohort
     sites: tuple[str, ...] = field(compare=False)
-    split: Mapping[str, object] = field(compare=False)  # the settings by which it is drawn, as in config.yaml
+    split: Mapping[str, Any] = field(compare=False)  # the settings by which it is drawn, as in config.yaml
 
 
 def cohort_of(point: Point, config: Mapping) -> Cohort:

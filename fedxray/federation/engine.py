@@ -1,7 +1,7 @@
 """What trains and evaluates models, wherever it does: the one interface of every engine.
 
-`federation.inprocess.InProcess` does it in this process, `flare.one_host.OneHost` by a federation of processes on this
-machine, and `flare.remote.Remote` by a federation of other machines.
+`inprocess.InProcess` is a federation in this process, `flare.one_host.OneHost` one of processes on this machine, and
+`flare.remote.Remote` one of other machines. `pooled.Pooled` trains without a federation, and only trains.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,6 +53,10 @@ class Engine(Protocol):
 
     def train(self, settings: Settings, schedule: Schedule, scratch: Path) -> Trained:
         """Train one model. Raises UserError, with why, if any part of the run failed."""
+
+
+class Federation(Engine, Protocol):
+    """An engine that can also be asked of its sites."""
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path) -> Evaluated:
         """Evaluate each model (by name) on each site's test set. Raises UserError as `train` does."""

@@ -1,11 +1,7 @@
-"""Federated averaging in this process, without a network: equal bit for bit to a federation of processes.
-
-Central training, and training of one hospital alone, are the same thing with one site and one round of all epochs: the
-mean of one model is that model.
-"""
+"""Federated averaging in this process, without a network: equal bit for bit to a federation of processes."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,25 +9,25 @@ from fedxray.core.files import read_json
 from fedxray.core.machine import EnergyMeter
 from fedxray.core.parameters import load_model
 from fedxray.data.labels import SHARED
-from fedxray.data.site import load_site, pool
+from fedxray.data.site import SiteData, SiteFolder, load_site
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Evaluated, Model, Trained
 from fedxray.federation.policy import Schedule
-from fedxray.federation.records import epoch_line, round_line
+from fedxray.federation.records import round_line
 from fedxray.federation.rounds import ServerRounds, SiteRounds
 from fedxray.training.metrics import choose_threshold, evaluate
 from fedxray.training.models import restore
 from fedxray.training.place import place_of
-from fedxray.training.trainer import EpochRow, predict
+from fedxray.training.trainer import predict
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class InProcess:
-    """An engine (`fedxray.federation.engine.Engine`) of sites whose data lie on this machine."""
+    """An engine (`fedxray.federation.engine.Federation`) of sites whose data lie on this machine."""
 
-    folders: Mapping[str, Sequence[Path]]  # {site: its directories of data}; of several the union of training images
+    folders: Mapping[str, Path]  # {site: its directory of data}
     validation: Path  # the directory that has the validation set
 
     name = "inprocess"
@@ -42,35 +38,27 @@ class InProcess:
         return list(self.folders)
 
     def train(self, settings: Settings, schedule: Schedule, scratch: Path | None = None) -> Trained:
-        """Train one model; says a line for each round, or for each epoch if one site trains in one round."""
-        meter, alone = EnergyMeter(), schedule.rounds == len(self.folders) == 1
+        """Train one model; says a line for each round."""
+        meter, loaded = EnergyMeter(), self._load()
         schedule.check(settings)
         validation = load_site(self.validation).part("validation")
         server = ServerRounds(settings, schedule.local_epochs, validation)
         sites = {
-            site: SiteRounds(settings, schedule.local_epochs, *_parts(folders))
-            for site, folders in self.folders.items()
+            site: SiteRounds(settings, schedule.local_epochs, data.part("train"), data.part("validation"))
+            for site, data in loaded.items()
         }
-
-        def report(row: EpochRow) -> None:
-            if alone:
-                log.info(epoch_line(row, schedule.epochs))
-
         records = []
         for number in range(schedule.rounds):
             parameters = server.parameters
-            updates = {site: part.train(parameters, number, report) for site, part in sites.items()}
+            updates = {site: part.train(parameters, number) for site, part in sites.items()}
             records.append(server.aggregate(number, updates))
-            if not alone:
-                log.info(round_line(records[-1], schedule.rounds))
+            log.info(round_line(records[-1], schedule.rounds))
         return Trained(server.parameters, records, *place_of(settings), meter.joules())
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path | None = None) -> Evaluated:
         """Evaluate each model on each site's test set, at the threshold of the validation set."""
         images, labels = load_site(self.validation).part("validation")
-        tests = {
-            site: pool([load_site(folder) for folder in folders], "test") for site, folders in self.folders.items()
-        }
+        tests = {site: data.part("test") for site, data in self._load().items()}
         metrics, thresholds = {}, {}
         for name, (path, settings) in models.items():
             network = restore(settings, load_model(path))
@@ -84,11 +72,9 @@ class InProcess:
 
     def cards(self, scratch: Path | None = None) -> dict[str, dict]:
         """The data card of each site and of the validation set."""
-        cards = {site: read_json(folder / "card.json") for site, (folder,) in self.folders.items()}
-        return cards | {SHARED: read_json(self.validation / "card.json")}
+        folders = {**self.folders, SHARED: self.validation}
+        return {name: read_json(SiteFolder(folder).card) for name, folder in folders.items()}
 
-
-def _parts(folders: Sequence[Path]) -> tuple:
-    """(training images and labels of all folders, the validation set of the first)."""
-    sites = [load_site(folder) for folder in folders]
-    return pool(sites, "train"), sites[0].part("validation")
+    def _load(self) -> dict[str, SiteData]:
+        """The data of each site."""
+        return {site: load_site(folder) for site, folder in self.folders.items()}

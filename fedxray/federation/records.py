@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from fedxray.training.trainer import EpochRow, Validation
+from fedxray.training.rows import EpochRow, Validation
 
 
 class RoundRecord(Validation):

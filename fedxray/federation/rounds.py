@@ -11,7 +11,8 @@ from fedxray.experiment.settings import Settings
 from fedxray.federation.algorithms.fedavg import fedavg
 from fedxray.federation.records import RoundRecord
 from fedxray.training.models import build, get_parameters, set_parameters
-from fedxray.training.trainer import EpochRow, Part, Trainer, validate
+from fedxray.training.rows import EpochRow
+from fedxray.training.trainer import Part, Trainer, validate
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from fedxray.flare.certificates import fingerprint
 from fedxray.flare.kits import ADMITTED
 
 POLL_S = 1.0
-REGISTERED = "registered.json"  # in the server's kit: {site: the versions that it said it has}
+REGISTERED = "registered.json"  # in the server's kit: {site: the versions that it said it has} when it registered
 
 
 class Admission(FLComponent):
@@ -55,7 +55,10 @@ class Admission(FLComponent):
         return self.admitted
 
     def _register(self, request, fl_ctx: FLContext, client_type: str):
-        """The client, as `ClientManager.authenticated_client`; None if it is refused, which ends no other's session."""
+        """Admit a client as `ClientManager.authenticated_client` does, or return None.
+
+        A client that is refused does not reach NVFlare, which would end an earlier session of its name.
+        """
         name, certificate = request.get_header(CellMessageHeaderKeys.CLIENT_NAME), ""
         with contextlib.suppress(Exception):  # the request has no certificate, or something else in its place
             certificate = fingerprint(load_crt_chain_bytes(request.payload[IdentityChallengeKey.CERT])[0])
@@ -70,7 +73,7 @@ class Admission(FLComponent):
         return client
 
     def _resolve(self, name: str, token: str):
-        """The check of every message at the server's door: none comes through with a token that no longer holds."""
+        """Check who has sent a message, as NVFlare does; nobody comes through with a token that no longer holds."""
         _, dot, certificate = token.partition(".")
         if dot and self.admitted.get(name) != certificate:
             return MISSING_CLIENT_FQCN
@@ -87,7 +90,7 @@ class Admission(FLComponent):
             threading.Event().wait(POLL_S)
 
     def _note(self, name: str, versions: dict | None) -> None:
-        """Keep what the site says it has, for `fedxray-server status`."""
+        """Keep the versions that a site says it has, for `fedxray-server status`."""
         if versions:
             self.versions[name] = versions
             write_json(self.folder / REGISTERED, self.versions)

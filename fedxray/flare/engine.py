@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class FlareEngine(ABC):
-    """An engine (`fedxray.federation.engine.Engine`) whose sites and server are NVFlare's processes."""
+    """An engine (`fedxray.federation.engine.Federation`) whose sites and server are NVFlare's processes."""
 
     policy: Policy
     start_timeout_s: int  # for all sites to register

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -33,7 +34,9 @@ from nvflare.fuel.f3.mpm import MainProcessMonitor
 from setproctitle import setproctitle
 
 from fedxray.core.errors import UserError
+from fedxray.core.names import NamesOnly
 from fedxray.core.workers import FORKS
+from fedxray.flare.components import ADMISSION, IN_PLACE_OF
 from fedxray.flare.launcher import Forking, Guard
 
 MAIN = {
@@ -41,7 +44,9 @@ MAIN = {
     "client": ("nvflare.private.fed.app.client.client_train", "fed_client.json"),
 }
 PARENTS = tuple(module for module, _ in MAIN.values())
-JOBS = ("fedxray.flare.site", "fedxray.flare.server", "torch._dynamo")  # that, for PyTorch's optimizers
+JOBS: NamesOnly = ("fedxray.flare.site", "fedxray.flare.server", "torch._dynamo")  # the last for PyTorch's optimizers
+# A kit names these. Most are imported by now; as a part of the guard they count as code that a federation runs.
+OURS = tuple(path.rpartition(".")[0] for path in (*IN_PLACE_OF.values(), ADMISSION))
 
 # Seconds that the server waits at a job's end for a site that is gone; NVFlare's 900 would withhold a whole result.
 OUTCOME = {"NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT": "60"}
@@ -74,21 +79,24 @@ def guarded(processes: list[dict], env: dict[str, str] | None = None) -> Iterato
         stdout=subprocess.PIPE,
         text=True,
     )
+    requests, answers = child.stdin, child.stdout
+    assert requests is not None
+    assert answers is not None
 
     def ended() -> list[tuple[str, int]]:
         lines = []
-        while select.select([child.stdout], [], [], 0)[0]:
-            if not (line := child.stdout.readline()):
+        while select.select([answers], [], [], 0)[0]:
+            if not (line := answers.readline()):
                 raise UserError(f"the guard of the federation's processes has ended ({child.wait()}), and so have they")
             lines.append(json.loads(line))
         return [(line["name"], line["code"]) for line in lines]
 
     try:
-        child.stdin.write(json.dumps(processes) + "\n")
-        child.stdin.flush()
+        requests.write(json.dumps(processes) + "\n")
+        requests.flush()
         yield ended
     finally:
-        child.stdin.close()
+        requests.close()
         child.wait()
 
 
@@ -96,7 +104,7 @@ class Family:
     """The guard's processes, and whom to tell when one ends."""
 
     def __init__(self):
-        self.context = multiprocessing.get_context("fork" if FORKS else "spawn")
+        self.context = multiprocessing.get_context("fork") if FORKS else multiprocessing.get_context("spawn")
         self.requests, self.asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.tell = {}  # {process: what is called with its exit code}
 
@@ -105,6 +113,7 @@ class Family:
         gc.freeze()  # or the child's first collection writes to, and so copies, each page that it shares
         child = self.context.Process(target=become, args=(argv, env, log, self.asking))
         child.start()
+        assert child.pid is not None
         self.tell[child] = tell
         return child.pid
 
@@ -122,14 +131,14 @@ class Family:
 
 
 def answer_code(answers: Connection, code: int) -> None:
-    """Tell the process that asked for another one the exit code of that."""
+    """Tell a process that had asked for another one how that ended."""
     with contextlib.suppress(BrokenPipeError):  # the one that asked has ended
         answers.send_bytes(b"%d" % code)
     answers.close()
 
 
 def print_code(name: str, code: int) -> None:
-    """Tell who started the guard."""
+    """Tell whoever started the guard that a process has ended."""
     print(json.dumps({"name": name, "code": code}), flush=True)
 
 
@@ -142,8 +151,10 @@ def become(argv: list[str], env: dict[str, str], log: str, asking: socket.socket
     os.environ.update(env)
     setproctitle(shlex.join(argv))
     with open(log, "ab") as file:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(file.fileno(), stream.fileno())
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(write_through=True)
     if FORKS:
         Forking.guard = Guard(asking, log, env)
@@ -166,7 +177,7 @@ def guard() -> None:
         preload(PARENTS)
         for spec in json.loads(sys.stdin.readline()):
             family.start(spec["argv"], spec["env"], spec["log"], partial(print_code, spec["name"]))
-        preload(JOBS)  # while they connect
+        preload((*JOBS, *OURS))  # while they connect
         while family.step(sys.stdin.fileno()):
             pass
     finally:
@@ -174,7 +185,7 @@ def guard() -> None:
     os._exit(0)  # at once, where unloading all that was imported takes a second
 
 
-def preload(modules: tuple[str, ...]) -> None:
+def preload(modules: Iterable[str]) -> None:
     """Import what the forks will need."""
     for module in modules if FORKS else ():
         importlib.import_module(module)

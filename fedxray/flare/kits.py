@@ -11,31 +11,14 @@ import yaml
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, sha256, write_json, write_text
-from fedxray.core.names import NamesOnly
 from fedxray.flare.certificates import certificate_of, expiring, fingerprint
+from fedxray.flare.components import ADMISSION, ALLOWED, IN_PLACE_OF
 
 log = logging.getLogger(__name__)
 
 SERVER = "localhost"  # of a federation on one machine; the project file names the server of any other
 ADMIN = "admin@fedxray.org"
 ADMITTED = "admitted.json"  # in the server's `local`: {name: fingerprint} of every certificate that may register
-
-# Our components, which a job may name: each kit's class allow-list gets them, and NVFlare's own list stays.
-COMPONENTS: NamesOnly = (
-    "fedxray.flare.site.SiteCard",
-    "fedxray.flare.site.SiteEvaluator",
-    "fedxray.flare.site.SiteTrainer",
-    "fedxray.flare.server.CardCollector",
-    "fedxray.flare.server.ChosenModels",
-    "fedxray.flare.server.FedAvgController",
-)
-LAUNCHER = "nvflare.app_common.job_launcher"
-IN_PLACE_OF = {  # NVFlare's components in a kit: ours
-    f"{LAUNCHER}.client_process_launcher.ClientProcessJobLauncher": "fedxray.flare.launcher.ClientLauncher",
-    f"{LAUNCHER}.server_process_launcher.ServerProcessJobLauncher": "fedxray.flare.launcher.ServerLauncher",
-    "nvflare.apis.impl.job_def_manager.SimpleJobDefManager": "fedxray.flare.store.JobManager",
-}
-ADMISSION = {"id": "admission", "path": "fedxray.flare.admission.Admission", "args": {}}
 # A message that was under way when a connection broke is sent again; else NVFlare waits 300 s for its answer.
 RELIABLE = {"streaming_reliable": True, "streaming_retry_wait": 5.0, "streaming_retry_timeout": 120.0}
 
@@ -160,26 +143,18 @@ def _update(startup: Path, provisioned: Path) -> None:
 
 
 def _restrict(kit: Path) -> None:
-    """Let only the owner read a kit, only our components run by name, and nobody bring code or use a shell.
+    """Let only its owner read a kit, allow our components by name, and let no job bring code and nobody use a shell.
 
     Everything else that an operator has written into `local/resources.json` stays. A site's logs, which name files,
-    stay at the site too.
+    stay at the site.
     """
     local = kit / "local"
     for path in (kit, *(kit / "startup").rglob("*"), *local.rglob("*"), kit / "startup", local):
         path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
     write_json(local / "comm_config.json", RELIABLE)
-    path = local / "resources.json"
-    resources = read_json(path if path.exists() else local / "resources.json.default")
-    if "class_allow_list" in resources:
-        resources["class_allow_list"] += [name for name in COMPONENTS if name not in resources["class_allow_list"]]
-        if "allow_log_streaming" in resources:
-            resources["allow_log_streaming"] = False
-        if "snapshot_persistor" in resources and ADMISSION not in resources["components"]:  # a server's
-            resources["components"].append(ADMISSION)
-        for component in resources["components"]:
-            component["path"] = IN_PLACE_OF.get(component["path"], component["path"])
-        write_json(path, resources)
+    path, standard = local / "resources.json", read_json(local / "resources.json.default")
+    if "class_allow_list" in standard:  # not the admin's
+        write_json(path, _with_components(read_json(path) if path.exists() else standard, standard))
     if (local / "authorization.json.default").exists():
         policy = read_json(local / "authorization.json.default")
         permissions = policy["permissions"]
@@ -188,6 +163,27 @@ def _restrict(kit: Path) -> None:
         for rights in permissions.values():
             rights |= {"byoc": "none", "shell_commands": "none"}
         write_json(local / "authorization.json", policy)
+
+
+def _with_components(resources: dict, standard: dict) -> dict:
+    """The `resources` of a kit with our components in place of those of `standard`, NVFlare's own.
+
+    A component that an earlier version of this package has put there gets the name that it has now.
+    """
+    allowed = resources["class_allow_list"]
+    allowed = [name for name in allowed if name in ALLOWED or not name.startswith("fedxray.")]
+    resources["class_allow_list"] = allowed + [name for name in ALLOWED if name not in allowed]
+    if "allow_log_streaming" in resources:
+        resources["allow_log_streaming"] = False
+    ids = [component["id"] for component in resources["components"]]
+    if "snapshot_persistor" in resources and "admission" not in ids:  # a server's
+        resources["components"].append({"id": "admission", "path": ADMISSION, "args": {}})
+    paths = {component["id"]: component["path"] for component in standard["components"]}
+    ours = {name: IN_PLACE_OF[path] for name, path in paths.items() if path in IN_PLACE_OF} | {"admission": ADMISSION}
+    for component in resources["components"]:
+        if component["path"] in IN_PLACE_OF or component["path"].startswith("fedxray."):
+            component["path"] = ours[component["id"]]
+    return resources
 
 
 def _root(kit: Path) -> str:

@@ -82,7 +82,7 @@ class Forking(ProcessJobLauncher):
 
 
 class ClientLauncher(Forking, ClientProcessJobLauncher):
-    """A site's."""
+    """A site's launcher."""
 
     def get_command(self, job_meta: dict, fl_ctx: FLContext) -> str:
         """The command line of a job's process at a site."""
@@ -90,7 +90,7 @@ class ClientLauncher(Forking, ClientProcessJobLauncher):
 
 
 class ServerLauncher(Forking, ServerProcessJobLauncher):
-    """The server's."""
+    """The server's launcher."""
 
     def get_command(self, job_meta: dict, fl_ctx: FLContext) -> str:
         """The command line of a job's process at the server."""

@@ -40,7 +40,6 @@ class OneHost(FlareEngine):
     live: Path | None = None  # the folder where the sites' scalars arrive while it trains; emptied at the start
 
     loses_messages: ClassVar[bool] = False
-    live_below: ClassVar[str] = ""  # `live` itself is the server's TensorBoard folder
 
     @property
     def sites(self) -> list[str]:
@@ -51,6 +50,11 @@ class OneHost(FlareEngine):
     def participants(self) -> Participants:
         """Every site, with the data that it is given."""
         return Participants(self.sites, {}, self.policy)
+
+    @property
+    def live_below(self) -> str:
+        """No folder below: `live` itself is the server's TensorBoard folder."""
+        return ""
 
     def train(self, settings: Settings, schedule: Schedule, scratch: Path) -> Trained:
         """Train one model, and measure the energy that it takes. Raises UserError as `FlareEngine.train`."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fedxray.core.files import read_json
 
@@ -17,14 +17,14 @@ from fedxray.core.files import read_json
 class Claim(Protocol):
     """Something that can be said of an object of NVFlare's."""
 
-    def fault(self, value: object) -> str:
+    def fault(self, value: Any) -> str:
         """What is wrong, as the end of a sentence about the object; empty if the claim holds."""
 
 
 class Exists:
     """The object is there under its name."""
 
-    def fault(self, value: object) -> str:
+    def fault(self, value: Any) -> str:
         """Nothing: an object that is not there is told when it is looked up."""
         return ""
 
@@ -35,7 +35,7 @@ class Is:
 
     expected: object
 
-    def fault(self, value: object) -> str:
+    def fault(self, value: Any) -> str:
         """What it has instead."""
         return "" if value == self.expected else f"is {value!r} and not {self.expected!r}"
 
@@ -46,7 +46,7 @@ class Takes:
     def __init__(self, *names: str):
         self.names = names
 
-    def fault(self, value: object) -> str:
+    def fault(self, value: Any) -> str:
         """Which parameters it takes instead."""
         names = [name for name in inspect.signature(value).parameters if name not in ("self", "cls")]
         return "" if [name for name in names if name in self.names] == list(self.names) else f"takes {names}"
@@ -58,7 +58,7 @@ class Has:
     def __init__(self, *names: str):
         self.names = names
 
-    def fault(self, value: object) -> str:
+    def fault(self, value: Any) -> str:
         """Which one is missing."""
         source = inspect.getsource(value)
         missing = [name for name in self.names if not hasattr(value, name) and f"self.{name} = " not in source]
@@ -71,7 +71,7 @@ class Says:
     def __init__(self, *texts: str):
         self.texts = texts
 
-    def fault(self, value: object) -> str:
+    def fault(self, value: Any) -> str:
         """Which one is missing."""
         source = inspect.getsource(value)
         missing = [text for text in self.texts if text not in source]
@@ -89,7 +89,7 @@ class Assumption(NamedTuple):
     def fault(self) -> str:
         """A sentence that says what broke, and whose assumption it was; empty if it holds."""
         try:
-            value = import_module(self.module)
+            value: Any = import_module(self.module)
             for part in filter(None, self.name.split(".")):
                 value = getattr(value, part)
             fault = self.claim.fault(value)
@@ -118,7 +118,7 @@ class KitFile(NamedTuple):
         )
 
 
-def _reaches(value: object, key: str) -> bool:
+def _reaches(value: Any, key: str) -> bool:
     """Whether the dotted `key` leads to something."""
     if not key:
         return True

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -100,14 +101,14 @@ class Scalars:
 
     def __init__(self, tensorboard: Path | None, live: str):
         """`tensorboard` is the server's folder, if it has one; `live` must not lead out of it."""
-        self.folder = tensorboard and (tensorboard / live).resolve()
-        if tensorboard and not self.folder.is_relative_to(tensorboard.resolve()):
+        self.folder = (tensorboard / live).resolve() if tensorboard else None
+        if tensorboard and self.folder and not self.folder.is_relative_to(tensorboard.resolve()):
             raise ValueError(f"live: {live} leads out of {tensorboard}")
         self.files = {}
         self.streamed = Counter()  # {site: epochs}
         self.changed = threading.Condition()  # each message comes in a thread of its own
 
-    def add(self, series: str, row: dict) -> None:
+    def add(self, series: str, row: Mapping) -> None:
         """Append the metrics of one epoch, of a site or of the global model (""), if there is a folder for them."""
         with self.changed:
             if self.folder:

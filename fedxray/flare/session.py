@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import redirect_stderr, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from nvflare.apis.fl_exception import FLCommunicationError
 from nvflare.fuel.flare_api import api_spec as flare
@@ -19,6 +20,7 @@ from fedxray.federation.records import RoundRecord, round_line
 from fedxray.flare.tasks import FAILURE, RECORDS, ROUNDS
 
 log = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 
 GONE = (flare.NoConnection, flare.NoReply, flare.SessionClosed, flare.SessionExpired, flare.AuthenticationError)
 REFUSED = "error:client_registration "  # begins the cause that NVFlare gives when the server refuses a certificate
@@ -65,7 +67,7 @@ class AdminSession:
                 self.session.close()
         self.session = None
 
-    def call(self, command: Callable[[Session], object]):
+    def call(self, command: Callable[[Session], Answer]) -> Answer:
         """The result of `command` on a session; if the server does not answer, again on a new one.
 
         Raises UserError after `patience_s` without an answer.
@@ -192,9 +194,9 @@ class AdminSession:
             if status == "RUNNING" and ask is None:
                 log.info(f"job {job_id} runs")
                 ask = time.monotonic() + START_S
-            if status == "RUNNING" and self.told < rounds and time.monotonic() > ask:
+            if status == "RUNNING" and ask is not None and self.told < rounds and time.monotonic() > ask:
                 records = self.call(lambda session: _records(session, job_id, self.told))
-                ask = time.monotonic() + START_S if records is None else 0
+                ask = time.monotonic() + START_S if records is None else 0.0
                 self._tell(records or [], rounds)
             if status.startswith(("FINISHED", LOST)):
                 return status

@@ -19,6 +19,7 @@ from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import LIVE, WHY
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
+from fedxray.training.rows import EpochRow
 from fedxray.training.trainer import predict
 
 
@@ -78,7 +79,7 @@ class SiteTrainer(SiteExecutor):
             data = self.data(fl_ctx)
             self.rounds = SiteRounds(self.settings, self.local_epochs, data.part("train"), data.part("validation"))
 
-        def stream(row: dict) -> None:
+        def stream(row: EpochRow) -> None:
             no_answer = 0.0
             engine.send_aux_request(None, LIVE, Shareable({"row": row}), no_answer, fl_ctx, optional=True)
 

@@ -38,7 +38,7 @@ def owner(kit: Path) -> tuple[str, str]:
     except (StopIteration, OSError) as error:
         raise UserError(f"{kit}: no startup kit; give the folder that has startup/ and local/") from error
     name, org = (subject.get_attributes_for_oid(oid)[0] for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME))
-    return name.value, org.value
+    return str(name.value), str(org.value)
 
 
 def kind_of(kit: Path) -> str:

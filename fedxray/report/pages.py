@@ -1,4 +1,4 @@
-"""The report's pages, from the tables of the results: a template has what a page says, this module what it is told."""
+"""The report's pages, from the tables of the results: a template has the text, this module the values."""
 
 from importlib.metadata import distributions, version
 
@@ -33,7 +33,7 @@ def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
 
 
 class Results:
-    """The tables of an experiment, and what each page is told of them: by a method of the page's name."""
+    """The tables of an experiment, and the values that each page shows of them: by a method of the page's name."""
 
     def __init__(self, config: dict, folder: Folder):
         self.config, self.folder, self.cohorts = config, folder, Experiment.from_config(config).cohorts
@@ -97,13 +97,13 @@ class Results:
     def methods(self) -> dict:
         """Data, budgets, software and hardware, from the records."""
         archive, splits = self.folder.archive_record, [cohort.split for cohort in self.cohorts]
-        knobs = [name_of(KNOBS.get(split["partition"], "")) for split in splits]
+        knobs = [name_of(KNOBS.get(str(split["partition"]), "")) for split in splits]
         machine = self._machine() | {"training, all runs": f"{self.points['seconds'].sum():.0f} s"}
         return {
             "data": read_json(self.folder.catalogue_summary),
             "archive": read_json(archive) if archive.exists() else None,
             "partitions": [
-                split["partition"] + (f" ({knob} {split[knob]})" if knob else "")
+                f"{split['partition']}" + (f" ({knob} {split[knob]})" if knob else "")
                 for split, knob in zip(splits, knobs, strict=True)
             ],
             "splits": self._splits(),

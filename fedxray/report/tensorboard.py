@@ -26,7 +26,7 @@ def export_runs(
     bytes: an event's wall time is the seconds that the run had trained by then.
     """
     records = [run.read_record() for run in runs]
-    points = _points(records, extra or [{} for _ in runs])
+    points = _points(records, extra if extra is not None else [{} for _ in runs])
     start, experiment = _framed([event(file_version=VERSION)]), _framed([_experiment(points)])
     for run, name, record, point in zip(runs, names, records, points, strict=True):
         for series, rows in _read_curves(run.curves).items():
@@ -67,7 +67,7 @@ def _framed(events: Iterable) -> bytes:
     return file.getvalue()
 
 
-def _points(records: list[dict], extra: list[dict]) -> list[dict]:
+def _points(records: Sequence[dict], extra: Sequence[dict]) -> list[dict]:
     """The hyper-parameters of each run; TensorBoard wants a column to be all numbers, all booleans or all text."""
     points = [
         {key: 0 if record[key] is None else record[key] for key in POINT} | more

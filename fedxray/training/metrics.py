@@ -13,6 +13,8 @@ LOWER_IS_BETTER = ("brier", "calibration_error")
 WORDS = {"auroc": "AUROC", "f1": "F1", "brier": "Brier score"}  # the others are their own name
 BINS = 10  # of the calibration error
 
+Count = np.ndarray | np.floating  # how many images, in one case or in many
+
 
 def words(metric: str) -> str:
     """How sentences, tables and figures call a metric."""
@@ -36,7 +38,7 @@ def evaluate(
     return {name: float(value) for name, value in values.items()}
 
 
-def decisions(true: np.ndarray, false: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> dict[str, np.ndarray]:
+def decisions(true: Count, false: Count, positive: Count, negative: Count) -> dict[str, np.ndarray]:
     """Every one of `DECISIONS` from counts, of shapes that broadcast to that of `true`.
 
     `positive` and `negative` count the images of each class, `true` and `false` those of them called pneumonia.
@@ -124,6 +126,6 @@ def bins_of(probabilities: np.ndarray, bins: int) -> np.ndarray:
     return np.minimum((probabilities * bins).astype(int), bins - 1)
 
 
-def shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def shares(part: Count, whole: Count) -> np.ndarray:
     """part / whole, of arrays of one shape or that broadcast to that of `part`; NaN where whole is 0."""
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)

@@ -4,6 +4,7 @@ Writing needs onnx and onnxscript, of the extra `workflow`, which a hospital doe
 """
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ def write_onnx(path: Path, network: nn.Module, image_size: int, about: str) -> N
         dynamic_shapes=({0: torch.export.Dim("n")},),
         verbose=False,
     )
-    proto = program.model_proto
+    proto = cast(torch.onnx.ONNXProgram, program).model_proto
     graph = proto.graph
     for part in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.ClearField("metadata_props")  # lines of source and folders of this machine

@@ -11,8 +11,13 @@ from fedxray.training.trainer import pick_device
 
 
 def place_of(settings: Settings) -> tuple[str, dict[str, str]]:
-    """(device, machine) of a run that this process trains: system, processor, cores, GPU, Python, PyTorch."""
-    machine = {
+    """(device, `machine`) of a run that this process trains."""
+    return str(pick_device(settings.device)), machine()
+
+
+def machine() -> dict[str, str]:
+    """This machine: system, processor, cores, GPU, Python, PyTorch."""
+    return {
         "system": platform.platform(),
         "processor": processor(),
         "cores": str(os.cpu_count()),
@@ -20,4 +25,3 @@ def place_of(settings: Settings) -> tuple[str, dict[str, str]]:
         "Python": platform.python_version(),
         "PyTorch": torch.__version__,
     }
-    return str(pick_device(settings.device)), machine

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,24 +20,9 @@ from fedxray.core.errors import UserError
 from fedxray.core.seeds import seed_of
 from fedxray.experiment.settings import Compute, Settings
 from fedxray.training.metrics import accuracy, auroc
+from fedxray.training.rows import EpochRow, Validation
 
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size), labels float32 (n,)
-
-
-class Validation(TypedDict):
-    """A model on a validation set (`validate`)."""
-
-    validation_loss: float  # mean cross-entropy
-    validation_accuracy: float  # at 0.5
-    validation_auroc: float
-
-
-class EpochRow(Validation):
-    """What a trainer measures after one epoch (`Trainer.fit`)."""
-
-    epoch: int  # passes over the data so far, from 1
-    train_loss: float  # the mean over its batches' images
-    seconds: float
 
 
 def pick_device(device: str) -> torch.device:

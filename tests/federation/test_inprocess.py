@@ -1,13 +1,11 @@
 """The engine of one process, against a plain loop, and against the trainer alone."""
 
-import logging
-
 import numpy as np
 import pytest
 from helpers.data import make_settings
 
 from fedxray.core.files import read_json
-from fedxray.data.site import load_site, pool
+from fedxray.data.site import load_site
 from fedxray.federation.algorithms.fedavg import fedavg
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import Schedule
@@ -37,36 +35,21 @@ def test_it_is_a_plain_loop_bit_for_bit(site_folders, shared):
             Trainer(settings, train, validation).fit(model, 2 * number, 2 * number + 2)
             models[name], images[name] = get_parameters(model), len(train[1])
         parameters = fedavg(models, images)
-    engine = InProcess({name: [folder] for name, folder in site_folders.items()}, shared)
+    engine = InProcess(site_folders, shared)
     trained = engine.train(settings, Schedule(2, 2))
     assert same(trained.parameters, parameters)
     assert [record["epoch"] for record in trained.rounds] == [2, 4]
     assert {len(rows) for record in trained.rounds for rows in record["sites"].values()} == {2}
 
 
-def test_one_site_and_one_round_is_the_trainer_bit_for_bit(site_folders, caplog):
-    settings, folders = make_settings(image_size=16, epochs=3), list(site_folders.values())
-    sites = [load_site(folder) for folder in folders]
-    model = build(settings)
-    rows = Trainer(settings, pool(sites, "train"), sites[0].part("validation")).fit(model, 0, 3)
-    with caplog.at_level(logging.INFO, "fedxray"):
-        trained = InProcess({"pooled": folders}, folders[0]).train(settings, Schedule(1, 3))
-    assert same(trained.parameters, get_parameters(model))
-    ((record,),) = [trained.rounds]
-    without = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-    assert [{key: row[key] for key in row if key != "seconds"} for row in record["sites"]["pooled"]] == without
-    assert record["images"] == {"pooled": sum(len(site.part("train")[1]) for site in sites)}
-    assert [message.split("  ")[0] for message in caplog.messages] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
-
-
 def test_another_budget_is_refused(site_folders, shared):
     with pytest.raises(ValueError, match="epochs"):
-        InProcess({"us": [site_folders["us"]]}, shared).train(make_settings(image_size=16, epochs=3), Schedule(2, 2))
+        InProcess({"us": site_folders["us"]}, shared).train(make_settings(image_size=16, epochs=3), Schedule(2, 2))
 
 
 def test_it_evaluates_at_the_threshold_of_the_validation_set(site_folders, shared, tmp_path):
     settings = make_settings(image_size=16, epochs=2)
-    engine = InProcess({name: [folder] for name, folder in site_folders.items()}, shared)
+    engine = InProcess(site_folders, shared)
     trained = engine.train(settings, Schedule(2, 1))
     from fedxray.core.parameters import save_model
 
@@ -83,6 +66,6 @@ def test_it_evaluates_at_the_threshold_of_the_validation_set(site_folders, share
 
 
 def test_it_has_the_cards(site_folders, shared):
-    cards = InProcess({name: [folder] for name, folder in site_folders.items()}, shared).cards()
+    cards = InProcess(site_folders, shared).cards()
     assert cards["shared"] == read_json(shared / "card.json")
     assert {card["site"] for card in cards.values()} == {*site_folders, "shared"}

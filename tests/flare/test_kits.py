@@ -86,6 +86,25 @@ def test_a_site_comes_and_goes_and_no_other_kit_changes_but_for_the_list_of_the_
     assert again["europe"] != first["europe"]  # whoever kept the old kit stays out
 
 
+def test_a_kit_of_an_earlier_version_gets_the_names_that_our_components_have_now(tmp_path):
+    make(tmp_path, ["us"])
+    paths = [tmp_path / "kits" / name / "local" / "resources.json" for name in ("us", SERVER)]
+    now = [read_json(path) for path in paths]
+    for path, resources in zip(paths, now, strict=True):
+        before = path.read_text().replace("fedxray.flare.", "fedxray.federation.")
+        path.write_text(before)
+        mine = {"id": "mine", "path": "hospital.Watch", "args": {}}
+        write_json(path, read_json(path) | {"components": [*read_json(path)["components"], mine]})
+        resources["components"].append(mine)
+    make(tmp_path, ["us"])
+    assert [read_json(path) for path in paths] == now
+    launchers = [component for component in now[0]["components"] if component["id"] == "process_launcher"]
+    assert [launcher["path"] for launcher in launchers] == ["fedxray.flare.launcher.ClientLauncher"]
+    write_json(paths[0], read_json(paths[0]) | {"components": [{"id": "process_launcher", "path": "hospital.Slurm"}]})
+    make(tmp_path, ["us"])
+    assert read_json(paths[0])["components"] == [{"id": "process_launcher", "path": "hospital.Slurm"}]
+
+
 def test_renewal_changes_key_and_certificate_of_those_named_and_nothing_else(tmp_path):
     make(tmp_path, ["us", "europe"])
     OwnFile(tmp_path / "kits" / "us").write(data="/data/us")

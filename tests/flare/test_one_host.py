@@ -22,13 +22,13 @@ from fedxray.federation.algorithms.fedavg import fedavg
 from fedxray.federation.engine import Model
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import Policy, Schedule
+from fedxray.federation.pooled import Pooled
 from fedxray.flare.kits import provision, render_project
 from fedxray.flare.one_host import OneHost
 from fedxray.runs import train_run
 from fedxray.training import metrics
 from fedxray.training.models import build, get_parameters, restore, set_parameters
 from fedxray.training.trainer import Trainer, predict
-
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ def test_two_federations_at_once_equal_the_plain_loop_bit_for_bit(kits, site_fol
         assert {path.parent for path in live.rglob("*tfevents*")} == {live, *(live / site for site in site_folders)}
     assert not (tmp_path / "live0" / "torn").exists()
     assert not ours(tmp_path)
-    engine = InProcess({site: [folder] for site, folder in site_folders.items()}, shared_of(site_folders))
+    engine = InProcess(site_folders, shared_of(site_folders))
     train_run(engine, "federated", settings, schedule, tmp_path / "inprocess")
     assert sha256(tmp_path / "inprocess" / "model.safetensors") == sha256(tmp_path / "run0" / "model.safetensors")
     tables = [read_table(tmp_path / name / "metrics.csv").drop(columns="seconds") for name in ("inprocess", "run0")]
@@ -118,7 +118,7 @@ def test_one_site_and_one_round_are_central_training_bit_for_bit(tmp_path):
     settings, schedule = make_settings(image_size=16, epochs=3), Schedule(1, 3)
     engine = engine_of(kits_for(tmp_path / "federation", ["asia"]), folders)
     train_run(engine, "federated", settings, schedule, tmp_path / "federated")
-    central = InProcess({"pooled": [folders["asia"]]}, folders["asia"])
+    central = Pooled("pooled", [folders["asia"]])
     train_run(central, "central", settings, schedule, tmp_path / "central", ["asia"])
     one, other = (load_model(tmp_path / name / "model.safetensors") for name in ("federated", "central"))
     assert all(np.array_equal(one[name], other[name]) for name in one)
@@ -142,7 +142,7 @@ def test_nvflares_cross_site_evaluation_agrees_to_the_last_digit(kits, site_fold
             images, labels = load_site(folder).part("test")
             here = metrics.evaluate(labels.astype(float), predict(network, images, settings.compute), chosen)
             assert evaluated.metrics[name][site] == here
-    engine = InProcess({site: [folder] for site, folder in site_folders.items()}, shared_of(site_folders))
+    engine = InProcess(site_folders, shared_of(site_folders))
     assert engine.evaluate(models) == evaluated
     assert not (tmp_path / "workspace").exists()
     assert not ours(tmp_path)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedxray.flare import admission, certificates, launcher, server, site, store
-from fedxray.flare.kits import IN_PLACE_OF, _provision, render_project
+from fedxray.flare.components import ADMISSION, ALLOWED, IN_PLACE_OF
+from fedxray.flare.kits import _provision, render_project
 from fedxray.flare.private_api import ASSUMPTIONS, KIT_FILES, Assumption, Exists, Has, Is, KitFile, Says, Takes
 
 PUBLIC = ("nvflare.apis.", "nvflare.app_common.abstract.", "nvflare.app_common.utils.", "nvflare.app_common.workflows.")
@@ -95,6 +96,12 @@ def test_every_inner_method_that_ours_takes_the_place_of_is_in_the_list(module):
             for name in vars(ours).keys() & vars(base).keys():
                 if name.startswith("_") and not name.startswith("__") and callable(vars(ours)[name]):
                     assert f"{base.__module__}.{base.__name__}.{name}" in NAMED
+
+
+@pytest.mark.parametrize("path", [*ALLOWED, *IN_PLACE_OF.values(), ADMISSION])
+def test_every_component_of_ours_has_its_name(path):
+    module, _, name = path.rpartition(".")
+    assert inspect.isclass(getattr(importlib.import_module(module), name))
 
 
 def test_every_component_whose_place_ours_takes_is_in_a_kit(kits):

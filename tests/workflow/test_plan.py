@@ -82,7 +82,7 @@ def test_a_printed_command_can_be_run_by_hand(copy):
 
 
 def test_it_is_planned_from_anywhere(copy, tmp_path):
-    """By --snakefile and --directory, and as a module of another workflow, whose configuration overrides our defaults."""
+    """By --snakefile and --directory, and as a module of another workflow, which overrides our defaults."""
     words = ["--snakefile", str(copy / "Snakefile"), "--directory", str(tmp_path / "there"), "--config", "experiment=x"]
     assert planned(tmp_path, *words)["train_federated"] == 1
     (tmp_path / "Snakefile").write_text(MODULE.format(snakefile=copy / "Snakefile"))

@@ -122,10 +122,10 @@ def gain(summary: pd.DataFrame) -> Figure:
     for axis, (cohort, table) in zip(axes, cohorts, strict=True):
         sites = list(table["test_set"].unique())
         for offset, mode in zip((-0.22, 0, 0.22), ("alone", "federated", "central"), strict=True):
-            own = table[table["mode"] == mode].set_index("test_set")
+            of_mode = table[table["mode"] == mode].set_index("test_set")
             for number, site in enumerate(sites):
                 label = ("_" if number else "") + ("alone" if mode == "alone" else mode)
-                whisker(axis, own.loc[site], mode, number + offset, label)
+                whisker(axis, of_mode.loc[site], mode, number + offset, label)
         axis.set(yticks=range(len(sites)), yticklabels=sites, xlabel="AUROC on the hospital's own test set")
         axis.invert_yaxis()
         title(axis, cohort)
@@ -142,8 +142,8 @@ def differences(table: pd.DataFrame, margin: float) -> Figure:
     )
     names = []
     for cohort, mode, site, test_set in (key for key, _ in rows):
-        own = f", {test_set}'s test set" if test_set != "pooled" else ""
-        named = [f"minus {model_name(mode, site)}{own}", cohort.replace(",", ", ")]
+        where = f", {test_set}'s test set" if test_set != "pooled" else ""
+        named = [f"minus {model_name(mode, site)}{where}", cohort.replace(",", ", ")]
         names.append(", ".join(filter(None, named)))
     for axis, metric in zip(axes, shown, strict=True):
         values = table[table["metric"] == metric].set_index(["cohort", "against", "site", "test_set"])

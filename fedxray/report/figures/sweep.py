@@ -29,8 +29,8 @@ def sweep_map(points: pd.DataFrame, own_validation: Sequence[str] = ()) -> Figur
     means = points.groupby([*MODEL_KEY, *point_columns(points), "chosen"], dropna=False)["validation_auroc"].mean()
     means, norm = means.reset_index(), plt.Normalize(means.min(), means.max())
     for axis, ((cohort, mode, site), table) in zip(axes.flat, models, strict=False):
-        own = means[(means[MODEL_KEY] == [cohort, mode, site]).all(axis=1)]
-        _heat(axis, own, *swept_axes(table), norm)
+        of_model = means[(means[MODEL_KEY] == [cohort, mode, site]).all(axis=1)]
+        _heat(axis, of_model, *swept_axes(table), norm)
         alone = "(validated on own images)" if mode == "alone" and site in own_validation else ""
         title(axis, ", ".join(filter(None, [f"{model_name(mode, site)} {alone}".strip(), cohort])))
     for axis in axes.flat[len(models) :]:
@@ -60,7 +60,8 @@ def swept_axes(table: pd.DataFrame) -> tuple[str, str]:
     """(down, across): the two point columns of one model's runs with the most values; learning rate goes down."""
     columns = [name for name in point_columns(table) if name != "rounds" or table["local_epochs"].nunique() > 1]
     widest = sorted(columns, key=lambda name: -table[name].nunique())[:2]
-    return tuple(sorted(widest, key=lambda name: (name != "lr", columns.index(name))))
+    down, across = sorted(widest, key=lambda name: (name != "lr", columns.index(name)))
+    return down, across
 
 
 def communication(curves: pd.DataFrame) -> Figure:
@@ -94,8 +95,8 @@ def cohorts(summary: pd.DataFrame, heterogeneity: dict[str, dict]) -> Figure:
     figure, axis = plt.subplots(figsize=(2.5 + 1.9 * len(names), 5), layout="constrained")
     for offset, (mode, style) in zip((-0.15, 0, 0.15), STYLE.items(), strict=True):
         for x, cohort in enumerate(names):
-            found = rows[(rows["cohort"] == cohort) & (rows["mode"] == mode)]
-            for _, row in found.iterrows():
+            of_mode = rows[(rows["cohort"] == cohort) & (rows["mode"] == mode)]
+            for _, row in of_mode.iterrows():
                 axis.plot([x + offset] * 2, [row["low"], row["high"]], color=style["color"], linewidth=1.5, alpha=0.7)
                 axis.plot(x + offset, row["estimate"], style["marker"], color=style["color"], markersize=7)
         label = "each hospital alone" if mode == "alone" else mode
