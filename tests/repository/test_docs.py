@@ -174,20 +174,6 @@ def test_the_federation_that_is_shown_is_valid(tmp_path):
     assert server.read_federation(tmp_path)["sites"] == ["us", "europe"]
 
 
-def test_what_the_readme_says_of_edits_is_so():
-    code = Code(ROOT)
-    modules = {
-        path.stem: {place.split(":")[0] for place in code.reached(path)} for path in (ROOT / "scripts").glob("*.py")
-    }
-    readers = {
-        name: {script for script, reached in modules.items() if name in reached}
-        for name in ("fedxray.report.figures.results", "fedxray.flare.server")
-    }
-    assert readers["fedxray.report.figures.results"] == {"plot_results", "plot_remote"}
-    assert "train_federated" in readers["fedxray.flare.server"]
-    assert not {"train_central", "train_alone", "train_inprocess"} & readers["fedxray.flare.server"]
-
-
 def drawn(text):
     """{(from, to)} of a flowchart of Mermaid whose nodes are bare names, chained by `-->` and joined by `&`."""
     edges = set()
