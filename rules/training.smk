@@ -1,24 +1,6 @@
 # One run per mode, point and cohort, with the same trainer and the same number of passes over the data.
 
 
-def site_cards(mode, shared=False):
-    """For a rule: the data card of each site of a run's cohort, and of the shared validation set."""
-    runs = RUNS[mode]
-    return kept(lambda wildcards: cards(runs[wildcards.run].model.cohort, shared))
-
-
-def shared_card(mode):
-    """For a rule: the data card of the validation set of a run's cohort."""
-    return kept(lambda wildcards: site_cards(mode, True)(wildcards)[-1])
-
-
-# Training takes the sites' cards as parameters. Its input, where there is one cohort, is the registry, which has the
-# checksums of all cards: one file a job and not four.
-def data(mode):
-    """For an input: the data that training on a run's cohort depends on."""
-    return AT.registry if len(EXPERIMENT.cohorts) == 1 else site_cards(mode, True)
-
-
 if not ONCE:
 
     rule train_federated:
