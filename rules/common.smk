@@ -122,7 +122,7 @@ CODE = Code(HOME, memory=Path(".snakemake") / "fedxray-code.json")
 
 
 def step(name, *files):
-    """Parameters of a rule that runs scripts/<name>.py: where that is, and the checksum of all code that it runs and of
+    """What a rule has as parameters: where its script is, and the checksum of all code that it runs and of
     further files that it reads. The place alone makes no job run again, because a parameter that is computed from the
     inputs does not count.
     """
@@ -189,7 +189,7 @@ def data(mode):
 
 
 def drawn(script):
-    """The outputs of a rule that draws figures by this script: each as SVG, which the report shows, and as PNG."""
+    """The figures that a script draws, as outputs: each as SVG, which the report shows, and as PNG."""
     files = {
         f"{name}_{kind}": (name, file)
         for name in contents.figures(EXPERIMENT, script)
