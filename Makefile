@@ -51,7 +51,7 @@ bench: .venv/ready ## measure each stage against alternatives: benchmarks/result
 bench-scale: .venv/ready ## measure how time and memory grow: the figures of docs/performance.md
 	python -m benchmarks --scale
 
-requirements: .venv/ready ## pin the requirements anew, for every platform
+requirements: .venv/ready ## pin the requirements again, for every platform
 	$(PYTHON) -m pip install --quiet uv
 	$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --all-extras \
 		--custom-compile-command "make requirements" --upgrade --output-file requirements.txt pyproject.toml

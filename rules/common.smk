@@ -14,8 +14,8 @@ from snakemake.utils import update_config
 # The package beside this file is the one that runs, wherever the workflow is started and whatever else is installed.
 HOME = Path(str(workflow.current_basedir)).parent
 sys.path.insert(0, str(HOME))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])]
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
 )
 
 from fedxray.core.errors import UserError
@@ -97,7 +97,7 @@ HETEROGENEITY = [AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohort
 # In the graph a run's record stands for the run, because it is written with the model, and a site's card for its data,
 # because it has the checksums of images and table. Each input of each job costs time in the plan of a large sweep.
 RECORDS = [
-    f"{AT.runs}/{mode}/{job}" + ("" if mode == "alone" else "/record.json")
+    AT.runs / mode / job if mode == "alone" else RunFolder(AT.runs / mode / job).record
     for mode, runs in RUNS.items()
     for job in runs
 ]
@@ -122,9 +122,9 @@ CODE = Code(HOME, memory=Path(".snakemake") / "fedxray-code.json")
 
 
 def step(name, *files):
-    """Parameters of a rule that runs scripts/<name>.py: its place, and the checksum of all code that it runs and of
-    further files that it reads. Another place alone runs no job again, because Snakemake does not compare a parameter
-    that is computed from the inputs.
+    """What a rule has as parameters: the place of its script, and the checksum of all code that it runs and of further
+    files that it reads. Another place alone runs no job again, because Snakemake does not compare a parameter that is
+    computed from the inputs.
     """
     path = HOME / "scripts" / f"{name}.py"
     return {
@@ -165,34 +165,37 @@ def shown(path, item):
     return report(str(path), caption=f"../report/{item}.rst", **about)
 
 
-# The configuration that was used, in two files: all of it, and the part that says which runs there are. Jobs that need
-# the second do not run again for a change of anything else.
-rule record_config:
-    output:
-        config=AT.config,
-    log:
-        AT.log("record_config"),
-    benchmark:
-        AT.benchmark("record_config")
-    localrule: True
-    threads: 1
-    resources:
-        mem_mb=growing(500),
-        runtime=growing(5),
-    params:
-        **step("record_config"),
-        config=json.dumps(config),
-    shell:
-        "python {params.script:q} --config {params.config:q} --output {output.config:q} 2>&1 | tee {log:q}"
+def of_cohort(name):
+    """For an input: the file `name` of the cohort of a site."""
+    return kept(lambda wildcards: getattr(AT.cohort(SITES[wildcards.site][0]), name))
 
 
-use rule record_config as record_experiment with:
-    output:
-        config=AT.experiment,
-    log:
-        AT.log("record_experiment"),
-    benchmark:
-        AT.benchmark("record_experiment")
-    params:
-        **step("record_config"),
-        config=json.dumps(EXPERIMENT.config),
+def site_cards(mode, shared=False):
+    """For a parameter or input: the data card of each site of a run's cohort, and of the shared validation set."""
+    runs = RUNS[mode]
+    return kept(lambda wildcards: cards(runs[wildcards.run].model.cohort, shared))
+
+
+def shared_card(mode):
+    """For a parameter or input: the data card of the validation set of a run's cohort."""
+    return kept(lambda wildcards: site_cards(mode, True)(wildcards)[-1])
+
+
+# Training takes the sites' cards as parameters. If there is one cohort, its input is the registry, which has the
+# checksums of all cards: one input for each job and not four.
+def data(mode):
+    """For an input: the data that training on a run's cohort depends on."""
+    return AT.registry if len(EXPERIMENT.cohorts) == 1 else site_cards(mode, True)
+
+
+def drawn(script):
+    """The figures that a script draws, as outputs: each as SVG, which the report shows, and as PNG."""
+    files = {
+        f"{name}_{kind}": (name, file)
+        for name in contents.figures(EXPERIMENT, script)
+        for kind, file in AT.figure(name)
+    }
+    return {
+        output: shown(file, name) if file.suffix == ".svg" else str(file)
+        for output, (name, file) in files.items()
+    }

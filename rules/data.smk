@@ -154,11 +154,6 @@ rule check_split:
         " --output {output.counts:q} --heterogeneity {output.heterogeneity:q} 2>&1 | tee {log:q}"
 
 
-def of_cohort(name):
-    """An input: the file `name` of the cohort of a site."""
-    return kept(lambda wildcards: getattr(AT.cohort(SITES[wildcards.site][0]), name))
-
-
 rule make_site:
     input:
         split=of_cohort("split"),

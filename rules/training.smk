@@ -1,24 +1,6 @@
 # One run for each mode, point and cohort, with the same trainer and the same number of passes over the data.
 
 
-def site_cards(mode, shared=False):
-    """A parameter or input: the data card of each site of a run's cohort, and of the shared validation set."""
-    runs = RUNS[mode]
-    return kept(lambda wildcards: cards(runs[wildcards.run].model.cohort, shared))
-
-
-def shared_card(mode):
-    """A parameter: the data card of the validation set of a run's cohort."""
-    return kept(lambda wildcards: site_cards(mode, True)(wildcards)[-1])
-
-
-# Training takes the sites' cards as parameters. If there is one cohort, its input is the registry, which has the
-# checksums of all cards: one input for each job and not four.
-def data(mode):
-    """An input: the data that training on a run's cohort depends on."""
-    return AT.registry if len(EXPERIMENT.cohorts) == 1 else site_cards(mode, True)
-
-
 if not ONCE:
 
     rule train_federated:

@@ -40,7 +40,7 @@ class EnergyMeter:
 
 
 def _packages() -> list:
-    """(function that reads joules, joules at which it starts anew) of each processor package."""
+    """(function that reads joules, joules at which it starts again from 0) of each processor package."""
     counters = []
     for folder in sorted(RAPL.glob("intel-rapl:?")):  # AMD's too have this name
         counter = folder / "energy_uj"

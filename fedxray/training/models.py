@@ -43,7 +43,7 @@ class CompactResNet(nn.Module):
 
 
 class DemoCNN(nn.Module):
-    """The three-convolution network of NVIDIA's demo at 224 pixels, 25,783,554 parameters.
+    """The three-convolution network of Microsoft's demo (Azure/medical-imaging) at 224 pixels, 25,783,554 parameters.
 
     Its two logits become one, their difference: the sigmoid of that is the softmax probability of pneumonia.
     """

@@ -73,7 +73,7 @@ def test_what_a_remote_job_says_after_ctrl_c_is_seen(copy):
 def test_a_printed_command_can_be_run_by_hand(copy):
     """Every command is plain words, files and options. It has JSON only where the configuration becomes a file."""
     done = snakemake(copy, "--dry-run", "--printshellcmds", *SMOKE)
-    commands = re.findall(r"^Shell command: (python .+)$", done.stdout, re.MULTILINE)  # not that of `all`: None
+    commands = re.findall(r"^Shell command: (python .+)$", done.stdout, re.MULTILINE)
     assert len(commands) == 28
     assert sum("{" in command for command in commands) == 2
     (train,) = [command for command in commands if "train_central.py" in command]
