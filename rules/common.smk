@@ -122,7 +122,7 @@ CODE = Code(HOME, memory=Path(".snakemake") / "fedxray-code.json")
 
 
 def step(name, *files):
-    """What a rule has as parameters: where its script is, and the checksum of all code that it runs and of
+    """Parameters for scripts/<name>.py: where it is, and the checksum of all code that it runs and of
     further files that it reads. The place alone makes no job run again, because a parameter that is computed from the
     inputs does not count.
     """
