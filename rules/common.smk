@@ -122,9 +122,9 @@ CODE = Code(HOME, memory=Path(".snakemake") / "fedxray-code.json")
 
 
 def step(name, *files):
-    """What a rule has as parameters: the place of its script, and the checksum of all code that it runs and of further
-    files that it reads. Another place alone runs no job again, because Snakemake does not compare a parameter that is
-    computed from the inputs.
+    """Parameters for scripts/<name>.py: its place, and the checksum of all code that it runs and of further files that
+    it reads. Another place alone runs no job again, because Snakemake does not compare a parameter that is computed
+    from the inputs.
     """
     path = HOME / "scripts" / f"{name}.py"
     return {
