@@ -3,6 +3,7 @@
 import re
 import shlex
 
+import pandas as pd
 import pytest
 from helpers.workflow import REPOSITORY, SMOKE, copy_repository, planned, snakemake
 
@@ -11,7 +12,7 @@ REMOTE = "federation={where: remote, admin_kit: kit}"
 MODULE = """
 module fedxray:
     snakefile: "{snakefile}"
-    config: {{"experiment": "mine", "seeds": [1, 2]}}
+    config: {{"experiment": "mine", "seeds": [1, 2], "image_size": 16, "dataset": {{"phantom": {{"patients": 60}}}}}}
 
 use rule * from fedxray as xray_*
 
@@ -88,6 +89,9 @@ def test_it_is_planned_from_anywhere(copy, tmp_path):
     (tmp_path / "Snakefile").write_text(MODULE.format(snakefile=copy / "Snakefile"))
     rules = planned(tmp_path)
     assert (rules["xray_train_federated"], rules["xray_train_alone"], rules["after"]) == (2, 2, 1)
+    done = snakemake(tmp_path, "--until", "xray_list_sites", "xray_provision_federation")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert len(pd.read_csv(tmp_path / "results" / "mine" / "sites" / "registry.csv")) == 4
     (tmp_path / "Snakefile").write_text(MODULE.format(snakefile=copy / "Snakefile").replace("seeds", "sedes"))
     done = snakemake(tmp_path, "--dry-run")
     assert done.returncode == 1
