@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from golden.fingerprints import compare, table_sha256
 from helpers.network import HOST, PORT, Capture, is_tls, make_kits, wait_until
 from helpers.remote import SITES, Run, expected, in_words, settings_of, train, workers
 
@@ -53,6 +54,13 @@ def test_a_run_over_the_network_is_the_run_in_one_process_and_only_tls_crosses(m
     tensors = load_model(tmp_path / "run" / "model.safetensors").values()
     assert not any(np.ascontiguousarray(tensor).tobytes()[:64] in carried for tensor in tensors if tensor.nbytes >= 64)
     assert not workers(machines)
+
+
+def test_a_run_over_the_network_has_the_results_of_before(machines, tmp_path):
+    code, said = train(machines, tmp_path / "run", 2, 2).end()
+    assert code == 0, said
+    model, curves = sha256(tmp_path / "run" / "model.safetensors"), table_sha256(tmp_path / "run" / "metrics.csv")
+    compare("remote", {"federated": model, "federated curves": curves})
 
 
 def test_plain_text_would_have_been_seen(machines, tmp_path):
