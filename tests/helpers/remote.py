@@ -72,3 +72,8 @@ def workers(machines):
             if psutil.pid_exists(pid) and any("worker_process" in word for word in psutil.Process(pid).cmdline()):
                 jobs.append((site, pid))
     return jobs
+
+
+def checkpoints(machines):
+    """The checkpoints that the server keeps; a test before may have left one, of a run that failed."""
+    return set((machines.kit("server") / "checkpoints").glob("*"))
