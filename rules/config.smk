@@ -1,5 +1,5 @@
-# The configuration as the run had it: whole, and the part of it that says which runs there are. Apart, so that what does
-# not change the runs makes no job run again that asks for them.
+# The configuration that was used, in two files: all of it, and the part that says which runs there are. Jobs that need
+# the second do not run again for a change of anything else.
 rule record_config:
     output:
         config=AT.config,
