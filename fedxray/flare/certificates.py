@@ -1,4 +1,4 @@
-"""Certificates of the startup kits: how long new ones last, what a kit's own says, and which end soon."""
+"""Certificates of the startup kits: how long new ones last, what is in a kit's certificate, and which end soon."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

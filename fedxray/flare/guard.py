@@ -6,7 +6,7 @@ comes even if the parent is killed, the guard ends every descendant and itself.
 
 Each process is a fork of the guard, and so are the processes of jobs, for which the others ask it (`launcher`): what
 the guard has imported, PyTorch above all, is imported and held in memory once. Where forks are off
-(`fedxray.core.workers`) each process starts anew, and NVFlare's own launcher starts those of jobs.
+(`fedxray.core.workers`) each process imports for itself, and NVFlare's own launcher starts those of jobs.
 """
 
 import contextlib

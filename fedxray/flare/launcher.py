@@ -66,8 +66,8 @@ class Fork:
 class Forking(ProcessJobLauncher):
     """A launcher of NVFlare's that asks the guard for the process of a job.
 
-    Without a guard that forks it does what NVFlare's own does. That is so if a kit's own script has started NVFlare,
-    and with FEDXRAY_FORKS=0 (`fedxray.core.workers`).
+    Without a guard that forks it does what NVFlare's own launcher does. That is so if a kit's own script has started
+    NVFlare, and with FEDXRAY_FORKS=0 (`fedxray.core.workers`).
     """
 
     guard: ClassVar[Guard | None] = None  # the guard sets it in each process that it forks
@@ -98,7 +98,7 @@ class ServerLauncher(Forking, ServerProcessJobLauncher):
 
 
 def command_of(fl_ctx: FLContext, names: list[str]) -> str:
-    """The command line of a job's process, of its arguments `names`; NVFlare's own breaks at a space in a path."""
+    """The command line of a job's process, of its arguments `names`; NVFlare's breaks at a space in a path."""
     arguments, words = fl_ctx.get_prop(FLContextKey.JOB_PROCESS_ARGS), [sys.executable]
     for name in [name for name in names if name in arguments]:
         option, value = arguments[name]

@@ -48,7 +48,7 @@ class OneHost(FlareEngine):
 
     @property
     def participants(self) -> Participants:
-        """Every site, with the data that it is given."""
+        """Every site; its data need no checksums, because this engine hands them out."""
         return Participants(self.sites, {}, self.policy)
 
     @property

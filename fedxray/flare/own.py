@@ -52,7 +52,7 @@ class OwnFile:
         return data
 
     def without_places(self, text: str) -> str:
-        """`text` with the names of kit and data folder alone: a message that leaves must not say where they lie."""
+        """`text` with only the names of kit and data folder: a message that leaves must not tell where they lie."""
         folders = [self.kit, *([self.data] if "data" in self._values() else [])]
         places = {str(form) for folder in folders for form in (folder, folder.resolve())}
         for place in sorted(places, key=len, reverse=True):  # the data may lie in the kit

@@ -178,7 +178,7 @@ class AdminSession:
         return None
 
     def _status(self, session: Session, job_id: str) -> str:
-        """NVFlare's status of a job, or LOST: NVFlare still says RUNNING of a job that ran when the server ended."""
+        """NVFlare's status of a job, or LOST: NVFlare still shows RUNNING for a job that ran when the server ended."""
         meta = session.get_job_meta(job_id)
         started = session.get_system_info().server_info.start_time
         status, begun = str(meta["status"]), meta.get("start_time") or meta.get("submit_time_iso")
@@ -212,7 +212,7 @@ class AdminSession:
         return Path(location) / "workspace"
 
     def reason(self, result: Path, names: list[str]) -> str:
-        """Why a job failed: what it says itself in its result, or what `errors` finds of `names`."""
+        """Why a job failed: the reason in its `result`, or what `errors` knows of the sites `names`."""
         path = result / FAILURE
         return path.read_text(encoding="utf-8") if path.exists() else self.errors(names)
 

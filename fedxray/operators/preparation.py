@@ -30,9 +30,9 @@ def prepare_site(
 ) -> None:
     """Write the site's directory into `output`: its patients in train and test, and a validation set.
 
-    That is the organiser's `shared` (a directory in the same form), or `own_validation`, a share of the site's own
-    patients. Raises UserError if there is none or both, if the shared set does not fit or has images of this hospital
-    in it, if a class is missing in a split, and for images that cannot be read or are labelled in two ways.
+    The validation set is the organiser's `shared` (a directory in the same form), or `own_validation`, a share of the
+    site's own patients. Raises UserError if there is none or both, if the shared set does not fit or has images of this
+    hospital in it, if a class is missing in a split, and for images that cannot be read or are labelled in two ways.
     """
     if (shared is None) == (not own_validation):
         raise UserError(
@@ -50,7 +50,7 @@ def prepare_site(
             split = _append(split, shared, image_size, scratch / "pixels.npy")
         try:
             check_split(split, [site])
-        except UserError as error:  # without the words for whoever configures the workflow
+        except UserError as error:  # its end is for those who configure the workflow
             what = str(error).split(": take")[0]
             raise UserError(f"{images}: {what}: add patients, or try another --test-fraction or --seed") from error
         write_table(scratch / "split.csv", split)
@@ -93,14 +93,14 @@ def _append(split: pd.DataFrame, shared: Path, image_size: int, pixels: Path) ->
         raise UserError(f"{shared}: no shared validation set; ask the organiser for the directory of that")
     if common.images.shape[1] != image_size:
         raise UserError(f"{shared}: images of {common.images.shape[1]} pixels, but the federation has {image_size}")
-    own = np.load(pixels)
+    images = np.load(pixels)
     present = {image.tobytes() for image in common.images}
-    if here := [name for name, image in zip(split["image"], own, strict=True) if image.tobytes() in present]:
+    if here := [name for name, image in zip(split["image"], images, strict=True) if image.tobytes() in present]:
         raise UserError(
             f"{shared}: {len(here)} of your images are in the shared validation set too, such as {here[0]}; remove "
             "these patients from your folder, or the validation would know them"
         )
-    write_array(pixels, np.concatenate([own, common.images]))
+    write_array(pixels, np.concatenate([images, common.images]))
     rows = common.table.assign(site=SHARED, patient=f"{SHARED}/" + common.table["patient"].astype(str))
     return pd.concat([split, rows], ignore_index=True)[list(split)]
 

@@ -234,7 +234,7 @@ def main() -> None:
     one.add_argument("folder", type=Path)
     one.add_argument("--shared", type=Path, required=True, help="directory of the shared validation set")
     one.add_argument("--tensorboard", type=Path, default=Path("tensorboard"), help="where curves arrive live")
-    one = command("status", "say who is connected, with which versions", lambda o: _print_status(o.folder))
+    one = command("status", "show who is connected, with which versions", lambda o: _print_status(o.folder))
     one.add_argument("folder", type=Path)
     cli.run(lambda options: options.call(options), arguments)
 

@@ -89,7 +89,7 @@ def main() -> None:
     one.add_argument("--seed", type=int, default=1, help="of who is in which split (1)")
     one.add_argument("--bad-images", choices=["stop", "drop"], default="stop", help="images that cannot be read")
     one.add_argument("--output", type=Path, help="directory to write; by default data/ in the folder")
-    command(check, "say whether data, certificate, network, versions and machine are in order")
+    command(check, "check whether data, certificate, network, versions and machine are in order")
     command(start, "take part until Ctrl-C or SIGTERM")
     cli.run(lambda options: options.call(options), arguments)
 
