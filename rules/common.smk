@@ -1,4 +1,4 @@
-# What the other rules share: the checked configuration, the experiment and its paths, and the parts that many rules have.
+# What the other rules share: the checked configuration, the experiment and its paths, and parts that many rules have.
 
 import gc
 import json
@@ -44,14 +44,14 @@ HERE = config["federation"]["where"] == "here"
 ONCE = config["federation"]["engine"] == "inprocess"  # the chosen runs are confirmed
 AT = Folder(f"results/{config['experiment']}")
 
-# A cohort, a site's data and a run each stand in a rule's paths as one wildcard: their folder below one of the
-# experiment's. What it means is looked up here, so that no path is taken apart.
+# In the paths of rules a cohort, a site's data and a run are one wildcard each: their folder, below one of the
+# experiment's. The tables below say what each folder means, so that no path is taken apart.
 COHORT = CohortFolder(AT.root / "{cohort}")
 SITE = SiteFolder(AT.sites / "{site}")
 
 
 def below(path, folder):
-    """A folder as these wildcards have it."""
+    """The value of one of these wildcards: a path as seen from `folder`."""
     return Path(path).relative_to(folder).as_posix()
 
 
@@ -94,8 +94,8 @@ def every_card(shared=False):
 # How unlike the sites of each cohort are, which also has their order.
 HETEROGENEITY = [AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohorts]
 
-# In the graph a run is its record, which is written with its model, and a site's data are its card, which has the
-# checksums of images and table: Snakemake takes its time over each input of each job, which a sweep of thousands feels.
+# In the graph a run's record stands for the run, because it is written with the model, and a site's card for its data,
+# because it has the checksums of images and table. Each input of each job costs time in the plan of a large sweep.
 RECORDS = [
     AT.runs / mode / job if mode == "alone" else RunFolder(AT.runs / mode / job).record
     for mode, runs in RUNS.items()
@@ -106,14 +106,14 @@ GPU = 0 if config["training"]["device"] == "cpu" else 1
 
 
 def kept(function):
-    """A function for a rule, with its signature kept: Snakemake inspects it several times for each job of a plan."""
+    """A function for a rule, with its signature kept, which Snakemake asks for several times for each job of a plan."""
     function.__signature__ = signature(function)
     return function
 
 
 def growing(amount):
-    """A resource that an attempt after a failure has more of: twice it, then three times. Where a job that ran out of
-    memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may do.
+    """A resource of which each attempt after a failure gets more: twice as much, then three times. Where a job that ran
+    out of memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may succeed.
     """
     return kept(lambda wildcards, attempt: amount * attempt)
 
@@ -122,9 +122,9 @@ CODE = Code(HOME, memory=Path(".snakemake") / "fedxray-code.json")
 
 
 def step(name, *files):
-    """Parameters for scripts/<name>.py: where it is, and the checksum of all code that it runs and of
-    further files that it reads. The place alone makes no job run again, because a parameter that is computed from the
-    inputs does not count.
+    """Parameters for scripts/<name>.py: its place, and the checksum of all code that it runs and of further files that
+    it reads. Another place alone runs no job again, because Snakemake does not compare a parameter that is computed
+    from the inputs.
     """
     path = HOME / "scripts" / f"{name}.py"
     return {
@@ -134,8 +134,8 @@ def step(name, *files):
 
 
 def settings(mode):
-    """A parameter: the training settings of a run of this mode as its script takes them, quoted here because Snakemake
-    takes its time over a list of words.
+    """A parameter: the training settings of a run of this mode as its script takes them. They are quoted here, because
+    Snakemake is slow with a list of words.
     """
     runs = RUNS[mode]
     return kept(
@@ -166,7 +166,7 @@ def shown(path, item):
 
 
 def of_cohort(name):
-    """For an input: the file that a site's cohort calls `name`."""
+    """For an input: the file `name` of the cohort of a site."""
     return kept(lambda wildcards: getattr(AT.cohort(SITES[wildcards.site][0]), name))
 
 
@@ -181,8 +181,8 @@ def shared_card(mode):
     return kept(lambda wildcards: site_cards(mode, True)(wildcards)[-1])
 
 
-# Training takes the sites' cards as parameters. Its input, where there is one cohort, is the registry, which has the
-# checksums of all cards: one file a job and not four.
+# Training takes the sites' cards as parameters. If there is one cohort, its input is the registry, which has the
+# checksums of all cards: one input for each job and not four.
 def data(mode):
     """For an input: the data that training on a run's cohort depends on."""
     return AT.registry if len(EXPERIMENT.cohorts) == 1 else site_cards(mode, True)

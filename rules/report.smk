@@ -1,4 +1,4 @@
-# What one looks at, of either kind of federation: the choice of points, TensorBoard, the model, figures and pages.
+# What people look at, for both kinds of federation: the choice of points, TensorBoard, the model, figures and pages.
 
 
 EVERY_FIGURE = [

@@ -11,7 +11,7 @@ def network(tmp_path_factory):
     """The machines of a federation, running: the server, three sites, the workflow's, and one that is a stranger."""
     if reason := why_not():
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("machines")
+    folder = tmp_path_factory.mktemp("machines") / "ein Netz für alle"
     folders = make_sites(folder / "data")
     data = folders | {"server": folder / "data" / "shared"}
     with Network(["server", *SITES, "workflow", "stranger"]) as network:

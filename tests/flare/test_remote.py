@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from golden.fingerprints import compare, table_sha256
 from helpers.network import HOST, PORT, Capture, is_tls, make_kits, wait_until
 from helpers.remote import SITES, Run, expected, in_words, settings_of, train, workers
 
@@ -55,6 +56,13 @@ def test_a_run_over_the_network_is_the_run_in_one_process_and_only_tls_crosses(m
     assert not workers(machines)
 
 
+def test_a_run_over_the_network_has_the_results_of_before(machines, tmp_path):
+    code, said = train(machines, tmp_path / "run", 2, 2).end()
+    assert code == 0, said
+    model, curves = sha256(tmp_path / "run" / "model.safetensors"), table_sha256(tmp_path / "run" / "metrics.csv")
+    compare("remote", {"federated": model, "federated curves": curves})
+
+
 def test_plain_text_would_have_been_seen(machines, tmp_path):
     listen = f"import socket; s = socket.create_server(('', {PORT + 1})); s.accept()[0].recv(100)"
     call = f"import socket; socket.create_connection(('{HOST}', {PORT + 1})).sendall(b'a chest x-ray' * 3)"
@@ -101,7 +109,7 @@ def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(
     code, said = Run(machines, "train_alone_remote", refused, alone | {"--output": refused}, sites=["us"]).end()
     assert code == 1
     assert "us: " in said.splitlines()[-1]
-    assert "changed since it was registered" in said.splitlines()[-1]
+    assert "changed since the registry was made" in said.splitlines()[-1]
     assert str(machines.data["us"]) not in said
 
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from helpers.network import wait_until
-from helpers.remote import SITES, expected, settings_of, train, workers
+from helpers.remote import SITES, checkpoints, expected, settings_of, train, workers
 
 from fedxray.core.files import read_json, read_table, sha256
 from fedxray.core.parameters import save_model
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_path):
+    before = checkpoints(machines)
     first = train(machines, tmp_path / "run", 12, 30)
     first.wait_for("round 1/12")
     machines.network.kill(first.process)
@@ -28,10 +29,11 @@ def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_pa
     assert code == 130
     assert "aborted job" in said
     wait_until(lambda: not workers(machines), 40, "jobs end at the sites")
-    assert len(list((machines.kit("server") / "checkpoints").iterdir())) == 1
+    assert len(checkpoints(machines) - before) == 1
     code, said = train(machines, tmp_path / "run", 12, 30).end()
     assert code == 0, said
     assert read_json(tmp_path / "run" / "record.json")["checks"]["resumed_after_round"] >= 2
+    assert checkpoints(machines) == before
     assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 12, 30, tmp_path / "model")
 
 

@@ -1,4 +1,4 @@
-"""Runs over a network of machines (`helpers.network`): the workflow's scripts, and what they should leave."""
+"""Runs of the workflow's scripts on a network of machines (`helpers.network`), and the model that they should leave."""
 
 import subprocess
 import time
@@ -18,7 +18,7 @@ EVERYONE = {"--absent": "fail", "--min-sites": "0"}
 
 
 class Run:
-    """A script of the workflow, on its own machine, and what it says."""
+    """A script of the workflow that runs on its own machine, and what it prints."""
 
     def __init__(self, machines, script, output, options, sites=SITES):
         self.log = output.parent / f"{output.name}-{time.monotonic_ns()}.log"
@@ -50,7 +50,7 @@ def in_words(settings):
 
 
 def train(machines, output, rounds, local_epochs, options=None, **more):
-    """Start a federated run of `rounds`, with `options` in place of the usual ones."""
+    """Start a federated run of `rounds`; `options` replace the usual ones."""
     words = EVERYONE | in_words(settings_of(rounds * local_epochs)) | (options or {})
     words |= {"--rounds": str(rounds), "--local-epochs": str(local_epochs), "--output": output / "model.safetensors"}
     return Run(machines, "train_remote", output, words, **more)
@@ -65,10 +65,15 @@ def expected(machines, rounds, local_epochs, path):
 
 
 def workers(machines):
-    """The processes of jobs, which the idle clients start and end, at the sites."""
-    found = []
+    """(site, process id) of the processes of jobs at the sites, which the idle clients start and end."""
+    jobs = []
     for site in SITES:
         for pid in machines.network.pids(site):
             if psutil.pid_exists(pid) and any("worker_process" in word for word in psutil.Process(pid).cmdline()):
-                found.append((site, pid))
-    return found
+                jobs.append((site, pid))
+    return jobs
+
+
+def checkpoints(machines):
+    """The checkpoints that the server keeps; a test before may have left one, of a run that failed."""
+    return set((machines.kit("server") / "checkpoints").glob("*"))

@@ -99,7 +99,8 @@ class Process:
 @pytest.fixture(scope="module")
 def federation(tmp_path_factory, data):
     """(the organiser's folder, its server's process), with the site us; its server is up."""
-    folder = tmp_path_factory.mktemp("federation")
+    folder = tmp_path_factory.mktemp("federation") / "eine Föderation"
+    folder.mkdir()
     ask(folder)
     words = ("start", folder, "--shared", data["shared"], "--tensorboard", folder / "tensorboard")
     server = Process(folder / "server.log", "fedxray.operators.server", *words)
@@ -114,7 +115,7 @@ def join(federation, data, tmp_path):
     started = []
 
     def start(site, folder=None):
-        place = folder or unpack(federation[0], site, tmp_path / f"hospital-{len(started)}")
+        place = folder or unpack(federation[0], site, tmp_path / f"Klinik {len(started)} für alle")
         OwnFile(place / "kit").write(data=data[site])
         one = Process(tmp_path / f"{len(started)}.log", "fedxray.operators.site", "start", cwd=place)
         started.append(one)
