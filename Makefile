@@ -24,10 +24,10 @@ run: .venv/ready ## the whole experiment on synthetic data, ending with the comp
 	@echo "report.html has the figures; results/phantom/comparison.csv every number"
 
 check: .venv/ready lint ## style, types, contracts and the unit tests: about a minute
-	python -m pytest -m unit -n 2 --dist loadgroup
+	python -m pytest -m unit -n 2 --dist loadfile
 
 test: .venv/ready lint ## every check and test: many wait for real timeouts, so more run at once than there are cores
-	python -m pytest -n 4 --dist loadgroup --no-loadscope-reorder
+	python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=20
 
 kernels: .venv/ready ## the unit tests that compute, with other kernels of the processor
 	python tests/helpers/kernels.py
@@ -51,7 +51,7 @@ bench: .venv/ready ## measure each stage against alternatives: benchmarks/result
 bench-scale: .venv/ready ## measure how time and memory grow: the figures of docs/performance.md
 	python -m benchmarks --scale
 
-requirements: .venv/ready ## pin the requirements anew, for every platform
+requirements: .venv/ready ## pin the requirements again, for every platform
 	$(PYTHON) -m pip install --quiet uv
 	$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --all-extras \
 		--custom-compile-command "make requirements" --upgrade --output-file requirements.txt pyproject.toml

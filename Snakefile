@@ -15,17 +15,20 @@ report: "report/workflow.rst"
 container: "container/fedxray.sif"  # used by --sdm apptainer alone; docs/hpc.md says how to make it
 
 
-if (
-    HERE
-):  # server and sites are processes of this machine, and all their data are made here
+include: "rules/config.smk"
 
+
+if HERE:
+
+    # Server and sites are processes of this machine, and all their data are made here.
     include: "rules/data.smk"
     include: "rules/federation.smk"
     include: "rules/training.smk"
     include: "rules/analysis.smk"
 
-else:  # the data stay at the sites, and so does training
+else:
 
+    # The data stay at the sites, and so does training.
     include: "rules/remote.smk"
 
 

@@ -50,18 +50,18 @@ def rows(scale: bool) -> dict:
 
 
 def main(options) -> None:
-    """Measure, and write the page; or only write it."""
+    """Measure, and write the page; with `--render` only write it."""
     path = options.output or default_output(options.quick, options.scale)
     if options.render:
         if not path.exists():
             raise UserError(f"{path}: not there; measure first, or name a file by --output")
         render(read_json(path), options.scale)
         return
-    known = rows(options.scale)
-    wanted = options.rows or (SCALE if options.scale else ALWAYS)
-    if unknown := [name for name in wanted if name not in known]:
-        raise UserError(f"{unknown[0]}: no such row; there are {', '.join(known)}")
-    book = record(path, {name: known[name] for name in wanted}, options.quick, options.again)
+    available = rows(options.scale)
+    names = options.rows or (SCALE if options.scale else ALWAYS)
+    if unknown := [name for name in names if name not in available]:
+        raise UserError(f"{unknown[0]}: no such row; there are {', '.join(available)}")
+    book = record(path, {name: available[name] for name in names}, options.quick, options.again)
     if not options.quick:
         render(book, options.scale)
     print(f"written: {path}")
@@ -70,7 +70,7 @@ def main(options) -> None:
 
 
 def default_output(quick: bool, scale: bool) -> Path:
-    """The JSON of this machine, or of toy sizes."""
+    """The JSON file of this machine, or that of toy sizes."""
     host = "".join(c if c.isalnum() or c in "-_" else "-" for c in socket.gethostname())
     kind = "-scale" if scale else ""
     return BUILD / f"quick{kind}.json" if quick else ROOT / "benchmarks" / "results" / f"{host}{kind}.json"
@@ -81,7 +81,7 @@ if __name__ == "__main__":
     arguments.add_argument("rows", nargs="*", metavar="ROW", help=", ".join([*ALWAYS, *BY_NAME]))
     arguments.add_argument("--quick", action="store_true", help="toy sizes, into build/bench/quick.json")
     arguments.add_argument("--scale", action="store_true", help="the rows of growth instead: " + ", ".join(SCALE))
-    arguments.add_argument("--again", action="store_true", help="run rows that are done too")
+    arguments.add_argument("--again", action="store_true", help="also run rows that are done")
     arguments.add_argument("--render", action="store_true", help="only write docs/performance.md's table")
     arguments.add_argument("--output", type=Path, help="JSON to write (benchmarks/results/HOST.json)")
     cli.run(main, arguments)

@@ -1,4 +1,4 @@
-"""The row `resample`: originals to squares of grey, against the demo's path and against decoding alone."""
+"""The row `resample`: originals become squares of grey, against the demo's path and against decoding alone."""
 
 import io
 from pathlib import Path
@@ -19,7 +19,7 @@ SIZE = 224
 
 
 def resample(quick: bool) -> dict:
-    """One core in this process, all sides over the same files; then the whole step, on one process and on two."""
+    """All sides on one core over the same files, in this process; then the whole step, on one process and on two."""
     count, sample, turns = (480, 48, 3) if quick else (5856, 480, 3)
     folder = originals(count)
     part = originals(sample)
@@ -59,7 +59,7 @@ def _ours(folder: Path) -> list:
 
 
 def demo_path(folder: Path) -> list:
-    """The images as NVIDIA's demo reads them."""
+    """The images as Microsoft's demo (Azure/medical-imaging, on NVIDIA FLARE) reads them."""
     steps = [transforms.Grayscale(), transforms.Resize((SIZE, SIZE)), transforms.ToTensor()]
     dataset = ImageFolder(str(folder), transforms.Compose(steps))
     return [dataset[number] for number in range(len(dataset))]
@@ -75,7 +75,7 @@ def decode(folder: Path, size: int | None) -> None:
 
 
 def step(folder: Path, size: int, processes: int) -> Cost:
-    """The cost of the rule's script on every image of `folder`, by a catalogue with what it reads of one: the names."""
+    """The cost of the rule's script on every image of `folder`. Its catalogue has only the column that is read."""
     with scratch() as work:
         with Source(folder) as source:
             write_table(work / "catalogue.csv", pd.DataFrame({"image": source.names}))

@@ -1,4 +1,4 @@
-"""The environment of the alternatives that the workflow's own cannot hold, .venv-bench, and the versions of all."""
+"""The environment .venv-bench, for alternatives that do not fit into the workflow's own, and the versions of all."""
 
 import subprocess
 import sys
@@ -15,24 +15,24 @@ THEIRS = ("flwr", "ray", "tbparse")
 
 
 def flower() -> Path:
-    """The interpreter of .venv-bench, which is made if it is not there or not of these requirements.
+    """The interpreter of .venv-bench. The environment is made if it does not exist or has other requirements.
 
-    What it does not have of its own, PyTorch above all, it takes from the workflow's environment: the same version.
+    Packages that it lacks, PyTorch above all, come from the workflow's environment, so that the versions are the same.
     """
-    interpreter, made = FOLDER / "bin" / "python", FOLDER / "made"
-    wanted = f"{REQUIREMENTS.read_text()}\n{sysconfig.get_path('purelib')}\n"
-    if not made.exists() or made.read_text() != wanted:
+    interpreter, stamp = FOLDER / "bin" / "python", FOLDER / "made"
+    contents = f"{REQUIREMENTS.read_text()}\n{sysconfig.get_path('purelib')}\n"
+    if not stamp.exists() or stamp.read_text() != contents:
         subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", FOLDER], check=True)
         uv = [Path(sys.executable).with_name("uv"), "pip", "sync", "--quiet", "--python", interpreter, REQUIREMENTS]
         subprocess.run(uv, check=True)
         packages = next((FOLDER / "lib").glob("python*")) / "site-packages"
-        (packages / "workflow.pth").write_text(sysconfig.get_path("purelib") + "\n")  # behind its own
-        made.write_text(wanted)
+        (packages / "workflow.pth").write_text(sysconfig.get_path("purelib") + "\n")  # searched after its own packages
+        stamp.write_text(contents)
     return interpreter
 
 
 def versions() -> dict[str, str]:
-    """The versions of what is measured and of what it is measured against."""
+    """The versions of the packages that are measured, and of the alternatives."""
     code = "import importlib.metadata as m, sys; print(*(m.version(name) for name in sys.argv[1:]))"
     theirs = subprocess.run([flower(), "-c", code, *THEIRS], capture_output=True, text=True, check=True)
     return {name: version(name) for name in OURS} | dict(zip(THEIRS, theirs.stdout.split(), strict=True))

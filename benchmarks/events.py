@@ -1,6 +1,6 @@
 """The row `events`: TensorBoard's files, written by fedxray.report.tensorboard and by PyTorch, and read back.
 
-The fast reader is this benchmark's own: it counts what others would decode. fedxray itself reads no event files.
+The fast reader belongs to this benchmark. It counts scalars and decodes no more. fedxray itself reads no event files.
 """
 
 import shutil
@@ -24,7 +24,7 @@ from fedxray.experiment.folder import RunFolder
 from fedxray.report.tensorboard import HPARAM_METRICS, POINT, export_runs
 
 EPOCHS = 20
-# In its own process, because tbparse is in the other environment; it says the seconds that reading took.
+# In its own process, because tbparse is in the other environment. It prints the seconds that reading took.
 TBPARSE = """
 import sys, time
 from tbparse import SummaryReader
@@ -35,7 +35,7 @@ print(len(table), time.perf_counter() - start)
 
 
 def events(quick: bool) -> dict:
-    """As many runs as of a sweep: their metrics.csv to event files with HParams, and these read back."""
+    """The metrics.csv of as many runs as a sweep has, written as event files with HParams, and these read back."""
     count, turns = (20, 3) if quick else (200, 5)
     with scratch() as folder:
         runs = [make_up_run(folder / "runs" / f"run-{number}", number) for number in range(count)]
@@ -53,11 +53,11 @@ def events(quick: bool) -> dict:
             "tbparse": lambda: tbparse(folder / "ours", scalars),
         }
         read = interleave(reading, turns)
-    own = read["the benchmark's own"]
+    ours = read["the benchmark's own"]
     checks = [
         at_least("writing speed, of SummaryWriter's", ratio(written["SummaryWriter"], written["fedxray"], "s"), 4.0),
         *(
-            told(f"reading speed of the benchmark's own reader, of {side}'s", ratio(read[side], own, "s"))
+            told(f"reading speed of the benchmark's own reader, of {side}'s", ratio(read[side], ours, "s"))
             for side in ("EventAccumulator", "tbparse")
         ),
     ]
@@ -70,7 +70,7 @@ def events(quick: bool) -> dict:
 
 
 def make_up_run(folder: Path, number: int, **record) -> RunFolder:
-    """The record and the metrics of a run that never was, for what only reads them; returns its folder."""
+    """Write the record and the metrics of an invented run, for code that only reads them; returns its folder."""
     run_ = RunFolder(folder)
     point = dict.fromkeys(POINT) | {"mode": "central", "site": "pooled", "lr": 0.001 * (number + 1), "epochs": EPOCHS}
     point |= {"seed": 1, "parameters": 76977, "bytes_sent": 0, "seconds": 9.0} | record
@@ -105,7 +105,7 @@ def own_reading(logs: list[Path], scalars: int) -> None:
 
 
 def count_scalars(folder: Path) -> Counter:
-    """How many scalars of each tag the event files directly in `folder` hold; checksums are not looked at."""
+    """How many scalars of each tag the event files directly in `folder` have; checksums are not checked."""
     counts: Counter = Counter()
     for path in sorted(folder.glob("events.out.tfevents.*")):
         data, position = path.read_bytes(), 0
@@ -127,12 +127,12 @@ def event_accumulator(logs: list[Path], scalars: int) -> None:
 
 
 def tbparse(folder: Path, scalars: int) -> float:
-    """Seconds to read the scalars by tbparse, its import not counted."""
+    """Seconds to read the scalars by tbparse, without its import."""
     count, seconds = run(python("-c", TBPARSE, folder, interpreter=flower())).output.splitlines()[-1].split()
     _same(int(count), scalars)
     return float(seconds)
 
 
-def _same(found: int, scalars: int) -> None:
-    if found != scalars:
-        raise NotTheSameWork(f"read {found} scalars of {scalars}")
+def _same(count: int, scalars: int) -> None:
+    if count != scalars:
+        raise NotTheSameWork(f"read {count} scalars of {scalars}")

@@ -20,7 +20,7 @@ ALTERNATIVES = {"bare loop": "plain", "NVFlare": "nvflare_job", "Flower": "flowe
 
 
 def federated(quick: bool) -> dict:
-    """One run of three sites on every side, from the start of its command to its model."""
+    """One run of three sites on each side, from the start of its command to its model."""
     rounds = 2 if quick else 10
     folder = experiment(quick)
     sites, chosen = folder / "sites", settings(folder / "sites" / "shared", rounds)
@@ -32,7 +32,7 @@ def federated(quick: bool) -> dict:
         }
         sides = {side: lambda side=side: run(commands[side]) for side in commands}
         costs = interleave(sides, 1)
-        if not quick:  # once more the two whose times are to be close; the others take minutes
+        if not quick:  # these two should be close, so they run twice; the others take minutes
             for side in ("bare loop", "fedxray"):
                 costs[side].append(sides[side]())
         models = {side: work / f"{module}.safetensors" for side, module in ALTERNATIVES.items()}
@@ -60,7 +60,7 @@ def federated(quick: bool) -> dict:
 def fedxray_command(
     sites: Path, manifest: Path, chosen: dict, rounds: int, output: Path, names: Sequence[str] = SITES
 ) -> list:
-    """The rule's script, one local epoch a round."""
+    """The command of the rule's script, with one local epoch in each round."""
     words = ["--kits", manifest, "--sites", *(sites / name / "card.json" for name in names)]
     words += ["--shared", sites / "shared" / "card.json"]
     words += ["--start-timeout-s", 120, "--round-timeout-s", 3600, "--absent", "fail", "--min-sites", 0]
@@ -85,13 +85,13 @@ def alternative(side: str, sites: Path, chosen: dict, rounds: int, output: Path,
 
 def auroc(path: Path, shared: Path, chosen: dict) -> float:
     """The validation AUROC of a model."""
-    own = Settings(**chosen)
-    model = restore(own, load_model(path))
-    return round(validate(model, load_site(shared).part("validation"), own.compute)["validation_auroc"], 5)
+    run_settings = Settings(**chosen)
+    model = restore(run_settings, load_model(path))
+    return round(validate(model, load_site(shared).part("validation"), run_settings.compute)["validation_auroc"], 5)
 
 
 def kits(names: Sequence[str] = SITES) -> Path:
-    """The startup kits of a federation of these sites, made once: its kits.json."""
+    """The kits.json of a federation of these sites. The kits are made once."""
     folder = BUILD / f"federation-{len(names)}-{names[0]}"
     manifest = folder / "kits.json"
     if not manifest.exists():
@@ -101,7 +101,7 @@ def kits(names: Sequence[str] = SITES) -> Path:
 
 
 def round_(quick: bool) -> dict:
-    """A round beyond training: the compact model and the demo's, on so few images that they train in no time."""
+    """A round beyond training: the compact model and the demo's, on so few images that training takes no time."""
     rounds = 4 if quick else 12
     samples, checks = {}, []
     for model, size, bound in (("compact", 32, 0.5), ("demo", 224, 1.5)):
@@ -114,9 +114,9 @@ def round_(quick: bool) -> dict:
 
 
 def _rounds(model: str, size: int, rounds: int) -> tuple[list[float], list[float]]:
-    """(seconds of each of our rounds less the slowest site's training, seconds of NVFlare's with no training at all).
+    """(seconds of each of our rounds minus the slowest site's training, seconds of NVFlare's rounds without training).
 
-    The first of each is left out: processes start in it.
+    The first round of each is left out, because processes start in it.
     """
     with scratch() as folder:
         random_sites(folder / "sites", 6, size)
@@ -124,13 +124,13 @@ def _rounds(model: str, size: int, rounds: int) -> tuple[list[float], list[float
         run(fedxray_command(folder / "sites", kits(), chosen, rounds, folder / "run"))
         ours = beyond_training(pd.read_csv(folder / "run" / "metrics.csv"))
         stock = alternative("NVFlare", folder / "sites", chosen, rounds, folder / "stock.safetensors", "--idle")
-        said = run(stock).output
-    line = next(line for line in said.splitlines() if line.startswith("seconds of rounds:"))
+        output = run(stock).output
+    line = next(line for line in output.splitlines() if line.startswith("seconds of rounds:"))
     return ours[1:], [float(word) for word in line.split(":")[1].split()][1:]
 
 
 def beyond_training(metrics: pd.DataFrame) -> list[float]:
-    """The seconds of each round (series `global`) less those that its slowest site trained and validated."""
+    """The seconds of each round (series `global`), minus those in which its slowest site trained and validated."""
     whole = metrics[metrics["series"] == "global"].set_index("epoch")["seconds"]
     sites = metrics[metrics["series"] != "global"].groupby("epoch")["seconds"].max()
     return (whole - sites).tolist()

@@ -1,5 +1,7 @@
-"""What the rows work on, made once under build/bench and results/benchmark-*: the real images where they are, else the
-phantom."""
+"""The inputs of the rows, made once under build/bench and results/benchmark-*.
+
+They are real images where this machine has them, else the phantom.
+"""
 
 import io
 import json
@@ -33,22 +35,22 @@ SITES = ("us", "europe", "asia")
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """An empty folder of this disk, removed afterwards."""
+    """An empty folder on this disk, which is removed afterwards."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as name:
         yield Path(name)
 
 
-def originals(count: int, drawn: int = 0) -> Path:
-    """A folder NORMAL and PNEUMONIA of `count` JPEGs: few different ones under many names, links to the same files.
+def originals(count: int, phantoms: int = 0) -> Path:
+    """A folder with `count` JPEGs in NORMAL and PNEUMONIA. Few differ: the others are links to the same files.
 
-    They are the untouched originals where these are, else 48 phantoms enlarged to a size of theirs; with `drawn`, so
-    many phantoms as they are. So no disk is measured, and little of it is filled.
+    The images are the untouched originals where this machine has them, else 48 phantoms enlarged to that size; with
+    `phantoms`, that many phantoms in their own size. So the disk is not measured, and not filled.
     """
-    folder = BUILD / f"images-{drawn or 'originals'}-{count}"
+    folder = BUILD / f"images-{phantoms or 'originals'}-{count}"
     if folder.exists():
         return folder
-    different = _phantoms(drawn) if drawn else _real_originals() if ORIGINALS.exists() else _enlarged_phantoms()
+    different = _phantoms(phantoms) if phantoms else _real_originals() if ORIGINALS.exists() else _enlarged_phantoms()
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     for number in range(count):
@@ -59,7 +61,7 @@ def originals(count: int, drawn: int = 0) -> Path:
             path.write_bytes(data)
         else:
             os.link(part / label / f"{number % len(different):06d}.jpeg", path)
-    return part.rename(folder)  # at the end, so that it means a whole folder
+    return part.rename(folder)  # at the end, so that the name means a whole folder
 
 
 def _real_originals() -> list[tuple[str, bytes]]:
@@ -69,30 +71,30 @@ def _real_originals() -> list[tuple[str, bytes]]:
 
 
 def _phantoms(count: int) -> list[tuple[str, bytes]]:
-    """(label, JPEG) of the first image of so many phantom patients."""
-    drawn = (draw_patient(1, patient)[0] for patient in range(1, count + 1))
-    return [(Path(name).parent.name, data) for name, _, _, data in drawn]
+    """(label, JPEG) of the first image of `count` phantom patients."""
+    images = (draw_patient(1, patient)[0] for patient in range(1, count + 1))
+    return [(Path(name).parent.name, data) for name, _, _, data in images]
 
 
 def _enlarged_phantoms() -> list[tuple[str, bytes]]:
-    """The same, of about the size of the originals, in grey as most of those are."""
-    found = []
+    """48 of these in about the size of the originals, and in grey, as most of the originals are."""
+    enlarged = []
     for label, data in _phantoms(48):
         with Image.open(io.BytesIO(data)) as image, io.BytesIO() as file:
             image.convert("L").resize((1300, 900), Image.Resampling.BICUBIC).save(file, "JPEG", quality=92)
-            found.append((label, file.getvalue()))
-    return found
+            enlarged.append((label, file.getvalue()))
+    return enlarged
 
 
 def source(quick: bool) -> str:
-    """`real` or `phantom`: what `experiment` has."""
+    """`real` or `phantom`: the images that `experiment` has."""
     return "phantom" if quick or not ARCHIVE.exists() else "real"
 
 
 def experiment(quick: bool) -> Path:
-    """The results folder of an experiment that has its sites' data and startup kits, and no runs; 64 pixels.
+    """The results folder of an experiment with its sites' data and startup kits, and without runs; of 64 pixels.
 
-    Quick: few phantoms of 32 pixels.
+    With `quick` it has few phantoms, of 32 pixels.
     """
     folder = ROOT / "results" / f"benchmark-{'quick' if quick else source(quick)}"
     dataset = {"source": "kaggle", "archive": str(ARCHIVE)} if source(quick) == "real" else {"source": "phantom"}
@@ -109,7 +111,7 @@ def site_folders(folder: Path) -> list[Path]:
 
 
 def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> None:
-    """Directories of `sites` with `images` random training images in all, a test image each, and a validation set."""
+    """Directories of `sites`: `images` random training images in all, two test images each; and a validation set."""
     rng, each = np.random.default_rng(1), images // len(sites)
     parts = [(site, split) for site in sites for split in ["train"] * each + ["test"] * 2]
     parts += [("shared", "validation")] * max(4, each // 8)
@@ -124,14 +126,14 @@ def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> 
 
 
 def settings(shared: Path, epochs: int, **changed) -> dict:
-    """The fields of Settings by the default configuration, for images as `shared`'s, on the CPU."""
-    own = Experiment.from_config(default_config())
+    """The fields of Settings in the default configuration, for images of the size of those in `shared`, on the CPU."""
+    default = Experiment.from_config(default_config())
     size = read_json(shared / "card.json")["image_size"]
-    return asdict(own.settings(own.runs[0])) | {"image_size": size, "epochs": epochs, "device": "cpu"} | changed
+    return asdict(default.settings(default.runs[0])) | {"image_size": size, "epochs": epochs, "device": "cpu"} | changed
 
 
 def options(chosen: dict) -> list[str]:
-    """Settings as the scripts take them on their command line."""
+    """The settings as options on the command line of a script."""
     return Settings(**chosen).options()
 
 

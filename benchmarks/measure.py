@@ -1,4 +1,4 @@
-"""Measuring: commands with their time and memory, sides that do the same work in turns, and ratios with spread."""
+"""Measuring: the time and memory of commands, sides that do the same work in turns, and ratios with their spread."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 import psutil
 
 ROOT = Path(__file__).parents[1]
-SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): daemons that a command leaves become our children, to be counted
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): daemons that a command leaves become our children, and count
 ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "OMP_NUM_THREADS": "1",  # as every trainer here sets it
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Spread(NamedTuple):
-    """A middle value and the least and most of what was measured; of a ratio also what was divided by what."""
+    """The middle value, the least and the most of what was measured; for a ratio also its two sides, as text."""
 
     value: float
     low: float
@@ -37,7 +37,7 @@ class Spread(NamedTuple):
 
 
 class Failed(Exception):
-    """A command that failed, with the end of what it said."""
+    """A command failed; the text is the end of its output."""
 
 
 class NotTheSameWork(Exception):
@@ -46,7 +46,7 @@ class NotTheSameWork(Exception):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: seconds of wall time, and the most MB that all its processes held (pages shared: once)."""
+    """What a command took: seconds of wall time, and the most MB that all its processes had (shared pages: once)."""
 
     seconds: float
     peak_mb: float
@@ -54,13 +54,13 @@ class Cost:
 
 
 def run(command: Sequence[str | Path], timeout_s: float = 1200) -> Cost:
-    """Run `command` in the repository; raises Failed if it does not succeed in time. Ends what it leaves running."""
+    """Run `command` in the repository, and end what it leaves running. Raises Failed if it does not succeed in time."""
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     before, words = set(_descendants()), [str(word) for word in command]
     options = {"cwd": ROOT, "env": os.environ | ENVIRONMENT, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
-    with tempfile.TemporaryFile() as said:  # a pipe would be waited for as long as a daemon holds it
+    with tempfile.TemporaryFile() as file:  # a pipe would stay open as long as a daemon has it
         start = time.perf_counter()
-        process, memory = subprocess.Popen(words, stdout=said, **options), _Memory(before)
+        process, memory = subprocess.Popen(words, stdout=file, **options), _Memory(before)
         try:
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
@@ -68,15 +68,15 @@ def run(command: Sequence[str | Path], timeout_s: float = 1200) -> Cost:
         finally:
             seconds, peak = time.perf_counter() - start, memory.end()
             _end(set(_descendants()) - before)
-        said.seek(0)
-        output = said.read().decode(errors="replace")
+        file.seek(0)
+        output = file.read().decode(errors="replace")
     if code:
         raise Failed(output[-3000:])
     return Cost(seconds, peak, output)
 
 
 def python(*words: str | Path, interpreter: str | Path = sys.executable) -> list:
-    """A command of Python."""
+    """A command that runs Python."""
     return [interpreter, *words]
 
 
@@ -122,17 +122,20 @@ def _end(processes: set) -> None:
 
 
 def interleave(sides: dict[str, Callable[[], T]], turns: int) -> dict[str, list[T]]:
-    """What each side returns, once in each turn; every other turn runs them in reverse, as machines warm and drift."""
-    found = {name: [] for name in sides}
+    """What each side returns in each turn. Every other turn runs the sides in reverse, because machines drift."""
+    results = {name: [] for name in sides}
     for turn in range(turns):
         for name in list(sides)[:: -1 if turn % 2 else 1]:
-            found[name].append(sides[name]())
-    return found
+            results[name].append(sides[name]())
+    return results
 
 
 def clock(work: Callable[[], object], timer: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds of wall time of `work()`; by `cpu`, of this process's computing, which other work on the machine alters
-    less: for what runs on one thread and waits for nothing."""
+    """Seconds of wall time of `work()`.
+
+    With `cpu` they are seconds of this process's computing, which other work on the machine changes less. That is for
+    work that runs on one thread and waits for nothing.
+    """
     start = timer()
     work()
     return timer() - start
@@ -144,7 +147,7 @@ def middle(values: Sequence[float]) -> Spread:
 
 
 def ratio(over: Sequence[float], under: Sequence[float], unit: str) -> Spread:
-    """The ratio of two medians, and the least and most that a turn gave (a side with fewer turns: with its last)."""
+    """The ratio of two medians, and the least and most of the turns (a side with fewer turns repeats its last)."""
     turns = max(len(over), len(under))
     pairs = [over[min(i, len(over) - 1)] / under[min(i, len(under) - 1)] for i in range(turns)]
     medians = statistics.median(over), statistics.median(under)
@@ -158,12 +161,12 @@ def shown(value: float, unit: str = "") -> str:
 
 
 def at_least(what: str, spread: Spread, bound: float, unit: str = "") -> dict:
-    """A target: the middle of `spread` is to be `bound` or more."""
+    """A target: the middle of `spread` should be `bound` or more."""
     return _check(what, spread, bound, unit, "at least", spread.value >= bound)
 
 
 def at_most(what: str, spread: Spread, bound: float, unit: str = "") -> dict:
-    """A target: the middle of `spread` is to be `bound` or less."""
+    """A target: the middle of `spread` should be `bound` or less."""
     return _check(what, spread, bound, unit, "at most", spread.value <= bound)
 
 

@@ -1,4 +1,4 @@
-"""docs/performance.md's table, from the JSON of a machine."""
+"""The table of docs/performance.md, from the JSON of a machine."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ FIGURE = "![Seconds and memory over images, sites, rounds, parameters and points
 
 
 def render(book: dict, scale: bool, page: Path = PAGE) -> None:
-    """Replace what stands between the markers of `page`; raises UserError if it has none."""
+    """Replace the text between the markers of `page`. Raises UserError if it has none."""
     begin, end = GROWTH if scale else TABLE
     text = page.read_text(encoding="utf-8")
     if begin not in text or end not in text:
@@ -30,7 +30,7 @@ def render(book: dict, scale: bool, page: Path = PAGE) -> None:
 
 
 def body(book: dict) -> str:
-    """The machine, the table, and why what was missed was missed."""
+    """The machine, the table, and why targets were missed."""
     machine, versions = book["machine"], book["versions"]
     commits = sorted({row["commit"] for row in book["rows"].values()})
     lines = [

@@ -1,4 +1,4 @@
-"""The record of a benchmark: one JSON of a machine, to which each row is added as it ends."""
+"""The record of a benchmark: one JSON file for each machine, to which each row is added when it ends."""
 
 import subprocess
 import time
@@ -13,7 +13,7 @@ from fedxray.training.place import machine
 
 
 def record(path: Path, rows: dict[str, Callable], quick: bool, again: bool) -> dict:
-    """Run each of `rows` whose result is not in `path` for this commit, and write it there as it ends; returns all.
+    """Run each of `rows` whose result for this commit is not in `path`, and write it there when it ends; returns all.
 
     A row that fails is recorded as failed, with its reason, and the next one runs.
     """
@@ -29,7 +29,7 @@ def record(path: Path, rows: dict[str, Callable], quick: bool, again: bool) -> d
 
 
 def _is_done(outcome: dict | None) -> bool:
-    """A row of a tree with changes is never done: what it measured cannot be told."""
+    """Whether a row is done at this commit. With uncommitted changes it never is: nobody could say what it measured."""
     return bool(outcome) and outcome["status"] == "done" and outcome["commit"] == commit() and "+" not in commit()
 
 
@@ -50,7 +50,7 @@ def _attempt(name: str, row: Callable, quick: bool) -> dict:
 
 
 def commit() -> str:
-    """The commit that is measured, with `+` where the library or the benchmarks differ from it."""
+    """The commit that is measured, with `+` if the library or the benchmarks differ from it."""
     git = ["git", "-C", str(ROOT)]
     done = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     code = ["fedxray", "scripts", "rules", "config", "benchmarks/*.py"]
@@ -60,8 +60,8 @@ def commit() -> str:
 
 def sentence(check: dict) -> str:
     """A check in words: `what: 2.71 [2.60, 2.80], at least 2.5: met`."""
-    said = f"{check['what']}: {measured(check)}"
-    return said if check["met"] is None else f"{said}, {target(check)}: {verdict(check)}"
+    text = f"{check['what']}: {measured(check)}"
+    return text if check["met"] is None else f"{text}, {target(check)}: {verdict(check)}"
 
 
 def measured(check: dict) -> str:

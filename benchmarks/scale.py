@@ -1,4 +1,4 @@
-"""How wall time and memory grow: each row one axis, other things small and fixed."""
+"""How wall time and memory grow: each row varies one thing, and keeps the others small and fixed."""
 
 import math
 import statistics
@@ -17,7 +17,7 @@ from benchmarks.measure import ROOT, Cost, Spread, at_most, python, run, shown
 from benchmarks.workflow import snakemake, sweep_config, write_config
 from fedxray.report.figures import save
 
-TOLERANCE = 1.1  # the exponent that still counts as linear: times scatter
+TOLERANCE = 1.1  # up to this exponent growth counts as linear, because times scatter
 MODELS = {"compact": 0.077, "squeezenet1_0": 0.73, "mobilenet_v3_large": 4.2, "resnet18": 11.2, "resnet50": 23.5}
 
 
@@ -41,7 +41,7 @@ def grow(what: str, sizes: list, cost: Callable[[float], tuple[float, float]]) -
 
 
 def exponent(points: list[dict]) -> float:
-    """log-log slope of seconds over size between the last two points: 1 is linear."""
+    """The log-log slope of seconds over size between the last two points: 1 is linear."""
     (one, two) = points[-2:]
     return math.log(two["seconds"] / one["seconds"]) / math.log(two["size"] / one["size"])
 
@@ -58,7 +58,7 @@ def resample_images(quick: bool) -> dict:
     """Images, resampled to 64 pixels on two processes: 1,000 phantoms under as many names as are needed."""
 
     def cost(count: int) -> tuple[float, float]:
-        measured = step(originals(count, drawn=1000), 64, 2)
+        measured = step(originals(count, phantoms=1000), 64, 2)
         return measured.seconds, measured.peak_mb
 
     return grow("images resampled", [200, 400] if quick else [1000, 10_000, 30_000, 100_000], cost)
@@ -134,7 +134,7 @@ def plan_points(quick: bool) -> dict:
 
 
 def plot(book: dict, folder: Path) -> None:
-    """docs/figures/scale.svg and .png: a panel for each row, seconds and MB over its size, whole decades of each."""
+    """Write docs/figures/scale.svg and .png: for each row a panel with seconds and MB over its size."""
     rows = [row for row in book["rows"].values() if row["status"] == "done"]
     figure, axes = plt.subplots(2, -(-len(rows) // 2), figsize=(4 * -(-len(rows) // 2), 7), layout="constrained")
     for axis, row in zip(axes.flat, rows, strict=False):

@@ -45,7 +45,7 @@ from fedxray.training.trainer import predict as predict_array
 
 
 def epoch(quick: bool) -> dict:
-    """An epoch of the trainer with its validation, and of the bare loop with its own, each with its own model."""
+    """An epoch of the trainer and one of the bare loop, each with its validation and its own model."""
     turns = 4 if quick else 6
     folder = experiment(quick)
     sites = [load_site(site) for site in site_folders(folder)]
@@ -60,27 +60,30 @@ def epoch(quick: bool) -> dict:
 
 
 def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int, compiled: bool = False):
-    """(seconds of each epoch by side, greatest difference of their losses); raises NotTheSameWork if that is not tiny.
+    """(seconds of each epoch by side, greatest difference of their losses).
 
-    On the CPU, with one thread, they are CPU seconds. The first epoch of both is not counted. `compiled`: the bare loop
-    trains torch.compile(model).
+    On the CPU, with one thread, they are CPU seconds. The first epoch of both does not count. With `compiled` the bare
+    loop trains torch.compile(model). Raises NotTheSameWork if the difference is not tiny.
     """
-    trainer, own, bare = Trainer(chosen, train, validation), build(chosen), build(chosen)
+    trainer, model, bare = Trainer(chosen, train, validation), build(chosen), build(chosen)
     bare.to(trainer.device)
     network = torch.compile(bare) if compiled else bare
-    held, checked = ([tensor.to(trainer.device) for tensor in plain.tensors(part)] for part in (train, validation))
+    train_tensors, validation_tensors = (
+        [tensor.to(trainer.device) for tensor in plain.tensors(part)] for part in (train, validation)
+    )
     losses = {"fedxray": [], "bare loop": []}
     timer = cpu if trainer.device.type == "cpu" else time.perf_counter
 
     def ours() -> None:
         number = len(losses["fedxray"])
-        losses["fedxray"].append(trainer.fit(own, number, number + 1)[0]["train_loss"])
+        losses["fedxray"].append(trainer.fit(model, number, number + 1)[0]["train_loss"])
 
     def bare_loop() -> None:
         torch.use_deterministic_algorithms(False)
         optimizer = plain.make_optimizer(bare, chosen)
-        losses["bare loop"].append(plain.train_epoch(network, optimizer, held, chosen, len(losses["bare loop"])))
-        plain.evaluate(network, checked)
+        number = len(losses["bare loop"])
+        losses["bare loop"].append(plain.train_epoch(network, optimizer, train_tensors, chosen, number))
+        plain.evaluate(network, validation_tensors)
         torch.use_deterministic_algorithms(True, warn_only=True)
 
     times = interleave({"fedxray": lambda: clock(ours, timer), "bare loop": lambda: clock(bare_loop, timer)}, turns)
@@ -91,7 +94,7 @@ def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int
 
 
 def gpu(quick: bool) -> dict:
-    """At 224 pixels, batches of 256, compiled ResNet-18 in bfloat16; reported as skipped where there is no GPU."""
+    """A compiled ResNet-18 in bfloat16, at 224 pixels, in batches of 256; reported as skipped if there is no GPU."""
     if not torch.cuda.is_available():
         return {"status": "skipped", "reason": "no GPU"}
     return on_device("cuda", model="resnet18", size=224, batch_size=256, images=1536 if quick else 9216, turns=4)
@@ -100,21 +103,21 @@ def gpu(quick: bool) -> dict:
 def on_device(device: str, model: str, size: int, batch_size: int, images: int, turns: int, compiled: bool = True):
     """Central training against the bare compiled loop, and a federation of three sites against central training.
 
-    `images` are drawn at random, a third of them at each site: the pixels do not matter, the sites' number does.
+    `images` are random, a third of them at each site: pixels do not matter, the number of sites does.
     """
     changed = {"model": model, "device": device, "batch_size": batch_size, "compile": compiled}
     with scratch() as folder:
         random_sites(folder / "sites", images, size)
-        chosen = settings(folder / "sites" / "shared", turns, **changed)
+        fields = settings(folder / "sites" / "shared", turns, **changed)
         sites = [load_site(site) for site in site_folders(folder)]
         train, validation = pool(sites, "train"), sites[0].part("validation")
-        own = Settings(**chosen)
-        times, apart = compare_epochs(train, validation, own, turns, compiled)
+        chosen = Settings(**fields)
+        times, apart = compare_epochs(train, validation, chosen, turns, compiled)
         rates = {side: [images / seconds for seconds in values] for side, values in times.items()}
-        busy = gpu_busy(Trainer(own, train, validation), build(own), turns) if device == "cuda" else []
-        network = build(own)
-        predicted = [images / clock(lambda: predict_array(network, train[0], own.compute)) for _ in range(turns)][1:]
-        rounds, epochs = federated_and_central(folder, chosen, turns)
+        busy = gpu_busy(Trainer(chosen, train, validation), build(chosen), turns) if device == "cuda" else []
+        network = build(chosen)
+        predicted = [images / clock(lambda: predict_array(network, train[0], chosen.compute)) for _ in range(turns)][1:]
+        rounds, epochs = federated_and_central(folder, fields, turns)
     return {
         "samples": {f"{side}, images/s": values for side, values in rates.items()}
         | {"a federated round, s": rounds, "a central epoch, s": epochs},
@@ -129,13 +132,13 @@ def on_device(device: str, model: str, size: int, batch_size: int, images: int, 
 
 
 def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float]:
-    """Percents of time that the GPU computed in, by NVIDIA's management library, during all epochs but the first."""
-    found, ended = [], threading.Event()
+    """The percentages of time in which the GPU computed, from NVIDIA's management library, without the first epoch."""
+    percents, ended = [], threading.Event()
 
     def sample() -> None:
-        found.append(torch.cuda.utilization())
+        percents.append(torch.cuda.utilization())
         while not ended.wait(0.2):
-            found.append(torch.cuda.utilization())
+            percents.append(torch.cuda.utilization())
 
     trainer.fit(model, 0, 1)
     sampler = threading.Thread(target=sample)
@@ -143,29 +146,29 @@ def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float
     trainer.fit(model, 1, turns)
     ended.set()
     sampler.join()
-    return found
+    return percents
 
 
 def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[float], list[float]]:
-    """(seconds of each round, of each central epoch) by the scripts, without the first, in which processes start.
+    """(seconds of each round, of each central epoch) by the scripts. The first, in which processes start, is left out.
 
     Both train as many images on the same GPU, and validate once.
     """
     run(fedxray_command(folder / "sites", kits(), chosen, turns, folder / "federated"))
     words = ["--sites", *(site / "card.json" for site in site_folders(folder)), *options(chosen)]
     run(python(ROOT / "scripts" / "train_central.py", *words, "--output", folder / "central" / "model.safetensors"))
-    found = []
+    seconds = []
     for mode in ("federated", "central"):
         metrics = pd.read_csv(folder / mode / "metrics.csv")
-        found.append(metrics[metrics["series"] == "global"]["seconds"].tolist()[1:])
-    return found[0], found[1]
+        seconds.append(metrics[metrics["series"] == "global"]["seconds"].tolist()[1:])
+    return seconds[0], seconds[1]
 
 
 def predict(quick: bool) -> dict:
-    """`fedxray-predict`'s work on originals, one core: files read, resampled and predicted."""
+    """The work of `fedxray-predict` on originals, on one core: it reads files, resamples and predicts."""
     count, turns = (48, 3) if quick else (480, 5)
-    folder, own = originals(count), Experiment.from_config(default_config())
-    chosen = own.settings(own.runs[0])
+    folder, default = originals(count), Experiment.from_config(default_config())
+    chosen = default.settings(default.runs[0])
     threads = torch.get_num_threads()
     with scratch() as model:
         save_model(model / "run.safetensors", get_parameters(build(chosen)))

@@ -1,4 +1,4 @@
-"""Why a row missed its target, in words, by the row's name: written by hand, and shown where a target is missed."""
+"""Why a row missed its target, by the row's name. This is written by hand, and shown where a target is missed."""
 
 WHY = {
     "idle": (

@@ -1,4 +1,4 @@
-"""The rows `idle` and `sweep`, and, by name alone, `graph`, `real` and `analyse`: the workflow as a user runs it."""
+"""The rows `idle` and `sweep`, and those that run by name alone, `graph`, `real` and `analyse`: the whole workflow."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ def snakemake(*words: str, config: tuple[str, ...] = ()):
 
 
 def idle(quick: bool) -> dict:
-    """What the workflow takes when there is nothing to do, and to say what it would do."""
+    """The time of the workflow when there is nothing to do, and of its plan (dry run)."""
     turns, points = (2, 50) if quick else (3, 1000)
     runs = len(Experiment.from_config(sweep_config(points)).runs)
     done = ("experiment=benchmark-idle",)
@@ -44,7 +44,7 @@ def idle(quick: bool) -> dict:
 
 
 def sweep_config(points: int) -> dict:
-    """The default configuration with a sweep of so many learning rates."""
+    """The default configuration with a sweep of `points` learning rates."""
     config = default_config() | {"experiment": "benchmark-sweep"}
     config["sweep"]["grid"] = {"training.lr": [round(0.0001 * (1 + number), 6) for number in range(points)]}
     return config
@@ -58,10 +58,10 @@ def write_config(folder: Path, config: dict) -> str:
 
 
 def sweep(quick: bool) -> dict:
-    """A sweep from nothing, against as many runs of the whole workflow, of which two are made and the rest reckoned.
+    """A sweep from nothing, against as many runs of the whole workflow. Two of these are run, the others estimated.
 
-    The sweep trains in one process and confirms what it chooses by a federation, as the ready ones do; a single run is
-    a federation, as `make run` is.
+    The sweep trains in one process and confirms what it chooses by a federation, as those in config/sweeps do; a single
+    run is a federation, as `make run` is.
     """
     rates, epochs = ([0.001, 0.003], [1]) if quick else ([0.0003 * 1.5**n for n in range(9)], [1, 2, 3])
     config = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
@@ -120,7 +120,7 @@ def real(quick: bool) -> dict:
 
 
 def analyse(quick: bool) -> dict:
-    """What grows with the runs of a sweep: choice of points, TensorBoard and its figures, of runs that never were."""
+    """The steps that grow with the runs of a sweep, for invented runs: choice of points, TensorBoard and figures."""
     experiment = Experiment.from_config(sweep_config(10 if quick else 200))
     with scratch() as root:
         folder = Folder(root)
@@ -132,11 +132,11 @@ def analyse(quick: bool) -> dict:
         for table in (folder.chosen, folder.predictions, folder.summary, folder.differences):
             write_table(table, pd.DataFrame({"none": [0]}))
         write_table(folder.registry, pd.DataFrame({"synthetic": [True]}))
-        given = ["--experiment", folder.experiment, "--results", root, "--output"]
+        common = ["--experiment", folder.experiment, "--results", root, "--output"]
         statistics = ["--replicates", 1, "--confidence", 0.95, "--seed", 1, "--margin", 0.02]
         commands = {
-            "choose_points": [*given, folder.points],
-            "export_tensorboard": [*given, folder.tensorboard],
+            "choose_points": [*common, folder.points],
+            "export_tensorboard": [*common, folder.tensorboard],
             "plot_results": ["--figures", "sweep", "communication", "--results", root, *statistics],
         }
         costs = {name: run(python(ROOT / "scripts" / f"{name}.py", *words)) for name, words in commands.items()}

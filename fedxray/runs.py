@@ -21,7 +21,7 @@ def train_run(
 ) -> None:
     """Train by `engine`, and write the run into the folder `output`.
 
-    `sites` are the hospitals whose images a central run has, where the engine's one site stands for all of them. Raises
+    `sites` names the hospitals of a central run, whose engine has one site for the images of all of them. Raises
     UserError if the engine fails; then `output` has no model.
     """
     start = time.perf_counter()
@@ -53,14 +53,14 @@ def train_run(
 
 
 def train_alone(engine: Engine, settings: Settings, output: Path) -> None:
-    """Train the one site of `engine` alone: one round of all epochs, whose mean is the site's own model."""
+    """Train the one site of `engine` alone, in one round of all epochs: the mean of one model is that model."""
     train_run(engine, "alone", settings, Schedule(1, settings.epochs), output)
 
 
 def confirm(engine: Engine, run: Path, scratch: Path) -> str:
     """Repeat the federated run in the folder `run` by another engine; returns the SHA-256 that both models have.
 
-    Raises UserError if the models differ in a bit, and as `train_run`.
+    Raises UserError if the models differ in a bit, or if the engine fails.
     """
     folder = RunFolder(run)
     record = folder.read_record()

@@ -1,15 +1,15 @@
 # From models to conclusions: the chosen points, their predictions, the comparison, and the federation's own evaluation.
-# The runs are inputs of choose_points alone, and of the rest through its table: a plan of thousands of runs is slow to
-# make.
+# Only choose_points has the runs as inputs. The other rules have its table, because each input of each rule makes the
+# plan of a large sweep slower.
 
-# How long a federation of this machine is waited for: no parameter, because another patience gives the same result.
+# How long to wait for a federation on this machine. Not among the params, because other times give the same result.
 WAITS = {
     key: config["federation"][key] for key in ["start_timeout_s", "round_timeout_s"]
 }
 
 if ONCE:
 
-    # Whether the chosen federated models, trained in one process, are those of a real federation.
+    # Checks that the chosen federated models, trained in one process, are those of a real federation.
     rule confirm_federated:
         input:
             experiment=AT.experiment,
@@ -38,7 +38,7 @@ if ONCE:
             " --output {output.confirmed:q} 2>&1 | tee {log:q}"
 
 
-# This is the first to read a test set, for the points that validation has chosen.
+# This rule is the first that reads a test set. It takes the points that were chosen by validation.
 rule predict_chosen:
     input:
         points=AT.points,
@@ -118,7 +118,7 @@ rule contrast_models:
         " --margin {params.margin} --summary {output.summary:q} --differences {output.differences:q} 2>&1 | tee {log:q}"
 
 
-# The sites evaluate the chosen federated models through the federation: what they find must agree with what is found here.
+# The sites evaluate the chosen federated models through the federation. Their metrics must agree with those from here.
 rule evaluate_federated:
     input:
         experiment=AT.experiment,

@@ -1,4 +1,4 @@
-# What the other rules share: the checked configuration, the experiment and its paths, and the parts that many rules have.
+# What the other rules share: the checked configuration, the experiment and its paths, and parts that many rules have.
 
 import gc
 import json
@@ -14,8 +14,8 @@ from snakemake.utils import update_config
 # The package beside this file is the one that runs, wherever the workflow is started and whatever else is installed.
 HOME = Path(str(workflow.current_basedir)).parent
 sys.path.insert(0, str(HOME))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(HOME), *filter(None, [os.environ.get("PYTHONPATH")])]
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
 )
 
 from fedxray.core.errors import UserError
@@ -44,14 +44,14 @@ HERE = config["federation"]["where"] == "here"
 ONCE = config["federation"]["engine"] == "inprocess"  # the chosen runs are confirmed
 AT = Folder(f"results/{config['experiment']}")
 
-# A cohort, a site's data and a run each stand in a rule's paths as one wildcard: their folder below one of the
-# experiment's. What it means is looked up here, so that no path is taken apart.
+# In the paths of rules a cohort, a site's data and a run are one wildcard each: their folder, below one of the
+# experiment's. The tables below say what each folder means, so that no path is taken apart.
 COHORT = CohortFolder(AT.root / "{cohort}")
 SITE = SiteFolder(AT.sites / "{site}")
 
 
 def below(path, folder):
-    """A folder as these wildcards have it."""
+    """The value of one of these wildcards: a path as seen from `folder`."""
     return Path(path).relative_to(folder).as_posix()
 
 
@@ -94,10 +94,10 @@ def every_card(shared=False):
 # How unlike the sites of each cohort are, which also has their order.
 HETEROGENEITY = [AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohorts]
 
-# In the graph a run is its record, which is written with its model, and a site's data are its card, which has the
-# checksums of images and table: Snakemake takes its time over each input of each job, which a sweep of thousands feels.
+# In the graph a run's record stands for the run, because it is written with the model, and a site's card for its data,
+# because it has the checksums of images and table. Each input of each job costs time in the plan of a large sweep.
 RECORDS = [
-    f"{AT.runs}/{mode}/{job}" + ("" if mode == "alone" else "/record.json")
+    AT.runs / mode / job if mode == "alone" else RunFolder(AT.runs / mode / job).record
     for mode, runs in RUNS.items()
     for job in runs
 ]
@@ -106,14 +106,14 @@ GPU = 0 if config["training"]["device"] == "cpu" else 1
 
 
 def kept(function):
-    """A function for a rule, with its signature kept: Snakemake inspects it several times for each job of a plan."""
+    """A function for a rule, with its signature kept, which Snakemake asks for several times for each job of a plan."""
     function.__signature__ = signature(function)
     return function
 
 
 def growing(amount):
-    """A resource that an attempt after a failure has more of: twice it, then three times. Where a job that ran out of
-    memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may do.
+    """A resource of which each attempt after a failure gets more: twice as much, then three times. Where a job that ran
+    out of memory or time is tried again, as on a cluster (`retries` of its profile), the next attempt may succeed.
     """
     return kept(lambda wildcards, attempt: amount * attempt)
 
@@ -122,9 +122,9 @@ CODE = Code(HOME, memory=Path(".snakemake") / "fedxray-code.json")
 
 
 def step(name, *files):
-    """Parameters of a rule that runs scripts/<name>.py: where that is, and the checksum of all code that it runs and of
-    further files that it reads. The place alone makes no job run again, because a parameter that is computed from the
-    inputs does not count.
+    """Parameters for scripts/<name>.py: its place, and the checksum of all code that it runs and of further files that
+    it reads. Another place alone runs no job again, because Snakemake does not compare a parameter that is computed
+    from the inputs.
     """
     path = HOME / "scripts" / f"{name}.py"
     return {
@@ -134,8 +134,8 @@ def step(name, *files):
 
 
 def settings(mode):
-    """A parameter: the training settings of a run of this mode as its script takes them, quoted here because Snakemake
-    takes its time over a list of words.
+    """A parameter: the training settings of a run of this mode as its script takes them. They are quoted here, because
+    Snakemake is slow with a list of words.
     """
     runs = RUNS[mode]
     return kept(
@@ -165,34 +165,37 @@ def shown(path, item):
     return report(str(path), caption=f"../report/{item}.rst", **about)
 
 
-# The configuration as the run had it: whole, and the part of it that says which runs there are. Apart, so that what does
-# not change the runs makes no job run again that asks for them.
-rule record_config:
-    output:
-        config=AT.config,
-    log:
-        AT.log("record_config"),
-    benchmark:
-        AT.benchmark("record_config")
-    localrule: True
-    threads: 1
-    resources:
-        mem_mb=growing(500),
-        runtime=growing(5),
-    params:
-        **step("record_config"),
-        config=json.dumps(config),
-    shell:
-        "python {params.script:q} --config {params.config:q} --output {output.config:q} 2>&1 | tee {log:q}"
+def of_cohort(name):
+    """For an input: the file `name` of the cohort of a site."""
+    return kept(lambda wildcards: getattr(AT.cohort(SITES[wildcards.site][0]), name))
 
 
-use rule record_config as record_experiment with:
-    output:
-        config=AT.experiment,
-    log:
-        AT.log("record_experiment"),
-    benchmark:
-        AT.benchmark("record_experiment")
-    params:
-        **step("record_config"),
-        config=json.dumps(EXPERIMENT.config),
+def site_cards(mode, shared=False):
+    """For a parameter or input: the data card of each site of a run's cohort, and of the shared validation set."""
+    runs = RUNS[mode]
+    return kept(lambda wildcards: cards(runs[wildcards.run].model.cohort, shared))
+
+
+def shared_card(mode):
+    """For a parameter or input: the data card of the validation set of a run's cohort."""
+    return kept(lambda wildcards: site_cards(mode, True)(wildcards)[-1])
+
+
+# Training takes the sites' cards as parameters. If there is one cohort, its input is the registry, which has the
+# checksums of all cards: one input for each job and not four.
+def data(mode):
+    """For an input: the data that training on a run's cohort depends on."""
+    return AT.registry if len(EXPERIMENT.cohorts) == 1 else site_cards(mode, True)
+
+
+def drawn(script):
+    """The figures that a script draws, as outputs: each as SVG, which the report shows, and as PNG."""
+    files = {
+        f"{name}_{kind}": (name, file)
+        for name in contents.figures(EXPERIMENT, script)
+        for kind, file in AT.figure(name)
+    }
+    return {
+        output: shown(file, name) if file.suffix == ".svg" else str(file)
+        for output, (name, file) in files.items()
+    }

@@ -2,7 +2,7 @@
 
 SOURCE = datasets.get(config["dataset"]["source"])
 try:
-    OWN_IMAGES = SOURCE.path(config["dataset"])  # empty if a rule makes them
+    OWN_IMAGES = SOURCE.path(config["dataset"])  # empty if a rule makes the images
 except UserError as error:
     sys.exit(f"error: {error}")
 IMAGES = OWN_IMAGES or AT.images
@@ -154,11 +154,6 @@ rule check_split:
         " --output {output.counts:q} --heterogeneity {output.heterogeneity:q} 2>&1 | tee {log:q}"
 
 
-def of_cohort(name):
-    """For an input: the file that a site's cohort calls `name`."""
-    return kept(lambda wildcards: getattr(AT.cohort(SITES[wildcards.site][0]), name))
-
-
 rule make_site:
     input:
         split=of_cohort("split"),
@@ -189,7 +184,7 @@ rule make_site:
         " --summary {input.summary:q} --split-settings {input.settings:q} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
-# What each site holds, as one table: the data sets as assets that a later study can name, and that training depends on.
+# The registry: one row for each data set. A later study can name the data by it, and training depends on it.
 rule list_sites:
     input:
         cards=every_card(shared=True),

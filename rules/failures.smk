@@ -1,10 +1,10 @@
-# What a run says at its end if jobs failed: each with its logs, so that nobody looks for them in a sweep's output.
+# If jobs failed, the end of the output lists each with its logs, so that nobody must search a sweep's output.
 
 import re
 
 
 def text_of(path):
-    """What a log says; empty if it is not there."""
+    """The text of a log; empty if the file does not exist."""
     return Path(path).read_text(errors="replace") if Path(path).exists() else ""
 
 
@@ -14,18 +14,18 @@ def last_of(path):
 
 
 def list_failed(failed, logs):
-    """Say which jobs failed for good, where their logs are, and how these end.
+    """Print which jobs failed for good, where their logs are, and the last lines of these.
 
-    `failed` are Snakemake's jobs; `logs` are the files of its own messages, in which the
-    executor of a cluster has said where what a job prints goes.
+    `failed` are Snakemake's jobs; `logs` are the files of its own messages, in which the executor of a cluster says
+    where it puts what a job prints.
     """
-    said = "".join(map(text_of, logs))
-    printed = re.findall(r"Job (\S+) has been submitted .*\(log: (.+)\)\.", said)
+    messages = "".join(map(text_of, logs))
+    printed = re.findall(r"Job (\S+) has been submitted .*\(log: (.+)\)\.", messages)
     lines = []
     for job in failed:
         output = dict(printed).get(str(job.jobid), "")
         jobs = list(job) if job.is_group() else [job]
-        if job.is_group():  # all of it count as failed: which of them did?
+        if job.is_group():  # Snakemake counts all jobs of a group as failed
             names = re.findall(r"^Error in rule (\w+)", text_of(output), re.MULTILINE)
             jobs = [one for one in jobs if one.rule.name in names] or jobs
         for one in jobs:

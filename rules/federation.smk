@@ -1,4 +1,4 @@
-# The federation's project and startup kits: made once, and untouched by any change of training.
+# The federation's project and startup kits. They are made once, and no change of training makes them again.
 
 PROJECT = HOME / "config" / "project.yml"
 
@@ -10,7 +10,7 @@ rule render_project:
         AT.log("render_project"),
     benchmark:
         AT.benchmark("render_project")
-    localrule: True  # a moment, not worth a cluster's queue
+    localrule: True  # it takes a moment, which is not worth a cluster's queue
     threads: 1
     resources:
         mem_mb=growing(500),
@@ -35,7 +35,7 @@ rule provision_federation:
         AT.log("provision_federation"),
     benchmark:
         AT.benchmark("provision_federation")
-    localrule: True  # seconds
+    localrule: True  # it takes seconds
     threads: 1
     resources:
         mem_mb=growing(500),

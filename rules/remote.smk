@@ -1,7 +1,7 @@
 # A federation whose server and sites are other machines: they train and evaluate, and this one sees no site's data.
-# A Ctrl-C reaches tee as well, which must outlive the script (-i): that aborts the job, and says so.
+# A Ctrl-C reaches tee as well. With -i it outlives the script, which aborts the job and says so.
 
-# The server's address, and how long to wait for whom: what may change without another result.
+# How long to wait for what. Not among the params, because other times give the same result.
 REACH = {
     f"federation_{key}": config["federation"][key]
     for key in ["start_timeout_s", "round_timeout_s", "patience_s"]
@@ -18,8 +18,8 @@ ADMIN = {
 }
 
 
-# Asked again for a further site or by another version, and stops at data that changed; delete the file to register
-# what all have now.
+# This rule runs again for a new site and for a new version of its code, and stops if a site's data have changed. Delete
+# the file, and all sites are asked for what they have now.
 rule register_sites:
     output:
         registry=update(str(AT.registry)),
@@ -67,7 +67,8 @@ rule train_remote:
         live=f"{config['experiment']}/federated/{{run}}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --absent {{params.absent}}"
-        " --min-sites {params.min_sites} {params.schedule} --live {params.live:q} {params.settings} --output {output.model:q} 2>&1 | tee -i {log:q}"
+        " --min-sites {params.min_sites} {params.schedule} --live {params.live:q} {params.settings}"
+        " --output {output.model:q} 2>&1 | tee -i {log:q}"
 
 
 rule train_alone_remote:

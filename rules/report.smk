@@ -1,17 +1,4 @@
-# What one looks at, of either kind of federation: the choice of points, TensorBoard, the model, figures and pages.
-
-
-def drawn(script):
-    """The outputs of a rule that draws figures by this script: each as SVG, which the report shows, and as PNG."""
-    files = {
-        f"{name}_{kind}": (name, file)
-        for name in contents.figures(EXPERIMENT, script)
-        for kind, file in AT.figure(name)
-    }
-    return {
-        output: shown(file, name) if file.suffix == ".svg" else str(file)
-        for output, (name, file) in files.items()
-    }
+# What people look at, for both kinds of federation: the choice of points, TensorBoard, the model, figures and pages.
 
 
 EVERY_FIGURE = [

@@ -1,22 +1,4 @@
-# One run per mode, point and cohort, with the same trainer and the same number of passes over the data.
-
-
-def site_cards(mode, shared=False):
-    """For a rule: the data card of each site of a run's cohort, and of the shared validation set."""
-    runs = RUNS[mode]
-    return kept(lambda wildcards: cards(runs[wildcards.run].model.cohort, shared))
-
-
-def shared_card(mode):
-    """For a rule: the data card of the validation set of a run's cohort."""
-    return kept(lambda wildcards: site_cards(mode, True)(wildcards)[-1])
-
-
-# Training takes the sites' cards as parameters. Its input, where there is one cohort, is the registry, which has the
-# checksums of all cards: one file a job and not four.
-def data(mode):
-    """For an input: the data that training on a run's cohort depends on."""
-    return AT.registry if len(EXPERIMENT.cohorts) == 1 else site_cards(mode, True)
+# One run for each mode, point and cohort, with the same trainer and the same number of passes over the data.
 
 
 if not ONCE:
@@ -34,7 +16,7 @@ if not ONCE:
         benchmark:
             AT.benchmark("train/federated/{run}")
         threads: len(config["sites"]) * config["training"]["threads"]
-        # The timeouts are here and not among the params, because another patience gives the same model.
+        # The timeouts are here and not among the params, because other times give the same model.
         resources:
             mem_mb=growing(2000 + 2000 * len(config["sites"])),
             runtime=growing(240),
@@ -58,7 +40,7 @@ if not ONCE:
 
 else:
 
-    # For sweeps; confirm_federated repeats the chosen runs by a real federation.
+    # This rule is for sweeps: confirm_federated repeats the chosen runs by a real federation.
     rule train_inprocess:
         input:
             data=data("federated"),
@@ -111,8 +93,8 @@ rule train_central:
         " | tee {log:q}"
 
 
-# All hospitals of a point in one job, one after the other: together they take as long as central training. Its output is
-# a folder, because cohorts may differ in their number of hospitals.
+# One job trains all hospitals of a point, one after the other: together they take as long as central training. Its
+# output is a folder, because cohorts may differ in their number of hospitals.
 rule train_alone:
     input:
         data=data("alone"),

@@ -1,7 +1,7 @@
 """Evaluate the chosen federated models by NVFlare's cross-site evaluation, and check that it agrees to the last digit.
 
-Each hospital evaluates the model on its own test set and sends its metrics alone. On a GPU, whose sums may be taken in
-another order, a difference of 1e-5 passes.
+Each hospital evaluates the model on its own test set, and sends metrics alone. A GPU may add in another order; there a
+difference of 1e-5 passes.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Evaluate every chosen model at every hospital of a federation of other machines: NVFlare's cross-site evaluation.
 
 Each hospital evaluates each model on its own test set, at the threshold that the server chose on its validation set,
-and sends its metrics alone. So there is no pooled test set, and no interval.
+and sends metrics alone. So there is no pooled test set, and there are no intervals.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Export the chosen federated model with its threshold as a directory that stands alone: safetensors, ONNX, config.
 
-Of several seeds it is the one with the highest validation AUROC, of several cohorts the first.
-`fedxray-predict DIRECTORY IMAGE...` predicts by it.
+It is the model of the first cohort, and of its seeds the one with the highest validation AUROC.
+`fedxray-predict DIRECTORY IMAGE...` predicts with it.
 """
 
 from pathlib import Path
@@ -37,8 +37,8 @@ def main(options):
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--chosen", type=Path, required=True, help="chosen.csv, which has the thresholds")
+    arguments.add_argument("--chosen", type=Path, required=True, help="chosen.csv: it has the thresholds")
     arguments.add_argument("--results", type=Path, required=True, help="folder of the experiment: runs and registry")
-    arguments.add_argument("--experiment-name", required=True, help="the experiment's name, which the model will say")
+    arguments.add_argument("--experiment-name", required=True, help="name of the experiment, for config.json")
     arguments.add_argument("--output", type=Path, required=True, help="directory of the model")
     cli.run(main, arguments)

@@ -1,4 +1,4 @@
-"""Download a data set of Kaggle as one zip; no credentials are needed for a public one."""
+"""Download a data set from Kaggle as one zip. A public one needs no credentials."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ def main(options):
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--dataset", required=True, help="owner/name, as in its address at kaggle.com")
-    arguments.add_argument("--retries", type=int, default=4, help="attempts")
-    arguments.add_argument("--wait-s", type=float, default=5.0, help="between attempts")
-    arguments.add_argument("--stalled-s", type=float, default=60.0, help="without a byte, until an attempt ends")
+    arguments.add_argument("--retries", type=int, default=4, help="number of attempts")
+    arguments.add_argument("--wait-s", type=float, default=5.0, help="seconds between attempts")
+    arguments.add_argument("--stalled-s", type=float, default=60.0, help="seconds without a byte that end an attempt")
     arguments.add_argument("--output", type=Path, required=True, help="zip to write")
     cli.run(main, arguments)

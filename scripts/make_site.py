@@ -21,6 +21,6 @@ if __name__ == "__main__":
     arguments.add_argument("--pixels", type=Path, required=True, help="pixels.npy")
     arguments.add_argument("--site", required=True, help="name of the site, or `shared`")
     arguments.add_argument("--summary", type=Path, required=True, help="catalogue.json: what the data are made of")
-    arguments.add_argument("--split-settings", type=Path, required=True, help="split.json: by which it was drawn")
+    arguments.add_argument("--split-settings", type=Path, required=True, help="split.json: the settings of the split")
     arguments.add_argument("--output", type=Path, required=True, help="folder of the site's data")
     cli.run(main, arguments)

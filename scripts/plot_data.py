@@ -13,7 +13,7 @@ from fedxray.report.figures.data import gallery, site_data
 
 
 def main(options):
-    """Draw both figures; the gallery is of the first cohort, whose images the others share out differently."""
+    """Draw both figures. The gallery is of the first cohort: the others have the same images at other sites."""
     folder = Folder(options.results)
     sites = {
         name: {site: SiteFolder(folder.site(cohort, site)) for site in cohort.sites}

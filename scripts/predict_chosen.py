@@ -1,6 +1,6 @@
 """Predict the shared validation set and every site's test set with the chosen models, and choose their thresholds.
 
-A model's threshold is chosen on its predictions of the validation set (Youden's index); nothing else computes it.
+A model's threshold is chosen on its predictions of the validation set (Youden's index), here and nowhere else.
 """
 
 from pathlib import Path

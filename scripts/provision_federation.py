@@ -1,4 +1,4 @@
-"""Make the startup kits of server, sites and admin; what was made before stays as it is."""
+"""Make the startup kits of server, sites and admin. Kits that exist already stay as they are."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from fedxray.flare.kits import provision
 
 
 def main(options):
-    """Provision beside `options.output`."""
+    """Make them in the folder of `options.output`."""
     provision(options.project, options.output.parent)
 
 

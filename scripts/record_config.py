@@ -1,4 +1,4 @@
-"""Write a configuration, or a part of one, as a file that other scripts read."""
+"""Write a configuration, or a part of one, into a file that other scripts read."""
 
 import json
 from pathlib import Path

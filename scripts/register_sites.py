@@ -1,6 +1,6 @@
-"""Ask the server and every site of a federation of other machines what data they hold: their data cards alone.
+"""Ask the server and every site of a remote federation for the data cards of what they hold, and write the registry.
 
-Their answers are the registry: from then on a site whose data differ from it refuses to train and to be evaluated.
+From then on a site whose data differ from the registry refuses to train and to evaluate.
 """
 
 from pathlib import Path
@@ -23,6 +23,6 @@ def main(options):
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     add_remote(arguments)
-    arguments.add_argument("--image-size", type=int, required=True, help="pixels of a side that the models take")
+    arguments.add_argument("--image-size", type=int, required=True, help="pixels of a side of the models' images")
     arguments.add_argument("--output", type=Path, required=True, help="registry.csv")
     cli.run(main, arguments)

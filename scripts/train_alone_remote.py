@@ -1,6 +1,6 @@
-"""Train one model of each hospital alone, at that hospital, by a federation of other machines.
+"""Train one model of each hospital alone, at that hospital, by a remote federation.
 
-Each is a job of one site and one round of all epochs, which equals training there without a federation, bit for bit.
+Each is a job of one site and one round of all epochs. It equals training there without a federation, bit for bit.
 """
 
 from dataclasses import replace
@@ -24,7 +24,7 @@ def main(options):
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     add_remote(arguments)
-    arguments.add_argument("--live", default="", help="folder of these runs below the server's TensorBoard folder")
+    arguments.add_argument("--live", default="", help="folder for these runs, below the server's TensorBoard folder")
     arguments.add_argument("--output", type=Path, required=True, help="folder that gets a run's folder for each site")
     settings.add_options(arguments)
     cli.run(main, arguments)

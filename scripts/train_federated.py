@@ -1,4 +1,4 @@
-"""Train one model by a federation: server and sites as processes of their own, from their startup kits, over mTLS."""
+"""Train one model by a federation on this machine: server and sites are processes that talk over mutual TLS."""
 
 from pathlib import Path
 

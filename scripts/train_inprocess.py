@@ -1,4 +1,4 @@
-"""Train one model by federated averaging in one process, equal bit for bit to a federation's, without its network."""
+"""Train one model by federated averaging in one process. It equals a federation's model bit for bit."""
 
 from pathlib import Path
 

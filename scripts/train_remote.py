@@ -1,7 +1,7 @@
-"""Train one model by the federated averaging of a federation of other machines.
+"""Train one model by federated averaging, by a remote federation.
 
-This machine has the admin's startup kit, and sees no site's data. A job of the same content that runs there already, or
-that has finished and was not fetched, is taken up; one that was cut short goes on after its last round.
+This machine has the admin's startup kit, and sees no site's data. The script takes up a job of the same content that
+runs there already, or whose result nobody fetched; a job that was cut short goes on after its last round.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ if __name__ == "__main__":
     add_remote(arguments)
     add_absence(arguments)
     policy.add_options(arguments)
-    arguments.add_argument("--live", default="", help="folder of this run below the server's TensorBoard folder")
+    arguments.add_argument("--live", default="", help="folder for this run, below the server's TensorBoard folder")
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
     settings.add_options(arguments)
     cli.run(main, arguments)

@@ -1,4 +1,4 @@
-"""Which tests are `unit`, and which worker runs them when; fixtures: real images, a small zip, folders of sites."""
+"""Which tests are `unit`, and what runs first; fixtures: the real images, a small zip, the folders of three sites."""
 
 import signal
 import zipfile
@@ -12,44 +12,40 @@ REAL = TESTS.parents[1] / "shared" / "data"
 # Every test of these folders starts Snakemake or a whole federation. Elsewhere a test or file is marked `slow`.
 SLOW = ("workflow",)
 UNIT_S = 120  # a unit test that takes longer is not one: mark it slow
-# Groups of tests (files, or parts of files) that take minutes, the longest first, so that no worker begins one when the
-# others are done.
+# Files that take minutes, the longest first, so that no worker begins one when the others are done.
 FIRST = (
     "workflow/test_slurm.py",
-    "network-cut",
-    "network-missed",
+    "flare/test_remote.py",
     "workflow/test_graph.py",
-    "network-other",
-    "sweep",
+    "flare/test_remote_cuts.py",
+    "flare/test_remote_losses.py",
+    "workflow/test_sweep.py",
     "operators/test_server.py",
     "flare/test_one_host.py",
     "training/test_trainer.py",
     "data/test_drawing.py",
 )
+assert all((TESTS / name).is_file() for name in FIRST)
 
 # A shell that starts the tests in the background lets them ignore SIGINT, and so would all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Mark `unit` what is not slow, keep a file on one worker unless it says how it is shared out, and sort."""
+    """Mark `unit` every test that is not slow, and sort them by `FIRST`."""
     for item in items:
-        file = item.path.relative_to(TESTS)
-        if file.parts[0] in SLOW:
+        if item.path.relative_to(TESTS).parts[0] in SLOW:
             item.add_marker(pytest.mark.slow)
         if not item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.unit)
             item.add_marker(pytest.mark.timeout(UNIT_S))
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(file.as_posix()))
     items.sort(key=_turn)
 
 
 def _turn(item):
-    group = item.get_closest_marker("xdist_group").args[0]
-    return FIRST.index(group) if group in FIRST else len(FIRST)
+    file = item.path.relative_to(TESTS).as_posix()
+    return FIRST.index(file) if file in FIRST else len(FIRST)
 
 
 @pytest.fixture

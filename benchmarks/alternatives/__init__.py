@@ -1,1 +1,1 @@
-"""What fedxray is measured against, each written as its own documentation would, doing the same work."""
+"""The alternatives to fedxray: each does the same work, and is written as its own documentation shows."""

@@ -1,4 +1,4 @@
-"""The Flower alternative: its FedAvg in its simulation engine (Ray), both stock. Runs in .venv-bench.
+"""The Flower alternative: its own FedAvg in its own simulation engine (Ray). It runs in .venv-bench.
 
 python -m benchmarks.alternatives.flower_app --sites DIR ... --shared DIR --settings JSON --rounds N --output FILE
 """

@@ -1,4 +1,4 @@
-"""The client script of the NVFlare alternative: a training loop with the client API, as NVFlare's hello-pt has it."""
+"""The client script of the NVFlare alternative: a training loop with the client API, as in NVFlare's hello-pt."""
 
 import argparse
 from pathlib import Path
@@ -12,13 +12,13 @@ from fedxray.training.models import build
 
 
 def main() -> None:
-    """Answer each round with a trained model; with `--idle`, with the model that arrived."""
+    """Answer each round with a trained model; with `--idle` send back the model that arrived."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="the folder of the sites' directories")
     parser.add_argument(
         "--settings", type=Path, required=True, help="a file of the settings (experiment.settings.Settings) as JSON"
     )
-    parser.add_argument("--idle", action="store_true", help="train nothing: what is left is what NVFlare costs")
+    parser.add_argument("--idle", action="store_true", help="train nothing, so that only the cost of NVFlare is left")
     options = parser.parse_args()
     settings = plain.read_settings(options.settings.read_text())
     torch.set_num_threads(settings.threads)

@@ -1,4 +1,4 @@
-"""The NVFlare alternative: its FedAvg recipe for PyTorch in its simulator, both stock, and a client script.
+"""The NVFlare alternative: its own FedAvg recipe for PyTorch in its own simulator, and a client script.
 
 python -m benchmarks.alternatives.nvflare_job --sites DIR ... --shared DIR --settings JSON --rounds N --output FILE
 """
@@ -22,7 +22,7 @@ STARTED = re.compile(r"^(\S+ \S+) [^\n]*\n-+\n +Round (\d+) started", re.MULTILI
 
 
 def main(options: argparse.Namespace) -> None:
-    """Train in the simulator, and write the model that its persistor saved; say the seconds of each round."""
+    """Train in the simulator, write the model that its persistor saved, and print the seconds of each round."""
     settings = read_settings(options.settings)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -50,7 +50,7 @@ def main(options: argparse.Namespace) -> None:
 
 
 def rounds(log: str) -> list[float]:
-    """The seconds from the start of each round to that of the next, by the server's log."""
+    """The seconds from the start of each round to the start of the next, from the server's log."""
     starts = {int(number): datetime.strptime(time, "%Y-%m-%d %H:%M:%S,%f") for time, number in STARTED.findall(log)}
     times = [starts[number] for number in sorted(starts)]
     return [(after - before).total_seconds() for before, after in pairwise(times)]
@@ -58,5 +58,5 @@ def rounds(log: str) -> list[float]:
 
 if __name__ == "__main__":
     parser = arguments(__doc__)
-    parser.add_argument("--idle", action="store_true", help="train nothing: what is left is what NVFlare costs")
+    parser.add_argument("--idle", action="store_true", help="train nothing, so that only the cost of NVFlare is left")
     main(parser.parse_args())

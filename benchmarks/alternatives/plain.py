@@ -1,7 +1,7 @@
-"""The bare loop: what training costs with PyTorch alone, over tensors in memory, and federated with a pipe per site.
+"""The bare loop: what training costs with PyTorch alone, over tensors in memory, and federated with a pipe to a site.
 
-It makes the very draws of fedxray.training.trainer (order, augmentation, learning rate), so that it reaches the same
-model and the comparison is of the same work; images are standardised once, before the clock of an epoch starts.
+It makes the same draws as fedxray.training.trainer (order, augmentation, learning rate). So it reaches the same model,
+and both do the same work. Images are standardised once, before the clock of an epoch starts.
 
 python -m benchmarks.alternatives.plain --sites DIR ... --shared DIR --settings JSON --rounds N --output FILE
 """
@@ -40,7 +40,7 @@ def arguments(doc: str) -> argparse.ArgumentParser:
 
 
 def read_settings(text: str) -> Settings:
-    """The settings of `arguments`."""
+    """The settings from the option `--settings`."""
     return Settings(**json.loads(text))
 
 

@@ -1,4 +1,4 @@
-"""What every script shares: its parser, its one-line errors, and not outliving the workflow that started it."""
+"""What every script shares: its parser, errors of one line, and an end when the workflow is killed."""
 
 import argparse
 import io
@@ -27,7 +27,7 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
     """Parse the command line and call `main`; a UserError becomes one line on stderr and exit code 1."""
     options = arguments.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # each line at once to a pipe, a file or a journal too
+        sys.stdout.reconfigure(line_buffering=True)  # so each line reaches a pipe or a file at once
     show_progress()
     _end_with_snakemake()
     try:
@@ -36,13 +36,13 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # whoever read our output, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its exit
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its exit
         sys.exit(1)
 
 
 def show_progress() -> None:
-    """Print what the library logs: progress as it is on stdout, warnings as `warning: ...` on stderr."""
+    """Print what the library logs: progress unchanged on stdout, warnings as `warning: ...` on stderr."""
     progress, warnings = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
     progress.addFilter(lambda record: record.levelno < logging.WARNING)
     warnings.setLevel(logging.WARNING)

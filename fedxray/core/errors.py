@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something the user can mend: the message names the file or key, what is wrong, and what to do.
+    """Something the user can fix: the message names the file or key, what is wrong, and what to do.
 
     Scripts print it as one line and exit with 1 (`fedxray.core.cli`); everything else is a bug and keeps its traceback.
     """

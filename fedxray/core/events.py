@@ -1,7 +1,7 @@
 """TensorBoard event files: the tags of a run's scalars, and a file that is written while a run is trained.
 
-TensorBoard is imported only where an event is made: a hospital's process takes `SCALARS` from here, and a hospital
-installs no TensorBoard.
+Only the functions that make events import TensorBoard, because the processes of hospitals use `SCALARS`, and hospitals
+do not install TensorBoard.
 """
 
 import time
@@ -20,7 +20,7 @@ VERSION = "brain.Event:2"
 class EventFile:
     """One event file in `folder`; every event reaches the disk at once, so that TensorBoard shows it live.
 
-    If the folder has event files from before, of a run that goes on, the file is named to come after them.
+    If the folder already has event files, because a run continues, the new file's name comes after theirs.
     """
 
     def __init__(self, folder: Path):

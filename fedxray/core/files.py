@@ -1,4 +1,4 @@
-"""Reading and writing files: every file is written beside its place and moved there whole."""
+"""Reading and writing files. Every file is written under a temporary name and then renamed, so none is half written."""
 
 import hashlib
 import json
@@ -63,9 +63,10 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Read a CSV written by `write_table`: empty cells are "" in text columns and in empty ones, NaN among numbers.
+    """Read a CSV written by `write_table`.
 
-    Raises UserError if one of `columns` is missing.
+    An empty cell becomes NaN in a column of numbers, and "" in a column of text or of empty cells alone. Raises
+    UserError if one of `columns` is missing.
     """
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     for name in table:

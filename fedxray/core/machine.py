@@ -22,7 +22,7 @@ class EnergyMeter:
             threading.Thread(target=self._sample, daemon=True).start()
 
     def joules(self) -> float | None:
-        """Joules so far, and the end of the measurement; None if this machine has no counter that can be read."""
+        """End the measurement, and return its joules; None if this machine has no counter that can be read."""
         self.ended.set()
         self._add()
         return round(self.used, 1) if self.counters else None
@@ -40,24 +40,24 @@ class EnergyMeter:
 
 
 def _packages() -> list:
-    """(function that reads joules, joules at which it starts anew) of each processor package."""
-    found = []
+    """(function that reads joules, joules at which it starts again from 0) of each processor package."""
+    counters = []
     for folder in sorted(RAPL.glob("intel-rapl:?")):  # AMD's too have this name
         counter = folder / "energy_uj"
         if os.access(counter, os.R_OK):
             full = int((folder / "max_energy_range_uj").read_text()) / 1e6
-            found.append((lambda counter=counter: int(counter.read_text()) / 1e6, full))
-    return found
+            counters.append((lambda counter=counter: int(counter.read_text()) / 1e6, full))
+    return counters
 
 
 def _gpus() -> list:
-    """The same of each GPU, by NVIDIA's management library, which comes with the driver."""
+    """The same pairs for each GPU, from NVIDIA's management library, which comes with the driver."""
     try:
         pynvml.nvmlInit()
         handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
         readers = [lambda handle=handle: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3 for handle in handles]
         return [(read, float("inf")) for read in readers if read() >= 0]
-    except pynvml.NVMLError:  # no driver, or no such counter: the energy is then unknown, which is no fault of a run
+    except pynvml.NVMLError:  # without a driver or such a counter the energy is unknown, and the run goes on
         return []
 
 

@@ -1,4 +1,4 @@
 """Names of code."""
 
 NamesOnly = tuple[str, ...]
-"""The type of a list of names of our classes that nothing runs for being listed: `experiment.code` passes over them."""
+"""A list of names of our modules and classes which does not run them: `experiment.code` does not follow such names."""

@@ -9,7 +9,7 @@ Parameters = dict[str, np.ndarray]
 
 
 def save_model(path, parameters: Parameters, metadata: dict[str, str] | None = None) -> None:
-    """Write the parameters, and text that goes with them, as safetensors (no pickle)."""
+    """Write the parameters, and `metadata` about them, as safetensors (no pickle)."""
     with atomic(path) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in parameters.items()}, temporary, metadata)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-# Outside Linux a fork is not safe. FEDXRAY_FORKS=0 turns forks off on Linux too: then every process imports for itself,
-# and NVFlare's own launcher starts the processes of jobs. A new version of NVFlare should run like this first.
+# Outside Linux a fork is not safe. FEDXRAY_FORKS=0 turns forks off on Linux too: then every process starts a Python of
+# its own, and NVFlare itself starts those of jobs. A new version of NVFlare should first run without forks.
 FORKS = sys.platform == "linux" and os.environ.get("FEDXRAY_FORKS") != "0"
 
 log = logging.getLogger(__name__)

@@ -62,8 +62,8 @@ def write_registry(path: Path, cards: Mapping[str, dict], image_size: int) -> No
         for name, checksums in _checksums(table).items():
             if before.get(name, checksums) != checksums:
                 raise UserError(
-                    f"{name}: its data are no longer those in {path}; put them back, or delete that file to register "
-                    "what all have now"
+                    f"{name}: its data are no longer those in {path}; put them back, or delete that file, and all are "
+                    "asked again"
                 )
     write_table(path, table)
 
@@ -77,7 +77,7 @@ def read_checksums(path: Path, sites: list[str] | None = None) -> dict[str, dict
     checksums = _checksums(read_table(path, ("site", *CHECKSUMS.values())))
     wanted = list(checksums) if sites is None else [*sites, SHARED]
     if missing := [name for name in wanted if name not in checksums]:
-        raise UserError(f"{path}: {missing[0]} is not registered; delete the file, and all are asked again")
+        raise UserError(f"{path}: {missing[0]} is not in the registry; delete the file, and all are asked again")
     return {name: checksums[name] for name in wanted}
 
 

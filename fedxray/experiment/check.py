@@ -20,15 +20,15 @@ def check_config(config: dict, schema: dict) -> None:
 
 
 def typed(value, schema: dict):
-    """`value` with the words of the command line, which reads nested values as text, as what the schema wants."""
-    wanted = schema.get("type")
+    """`value` in the types that the schema wants, because the command line gives nested values as text."""
+    kind = schema.get("type")
     if isinstance(value, dict):
-        known, other = schema.get("properties", {}), schema.get("additionalProperties")
-        other = other if isinstance(other, dict) else {}
-        return {key: typed(item, known.get(key, other)) for key, item in value.items()}
+        properties, others = schema.get("properties", {}), schema.get("additionalProperties")
+        others = others if isinstance(others, dict) else {}
+        return {key: typed(item, properties.get(key, others)) for key, item in value.items()}
     if isinstance(value, list):
         return [typed(item, schema.get("items", {})) for item in value]
-    if isinstance(value, str) and wanted != "string" and "enum" not in schema:
+    if isinstance(value, str) and kind != "string" and "enum" not in schema:
         return yaml.safe_load(value)
     return value
 
@@ -37,11 +37,11 @@ def _fault(error, within: str = "") -> str:
     """One fault of the schema, or of its part `within`, as `key: what is wrong; what to do`."""
     key = ".".join([within] * bool(within) + [str(part) for part in error.absolute_path]) or "the file"
     if error.validator == "additionalProperties":
-        known = error.schema.get("properties", {})
-        unknown = sorted(set(error.instance) - set(known))
+        properties = error.schema.get("properties", {})
+        unknown = sorted(set(error.instance) - set(properties))
         prefix = f"{key}." if error.absolute_path else ""
-        near = get_close_matches(unknown[0], known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        near = get_close_matches(unknown[0], properties, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(properties)}"
         return f"{prefix}{unknown[0]}: unknown key; {hint}"
     hint = ""
     if error.validator == "type" and isinstance(error.instance, str) and error.schema.get("type") == "number":
@@ -103,10 +103,10 @@ def _swept(config: dict, schema: dict) -> list[str]:
         for part in key.split("."):
             bounds = bounds.get("properties", {}).get(part, {})
         if not bounds:
-            continue  # `points` names it
-        found = [_fault(error, key) for error in Draft202012Validator(bounds).iter_errors(value)]
-        found += [] if found else _across(_with(config, key.split("."), value))
-        faults += [f"{where}: {fault}" for fault in found]
+            continue  # `points` reports a key that cannot be swept
+        value_faults = [_fault(error, key) for error in Draft202012Validator(bounds).iter_errors(value)]
+        value_faults += [] if value_faults else _across(_with(config, key.split("."), value))
+        faults += [f"{where}: {fault}" for fault in value_faults]
     return faults
 
 

@@ -1,4 +1,4 @@
-"""Which code a step runs, as one checksum: a rule's `code` parameter, so that an edit runs again what it touches.
+"""One checksum of the code that a step runs: a rule's `code` parameter, so that an edit of it runs the step again.
 
 The checksum covers every definition of the package that a script reaches: by name, at any depth, through imports at the
 top of a file or inside a function, and through strings that name one ("fedxray.flare.site.SiteTrainer", as a job's
@@ -33,11 +33,11 @@ LOGGED = ("debug", "info", "warning", "error", "exception")
 PLAIN_DECORATORS = ("cache", "cached_property", "contextmanager", "dataclass", "lru_cache", "total_ordering", "wraps")
 # Bases from elsewhere whose code calls no method of ours by its name.
 PLAIN_BASES = ("ABC", "Exception", "Generic", "NamedTuple", "Protocol", "TypedDict", "ValueError", "object")
-NAMES_ONLY = "NamesOnly"  # core.names: the annotation of strings that name code which is not run for that
+NAMES_ONLY = "NamesOnly"  # core.names: the annotation of strings that name code without running it
 
 
 class Target(NamedTuple):
-    """Something of the package: a module, or (with a name) what a module calls so."""
+    """A module of the package, or (with a name) what the module calls by that name."""
 
     module: str
     name: str | None = None
@@ -51,28 +51,28 @@ class Code:
         self.root = Path(root)
         self.memory = memory
         self.modules: dict[str, Module | None] = {}
-        self.known: dict[str, str] = {}
+        self.checksums: dict[str, str] = {}
         if memory:
             self.state = self._state()
             with suppress(OSError, ValueError):
                 remembered = json.loads(memory.read_text(encoding="utf-8"))
-                self.known = remembered["checksums"] if remembered["state"] == self.state else {}
+                self.checksums = remembered["checksums"] if remembered["state"] == self.state else {}
 
     def checksum(self, script: str | Path, *files: str | Path) -> str:
         """16 hexadecimal digits over the code that `script` runs, and over further `files` that it reads."""
         name = Path(script).name
-        if name not in self.known:
-            self.known[name] = sha256("\0".join(sorted(set(self.reached(script).values()))).encode()).hexdigest()
-        digest = sha256(self.known[name].encode())
+        if name not in self.checksums:
+            self.checksums[name] = sha256("\0".join(sorted(set(self.reached(script).values()))).encode()).hexdigest()
+        digest = sha256(self.checksums[name].encode())
         for file in files:
             digest.update(Path(file).read_bytes())
         return digest.hexdigest()[:16]
 
     def remember(self) -> None:
-        """Keep the checksums for the next time; without a word where that is not possible."""
+        """Keep the checksums in the file `memory` for the next time. It does nothing if the file cannot be written."""
         if self.memory:
             with suppress(OSError):
-                write_json(self.memory, {"state": self.state, "checksums": self.known})
+                write_json(self.memory, {"state": self.state, "checksums": self.checksums})
 
     def _state(self) -> str:
         """The SHA-256 of every Python file of package and scripts, and of the version of Python, which reads them."""
@@ -82,7 +82,7 @@ class Code:
         return digest.hexdigest()
 
     def reached(self, script: str | Path) -> dict[str, str]:
-        """{where: text} of every statement and definition that `script` runs, as they count."""
+        """{place: text} of every statement and definition that `script` runs; the text has only what counts."""
         walk = _Walk(self)
         main = Module("__main__", Path(script), Path(script).read_text(encoding="utf-8"))
         walk.take_all(main)
@@ -137,7 +137,7 @@ class Module:
         return dict(pair for node in self.imports for pair in self.bound(node))
 
     def has(self, name: str) -> bool:
-        """Whether the module calls something so."""
+        """Whether the module defines or imports this name."""
         return name in self.definitions or name in self.bindings
 
     def bound(self, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
@@ -184,17 +184,17 @@ class Statement:
 
     @cached_property
     def text(self) -> str:
-        """How it counts."""
+        """The statement as text, without what does not count."""
         return f"{self.module} {ast.unparse(_Normal().visit(self.node))}"
 
     @cached_property
     def has_effect(self) -> bool:
-        """Whether an import of the module runs more of it than a definition of names."""
+        """Whether an import of the module runs the statement for more than a definition of names."""
         return _has_effect(self.node)
 
     @cached_property
     def uses(self) -> "Uses":
-        """What it refers to."""
+        """What the statement refers to."""
         inner = list(ast.walk(self.node))
         imports = [one for one in inner if isinstance(one, (ast.Import, ast.ImportFrom))]
         strings = [] if _names_only(self.node) else [text for one in inner if (text := _text(one)) is not None]
@@ -206,9 +206,9 @@ class Uses(NamedTuple):
     """What a statement refers to."""
 
     names: set[str]  # each with the attributes after it: `files.read_json`
-    imports: list[ast.Import | ast.ImportFrom]  # inside it
-    strings: list[str]  # that may name something of the package
-    attributes: set[str]  # of anything; ANY if a name is computed
+    imports: list[ast.Import | ast.ImportFrom]  # import statements inside it
+    strings: list[str]  # texts that may name a part of the package
+    attributes: set[str]  # names of attributes of any object; ANY if a name is computed
 
 
 class _Walk:
@@ -218,18 +218,18 @@ class _Walk:
         self.code = code
         self.texts: dict[str, str] = {}
         self.done: set[Target] = set()
-        self.attributes: set[str] = set()  # that are used
-        self.waiting: list[tuple[Module, Statement, str, Statement]] = []  # (of class, name, method) not used so far
-        self.named: set[str] = set()  # places of classes that a string names: others make and use them
+        self.attributes: set[str] = set()  # names of attributes that the code uses
+        self.waiting: list[tuple[Module, Statement, str, Statement]] = []  # (of class, name, method): unused so far
+        self.named: set[str] = set()  # places of classes that a string names: other packages use them
 
     def take_all(self, module: Module) -> None:
-        """All of a module: every statement, with what it refers to."""
+        """Take every statement of a module, with what it refers to."""
         self.enter(module)
         for statement in module.statements:
             self.take(module, statement)
 
     def enter(self, module: Module) -> None:
-        """What an import of the module runs: its packages, its statements, and the imports at its top."""
+        """Take what an import of the module runs: its packages, its statements, and the imports at its top."""
         if Target(module.name) in self.done:
             return
         self.done.add(Target(module.name))
@@ -243,7 +243,7 @@ class _Walk:
                 self.take(module, statement)
 
     def load(self, module: Module, node: ast.Import | ast.ImportFrom) -> None:
-        """Run an import statement."""
+        """Follow an import statement."""
         for name in module.imported(node):
             if name.split(".")[0] == PACKAGE and (loaded := self.code.module(name)):
                 self.enter(loaded)

@@ -9,7 +9,7 @@ from fedxray.experiment.sweep import COHORT_AXES, KNOBS, Point, name_of
 
 @dataclass(frozen=True)
 class Cohort:
-    """Which patients are in which split and at which site; two of one name are one."""
+    """Which patients are in which split and at which site. Cohorts of the same name are equal."""
 
     name: str  # its swept axes, such as partition=dirichlet,alpha=0.1; empty if the sweep varies no cohort
     sites: tuple[str, ...] = field(compare=False)

@@ -1,4 +1,4 @@
-"""An experiment: the cohorts, models and runs that there are, from its configuration alone."""
+"""An experiment: its cohorts, models and runs, from its configuration alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from fedxray.experiment.sweep import COHORT_AXES, FEDERATION_AXES, Point, leaves
 
 MODES = ("federated", "central", "alone")
 KINDS = get_type_hints(Settings)
-POOLED = "pooled"  # the site of a model that all hospitals' images have made, and the test set of all
+POOLED = "pooled"  # the `site` of a model that is trained on all hospitals' images; and their common test set
 
 
 @dataclass(frozen=True)
 class Model:
-    """What is compared: of each model one point is chosen, by the validation set."""
+    """One of the models that are compared. For each, one point is chosen by the validation set."""
 
     cohort: Cohort
     mode: str  # federated | central | alone
@@ -27,12 +27,12 @@ class Model:
 
     @property
     def name(self) -> str:
-        """How figures, tables and sentences call it."""
+        """The model's name in figures, tables and sentences."""
         return model_name(self.mode, self.site)
 
 
 def model_name(mode: str, site: str) -> str:
-    """How figures, tables and sentences call a model of this mode and site."""
+    """The name of a model of this mode and site in figures, tables and sentences."""
     return f"{site} alone" if mode == "alone" else mode
 
 
@@ -41,15 +41,15 @@ class Run:
     """One model to train: with one point and one seed."""
 
     model: Model
-    point: dict[str, Any] = field(hash=False)  # by name, as its mode has it: a federation has rounds, others epochs
+    point: dict[str, Any] = field(hash=False)  # by name, as the mode has it: a federation has rounds, the others epochs
     seed: int
 
     @cached_property
     def job(self) -> str:
         """The folder below `runs/<mode>/` that one job of the workflow writes: a run's, or that of all hospitals alone.
 
-        It says what the point is, such as lr=0.003,rounds=20,local_epochs=1,seed=1, below its cohort's name if
-        there are several: so a new value adds runs and moves none.
+        Its name is the point, such as lr=0.003,rounds=20,local_epochs=1,seed=1; if there are several cohorts, it lies
+        in a folder of the cohort's name. So a new value of a sweep adds runs and moves none.
         """
         point = ",".join(f"{name}={value}" for name, value in (*self.point.items(), ("seed", self.seed)))
         return "/".join(filter(None, [self.model.cohort.name, point]))
@@ -69,14 +69,14 @@ class Experiment:
 
     @classmethod
     def from_config(cls, config: Mapping) -> "Experiment":
-        """The experiment of a whole configuration, without what does not change which runs there are."""
-        own = {key: config[key] for key in ("sites", "image_size", "split", "model", "training", "seeds", "sweep")}
+        """The experiment of a whole configuration. It keeps only the parts that decide which runs there are."""
+        parts = {key: config[key] for key in ("sites", "image_size", "split", "model", "training", "seeds", "sweep")}
         federation = {key: config["federation"][key] for key in ("where", "rounds", "local_epochs")}
-        return cls(own | {"federation": federation})
+        return cls(parts | {"federation": federation})
 
     @classmethod
     def read(cls, path: Path) -> "Experiment":
-        """The experiment of the file that `record_experiment` writes."""
+        """The experiment in the file that the rule `record_experiment` writes."""
         return cls(read_json(path))
 
     @cached_property
@@ -100,9 +100,9 @@ class Experiment:
         cohorts = {cohort: cohort for cohort in self.cohorts}
         runs = {}
         for mode, point, seed in product(self.modes, self.points, self.config["seeds"]):
-            cohort, own = cohorts[cohort_of(point, self.config)], self._point(mode, point)
+            cohort, run_point = cohorts[cohort_of(point, self.config)], self._point(mode, point)
             for site in cohort.sites if mode == "alone" else [POOLED]:
-                run = Run(Model(cohort, mode, site), own, seed)
+                run = Run(Model(cohort, mode, site), run_point, seed)
                 runs.setdefault(run.path, run)
         return list(runs.values())
 
@@ -114,7 +114,7 @@ class Experiment:
         )
 
     def settings(self, run: Run) -> Settings:
-        """The training settings of a run: those of the configuration, with what its point says."""
+        """The training settings of a run: those of the configuration, with the values of its point."""
         values = self._common | run.point | {"seed": run.seed}
         if run.model.mode == "federated":
             values["epochs"] = values.pop("rounds") * values.pop("local_epochs")

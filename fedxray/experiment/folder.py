@@ -72,7 +72,7 @@ class RunFolder:
         return read_table(self.curves)
 
     def settings(self) -> Settings:
-        """What the run was trained with."""
+        """The settings that the run was trained with."""
         return Settings(**self.read_record()["settings"])
 
     def parameters(self) -> Parameters:
@@ -86,7 +86,7 @@ class CohortFolder:
     def __init__(self, folder: Path):
         self.path = folder
         self.split = folder / "split.csv"
-        self.settings = folder / "split.json"  # by which it was drawn
+        self.settings = folder / "split.json"  # the settings by which it was drawn
         self.counts = folder / "counts.csv"
         self.heterogeneity = folder / "heterogeneity.json"
 
@@ -149,5 +149,5 @@ class Folder:
         return self.root / "logs" / f"{name}.log"
 
     def benchmark(self, name: str) -> Path:
-        """Where Snakemake writes what a job cost."""
+        """The file into which Snakemake writes what a job cost."""
         return self.root / "benchmarks" / f"{name}.tsv"

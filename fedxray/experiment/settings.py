@@ -1,4 +1,4 @@
-"""What one run trains with, and how scripts take it on their command line. Imports no PyTorch, which costs seconds."""
+"""What one run trains with, and the options by which scripts take it. It imports no PyTorch, which takes seconds."""
 
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, fields
@@ -44,7 +44,7 @@ class Settings:
         return Compute(self.device, self.mixed_precision, self.threads)
 
     def options(self) -> list[str]:
-        """The settings as the words of `add_options`."""
+        """The settings as options and values on a command line, for `add_options`."""
         return [word for name, option in OPTIONS.items() for word in (option, _text(vars(self)[name]))]
 
 
@@ -63,7 +63,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def from_options(options: Namespace) -> Settings:
-    """The settings of `add_options`."""
+    """The settings from the options of `add_options`."""
     kinds = get_type_hints(Settings)
     values = {name: vars(options)[name] for name in OPTIONS}
     return Settings(**{name: value == "true" if kinds[name] is bool else value for name, value in values.items()})

@@ -13,7 +13,8 @@ from fedxray.core.errors import UserError
 KNOBS = {"dirichlet": "split.alpha", "quantity": "split.power", "aetiology": "split.viral_share"}
 COHORT_AXES = ("sites", "split.partition", *KNOBS.values())
 FEDERATION_AXES = ("federation.rounds", "federation.local_epochs")
-FIXED = tuple(f"training.{key}" for key in ("device", "mixed_precision", "compile", "threads"))  # how, not what
+# How a run computes, not what.
+FIXED = tuple(f"training.{key}" for key in ("device", "mixed_precision", "compile", "threads"))
 
 Point = dict[str, Any]  # {axis: value}
 
@@ -43,8 +44,8 @@ def points(config: Mapping) -> list[Point]:
     crossed = [dict(zip(sweep["grid"], values, strict=True)) for values in product(*sweep["grid"].values())]
     listed = (crossed if sweep["grid"] or not sweep["points"] else []) + sweep["points"]
     typed = [{key: _typed(value, base[key]) for key, value in {**base, **point}.items()} for point in listed]
-    kept = [point for point in typed if not any(_matches(point, rule, base) for rule in sweep["exclude"])]
-    unique = list({tuple(point.items()): point for point in kept}.values())
+    included = [point for point in typed if not any(_matches(point, rule, base) for rule in sweep["exclude"])]
+    unique = list({tuple(point.items()): point for point in included}.values())
     if not unique:
         raise UserError("config: sweep.exclude leaves no point; remove one of its entries")
     return unique
@@ -68,7 +69,7 @@ def _sweepable(config: Mapping) -> Point:
 
 
 def _typed(value, base):
-    """A whole number where the configuration has a fraction is that fraction, so that a point has one name."""
+    """`value` as a float if the configuration has a float, so that 1 and 1.0 give one point of one name."""
     return float(value) if isinstance(base, float) else value
 
 

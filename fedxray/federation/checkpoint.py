@@ -12,18 +12,18 @@ from fedxray.federation.records import RoundRecord
 class Checkpoint:
     """One file: the global model's parameters, with the records of the rounds so far as its metadata.
 
-    More is not needed: a site's draws depend on the seed and the epoch alone, and its optimizer is new in each round.
+    No more is needed: a site's draws depend on the seed and the epoch alone, and its optimizer is new in each round.
     """
 
     def __init__(self, path: Path):
         self.path = path
 
     def exists(self) -> bool:
-        """Whether there is something to resume."""
+        """Whether there is a run to resume."""
         return self.path.exists()
 
     def save(self, parameters: Parameters, records: list[RoundRecord]) -> None:
-        """Write it in one step."""
+        """Write the file in one step."""
         save_model(self.path, parameters, {"records": json.dumps(records)})
 
     def load(self) -> tuple[Parameters, list[RoundRecord]]:
@@ -33,5 +33,5 @@ class Checkpoint:
         return load_model(self.path), records
 
     def remove(self) -> None:
-        """Delete it, if it is there."""
+        """Delete the file, if it is there."""
         self.path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What trains and evaluates models, wherever it does: the one interface of every engine.
+"""The interface of every engine. An engine trains and evaluates models, on this machine or on others.
 
 `inprocess.InProcess` is a federation in this process, `flare.one_host.OneHost` one of processes on this machine, and
 `flare.remote.Remote` one of other machines. `pooled.Pooled` trains without a federation, and only trains.
@@ -31,7 +31,7 @@ class Trained:
     device: str  # where the model was trained; of a federation, where its server is
     machine: dict[str, str]  # of `training.place`
     energy_j: float | None  # joules; None where they cannot be read
-    checks: dict = field(default_factory=dict)  # of a federation: what its job did, each shown in its results
+    checks: dict = field(default_factory=dict)  # of a federation: what its job must do, each seen in its results
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Engine(Protocol):
 
 
 class Federation(Engine, Protocol):
-    """An engine that can also be asked of its sites."""
+    """An engine that can also ask its sites for metrics and data cards."""
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path) -> Evaluated:
         """Evaluate each model (by name) on each site's test set. Raises UserError as `train` does."""

@@ -34,11 +34,11 @@ class InProcess:
 
     @property
     def sites(self) -> list[str]:
-        """Their names."""
+        """The sites' names."""
         return list(self.folders)
 
     def train(self, settings: Settings, schedule: Schedule, scratch: Path | None = None) -> Trained:
-        """Train one model; says a line for each round."""
+        """Train one model, and log a line for each round."""
         meter, loaded = EnergyMeter(), self._load()
         schedule.check(settings)
         validation = load_site(self.validation).part("validation")

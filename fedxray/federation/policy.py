@@ -21,7 +21,7 @@ class Schedule:
         return self.rounds * self.local_epochs
 
     def check(self, settings: Settings) -> None:
-        """Raise ValueError unless the schedule has as many epochs as `settings`, by which the learning rate falls."""
+        """Raise ValueError unless the schedule has as many epochs as `settings`, over which the learning rate falls."""
         if settings.epochs != self.epochs:
             raise ValueError(
                 f"settings of {settings.epochs} epochs, but {self.rounds} rounds of {self.local_epochs} local epochs"
@@ -35,7 +35,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def from_options(options: Namespace, settings: Settings) -> Schedule:
-    """The schedule of `add_options`; raises UserError unless it has as many epochs as `settings`."""
+    """The schedule from the options of `add_options`. Raises UserError unless it has as many epochs as `settings`."""
     schedule = Schedule(options.rounds, options.local_epochs)
     try:
         schedule.check(settings)

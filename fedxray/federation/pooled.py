@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class Pooled:
     """An engine (`fedxray.federation.engine.Engine`) whose one site has the images of all these folders.
 
-    It averages nothing, so that an edit of a federated algorithm trains no such model again.
+    It averages nothing, so an edit of a federated algorithm does not train its models again.
     """
 
     site: str
@@ -37,7 +37,7 @@ class Pooled:
         return [self.site]
 
     def train(self, settings: Settings, schedule: Schedule, scratch: Path | None = None) -> Trained:
-        """Train in one round of all epochs; says a line for each."""
+        """Train in one round of all epochs, and log a line for each epoch."""
         meter, sites = EnergyMeter(), [load_site(folder) for folder in self.folders]
         schedule.check(settings)
         if schedule.rounds != 1:

@@ -25,7 +25,7 @@ class Update:
 
 
 class SiteRounds:
-    """A site's part: trains `local_epochs` epochs of the run on its own data in each round."""
+    """A site's part: in each round it trains `local_epochs` epochs of the run on its own data."""
 
     def __init__(self, settings: Settings, local_epochs: int, train: Part, validation: Part):
         self.local_epochs = local_epochs
@@ -35,7 +35,7 @@ class SiteRounds:
     def train(
         self, parameters: Parameters, number: int, report: Callable[[EpochRow], None] = lambda row: None
     ) -> Update:
-        """Round `number` (from 0), from the global `parameters`; calls `report` with each epoch's row as it ends."""
+        """Train round `number` (from 0) from the global `parameters`; give each epoch's row to `report` as it ends."""
         set_parameters(self.model, parameters)
         first = number * self.local_epochs
         rows = self.trainer.fit(self.model, first, first + self.local_epochs, report)
@@ -43,7 +43,7 @@ class SiteRounds:
 
 
 class ServerRounds:
-    """The server's part: holds the global model, averages the sites' updates, and validates it after each round."""
+    """The server's part: it holds the global model, averages the sites' updates, and validates their mean."""
 
     def __init__(self, settings: Settings, local_epochs: int, validation: Part):
         self.settings = settings
@@ -60,7 +60,7 @@ class ServerRounds:
 
     @property
     def parameters(self) -> Parameters:
-        """A copy of the global model's parameters; setting them goes on from a model of before."""
+        """A copy of the global model's parameters. Setting them resumes from an earlier model."""
         return get_parameters(self.model)
 
     @parameters.setter
@@ -70,9 +70,7 @@ class ServerRounds:
     def aggregate(self, number: int, updates: dict[str, Update], absent: dict[str, str] | None = None) -> RoundRecord:
         """Average the updates (by site) of round `number` (from 0) into the global model; returns the round's record.
 
-        That is round and epoch (from 1), train_loss (the sites' last, weighted by images), the validation metrics of
-        `validate`, seconds since the last round, images (by site), sites (each site's rows) and absent ({site: why}),
-        the sites whose answer this round did without.
+        `absent` is {site: why} of the sites that did not answer.
         """
         images = {site: updates[site].images for site in sorted(updates)}
         set_parameters(self.model, fedavg({site: update.parameters for site, update in updates.items()}, images))

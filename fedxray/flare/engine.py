@@ -15,7 +15,7 @@ from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Evaluated, Model, Trained
 from fedxray.federation.policy import Policy, Schedule
 from fedxray.federation.records import epochs_of
-from fedxray.flare.job import Participants, write_evaluation, write_registration, write_training
+from fedxray.flare.job import Participants, write_card_collection, write_evaluation, write_training
 from fedxray.flare.session import AdminSession
 from fedxray.flare.tasks import CARDS, MODEL, RECORDS, THRESHOLDS
 
@@ -83,7 +83,7 @@ class FlareEngine(ABC):
     def cards(self, scratch: Path) -> dict[str, dict]:
         """The data cards of every site and of the shared validation set (`shared`), by name."""
         participants, scratch = self.participants.all_needed(), scratch.resolve()
-        job = write_registration(scratch / "job", participants)
+        job = write_card_collection(scratch / "job", participants)
         with self._ran(job, participants, 1, scratch) as (_, folder):
             return read_json(folder / CARDS)
 

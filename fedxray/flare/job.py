@@ -96,14 +96,14 @@ def write_evaluation(folder: Path, participants: Participants, models: Sequence[
     )
 
 
-def write_registration(folder: Path, participants: Participants) -> Path:
+def write_card_collection(folder: Path, participants: Participants) -> Path:
     """Write the job that asks the server and each site for its data card into `folder`, and return it."""
     args = {"sites": participants.sites, "timeout_s": participants.policy.round_timeout_s}
     return _write(
         folder,
-        f"register-{uuid.uuid4().hex}",  # a new job each time, because the data may have changed
+        f"cards-{uuid.uuid4().hex}",  # a new job each time, because the data may have changed
         participants,
-        workflow={"id": "register", "path": "fedxray.flare.server.CardCollector", "args": args},
+        workflow={"id": "cards", "path": "fedxray.flare.server.CardCollector", "args": args},
         executor={"tasks": [CARD], "executor": {"path": "fedxray.flare.site.SiteCard", "args": {}}},
     )
 

@@ -47,7 +47,7 @@ class OwnFile:
         data = load_site(self.data)
         if checksums and read_json(self.data / "card.json")["sha256"] != checksums:
             raise UserError(
-                f"{self.data}: changed since it was registered; register it again, or put the old data back"
+                f"{self.data}: changed since the registry was made; make that again, or put the old data back"
             )
         return data
 

@@ -1,4 +1,4 @@
-"""A trained model on its own: a directory that says what it is and how to use it, and the command that predicts by it.
+"""An exported model: a directory that says what the model is and how to use it, and the command that predicts with it.
 
 A hospital's installation can predict; exporting needs onnx and onnxscript too (the extra `workflow`).
 """
@@ -30,8 +30,8 @@ from fedxray.training.trainer import predict
 MODEL, ONNX, CONFIG = "model.safetensors", "model.onnx", "config.json"
 WARNING = "Research software, not a medical device"
 BATCH = 256  # images in memory at once
-# How far below the threshold still counts as at it. The threshold is the probability of one validation image, and the
-# last bits of that image's probability differ between batches and kinds of processor (by about 1e-8).
+# A probability that is less than this below the threshold counts as reaching it. The threshold is the probability of
+# one validation image, whose last bits differ between batches and kinds of processor (by about 1e-8).
 PRECISION = 1e-6
 
 
@@ -49,8 +49,8 @@ def export_model(
     """Write `model.safetensors` (a copy of the file `model`), `model.onnx` and `config.json` into `output`.
 
     `origin` says which model it is: its experiment, cohort, mode and run (the run's folder below `runs/`).
-    `config.json` comes last, so that a directory that has it is whole. The same model gives the same bytes. Raises
-    UserError for a model that is not there or not one of `settings`, and a threshold outside 0 to 1.
+    It writes `config.json` last, so that a directory with this file is complete. The same model gives the same bytes.
+    Raises UserError if the model is missing or does not fit `settings`, and for a threshold outside 0 to 1.
     """
     check_threshold(threshold)
     network = _load_network(model, settings.model, settings.image_size)
@@ -76,7 +76,7 @@ def export_model(
 
 
 def read_config(folder: Path) -> dict:
-    """The `config.json` of a model directory, checked; raises UserError if it is not there or not such a file."""
+    """The `config.json` of a model directory. Raises UserError if it is missing or has another form."""
     path = folder / CONFIG
     kinds = {"model": str, "image_size": int, "threshold": (int, float)}
     kinds |= {"experiment": str, "cohort": str, "mode": str, "run": str}
@@ -101,7 +101,7 @@ def check_threshold(threshold: float) -> None:
 
 
 def _load_network(path: Path, name: str, image_size: int) -> nn.Module:
-    """The network `name` with the parameters of the file `path`; raises UserError if they do not belong together."""
+    """The network `name` with the parameters of the file `path`. Raises UserError if they do not fit."""
     network = build_model(name, image_size, 0)
     try:
         set_parameters(network, load_model(path))
@@ -116,10 +116,10 @@ def _load_network(path: Path, name: str, image_size: int) -> nn.Module:
 def predict_images(
     folder: Path, paths: Iterable[Path], threshold: float | None = None
 ) -> tuple[list[Prediction], list[str]]:
-    """Predict images, files or folders of them, by the model directory `folder`, at its threshold or the one given.
+    """Predict image files, and those in folders, with the model directory `folder`, at its threshold or `threshold`.
 
     Returns the predictions in the order of the paths, and one line for each file that cannot be read, with its name.
-    Raises UserError for a path that is not there, a folder without images, and a model that is not what was exported.
+    Raises UserError for a path that does not exist, a folder without images, and a model that changed after its export.
     """
     files = find_images(paths)
     network, config = load_exported(folder)
@@ -131,16 +131,16 @@ def predict_images(
         images, unread = _read_images(files[first : first + BATCH], config["image_size"])
         broken += unread
         if images:
-            # One at a time: the last bits of a result depend on the size of its batch on some processors, and what an
-            # image is called must not depend on the images beside it.
-            probabilities = [float(predict(network, image[None], compute)[0]) for image in images.values()]
+            # Predict one image at a time: on some processors the last bits of a result depend on the size of its batch,
+            # and the decision on an image must not depend on the images beside it.
+            probabilities = [float(predict(network, np.array([image]), compute)[0]) for image in images.values()]
             decisions = ["PNEUMONIA" if value >= threshold - PRECISION else "normal" for value in probabilities]
             predictions += map(Prediction, images, probabilities, decisions)
     return predictions, broken
 
 
 def load_exported(folder: Path) -> tuple[nn.Module, dict]:
-    """The network and the configuration of a model directory; raises UserError if they are not as exported."""
+    """The network and the configuration of a model directory. Raises UserError if they changed after the export."""
     config, path = read_config(folder), folder / MODEL
     if not path.is_file():
         raise UserError(f"{path}: no such file; export the model again")
@@ -190,7 +190,7 @@ def main() -> None:
 
 
 def _print_predictions(options) -> None:
-    """Print what the model is and a line per image; raises UserError at the end if an image could not be read."""
+    """Print what the model is and a line per image. Raises UserError at the end if an image could not be read."""
     config = read_config(options.model_dir)
     predictions, broken = predict_images(options.model_dir, options.images, options.threshold)
     threshold = config["threshold"] if options.threshold is None else options.threshold

@@ -1,8 +1,7 @@
-"""The nine metrics of a binary classifier: their names, what each is, how sentences call it, and its formula.
+"""The nine metrics of a binary classifier: their names in code and in sentences, and their formulas.
 
-Labels are 0 (normal) or 1 (pneumonia), probabilities are of pneumonia; both are arrays (n,). Metrics take `weights`
-(n,), how often each image counts: 1, or in a replicate of the bootstrap how often it was drawn. An undefined metric is
-NaN.
+Labels are 0 (normal) or 1 (pneumonia), probabilities are of pneumonia; both are arrays (n,). `weights` (n,) say how
+often each image counts: once, or in a replicate of the bootstrap as often as it was drawn. An undefined metric is NaN.
 """
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 DECISIONS = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")  # these need a threshold
 METRICS = ("auroc", "average_precision", *DECISIONS, "brier", "calibration_error")
 LOWER_IS_BETTER = ("brier", "calibration_error")
-WORDS = {"auroc": "AUROC", "f1": "F1", "brier": "Brier score"}  # the others are their own name
+WORDS = {"auroc": "AUROC", "f1": "F1", "brier": "Brier score"}  # the other metrics are called by their names
 BINS = 10  # of the calibration error
 
 Count = np.ndarray | np.floating  # how many images, in one case or in many
@@ -31,8 +30,8 @@ def evaluate(
     true, false = np.sum(weights * labels * called), np.sum(weights * (1 - labels) * called)
     area, precision = _ranked(labels, probabilities, weights)
     values = {"auroc": area, "average_precision": precision, **decisions(true, false, positive, negative)}
-    # `analysis.bootstrap.resampled` takes all from the same functions but these two: it sums by a product of matrices,
-    # in another order, so that sharing a function would change the last bits of one of the two.
+    # `analysis.bootstrap.resampled` uses the same functions for all metrics but the next two. It sums by a product of
+    # matrices, in another order, so a common function would change the last bits of one of the two.
     values |= {"brier": brier(labels, probabilities, weights)}
     values |= {"calibration_error": calibration_error(labels, probabilities, weights)}
     return {name: float(value) for name, value in values.items()}

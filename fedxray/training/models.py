@@ -30,7 +30,7 @@ class Block(nn.Module):
 
 
 class CompactResNet(nn.Module):
-    """The default: three residual blocks, 76,977 parameters, made for two cores."""
+    """The default: three residual blocks, 76,977 parameters, small enough for two cores."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ class CompactResNet(nn.Module):
 
 
 class DemoCNN(nn.Module):
-    """The three-convolution network of NVIDIA's demo at 224 pixels, 25,783,554 parameters.
+    """The three-convolution network of Microsoft's demo (Azure/medical-imaging) at 224 pixels, 25,783,554 parameters.
 
     Its two logits become one, their difference: the sigmoid of that is the softmax probability of pneumonia.
     """
@@ -76,8 +76,8 @@ class OneLogit(nn.Module):
 def build_model(name: str, image_size: int, seed: int) -> nn.Module:
     """Build `compact`, `demo` or any torchvision classifier by name, initialised from the stream `model` of `seed`.
 
-    torchvision's take one channel, and GroupNorm in place of BatchNorm, whose statistics FedAvg cannot average.
-    Raises UserError for an unknown name or an image size that the model cannot take.
+    A torchvision model gets one input channel, and GroupNorm in place of BatchNorm, whose statistics FedAvg cannot
+    average. Raises UserError for an unknown name or an image size that the model cannot take.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "model"))
@@ -91,7 +91,7 @@ def build_model(name: str, image_size: int, seed: int) -> nn.Module:
 
 
 def _torchvision_model(name: str, image_size: int) -> nn.Module:
-    import torchvision  # half a second that the other models need not pay
+    import torchvision  # imported here: it takes half a second, and the other models do not need it
 
     if name not in torchvision.models.list_models(module=torchvision.models):
         raise UserError(f"model.name: no model {name!r}; use compact, demo or one of torchvision's, such as resnet18")
@@ -115,12 +115,12 @@ def _adapt(network: nn.Module) -> None:
         for name, child in parent.named_children():
             if child is first:
                 sizes = child.kernel_size, child.stride, child.padding
-                # pyrefly: ignore[bad-argument-type]  # PyTorch gives the sizes of a layer as tuples of any length
+                # pyrefly: ignore[bad-argument-type]  # PyTorch's types give a layer's sizes as tuples of any length
                 setattr(parent, name, nn.Conv2d(1, child.out_channels, *sizes, bias=child.bias is not None))
             elif isinstance(child, nn.BatchNorm2d):
                 setattr(parent, name, nn.GroupNorm(math.gcd(32, child.num_features), child.num_features))
     if hasattr(network, "transform_input"):
-        # It would index three colour channels.
+        # If it were true, the network would index three colour channels. (PyTorch's types say Tensor | Module.)
         network.transform_input = False  # pyrefly: ignore[bad-argument-type]
 
 
@@ -143,6 +143,6 @@ def get_parameters(model: nn.Module) -> Parameters:
 
 def set_parameters(model: nn.Module, parameters: Parameters) -> None:
     """Load `parameters` into `model`; every name and shape must match."""
-    # PyTorch takes arrays that are contiguous and writable.
+    # PyTorch wants arrays that are contiguous and writable.
     arrays = {name: np.require(value, requirements=["C", "W"]) for name, value in parameters.items()}
     model.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})

@@ -1,4 +1,4 @@
-"""Where a run is trained: the device, and what of the machine decides a result's last bits."""
+"""Where a run is trained: the device, and the facts about the machine that decide a result's last bits."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What a trainer measures. Imports no PyTorch, so that code which only passes rows on does not load it."""
+"""What a trainer measures. The file imports no PyTorch, so that code which only passes rows on does not load it."""
 
 from typing import TypedDict
 

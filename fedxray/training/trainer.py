@@ -1,7 +1,7 @@
-"""The trainer: the one that central, local and federated training all use.
+"""The trainer, which federated, central and alone training all use.
 
-Every draw (order of images, augmentation, dropout) comes from the run's seed and the number of the epoch, never from
-who trains or when; so one site that holds everything repeats central training bit for bit.
+Every draw (order of images, augmentation, dropout) depends on the run's seed and the number of the epoch, never on the
+site or the time. So a federation of one site that has all images repeats central training bit for bit.
 """
 
 import math
@@ -36,12 +36,12 @@ class Trainer:
     """Trains `model` in place on `train`, and measures it on `validation` after each epoch."""
 
     def __init__(self, settings: Settings, train: Part, validation: Part):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA's matrix products vary from run to run
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else CUDA's matrix products vary from run to run
         if settings.compile and not any(map(shutil.which, (os.environ.get("CC", "cc"), "gcc", "clang"))):
             raise UserError("training.compile: no C compiler on this machine; install gcc, or set it to false")
         torch.set_num_threads(settings.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # It would fill each new tensor, and none is read empty.
+        # Filling new tensors takes time, and none is read before it is written. (PyTorch's types lack the attribute.)
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyrefly: ignore[missing-attribute]
         self.settings = settings
         self.device = pick_device(settings.device)
@@ -101,7 +101,7 @@ class Trainer:
 
 
 def _resident(images: np.ndarray, device: torch.device) -> Tensor:
-    """The images in the device's memory, unless they would take more than a quarter of what is free of it."""
+    """The images as a tensor: in the device's memory, unless they would take more than a quarter of its free part."""
     tensor = torch.from_numpy(np.ascontiguousarray(images))
     if device.type == "cuda" and tensor.nbytes > torch.cuda.mem_get_info(device)[0] / 4:
         return tensor
@@ -136,10 +136,10 @@ def predict(model: nn.Module, images: np.ndarray | Tensor, compute: Compute) -> 
 def augment(images: Tensor, settings: Settings) -> Tensor:
     """Shift, rotate, scale, flip and change the contrast of each image by its own draw; float32 (n, 1, size, size).
 
-    Works on tensors, so on a GPU where the images are there. Draws from torch's current generator.
+    It computes on the device that has the images, and draws from PyTorch's current generator.
     """
     n = len(images)
-    draw = (torch.rand(n, 5) * 2 - 1).to(images.device)  # one draw for all, on the CPU: the same on every device
+    draw = (torch.rand(n, 5) * 2 - 1).to(images.device)  # drawn on the CPU, so that every device gets the same
     mirror = torch.where(draw[:, 4] < 0, -1.0, 1.0) if settings.flip else torch.ones_like(draw[:, 4])
     if settings.shift or settings.rotate or settings.scale or settings.flip:
         angle, size = draw[:, 0] * math.radians(settings.rotate), 1 + draw[:, 1] * settings.scale
@@ -155,14 +155,14 @@ def augment(images: Tensor, settings: Settings) -> Tensor:
 
 
 def standardise(images: Tensor) -> Tensor:
-    """uint8 (n, size, size) to float32 (n, 1, size, size) of mean 0 and deviation 1 each: exposure says nothing."""
+    """uint8 (n, size, size) to float32 (n, 1, size, size) of mean 0 and deviation 1 each, whatever the exposure."""
     images = images.float().unsqueeze(1)
     deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True)
     return (images - mean) / (deviation + 1.0)
 
 
 def _optimizer(model: nn.Module, device: torch.device, settings: Settings) -> torch.optim.Optimizer:
-    # foreach: the same bits as the loop over parameters that is the CPU's default, in two thirds of its time
+    # `foreach` gives the same bits as the CPU's default, a loop over parameters, in two thirds of its time.
     kind = {"fused": True} if device.type == "cuda" else {"foreach": True}
     common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, **kind}
     if settings.optimizer == "sgd":
@@ -178,6 +178,6 @@ def _lr(settings: Settings, epoch: float) -> float:
 
 
 def _autocast(device: torch.device, compute: Compute) -> torch.autocast:
-    """bfloat16 on CUDA cards that compute in it, if that is wanted; the CPU always computes in float32."""
-    wanted = compute.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+    """A context that computes in bfloat16 on CUDA cards that can, if `compute` allows it; the CPU takes float32."""
+    enabled = compute.mixed_precision and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

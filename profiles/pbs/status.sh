@@ -1,8 +1,9 @@
 #!/bin/sh
-# Says running, success or failed of a job of PBS; also of one that PBS has ended, which leaves no other trace.
+# Prints running, success or failed for a job of PBS, also for one that PBS itself has ended, which leaves no other
+# trace.
 said=$(qstat -x -f "$1" 2>&1)
 case "$said" in
   *"Exit_status = 0"*) echo success ;;
   *Exit_status* | *"job_state = F"* | *"Unknown Job"*) echo failed ;;
-  *) echo running ;; # or PBS did not answer, and may the next time
+  *) echo running ;; # or PBS did not answer this time
 esac

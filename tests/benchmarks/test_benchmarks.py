@@ -215,7 +215,7 @@ def test_growth_is_the_slope_between_the_last_two_sizes():
 
 def test_many_names_for_few_images(monkeypatch, tmp_path):
     monkeypatch.setattr(inputs, "BUILD", tmp_path)
-    folder = inputs.originals(10, drawn=6)
+    folder = inputs.originals(10, phantoms=6)
     files = sorted(folder.rglob("*.jpeg"))
     assert len(files) == 10
     assert len({file.stat().st_ino for file in files}) == 6

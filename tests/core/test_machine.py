@@ -5,7 +5,7 @@ from fedxray.core import machine
 
 @pytest.fixture
 def counter(tmp_path, monkeypatch):
-    """A processor package whose counter starts anew at 100 J, as the kernel shows it."""
+    """A processor package whose counter starts again at 100 J, as the kernel shows it."""
     folder = tmp_path / "intel-rapl:0"
     folder.mkdir()
     (folder / "max_energy_range_uj").write_text("100000000\n")
@@ -15,7 +15,7 @@ def counter(tmp_path, monkeypatch):
     return folder / "energy_uj"
 
 
-def test_joules_are_counted_also_when_the_counter_starts_anew(counter):
+def test_joules_are_counted_also_when_the_counter_starts_again(counter):
     meter = machine.EnergyMeter()
     counter.write_text("95000000\n")
     meter._add()

@@ -1,10 +1,10 @@
-import logging
 import os
 import signal
 import zipfile
 from concurrent.futures.process import BrokenProcessPool
 
 import pytest
+from helpers.log import heard
 
 from fedxray.core.workers import in_chunks, workers
 from fedxray.data.source import open_reader
@@ -40,15 +40,14 @@ def scale(chunk, factor, offset):
 
 
 @pytest.mark.parametrize("processes", [1, 3])
-def test_chunks_come_in_order_and_a_line_at_each_fifth(processes, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("fedxray"), "propagate", True)  # a command line that ran here has changed it
-    with caplog.at_level(logging.INFO, "fedxray"):
+def test_chunks_come_in_order_and_a_line_at_each_fifth(processes):
+    with heard() as lines:
         chunks = list(in_chunks(scale, range(1000), processes, "scale", 2, 1))
     assert [number for chunk in chunks for number in chunk] == list(range(1, 2001, 2))
     assert max(map(len, chunks)) <= 128
-    assert [message for message in caplog.messages if not message.startswith("scale: ")] == []
-    assert len(caplog.messages) == 5
-    assert caplog.messages[-1] == "scale: 1000/1000 images"
+    assert [line for line in lines if not line.startswith("scale: ")] == []
+    assert len(lines) == 5
+    assert lines[-1] == "scale: 1000/1000 images"
 
 
 def test_no_images_are_no_chunks():

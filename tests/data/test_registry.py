@@ -72,7 +72,7 @@ def test_one_synthetic_data_set_makes_all_of_an_experiment_called_so(cards, path
 def test_a_registry_has_counts_and_checksums_and_refuses_what_does_not_fit(cards, path):
     write_registry(path, cards, 16)
     assert read_checksums(path, ["us"]) == {name: cards[name]["sha256"] for name in ("us", "shared")}
-    with pytest.raises(UserError, match="nowhere is not registered"):
+    with pytest.raises(UserError, match="nowhere is not in the registry"):
         read_checksums(path, ["nowhere"])
     assert own_validation(path) == []
     provenance = cards["us"]["provenance"] | {"split": {"seed": 1, "validation_fraction": 0.1}}

@@ -52,7 +52,7 @@ def test_a_federation_of_other_machines_insists_on_the_checksums_of_the_registry
     assert set(engine.participants.checksums) == {"us", "europe", "shared"}
     assert (engine.live_below, engine.patience_s, engine.participants.needed) == ("x/run", 11, 2)
     assert options.remote_of(parse(ADMIN, options.add_remote)).checksums == {}
-    with pytest.raises(UserError, match="mars is not registered"):
+    with pytest.raises(UserError, match="mars is not in the registry"):
         options.remote_of(parse([*words, "--sites", "us", "mars"], options.add_remote))
 
 

@@ -123,5 +123,5 @@ def test_data_with_other_checksums_than_a_job_insists_on_are_refused(site_folder
     own_file.write(data=site_folders["us"])
     checksums = card_of(site_folders["us"])["sha256"]
     assert len(own_file.load().table) == len(own_file.load(checksums).table) == 72
-    with pytest.raises(UserError, match="changed since it was registered"):
+    with pytest.raises(UserError, match="changed since the registry was made"):
         own_file.load(checksums | {"table": "0" * 64})

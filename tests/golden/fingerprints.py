@@ -34,26 +34,26 @@ def table_sha256(path):
 
 def fingerprints(results):
     """{file: SHA-256} of the models, curves and tables of results/<experiment>."""
-    found = {}
+    digests = {}
     for path in sorted(results.glob("runs/**/model.safetensors")):
-        found[path.relative_to(results).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+        digests[path.relative_to(results).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
         curves = path.with_name("metrics.csv")
-        found[curves.relative_to(results).as_posix()] = table_sha256(curves)
+        digests[curves.relative_to(results).as_posix()] = table_sha256(curves)
     for name in TABLES:
         if (results / f"{name}.csv").exists():
-            found[f"{name}.csv"] = table_sha256(results / f"{name}.csv")
-    return found
+            digests[f"{name}.csv"] = table_sha256(results / f"{name}.csv")
+    return digests
 
 
-def compare(name, found):
+def compare(name, digests):
     """Assert that `found` is what this kind of processor is known to give; skip if none is known.
 
     With FEDXRAY_GOLDEN=write it becomes what is known.
     """
-    kind, known = kind_of_processor(), json.loads(EXPECTED.read_text())
+    kind, expected = kind_of_processor(), json.loads(EXPECTED.read_text())
     if os.environ.get("FEDXRAY_GOLDEN") == "write":
-        known.setdefault(kind, {})[name] = found
-        EXPECTED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    if name not in known.get(kind, {}):
+        expected.setdefault(kind, {})[name] = digests
+        EXPECTED.write_text(json.dumps(expected, indent=1, sort_keys=True) + "\n")
+    if name not in expected.get(kind, {}):
         pytest.skip(f"no golden results of {name} for this kind of processor ({kind})")
-    assert found == known[kind][name]
+    assert digests == expected[kind][name]

@@ -1,4 +1,4 @@
-"""Predictions that nobody made, and a small experiment of chosen models that made them."""
+"""Invented predictions, and a small experiment of chosen models that made them."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ SITES = ("us", "asia")
 
 
 def predictions_of(path="a", seed=0, images=60, signal=0.4):
-    """Three images of a patient, and the same images and labels whatever the seed."""
+    """Predictions of a model at `path`: three images of each patient; images and labels do not depend on the seed."""
     rng, parts = np.random.default_rng(seed), []
     for name in ("validation", *SITES):
         number = np.arange(images)
@@ -26,7 +26,7 @@ def predictions_of(path="a", seed=0, images=60, signal=0.4):
 
 
 def chosen_models():
-    """(chosen.csv, predictions.csv) of a federated, a central and two models alone, of two seeds each."""
+    """(chosen.csv, predictions.csv) of a federated, a central and two alone models, of two seeds each."""
     kinds = [("federated", "pooled"), ("central", "pooled"), ("alone", "us"), ("alone", "asia")]
     points = points_of(*((mode, site, 0.1, seed, 0.8) for mode, site in kinds for seed in (1, 2))).assign(chosen=True)
     signals = {"federated": 0.4, "central": 0.42, "alone": 0.1}

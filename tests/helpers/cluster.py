@@ -1,11 +1,11 @@
-"""A Slurm cluster of one node, this machine, in a folder of its own: for tests, and for trying profiles/slurm.
+"""A Slurm cluster of one node, this machine, in its own folder: for tests, and to try profiles/slurm.
 
     python tests/helpers/cluster.py install                       # once, as root on Debian: apt-get
-    eval "$(python tests/helpers/cluster.py start /tmp/cluster)"  # its commands are those of this shell from here on
-    python tests/helpers/cluster.py stop /tmp/cluster             # ends every job too
+    eval "$(python tests/helpers/cluster.py start /tmp/cluster)"  # from here on this shell has its commands
+    python tests/helpers/cluster.py stop /tmp/cluster             # also ends every job
 
-It runs as whoever starts it, keeps no accounting, and has four CPUs and four GPUs, whatever the machine has: its GPUs
-are numbers that a job gets in CUDA_VISIBLE_DEVICES.
+It runs as the user who starts it, keeps no accounting, and has four CPUs and four GPUs, whatever the machine has. Its
+GPUs are only numbers that a job gets in CUDA_VISIBLE_DEVICES.
 """
 
 import os
@@ -64,7 +64,7 @@ def missing() -> list[str]:
 
 
 def install() -> None:
-    """Install Slurm from Debian's packages. Raises CalledProcessError or OSError where that is not possible."""
+    """Install Slurm from Debian's packages. Raises CalledProcessError or OSError if that is not possible."""
     quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "update", "-qq"], check=True, env=quiet, stdout=subprocess.DEVNULL)
     command = ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *PACKAGES]
@@ -74,11 +74,11 @@ def install() -> None:
 def start(folder: Path) -> dict[str, str]:
     """Start a cluster in `folder`, which must not exist; returns the variables by which commands find it.
 
-    Raises RuntimeError, with the end of the daemons' logs, if it does not come up.
+    Raises RuntimeError, with the end of the daemons' logs, if it does not start.
     """
     for name in ("state", "spool", "bin"):
         (folder / name).mkdir(parents=True)
-    folder.chmod(0o755)  # munge wants that others cannot write here
+    folder.chmod(0o755)  # munge refuses a folder that others can write to
     key, config = folder / "munge.key", folder / "slurm.conf"
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o400)

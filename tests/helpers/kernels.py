@@ -1,8 +1,8 @@
-"""The unit tests that compute, with other kernels of the processor. `make kernels`, or python tests/helpers/kernels.py
+"""Runs the unit tests that compute, with other kernels of the processor: `make kernels`.
 
 A library picks its kernels by the instructions that the processor has. Each of these variables makes one library pick
-those of an older processor, so that a test which holds only for this processor's bits fails here and not on another
-machine. OPENBLAS_CORETYPE is not among them: NumPy's OpenBLAS computes none of the results that are compared.
+the kernels of an older processor. So a test that holds only for this processor's bits fails here, and not on another
+machine. OPENBLAS_CORETYPE is not among them, because NumPy's OpenBLAS computes no result that is compared.
 """
 
 import os
@@ -23,7 +23,7 @@ TESTS = ["tests/analysis", "tests/federation", "tests/training"]
 
 
 def run(kernels: dict[str, str]) -> tuple[bool, str]:
-    """Run the tests in a process of their own; returns whether they passed, and what to say."""
+    """Run the tests in another process; returns whether they passed, and the text to print."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "unit", *TESTS]
     done = subprocess.run(
@@ -36,7 +36,7 @@ def run(kernels: dict[str, str]) -> tuple[bool, str]:
 
 
 def main() -> None:
-    """Run all, two at a time, and end with 1 if any failed."""
+    """Run the tests with all kernels, two at a time, and exit with 1 if any failed."""
     with ThreadPoolExecutor(2) as pool:
         results = []
         for passed, words in pool.map(run, KERNELS):

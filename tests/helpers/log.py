@@ -1,11 +1,11 @@
-"""What the library logs, for tests of it."""
+"""Collects what the library logs, for tests of it."""
 
 import contextlib
 import logging
 
 
 class Lines(list):
-    """The messages that were logged, in order, and apart from them the `warnings`."""
+    """The messages that were logged, in order; the `warnings` are apart."""
 
     def __init__(self):
         super().__init__()

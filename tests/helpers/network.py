@@ -1,4 +1,4 @@
-"""A network of machines on one: a namespace for each, linked by a bridge, each seeing its own files alone."""
+"""A network of machines on this one: a namespace for each, linked by a bridge. Each sees its own files alone."""
 
 import contextlib
 import os
@@ -25,13 +25,13 @@ def why_not():
     if not shutil.which("ip") or not shutil.which("unshare"):
         return "no ip (iproute2) or unshare (util-linux)"
     probe = f"fxprobe{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
+    done = subprocess.run(["ip", "netns", "add", probe], capture_output=True, text=True)
     subprocess.run(["ip", "netns", "del", probe], capture_output=True)
-    return made.stderr.strip()
+    return done.stderr.strip()
 
 
 class Network:
-    """Machines by name, each with its own address, of which the links can be cut."""
+    """Machines by name, each with its own address and a link that can be cut."""
 
     def __init__(self, names):
         self.prefix = f"fx{os.getpid()}"
@@ -73,7 +73,7 @@ class Network:
         return f"{SUBNET}.{self.names.index(name) + 1}"
 
     def link(self, name, state):
-        """Set the cable of a machine `up` or `down`: at the switch, so that the machine sees silence, no error."""
+        """Set the cable of a machine `up` or `down`, at the switch: the machine sees silence and no error."""
         _ip("-n", self.switch, "link", "set", f"port{self.names.index(name) + 1}", state)
 
     @contextlib.contextmanager
@@ -90,7 +90,7 @@ class Network:
                 subprocess.run(["tc", "-n", space, "qdisc", "del", "dev", device, "root"], check=True)
 
     def start(self, name, argv, hidden, **options):
-        """Start a process on machine `name`, to which the folders `hidden` are empty ones."""
+        """Start a process on machine `name`, which sees empty folders in place of those in `hidden`."""
         masks = "".join(f"mount -t tmpfs -o size=4k,mode=0 none '{folder}' && " for folder in hidden)
         command = ["ip", "netns", "exec", self.space(name), "unshare", "-m", "sh", "-c", f'{masks}exec "$@"', "sh"]
         process = subprocess.Popen([*command, *map(str, argv)], start_new_session=True, **options)
@@ -99,11 +99,11 @@ class Network:
 
     def pids(self, name):
         """The processes of a machine."""
-        found = subprocess.run(["ip", "netns", "pids", self.space(name)], capture_output=True, text=True)
-        return [int(pid) for pid in found.stdout.split()]
+        done = subprocess.run(["ip", "netns", "pids", self.space(name)], capture_output=True, text=True)
+        return [int(pid) for pid in done.stdout.split()]
 
     def kill(self, process, name=None):
-        """SIGKILL to a process and its group; with `name`, to all of a machine."""
+        """Send SIGKILL to a process and its group; with `name`, to all processes of a machine."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
         process.wait()
@@ -151,12 +151,12 @@ class Machines:
         return (self.kit(name) / "out.txt").read_text(errors="replace")
 
     def run(self, argv, **options):
-        """Start a script of the workflow on the machine that has the admin's kit alone."""
+        """Start a script of the workflow on the machine that has only the admin's kit."""
         return self.network.start("workflow", [sys.executable, *argv], self.hidden("workflow"), **options)
 
 
 def make_kits(folder, sites):
-    """Startup kits of a project of its own, whose server is `HOST`; returns the folder of kits."""
+    """Make startup kits of a new project, whose server is `HOST`; returns the folder of kits."""
     folder.mkdir(parents=True)
     kits.render_project("config/project.yml", sites, folder / "project.yml", host=HOST, port=PORT)
     kits.provision(folder / "project.yml", folder)

@@ -1,4 +1,4 @@
-"""What the tests of the operators' commands share: provisioning, and what a hospital does with its archive."""
+"""What tests of the operators' commands share: provisioning, and unpacking an archive as a hospital does."""
 
 import contextlib
 import functools
@@ -26,7 +26,7 @@ SCRATCH = tempfile.TemporaryDirectory(prefix="fedxray-")  # removed when the tes
 
 @functools.cache
 def library():
-    """The wheel, built once; tests/operators/test_archive.py builds it anew."""
+    """The wheel, built once; tests/operators/test_archive.py builds it again."""
     return build_library(Path(SCRATCH.name))
 
 
@@ -44,7 +44,7 @@ def ask(folder, **values):
 
 
 def unpack(organiser, site, folder):
-    """What a hospital does with its archive; returns the unpacked folder."""
+    """Unpack the archive of a hospital into `folder`; returns the unpacked folder."""
     with tarfile.open(organiser / "archives" / f"{site}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     return folder / site

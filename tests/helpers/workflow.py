@@ -1,4 +1,4 @@
-"""The workflow, run in a copy of the repository."""
+"""Runs the workflow in a copy of the repository."""
 
 import os
 import re
@@ -20,7 +20,7 @@ ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{
 
 
 def copy_repository(folder):
-    """A copy of what the workflow is made of, in a folder that is made if it is not there."""
+    """Copy the files of the workflow into `folder`, which is made if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = REPOSITORY / part
@@ -32,7 +32,7 @@ def copy_repository(folder):
 
 
 def snakemake(folder, *arguments):
-    """The workflow, run in `folder` to its end."""
+    """Run the workflow in `folder` to its end."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
 
@@ -46,24 +46,24 @@ def planned(folder, *arguments):
 
 
 def ours(folder):
-    """The processes that work in `folder`."""
-    found = []
+    """The command lines of the processes that work in `folder`."""
+    commands = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         words = " ".join(process.info["cmdline"] or [])
         if str(folder) in words or str(folder) in (process.info["cwd"] or ""):
-            found.append(words)
-    return found
+            commands.append(words)
+    return commands
 
 
 def start(folder, *arguments):
-    """The workflow, started in `folder` and not waited for; what it says goes to log.txt there."""
+    """Start the workflow in `folder`, and do not wait for it; its output goes to log.txt there."""
     with (folder / "log.txt").open("w") as log:
         command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
         return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=log)
 
 
 def kill(run, folder):
-    """Kill a workflow that `start` has started as a power cut does, and wait until nothing of it is left."""
+    """Kill a workflow that `start` has started, as a power cut does, and wait until none of its processes is left."""
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     deadline = time.monotonic() + 60

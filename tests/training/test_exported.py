@@ -12,7 +12,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, read_table, write_json
 from fedxray.core.parameters import save_model
 from fedxray.data.pixels import to_grey
-from fedxray.training import exported as deploy
+from fedxray.training import exported as library
 from fedxray.training.exported import export_model, predict_images
 from fedxray.training.models import build, get_parameters
 from fedxray.training.trainer import predict
@@ -31,7 +31,7 @@ def export(folder, name="compact", size=32, threshold=0.5):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("deploy") / "model"
+    folder = tmp_path_factory.mktemp("exported") / "model"
     return folder, *export(folder)
 
 
@@ -55,9 +55,9 @@ def images(tmp_path):
 def run(monkeypatch, *words):
     """`fedxray-predict WORDS`; returns what it exits with."""
     monkeypatch.setattr(sys, "argv", ["fedxray-predict", *map(str, words)])
-    monkeypatch.setattr(deploy.cli, "_end_with_snakemake", lambda: None)
+    monkeypatch.setattr(library.cli, "_end_with_snakemake", lambda: None)
     try:
-        deploy.main()
+        library.main()
     except SystemExit as end:
         return end.code
 
@@ -101,14 +101,15 @@ def test_the_configuration_says_what_the_model_is(exported):
     assert told == ["compact", 32, 0.5, "quick", "federated", "Synthetic phantom data"]
 
 
+@pytest.mark.filterwarnings("error")
 def test_predicts_what_training_predicts_of_the_resampled_pixels(exported, images, monkeypatch):
-    monkeypatch.setattr(deploy, "BATCH", 2)
+    monkeypatch.setattr(library, "BATCH", 2)
     folder, network, settings = exported
     files = [images / "a.jpg", images / "b.jpeg", images / "more/c.JPG"]
     expected = predict(network, np.stack([to_grey(file.read_bytes(), 32) for file in files]), settings.compute)
     predictions, broken = predict_images(folder, [images, files[0]])
     assert [prediction.path for prediction in predictions] == files
-    assert [prediction.probability for prediction in predictions] == pytest.approx(expected, abs=deploy.PRECISION / 10)
+    assert [prediction.probability for prediction in predictions] == pytest.approx(expected, abs=library.PRECISION / 10)
     assert broken == []
 
 
@@ -129,7 +130,7 @@ def test_what_an_image_is_called_does_not_depend_on_the_images_beside_it(exporte
         (images / f"{number}.jpg").write_bytes(jpeg(10 + 12 * number))
     together = {one.path: one for one in predict_images(exported[0], [images])[0]}
     assert len({one.probability for one in together.values()}) > 20
-    threshold = together[images / "7.jpg"].probability + deploy.PRECISION  # where the last bit decides
+    threshold = together[images / "7.jpg"].probability + library.PRECISION  # where the last bit decides
     together = {one.path: one for one in predict_images(exported[0], [images], threshold)[0]}
     for path, one in together.items():
         assert predict_images(exported[0], [path], threshold)[0] == [one]
@@ -206,7 +207,7 @@ def test_an_export_that_fails_leaves_no_directory_that_predicts(copy, images, tm
     with pytest.raises(UserError, match="not parameters of resnet18"):
         export_model(tmp_path / "run.safetensors", make_settings(model="resnet18", image_size=32), copy, **about)
     assert len(predict_images(copy, [images])[0]) == 3  # nothing was written yet
-    monkeypatch.setattr(deploy.torch.onnx, "export", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(library.torch.onnx, "export", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export_model(tmp_path / "run.safetensors", make_settings(image_size=32, seed=2), copy, **about)
     with pytest.raises(UserError, match=r"config\.json: no such file"):

@@ -5,18 +5,17 @@ import json
 import pandas as pd
 import pytest
 from golden.fingerprints import compare, fingerprints
-from helpers.workflow import SMOKE, SWEEP, copy_repository, kill, planned, snakemake, start, wait_for_federation
+from helpers.workflow import SMOKE, copy_repository, kill, planned, snakemake, start, wait_for_federation
 
 from fedxray.core.files import sha256
 
 DATA = {"draw_phantom", "catalogue_images", "resample_images", "draw_cohort", "make_site", "provision_federation"}
 TRAINING = {"train_federated", "train_central", "train_alone"}
-SWEPT = {"train_inprocess", "train_central", "train_alone"}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A copy with spaces and umlauts in its path, after the whole graph of config/smoke.yaml has run in it."""
+    """A copy after the whole graph of config/smoke.yaml, at a place with spaces and umlauts in its name."""
     copy = copy_repository(tmp_path_factory.mktemp("repository") / "mein Projekt (Röntgen)")
     done = snakemake(copy, *SMOKE)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
@@ -63,38 +62,79 @@ def test_only_what_a_change_touches_runs_again(finished):
     assert not report & (DATA | TRAINING | {"predict_chosen"})
 
 
+REPORT = {"plot_data", "plot_results", "plot_mistakes", "render_pages"}
+TOLD = {"choose_points", "predict_chosen", "compare_runs", "contrast_models", "evaluate_federated", "export_model"}
+TOLD |= {"export_tensorboard", *REPORT} - {"plot_data"}  # what follows from a model
+SHARED_OUT = {"check_split", "make_site", "list_sites", "plot_data"}  # what follows from a split
+KITS = {"render_project", "provision_federation"}
+EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
+    "a comment": ("data/cohort.py", "def draw_cohort(", "# a comment\ndef draw_cohort(", set()),
+    "a docstring": ("training/trainer.py", '"""Train epochs', '"""Train the epochs', set()),
+    "the words of an error": ("training/trainer.py", "no C compiler on", "there is no C compiler on", set()),
+    "a metric that training does not use": (
+        "training/metrics.py",
+        "(probabilities - labels) ** 2",
+        "(labels - probabilities) ** 2",
+        {"compare_runs", "evaluate_federated", "render_pages"},
+    ),
+    "the aggregation": ("federation/algorithms/fedavg.py", "total <= 0", "not total > 0", {"train_federated", *TOLD}),
+    "the federation's checks": (
+        "flare/engine.py",
+        "checks.items() if not passed",
+        "checks.items() if passed is False",
+        {"train_federated", *TOLD},
+    ),
+    "the trainer": ("training/trainer.py", "deviation + 1.0", "1.0 + deviation", TRAINING | TOLD),
+    "statistics": (
+        "analysis/statistics.py",
+        "ROUNDING = 1e-12",
+        "ROUNDING = 1e-13",
+        {"contrast_models", "plot_results", "render_pages"},
+    ),
+    "a package's __init__.py": (
+        "report/figures/__init__.py",
+        '"font.size": 11',
+        '"font.size": 12',
+        REPORT - {"render_pages"},
+    ),
+    "an empty package's __init__.py": (
+        "flare/__init__.py",
+        "",
+        "import os\n\nos.umask(0o22)\n",
+        KITS | {"train_federated"} | TOLD,
+    ),
+    "one figure": ("report/figures/data.py", '"#BBBBBB"', '"#BBBBBA"', {"plot_data"}),
+    "a page's template": ("report/templates/page.html", "<html", "<html ", {"render_pages"}),
+    "who is where": (
+        "data/cohort.py",
+        "LEAST_SHARE = 0.1",
+        "LEAST_SHARE = 0.2",
+        {"draw_cohort", *SHARED_OUT, *TRAINING, *TOLD},
+    ),
+    "what every script runs": (
+        "core/cli.py",
+        "arguments.parse_args()",
+        "arguments.parse_args(None)",
+        DATA | SHARED_OUT | KITS | TRAINING | TOLD | {"record_config", "record_experiment"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "old", "new", "due"), EDITS.values(), ids=EDITS)
+def test_an_edit_runs_again_what_it_touches_and_nothing_else(finished, file, old, new, due):
+    path = finished / "fedxray" / file
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new, 1))
+    rules = set(planned(finished, *SMOKE)) - {"all", "total"}
+    path.write_text(before)
+    assert rules == due
+
+
 def test_the_report_is_one_file(finished):
     done = snakemake(finished, *SMOKE, "--report", "report.html")
     assert done.returncode == 0, done.stderr[-2000:]
     assert (finished / "report.html").stat().st_size > 1_000_000
-
-
-@pytest.mark.xdist_group("sweep")  # it needs nothing that the tests above have made
-def test_a_sweep_shares_its_data_and_a_new_value_adds_its_points_alone(tmp_path):
-    """The smoke sweep: two points of two seeds and two hospitals."""
-    copy = copy_repository(tmp_path)
-    done = snakemake(copy, *SWEEP)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    results = copy / "results" / "smoke-sweep"
-    points = pd.read_csv(results / "points.csv", keep_default_na=False)
-    assert len(points) == 2 * 2 * 4
-    assert points["chosen"].sum() == 4 * 2
-    assert len(pd.read_csv(results / "comparison.csv")) == 4 * 2 * 3
-    assert (results / "figures" / "sweep.svg").exists()
-    compare("smoke-sweep", fingerprints(results))
-    confirmed = pd.read_csv(results / "confirmed.csv")  # by a real federation, of the same bytes
-    for path, digest in zip(confirmed["path"], confirmed["sha256"], strict=True):
-        assert sha256(results / "runs" / path / "model.safetensors") == digest
-    assert set(confirmed["path"]) == set(points["path"][points["chosen"] & (points["mode"] == "federated")])
-    assert "byte for byte" in (results / "report" / "conclusions.html").read_text()
-    assert "Nothing to be done" in "".join([(again := snakemake(copy, *SWEEP)).stdout, again.stderr])
-
-    more = planned(copy, *SWEEP, "--config", "sweep={points: [{training.lr: 0.005, federation.rounds: 1}]}")
-    assert (more["train_inprocess"], more["train_central"], more["train_alone"]) == (2, 2, 2)
-    assert not set(more) & DATA
-    fewer = planned(copy, *SWEEP, "--config", "sweep={grid: {training.lr: [0.001]}}")
-    assert "choose_points" in fewer
-    assert not set(fewer) & (DATA | SWEPT)
 
 
 def test_killed_in_the_middle_it_ends_in_the_same_models_and_tables(finished, tmp_path):

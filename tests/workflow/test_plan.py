@@ -3,6 +3,7 @@
 import re
 import shlex
 
+import pandas as pd
 import pytest
 from helpers.workflow import REPOSITORY, SMOKE, copy_repository, planned, snakemake
 
@@ -11,7 +12,7 @@ REMOTE = "federation={where: remote, admin_kit: kit}"
 MODULE = """
 module fedxray:
     snakefile: "{snakefile}"
-    config: {{"experiment": "mine", "seeds": [1, 2]}}
+    config: {{"experiment": "mine", "seeds": [1, 2], "image_size": 16, "dataset": {{"phantom": {{"patients": 60}}}}}}
 
 use rule * from fedxray as xray_*
 
@@ -30,7 +31,7 @@ def copy(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("training={lr: 1e-3}", "training.lr: '1e-3' is not of type 'number'"),  # YAML reads it as text
         ("training={learning_rate: 0.1}", "training.learning_rate: unknown key"),
@@ -41,10 +42,10 @@ def copy(tmp_path_factory):
         ("sweep={grid: {image_size: [32]}}", "sweep.grid: image_size cannot be swept"),
     ],
 )
-def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override, said):
+def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override, message):
     done = snakemake(copy, "--dry-run", "--config", override)
     assert done.returncode == 1
-    assert [said in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
+    assert [message in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
     assert "Traceback" not in done.stderr
     assert not (copy / "results" / "phantom").exists()
 
@@ -63,7 +64,7 @@ def test_other_machines_train_instead_and_their_figures_are_drawn(copy):
 
 
 def test_what_a_remote_job_says_after_ctrl_c_is_seen(copy):
-    """A Ctrl-C reaches tee as well, which must outlive the script: that aborts the job, and says so."""
+    """A Ctrl-C reaches tee as well. With -i it outlives the script, which aborts the job and says so."""
     done = snakemake(copy, "--dry-run", "--printshellcmds", "--config", REMOTE)
     commands = [line for line in done.stdout.splitlines() if "--admin-kit" in line]
     assert len(commands) == 4
@@ -71,9 +72,9 @@ def test_what_a_remote_job_says_after_ctrl_c_is_seen(copy):
 
 
 def test_a_printed_command_can_be_run_by_hand(copy):
-    """Every command is plain words: files and options, no JSON but where the configuration becomes a file."""
+    """Every command is plain words, files and options. It has JSON only where the configuration becomes a file."""
     done = snakemake(copy, "--dry-run", "--printshellcmds", *SMOKE)
-    commands = re.findall(r"^Shell command: (.+)$", done.stdout, re.MULTILINE)
+    commands = re.findall(r"^Shell command: (python .+)$", done.stdout, re.MULTILINE)
     assert len(commands) == 28
     assert sum("{" in command for command in commands) == 2
     (train,) = [command for command in commands if "train_central.py" in command]
@@ -88,6 +89,9 @@ def test_it_is_planned_from_anywhere(copy, tmp_path):
     (tmp_path / "Snakefile").write_text(MODULE.format(snakefile=copy / "Snakefile"))
     rules = planned(tmp_path)
     assert (rules["xray_train_federated"], rules["xray_train_alone"], rules["after"]) == (2, 2, 1)
+    done = snakemake(tmp_path, "--until", "xray_list_sites", "xray_provision_federation")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert len(pd.read_csv(tmp_path / "results" / "mine" / "sites" / "registry.csv")) == 4
     (tmp_path / "Snakefile").write_text(MODULE.format(snakefile=copy / "Snakefile").replace("seeds", "sedes"))
     done = snakemake(tmp_path, "--dry-run")
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""What can be checked of clusters and containers without them: profiles' dry runs, an image's parts, what runs in it.
+"""What can be checked of clusters and containers without them: dry runs of profiles, an image's parts and commands.
 
 A profile whose executor is not installed is dry-run without the executor's own keys; those are compared with the
 options that the executor had when the profile was written.
@@ -37,19 +37,19 @@ def plan(folder, profile):
     done = snakemake(folder, "--dry-run", "--profile", profile, *SMOKE)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text[-3000:]
-    found = re.findall(r"rule (\w+):\n(?: +\S.*\n)*? +resources: (.+)", text)
-    return {rule: dict(part.split("=", 1) for part in line.split(", ")) for rule, line in found}
+    blocks = re.findall(r"rule (\w+):\n(?: +\S.*\n)*? +resources: (.+)", text)
+    return {rule: dict(part.split("=", 1) for part in line.split(", ")) for rule, line in blocks}
 
 
 def usable(folder, name):
-    """The profile, or without its executor if that is not installed; its keys are checked then."""
+    """The profile. If its executor is not installed, the profile without it, and the executor's keys are checked."""
     profile = yaml.safe_load((folder / "profiles" / name / "config.yaml").read_text())
     executor = profile["executor"]
     if importlib.util.find_spec(f"snakemake_executor_plugin_{executor.replace('-', '_')}"):
         return f"profiles/{name}"
-    own = {key for key in profile if key.startswith(f"{executor}-")}
-    assert {key.removeprefix(f"{executor}-") for key in own} <= OPTIONS[executor]
-    rest = {key: value for key, value in profile.items() if key not in own | {"executor"}}
+    keys = {key for key in profile if key.startswith(f"{executor}-")}
+    assert {key.removeprefix(f"{executor}-") for key in keys} <= OPTIONS[executor]
+    rest = {key: value for key, value in profile.items() if key not in keys | {"executor"}}
     where = folder / "profiles" / f"{name}-without-executor"
     where.mkdir(exist_ok=True)
     (where / "config.yaml").write_text(yaml.safe_dump(rest))
@@ -80,22 +80,22 @@ def test_where_slurm_wants_gres_it_gets_that_and_no_gpus_beside_it(copy):
 
 def rules_with(word):
     """The rules that have a line of `word`, such as `group:`."""
-    found = []
+    rules = []
     for path in REPOSITORY.glob("rules/*.smk"):
         parts = re.split(r"^ *rule (\w+):$", path.read_text(), flags=re.MULTILINE)
-        found += [name for name, body in zip(parts[1::2], parts[2::2], strict=True) if f" {word}" in body]
-    return set(found)
+        rules += [name for name, body in zip(parts[1::2], parts[2::2], strict=True) if f" {word}" in body]
+    return set(rules)
 
 
 def test_the_download_runs_on_the_login_node_and_no_training_or_figure_is_in_a_group():
-    assert rules_with("localrule: True") == {"fetch_kaggle", "render_project", "provision_federation"}
+    assert rules_with("localrule: True") == {"fetch_kaggle", "render_project", "provision_federation", "record_config"}
     grouped = rules_with("group:\n")
     assert not [rule for rule in grouped if rule.startswith(("train_", "plot_", "render_", "fetch_"))]
     assert {"catalogue_images", "make_site", "predict_chosen", "contrast_models"} <= grouped
 
 
 def copied():
-    """What the image is made of: the sources of every COPY."""
+    """The files of the image: the sources of every COPY."""
     lines = re.findall(r"^COPY (.+)$", DOCKERFILE.read_text(), re.MULTILINE)
     return [source for line in lines for source in line.split()[:-1]]
 
@@ -118,7 +118,7 @@ def test_the_image_holds_what_the_workflow_needs_in_the_pinned_versions(tmp_path
 
 
 def test_jobs_run_in_the_container_if_asked_and_else_not(copy, tmp_path, monkeypatch):
-    """With a stand-in for apptainer that notes its command and runs it here."""
+    """A stand-in for apptainer notes its command and runs it here."""
     log, program = tmp_path / "log", tmp_path / "apptainer"
     program.write_text(APPTAINER.format(log=log))
     program.chmod(0o755)
@@ -128,13 +128,13 @@ def test_jobs_run_in_the_container_if_asked_and_else_not(copy, tmp_path, monkeyp
     assert not log.exists()
     (copy / "container").mkdir()
     (copy / "container" / "fedxray.sif").touch()
-    wanted = ["--sdm", "apptainer", "--apptainer-args", '--bind "$PWD":/fedxray']
-    done = snakemake(copy, *SMOKE, *wanted, "--forcerun", "render_project", "--", target)
+    options = ["--sdm", "apptainer", "--apptainer-args", '--bind "$PWD":/fedxray']
+    done = snakemake(copy, *SMOKE, *options, "--forcerun", "render_project", "--", target)
     assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
     words = log.read_text().splitlines()[-1]
     assert f"--bind {copy}:/fedxray" in words
     assert "container/fedxray.sif bash -c" in words
-    assert "python scripts/render_project.py" in words
+    assert f"python {copy}/scripts/render_project.py" in words
 
 
 def test_what_failed_is_listed_on_one_machine_too(copy):

@@ -1,6 +1,6 @@
 """The workflow on a real Slurm of one node, through profiles/slurm: results, failures, cancelling, GPUs.
 
-Where Slurm is not installed these are skipped, unless FEDXRAY_TEST_SLURM=install allows to install it.
+If Slurm is not installed, these tests are skipped, unless FEDXRAY_TEST_SLURM=install allows them to install it.
 """
 
 import contextlib
@@ -34,9 +34,9 @@ SWEEP = {
 }
 TABLES = ["results/slurm/summary.csv", "results/slurm/comparison.csv"]
 BROKEN = "central/lr=0.01,epochs=2,seed=1"
-# A python that fails where a file `broken` says so: the scripts themselves stay as they are, and so do their results.
+# A python that fails if the file `broken` exists. The scripts stay as they are, and so do their results.
 PYTHON = """#!/bin/sh
-case "$*" in *train_central*'"lr": 0.01'*) [ -e {flag} ] && echo "error: broken on purpose" && exit 1;; esac
+case "$*" in *train_central*"--lr 0.01 "*) [ -e {flag} ] && echo "error: broken on purpose" && exit 1;; esac
 exec {python} "$@"
 """
 
@@ -59,7 +59,7 @@ def slurm(tmp_path_factory):
 
 
 def submit(folder, environment, *arguments):
-    """Snakemake on the cluster, started and not waited for; it writes into log.txt."""
+    """Start Snakemake on the cluster, and do not wait for it; its output goes to log.txt."""
     command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--configfile", "sweep.yaml"]
     command += ["--slurm-init-seconds-before-status-checks", "2", "--cores", str(cluster.CPUS), *arguments]
     with (folder / "log.txt").open("w") as log:
@@ -67,37 +67,37 @@ def submit(folder, environment, *arguments):
 
 
 def queue(environment, field):
-    """A field of every job of the cluster, ended ones too: {its comment, which names rule and wildcards: [values]}."""
+    """{comment: [values of a field]} of the cluster's jobs, also of ended ones; a comment names rule and wildcards."""
     command = ["squeue", "--noheader", "--states=all", "--sort=i", f"--format=%k|{field}"]
-    found = {}
+    values = {}
     for line in subprocess.run(command, env=environment, capture_output=True, text=True).stdout.splitlines():
         name, value = line.rsplit("|", 1)
-        found.setdefault(name, []).append(value)
-    return found
+        values.setdefault(name, []).append(value)
+    return values
 
 
 def processes(words):
     """The processes whose command line has `words`."""
-    found = psutil.process_iter(["cmdline"])
-    return [process for process in found if words in " ".join(process.info["cmdline"] or [])]
+    everyone = psutil.process_iter(["cmdline"])
+    return [process for process in everyone if words in " ".join(process.info["cmdline"] or [])]
 
 
 def of_job(job):
-    """Every process of a job of the cluster, by the number of the job in its environment or its forebear's."""
-    found = set()
+    """Every process of a job of the cluster: it or a forebear has the number of the job in its environment."""
+    members = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            found |= {process, *process.children(recursive=True)} if job_of(process) == job else set()
-    return found
+            members |= {process, *process.children(recursive=True)} if job_of(process) == job else set()
+    return members
 
 
 def job_of(process):
-    """The number of the job in the environment; that of a fork which has said what it does is not to be read."""
+    """The number of the job in the environment. The environment of a fork that changed its title cannot be read."""
     return process.environ().get("SLURM_JOB_ID")
 
 
 def lives(process):
-    """Whether a process has not ended; one that nobody has asked how it ended, a zombie, has."""
+    """Whether a process has not ended; a zombie has."""
     with contextlib.suppress(psutil.Error):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
@@ -105,14 +105,14 @@ def lives(process):
 
 def training(folder):
     """The workspace of a federated run in which the sites' processes of the job have started, if there is one."""
-    found = folder.glob("results/slurm/runs/federated/*/workspace")
-    return next((path for path in found if len(processes(f"{path}/us")) >= 2 and processes(f"{path}/asia")), None)
+    workspaces = folder.glob("results/slurm/runs/federated/*/workspace")
+    return next((path for path in workspaces if len(processes(f"{path}/us")) >= 2 and processes(f"{path}/asia")), None)
 
 
 def is_of(name, workspace):
     """Whether a job of this name is the one that trains in this workspace."""
     lr = re.search("lr=([0-9.]+)", workspace.parent.name)[1]
-    return name.startswith("rule_train_federated") and f"_{lr}_" in name
+    return name.startswith("rule_train_federated") and f"lr={lr}," in name
 
 
 def wait(condition, seconds):
@@ -124,9 +124,9 @@ def wait(condition, seconds):
 
 @pytest.fixture(scope="module")
 def swept(slurm, tmp_path_factory):
-    """A sweep on the cluster, of which one point is broken and one job is cancelled; then mended, and run to its end.
+    """A sweep on the cluster, in which one point is broken and one job is cancelled; fixed then, it runs to its end.
 
-    Returns what each part saw.
+    Returns what was seen in each part.
     """
     folder = copy_repository(tmp_path_factory.mktemp("swept"))
     (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
@@ -142,8 +142,8 @@ def swept(slurm, tmp_path_factory):
     try:
         workspace = wait(lambda: training(folder) or run.poll() is not None, 300)
         assert isinstance(workspace, Path), text_of(folder)
-        said = "".join(path.read_text() for path in folder.glob("results/slurm/logs/train/federated/*.log"))
-        gpus = re.search(r"^GPUs: (.+)", said, re.MULTILINE)[1]
+        logged = "".join(path.read_text() for path in folder.glob("results/slurm/logs/train/federated/*.log"))
+        gpus = re.search(r"^GPUs: (.+)", logged, re.MULTILINE)[1]
         job = next(ids[-1] for name, ids in queue(environment, "%i").items() if is_of(name, workspace))
         started = of_job(job)
         subprocess.run(["scancel", job], env=environment, check=True)
@@ -202,7 +202,7 @@ def test_gpus_of_a_job_are_shared_out_between_its_sites(swept):
     assert len({words.split()[1] for words in swept["gpus"].split(", ")}) == 2
 
 
-def test_mended_it_goes_on_where_it_stopped_and_ends_as_it_does_on_one_machine(swept, tmp_path):
+def test_fixed_it_goes_on_where_it_stopped_and_ends_as_it_does_on_one_machine(swept, tmp_path):
     assert swept["again"] == 0, swept["after"][-3000:]
     assert "rule train_central:" in swept["after"]
     assert "rule train_federated:" not in swept["after"]
@@ -230,7 +230,7 @@ def test_ctrl_c_cancels_the_jobs_and_leaves_no_process(swept):
     finally:
         run.kill()
     assert wait(lambda: not ours(folder), 60), ours(folder)
-    states = [
-        states for name, states in queue(environment, "%T").items() if re.match("rule_train_federated.*_0.001_2", name)
-    ]
-    assert "CANCELLED" in states[0][-1]
+    states = next(
+        states for name, states in queue(environment, "%T").items() if re.match("rule_train_federated.*lr=0.001,", name)
+    )
+    assert "CANCELLED" in states[-1]

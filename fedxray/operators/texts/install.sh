@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes .venv beside this file: first what is pinned, then the library. PYTHON=python3.12 sh install.sh: another Python.
+# Makes .venv beside this file, and installs the pinned packages and the library. For another Python:
+# PYTHON=python3.12 sh install.sh
 set -e
 cd "$(dirname "$0")"
 chmod -R go-rwx kit

@@ -1,0 +1,69 @@
+"""A federation of machines that loses who takes part for a while: a site, or the workflow."""
+
+import signal
+
+import pytest
+from helpers.network import wait_until
+from helpers.remote import SITES, checkpoints, expected, settings_of, train, workers
+
+from fedxray.core.files import read_json, read_table, sha256
+from fedxray.core.parameters import save_model
+from fedxray.data.site import load_site
+from fedxray.federation.rounds import ServerRounds, SiteRounds
+
+LATE_S = 25  # what a round may take here, on busy cores
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_path):
+    before = checkpoints(machines)
+    first = train(machines, tmp_path / "run", 12, 30)
+    first.wait_for("round 1/12")
+    machines.network.kill(first.process)
+    second = train(machines, tmp_path / "run", 12, 30)
+    second.wait_for("taking up job")
+    second.wait_for("round 2/12")
+    second.process.send_signal(signal.SIGINT)
+    code, said = second.end(60)
+    assert code == 130
+    assert "aborted job" in said
+    wait_until(lambda: not workers(machines), 40, "jobs end at the sites")
+    assert len(checkpoints(machines) - before) == 1
+    code, said = train(machines, tmp_path / "run", 12, 30).end()
+    assert code == 0, said
+    assert read_json(tmp_path / "run" / "record.json")["checks"]["resumed_after_round"] >= 2
+    assert checkpoints(machines) == before
+    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 12, 30, tmp_path / "model")
+
+
+def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines, tmp_path):
+    late = {"--round-timeout-s": str(LATE_S)}
+    run = train(machines, tmp_path / "run", 6, 10, late)
+    run.wait_for("round 1/6")
+    machines.network.link("asia", "down")
+    code, said = run.end()
+    assert code == 1
+    assert f"no result from asia: no answer in {LATE_S} s" in said.splitlines()[-1]
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    machines.network.link("asia", "up")
+    run = train(machines, tmp_path / "dropped", 5, 10, late | {"--absent": "drop", "--min-sites": "2"})
+    run.wait_for("round 1/5")
+    machines.network.link("asia", "down")
+    run.wait_for(f"without asia: no answer in {LATE_S} s")
+    machines.network.link("asia", "up")
+    code, said = run.end()
+    assert code == 0, said
+    absent = read_json(tmp_path / "dropped" / "record.json")["checks"]["absent"]
+    assert absent
+    assert set(absent) < {"2", "3", "4", "5"}
+    settings, data = settings_of(50), {name: load_site(folder) for name, folder in machines.data.items()}
+    server = ServerRounds(settings, 10, data["server"].part("validation"))
+    parts = {site: SiteRounds(settings, 10, data[site].part("train"), data[site].part("validation")) for site in SITES}
+    for number in range(5):
+        there = [site for site in SITES if site not in absent.get(str(number + 1), {})]
+        server.aggregate(number, {site: parts[site].train(server.parameters, number) for site in there})
+    save_model(tmp_path / "model", server.parameters)
+    assert sha256(tmp_path / "dropped" / "model.safetensors") == sha256(tmp_path / "model")
+    table = read_table(tmp_path / "dropped" / "metrics.csv")
+    assert (table["series"] == "asia").sum() == 10 * (5 - len(absent))

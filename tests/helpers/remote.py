@@ -1,0 +1,79 @@
+"""Runs of the workflow's scripts on a network of machines (`helpers.network`), and the model that they should leave."""
+
+import subprocess
+import time
+
+import psutil
+from helpers.data import make_settings
+from helpers.network import wait_until
+
+from fedxray.core.files import sha256
+from fedxray.core.parameters import save_model
+from fedxray.federation.inprocess import InProcess
+from fedxray.federation.policy import Schedule
+
+SITES = ["us", "europe", "asia"]
+WAITS = {"--start-timeout-s": "120", "--round-timeout-s": "3600", "--patience-s": "600", "--poll-s": "0.5"}
+EVERYONE = {"--absent": "fail", "--min-sites": "0"}
+
+
+class Run:
+    """A script of the workflow that runs on its own machine, and what it prints."""
+
+    def __init__(self, machines, script, output, options, sites=SITES):
+        self.log = output.parent / f"{output.name}-{time.monotonic_ns()}.log"
+        argv = [f"scripts/{script}.py", "--admin-kit", machines.kit("workflow"), "--sites", *sites]
+        argv += [word for option in (WAITS | options).items() for word in option]
+        with self.log.open("wb") as log:
+            self.process = machines.run(argv, stdout=log, stderr=subprocess.STDOUT)
+
+    def said(self):
+        return self.log.read_text()
+
+    def wait_for(self, text, timeout_s=120):
+        wait_until(lambda: text in self.said() or self.process.poll() is not None, timeout_s, text)
+        assert text in self.said(), self.said()
+
+    def end(self, timeout_s=150):
+        code = self.process.wait(timeout_s)
+        return code, self.said()
+
+
+def settings_of(epochs):
+    return make_settings(image_size=16, epochs=epochs)
+
+
+def in_words(settings):
+    """{option: word} of the settings of a run."""
+    words = settings.options()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def train(machines, output, rounds, local_epochs, options=None, **more):
+    """Start a federated run of `rounds`; `options` replace the usual ones."""
+    words = EVERYONE | in_words(settings_of(rounds * local_epochs)) | (options or {})
+    words |= {"--rounds": str(rounds), "--local-epochs": str(local_epochs), "--output": output / "model.safetensors"}
+    return Run(machines, "train_remote", output, words, **more)
+
+
+def expected(machines, rounds, local_epochs, path):
+    """The SHA-256 of the model that federated averaging in one process leaves."""
+    engine = InProcess({site: machines.data[site] for site in SITES}, machines.data["server"])
+    schedule = Schedule(rounds, local_epochs)
+    save_model(path, engine.train(settings_of(schedule.epochs), schedule).parameters)
+    return sha256(path)
+
+
+def workers(machines):
+    """(site, process id) of the processes of jobs at the sites, which the idle clients start and end."""
+    jobs = []
+    for site in SITES:
+        for pid in machines.network.pids(site):
+            if psutil.pid_exists(pid) and any("worker_process" in word for word in psutil.Process(pid).cmdline()):
+                jobs.append((site, pid))
+    return jobs
+
+
+def checkpoints(machines):
+    """The checkpoints that the server keeps; a test before may have left one, of a run that failed."""
+    return set((machines.kit("server") / "checkpoints").glob("*"))
