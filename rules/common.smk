@@ -44,8 +44,8 @@ HERE = config["federation"]["where"] == "here"
 ONCE = config["federation"]["engine"] == "inprocess"  # the chosen runs are confirmed
 AT = Folder(f"results/{config['experiment']}")
 
-# In the paths of rules a cohort, a site's data and a run are one wildcard each: their folder, below one of the
-# experiment's. The tables below say what each folder means, so that no path is taken apart.
+# In the paths of rules a cohort and a site's data are one wildcard each: their folder, below one of the experiment's. The
+# tables below say what each folder means, so that no path is taken apart.
 COHORT = CohortFolder(AT.root / "{cohort}")
 SITE = SiteFolder(AT.sites / "{site}")
 
@@ -68,16 +68,33 @@ RUNS = {mode: {} for mode in EXPERIMENT.modes}
 for run in EXPERIMENT.runs:
     RUNS[run.model.mode].setdefault(run.job, run)
 
+# Such a folder, with a wildcard for each value of its point. One wildcard for all of it would not do: Snakemake splits
+# the value of a wildcard at its commas when it hands a job to a node of a cluster.
+JOBS, VALUES = {}, set()
+for mode, runs in RUNS.items():
+    first = next(iter(runs.values()))
+    names = [*first.point, "seed"]
+    JOBS[mode] = "{within}/" * bool(first.model.cohort.name) + ",".join(
+        f"{name}={{{name}}}" for name in names
+    )
+    VALUES.update(names)
+
 
 wildcard_constraints:
+    **{name: "[^,/]+" for name in VALUES},
     cohort="cohort(/[^/]+)?",
     site="([^/]+/)?[^/]+",
-    run=".+",
+    within="[^/]+",
 
 
 def run_folder(mode):
-    """The folder of a run of this mode, with a wildcard."""
-    return RunFolder(AT.runs / mode / "{run}")
+    """The folder that a job of this mode writes, with wildcards."""
+    return RunFolder(AT.runs / mode / JOBS[mode])
+
+
+def run_of(mode, wildcards):
+    """A run whose folder has these wildcards."""
+    return RUNS[mode][JOBS[mode].format(**wildcards)]
 
 
 def cards(cohort, shared=False):
@@ -137,15 +154,16 @@ def settings(mode):
     """A parameter: the training settings of a run of this mode as its script takes them. They are quoted here, because
     Snakemake is slow with a list of words.
     """
-    runs = RUNS[mode]
     return kept(
-        lambda wildcards: shlex.join(EXPERIMENT.settings(runs[wildcards.run]).options())
+        lambda wildcards: shlex.join(
+            EXPERIMENT.settings(run_of(mode, wildcards)).options()
+        )
     )
 
 
 def schedule_of(wildcards):
     """A parameter: how a federated run is scheduled, as its script takes it."""
-    point = RUNS["federated"][wildcards.run].point
+    point = run_of("federated", wildcards).point
     return f"--rounds {point['rounds']} --local-epochs {point['local_epochs']}"
 
 
@@ -172,8 +190,7 @@ def of_cohort(name):
 
 def site_cards(mode, shared=False):
     """For a parameter or input: the data card of each site of a run's cohort, and of the shared validation set."""
-    runs = RUNS[mode]
-    return kept(lambda wildcards: cards(runs[wildcards.run].model.cohort, shared))
+    return kept(lambda wildcards: cards(run_of(mode, wildcards).model.cohort, shared))
 
 
 def shared_card(mode):

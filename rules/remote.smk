@@ -49,9 +49,9 @@ rule train_remote:
         curves=run_folder("federated").curves,
         record=run_folder("federated").record,
     log:
-        AT.log("train/federated/{run}"),
+        AT.log(f"train/federated/{JOBS['federated']}"),
     benchmark:
-        AT.benchmark("train/federated/{run}")
+        AT.benchmark(f"train/federated/{JOBS['federated']}")
     threads: 1
     resources:
         **REACH,
@@ -64,7 +64,7 @@ rule train_remote:
         min_sites=config["federation"]["min_sites"],
         settings=settings("federated"),
         schedule=kept(schedule_of),
-        live=f"{config['experiment']}/federated/{{run}}",
+        live=f"{config['experiment']}/federated/{JOBS['federated']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --absent {{params.absent}}"
         " --min-sites {params.min_sites} {params.schedule} --live {params.live:q} {params.settings}"
@@ -77,9 +77,9 @@ rule train_alone_remote:
     output:
         runs=directory(run_folder("alone").path),
     log:
-        AT.log("train/alone/{run}"),
+        AT.log(f"train/alone/{JOBS['alone']}"),
     benchmark:
-        AT.benchmark("train/alone/{run}")
+        AT.benchmark(f"train/alone/{JOBS['alone']}")
     threads: 1
     resources:
         **REACH,
@@ -89,7 +89,7 @@ rule train_alone_remote:
         **step("train_alone_remote"),
         **ADMIN,
         settings=settings("alone"),
-        live=f"{config['experiment']}/alone/{{run}}",
+        live=f"{config['experiment']}/alone/{JOBS['alone']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --live {{params.live:q}}"
         " {params.settings} --output {output.runs:q} 2>&1 | tee -i {log:q}"

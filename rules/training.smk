@@ -12,9 +12,9 @@ if not ONCE:
             curves=run_folder("federated").curves,
             record=run_folder("federated").record,
         log:
-            AT.log("train/federated/{run}"),
+            AT.log(f"train/federated/{JOBS['federated']}"),
         benchmark:
-            AT.benchmark("train/federated/{run}")
+            AT.benchmark(f"train/federated/{JOBS['federated']}")
         threads: len(config["sites"]) * config["training"]["threads"]
         # The timeouts are here and not among the params, because other times give the same model.
         resources:
@@ -29,7 +29,7 @@ if not ONCE:
             shared=shared_card("federated"),
             settings=settings("federated"),
             schedule=kept(schedule_of),
-            live=lambda wildcards: AT.live / "federated" / wildcards.run,
+            live=str(AT.live / "federated" / JOBS["federated"]),
             absent=config["federation"]["absent"],
             min_sites=config["federation"]["min_sites"],
         shell:
@@ -49,9 +49,9 @@ else:
             curves=run_folder("federated").curves,
             record=run_folder("federated").record,
         log:
-            AT.log("train/federated/{run}"),
+            AT.log(f"train/federated/{JOBS['federated']}"),
         benchmark:
-            AT.benchmark("train/federated/{run}")
+            AT.benchmark(f"train/federated/{JOBS['federated']}")
         threads: config["training"]["threads"]
         resources:
             mem_mb=growing(4000),
@@ -76,9 +76,9 @@ rule train_central:
         curves=run_folder("central").curves,
         record=run_folder("central").record,
     log:
-        AT.log("train/central/{run}"),
+        AT.log(f"train/central/{JOBS['central']}"),
     benchmark:
-        AT.benchmark("train/central/{run}")
+        AT.benchmark(f"train/central/{JOBS['central']}")
     threads: config["training"]["threads"]
     resources:
         mem_mb=growing(4000),
@@ -101,9 +101,9 @@ rule train_alone:
     output:
         runs=directory(run_folder("alone").path),
     log:
-        AT.log("train/alone/{run}"),
+        AT.log(f"train/alone/{JOBS['alone']}"),
     benchmark:
-        AT.benchmark("train/alone/{run}")
+        AT.benchmark(f"train/alone/{JOBS['alone']}")
     threads: config["training"]["threads"]
     resources:
         mem_mb=growing(4000),

@@ -99,6 +99,21 @@ def test_it_is_planned_from_anywhere(copy, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("grid", "within", "folder"),
+    [
+        ("training.lr: [0.01, 0.1]", "", ""),
+        ("training.lr: [0.01], split.partition: [iid, quantity]", ",within=partition=iid", "partition=iid/"),
+    ],
+)
+def test_a_node_of_a_cluster_plans_the_run_that_it_is_given(copy, grid, within, folder):
+    """Snakemake hands it over as RULE:WILDCARD=VALUE,... and would split a value that has commas."""
+    job = f"train_central:lr=0.01,epochs=2,seed=1{within}"
+    words = [*SMOKE, "--config", f"sweep={{grid: {{{grid}}}}}", "--target-jobs", job]
+    done = snakemake(copy, "--dry-run", "--printshellcmds", *words)
+    assert f"/runs/central/{folder}lr=0.01,epochs=2,seed=1/model.safetensors" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_sweep_can_be_planned(copy, path):
     rules = planned(copy, "--configfile", f"config/sweeps/{path.name}")

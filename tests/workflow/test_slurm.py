@@ -112,7 +112,7 @@ def training(folder):
 def is_of(name, workspace):
     """Whether a job of this name is the one that trains in this workspace."""
     lr = re.search("lr=([0-9.]+)", workspace.parent.name)[1]
-    return name.startswith("rule_train_federated") and f"lr={lr}," in name
+    return name.startswith("rule_train_federated") and f"_{lr}_" in name
 
 
 def wait(condition, seconds):
@@ -231,6 +231,6 @@ def test_ctrl_c_cancels_the_jobs_and_leaves_no_process(swept):
         run.kill()
     assert wait(lambda: not ours(folder), 60), ours(folder)
     states = next(
-        states for name, states in queue(environment, "%T").items() if re.match("rule_train_federated.*lr=0.001,", name)
+        states for name, states in queue(environment, "%T").items() if re.match("rule_train_federated.*_0.001_2", name)
     )
     assert "CANCELLED" in states[-1]
