@@ -18,3 +18,4 @@ IN_PLACE_OF = {  # {NVFlare's component in a kit: ours}
     "nvflare.apis.impl.job_def_manager.SimpleJobDefManager": "fedxray.flare.store.JobManager",
 }
 ADMISSION = "fedxray.flare.admission.Admission"  # a further component of the server
+CERTIFICATES = "fedxray.flare.certificates.Certificates"  # the builder that the project file names

@@ -12,7 +12,7 @@ import yaml
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, sha256, write_json, write_text
 from fedxray.flare.certificates import certificate_of, expiring, fingerprint
-from fedxray.flare.components import ADMISSION, ALLOWED, IN_PLACE_OF
+from fedxray.flare.components import ADMISSION, ALLOWED, CERTIFICATES, IN_PLACE_OF
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def render_project(
     """
     project = yaml.safe_load(Path(template).read_text(encoding="utf-8"))
     server = next(part for part in project["participants"] if part["type"] == "server")
-    builder = next(part for part in project["builders"] if part["path"].endswith(".Certificates"))
+    builder = next(part for part in project["builders"] if part["path"] == CERTIFICATES)
     for values, key, value in (
         (server, "name", host),
         (server, "fed_learn_port", port),

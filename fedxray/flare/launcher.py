@@ -20,6 +20,7 @@ from nvflare.app_common.job_launcher.client_process_launcher import ClientProces
 from nvflare.app_common.job_launcher.process_launcher import ProcessHandle, ProcessJobLauncher
 from nvflare.app_common.job_launcher.server_process_launcher import ServerProcessJobLauncher
 from nvflare.utils.job_launcher_utils import get_client_job_args, get_credential_env, get_server_job_args
+from nvflare.utils.process_utils import ProcessAdapter
 
 
 class Guard(NamedTuple):
@@ -30,8 +31,8 @@ class Guard(NamedTuple):
     env: dict[str, str]  # what this process got beside the guard's own environment, such as its GPU
 
 
-class Fork:
-    """A process that the guard forks for this one, with the methods of NVFlare's `ProcessAdapter`."""
+class Fork(ProcessAdapter):
+    """A process that the guard forks for this one, with methods of its own for all that NVFlare calls."""
 
     def __init__(self, guard: Guard, argv: list[str], env: dict[str, str]):
         self.answers, answer = Pipe(duplex=False)

@@ -160,6 +160,7 @@ ASSUMPTIONS = (
         (f"{LAUNCHERS}.process_launcher", "ProcessJobLauncher.launch_job", Takes("job_meta", "fl_ctx")),
         (f"{LAUNCHERS}.process_launcher", "ProcessJobLauncher.launch_job", Says("self.get_command(", "shlex.split(")),
         (f"{LAUNCHERS}.process_launcher", "ProcessHandle", Takes("process_adapter")),
+        ("nvflare.utils.process_utils", "ProcessAdapter", Exists()),
         (f"{LAUNCHERS}.process_launcher", "ProcessHandle.poll", Says("self.adapter.poll()")),
         (f"{LAUNCHERS}.process_launcher", "ProcessHandle.wait", Says("self.adapter.wait()")),
         (f"{LAUNCHERS}.process_launcher", "ProcessHandle.terminate", Says("self.adapter.terminate()")),

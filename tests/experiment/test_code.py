@@ -193,6 +193,196 @@ def test_relative_and_renamed_imports_are_followed(root):
     assert not changes(root, "fedxray/core/whole.py", "return 1", "return 9")
 
 
+ONE = "def one():\n    return 1\n"
+EDIT = ("return 1", "return 9")
+# {what: (the package's a.py, its b.py, the script, what is edited in a.py)}
+WAYS = {
+    "imports in a try": (
+        ONE,
+        "try:\n    from fedxray.a import one\nexcept ImportError:\n    one = None\n\n\ndef two():\n    return one()\n",
+        "from fedxray.b import two\n\ntwo()\n",
+        EDIT,
+    ),
+    "either of two imports": (
+        ONE,
+        "def one():\n    return 2\n",
+        "if __debug__:\n    from fedxray.a import one\nelse:\n    from fedxray.b import one\n\n\ndef f():\n    one()\n",
+        EDIT,
+    ),
+    "the other branch of TYPE_CHECKING": (
+        "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    one = print\nelse:\n"
+        "    def one():\n        return 1\n",
+        "",
+        "from fedxray.a import one\n\none()\n",
+        EDIT,
+    ),
+    "a name that is imported twice in a function": (
+        ONE,
+        "def one():\n    return 2\n",
+        "from fedxray.a import one\n\n\ndef f():\n    def g():\n        from fedxray.b import one\n\n        one()\n\n"
+        "    one()\n",
+        EDIT,
+    ),
+    "a star over a re-export": (ONE, "from fedxray.a import one\n", "from fedxray.b import *\n\none()\n", EDIT),
+    "a name that a module makes": (
+        ONE + "\n\ndef __getattr__(name):\n    return one\n",
+        "",
+        "from fedxray import a\n\na.other()\n",
+        EDIT,
+    ),
+    "globals": (
+        "def one():\n    return 1\n\n\ndef get(name):\n    return globals()[name]\n",
+        "",
+        "from fedxray.a import get\n\nget('one')()\n",
+        EDIT,
+    ),
+    "another package's function": (
+        "from math import floor as down\n\n\ndef one():\n    return down(1.5)\n",
+        "",
+        "from fedxray.a import one\n\none()\n",
+        ("floor as", "ceil as"),
+    ),
+    "another function of ours that is reached too": (
+        "def one():\n    return 1\n\n\ndef two():\n    return 2\n",
+        "",
+        "from fedxray.a import one as f, two as g\n\nprint(f(), g())\n",
+        (
+            "def one():\n    return 1\n\n\ndef two():\n    return 2\n",
+            "def two():\n    return 1\n\n\ndef one():\n    return 2\n",
+        ),
+    ),
+    "two statements on a line": (
+        "A = 1; B = 1\n",
+        "",
+        "from fedxray.a import A, B\n\nprint(A, B)\n",
+        ("B = 1", "B = 9"),
+    ),
+    "statements in another order": (
+        "X = []\nX.append(1)\nX.append(2)\n",
+        "",
+        "from fedxray.a import X\n\nprint(X)\n",
+        ("X.append(1)\nX.append(2)\n", "X.append(2)\nX.append(1)\n"),
+    ),
+    "methods that change their class": (
+        "class A:\n    def f(self):\n        return 1\n\n\nclass B:\n    def f(self):\n        return 2\n",
+        "",
+        "from fedxray.a import A, B\n\nprint(A().f(), B().f())\n",
+        (
+            "class A:\n    def f(self):\n        return 1\n\n\nclass B:\n    def f(self):\n        return 2\n",
+            "class A:\n    def f(self):\n        return 2\n\n\nclass B:\n    def f(self):\n        return 1\n",
+        ),
+    ),
+    "a list that another module adds to": (
+        "from fedxray.b import ALL\n\nALL += [1]\n",
+        "ALL = []\n",
+        "import fedxray.a\nfrom fedxray.b import ALL\n\nprint(ALL)\n",
+        ("[1]", "[9]"),
+    ),
+    "a walrus": ("A = [B := 1, 2]\n", "", "from fedxray.a import B\n\nprint(B)\n", (":= 1", ":= 9")),
+    "a method under another name": (
+        "class A:\n    def one(self):\n        return 1\n\n    two = property(one)\n",
+        "",
+        "from fedxray.a import A\n\nA().two\n",
+        EDIT,
+    ),
+    "methodcaller": (
+        "class A:\n    def one(self):\n        return 1\n",
+        "",
+        "from operator import methodcaller\n\nfrom fedxray.a import A\n\nmethodcaller('one')(A())\n",
+        EDIT,
+    ),
+    "getattr as a value": (
+        "class A:\n    def one(self):\n        return 1\n",
+        "",
+        "from fedxray.a import A\n\nlist(map(getattr, [A()], ['o' + 'ne']))\ngetattr(*[A(), 'one'])\n",
+        EDIT,
+    ),
+    "a base without a base of its own": (
+        "class Mixin:\n    def one(self):\n        return 1\n",
+        "import json\n\nfrom fedxray.a import Mixin\n\n\nclass B(Mixin, json.JSONEncoder):\n    pass\n",
+        "from fedxray.b import B\n\nprint(B)\n",
+        EDIT,
+    ),
+    "the base of a class that a string names": (
+        "class Base:\n    def one(self):\n        return 1\n",
+        "from fedxray.a import Base\n\n\nclass B(Base):\n    pass\n",
+        "print('fedxray.b.B')\n",
+        EDIT,
+    ),
+    "a base that is imported again": (
+        "from fedxray.b import Encoder\n\n\nclass A(Encoder):\n    def one(self):\n        return 1\n",
+        "import json\n\nEncoder = json.JSONEncoder\n",
+        "from fedxray.a import A\n\nprint(A)\n",
+        EDIT,
+    ),
+    "help of another function": (
+        "def one(help):\n    return help\n\n\nprint(one(help='some'))\n",
+        "",
+        "import fedxray.a\n",
+        ("'some'", "'other'"),
+    ),
+    "what is printed into a file": (
+        "import sys\n\nprint('some', file=sys.stderr)\n",
+        "",
+        "import fedxray.a\n",
+        ("'some'", "'other'"),
+    ),
+    "the key of a value that is printed": (
+        "import json\n\nprint(json.dumps({'some': 1}))\n",
+        "",
+        "import fedxray.a\n",
+        ("'some'", "'other'"),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WAYS)
+def test_code_that_is_reached_in_another_way_counts(root, what):
+    first, second, step, (old, new) = WAYS[what]
+    (root / "fedxray" / "a.py").write_text(first)
+    (root / "fedxray" / "b.py").write_text(second)
+    (root / "scripts" / "step.py").write_text(step)
+    assert changes(root, "fedxray/a.py", old, new)
+
+
+PRINTS = """
+import argparse
+
+
+def unlike():
+    return 1
+
+
+def main():
+    print(f"{unlike()} was read")
+
+
+parser = argparse.ArgumentParser()
+parser.add_argument_group("some options").add_argument("--x", help="some help")
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("was read", "is read", False),
+        ("unlike()}", "unlike() + 1}", True),
+        ("some help", "other help", False),
+        ("some options", "other options", False),
+        ("--x", "--y", True),
+        (
+            PRINTS[PRINTS.index("def unlike") : PRINTS.index("parser")],
+            "def main():\n    print(f'{unlike()} was read')\n\n\ndef unlike():\n    return 1\n\n\n",
+            False,
+        ),
+    ],
+)
+def test_what_is_printed_and_where_a_function_lies_does_not_count(root, old, new, counts):
+    (root / "scripts" / "step.py").write_text(PRINTS)
+    assert changes(root, "scripts/step.py", old, new) == counts
+
+
 def test_further_files_count_by_their_content(root):
     (root / "page.html").write_text("one")
     before = checksum(root, "step", root / "page.html")
@@ -222,6 +412,21 @@ def test_where_the_code_lies_does_not_count(root, tmp_path_factory):
     first = checksum(elsewhere)
     elsewhere.rename(root)
     assert checksum(root) == first
+
+
+def test_all_that_a_federation_runs_counts():
+    """Whatever a module has for evaluations, cards and other machines, no training on one host runs."""
+    root = Path(__file__).parents[2]
+    code, scripts = Code(root), ("train_federated", "provision_federation", "render_project")
+    reached = {place for name in scripts for place in code.reached(root / "scripts" / f"{name}.py")}
+    missed = set()
+    for name in ("admission", "certificates", "guard", "kits", "launcher", "one_host", "session", "store"):
+        module = code.module(f"fedxray.flare.{name}")
+        assert module
+        for statement in module.statements:
+            methods = [method for same in statement.methods.values() for method in same]
+            missed |= {one.place for one in (statement, *methods) if one.place not in reached}
+    assert not missed
 
 
 def test_each_script_of_the_workflow_reaches_its_part_of_the_package():
