@@ -7,7 +7,7 @@ from helpers.remote import checkpoints, expected, train, workers
 
 from fedxray.core.files import read_json, sha256
 
-LOCAL_EPOCHS = 100  # seconds, even of a fast machine, so that there is time to break into a round
+LOCAL_EPOCHS = 40  # seconds, even of a fast machine, so that there is time to break into a round
 CUT_S = 35  # longer than a heartbeat waits for its answer; a minute passes as well
 
 pytestmark = pytest.mark.slow

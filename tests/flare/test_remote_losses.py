@@ -18,10 +18,10 @@ pytestmark = pytest.mark.slow
 
 def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_path):
     before = checkpoints(machines)
-    first = train(machines, tmp_path / "run", 12, 30)
+    first = train(machines, tmp_path / "run", 12, 20)
     first.wait_for("round 1/12")
     machines.network.kill(first.process)
-    second = train(machines, tmp_path / "run", 12, 30)
+    second = train(machines, tmp_path / "run", 12, 20)
     second.wait_for("taking up job")
     second.wait_for("round 2/12")
     second.process.send_signal(signal.SIGINT)
@@ -30,11 +30,11 @@ def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_pa
     assert "aborted job" in said
     wait_until(lambda: not workers(machines), 40, "jobs end at the sites")
     assert len(checkpoints(machines) - before) == 1
-    code, said = train(machines, tmp_path / "run", 12, 30).end()
+    code, said = train(machines, tmp_path / "run", 12, 20).end()
     assert code == 0, said
     assert read_json(tmp_path / "run" / "record.json")["checks"]["resumed_after_round"] >= 2
     assert checkpoints(machines) == before
-    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 12, 30, tmp_path / "model")
+    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 12, 20, tmp_path / "model")
 
 
 def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines, tmp_path):
