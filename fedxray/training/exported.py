@@ -66,7 +66,7 @@ def export_model(
         "threshold": threshold,
         **origin,
         "probability": PROBABILITY,
-        "decision": "PNEUMONIA if the probability is at least the threshold, else normal",
+        "decision": f"PNEUMONIA if the probability is at least the threshold less {PRECISION:g}, else normal",
         "input": INPUT,
         "warning": WARNING,
         "note": note,

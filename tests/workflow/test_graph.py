@@ -56,7 +56,7 @@ def test_only_what_a_change_touches_runs_again(finished):
     assert "resample_images" not in added
     assert {"provision_federation", "draw_cohort"} <= added
     patience = set(planned(finished, *SMOKE, "--config", "federation={round_timeout_s: 99}"))
-    assert patience <= {"render_pages", "all", "total"}  # the page of the configuration
+    assert patience <= {"record_config", "render_pages", "all", "total"}  # the page of the configuration
     report = set(planned(finished, *SMOKE, "--config", "evaluation={margin: 0.05}"))
     assert report
     assert not report & (DATA | TRAINING | {"predict_chosen"})
