@@ -15,6 +15,11 @@ class Cohort:
     sites: tuple[str, ...] = field(compare=False)
     split: Mapping[str, Any] = field(compare=False)  # the settings by which it is drawn, as in config.yaml
 
+    @property
+    def folder(self) -> str:
+        """The name of its folders: without commas, at which Snakemake splits what it hands to a cluster's node."""
+        return self.name.replace(",", "+")
+
 
 def cohort_of(point: Point, config: Mapping) -> Cohort:
     """The cohort of a point: its swept axes, without those that its partition does not use.

@@ -52,7 +52,7 @@ class Run:
         in a folder of the cohort's name. So a new value of a sweep adds runs and moves none.
         """
         point = ",".join(f"{name}={value}" for name, value in (*self.point.items(), ("seed", self.seed)))
-        return "/".join(filter(None, [self.model.cohort.name, point]))
+        return "/".join(filter(None, [self.model.cohort.folder, point]))
 
     @cached_property
     def path(self) -> str:

@@ -126,11 +126,11 @@ class Folder:
 
     def cohort(self, cohort: Cohort) -> CohortFolder:
         """The folder of a cohort."""
-        return CohortFolder(self.cohorts / cohort.name)
+        return CohortFolder(self.cohorts / cohort.folder)
 
     def site(self, cohort: Cohort, site: str) -> Path:
         """The folder of a site's data in a cohort (`data.site.SiteFolder`); `shared` is the validation set's."""
-        return self.sites / cohort.name / site
+        return self.sites / cohort.folder / site
 
     def run(self, path: str) -> RunFolder:
         """The folder of a run, by its path below `runs/`."""

@@ -94,7 +94,7 @@ def test_cohorts_come_before_the_point_and_share_what_their_partition_does_not_u
     assert (iid.name, dirichlet.name) == ("partition=iid", "partition=dirichlet,alpha=0.1")
     assert dirichlet.split == BASE["split"] | {"partition": "dirichlet", "alpha": 0.1}
     assert iid.split == BASE["split"]
-    assert "federated/partition=dirichlet,alpha=0.1/lr=0.003,rounds=20,local_epochs=1,seed=1" in paths(made)
+    assert "federated/partition=dirichlet+alpha=0.1/lr=0.003,rounds=20,local_epochs=1,seed=1" in paths(made)
 
 
 def test_sites_are_the_first_of_those_named():

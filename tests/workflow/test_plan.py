@@ -104,6 +104,11 @@ def test_it_is_planned_from_anywhere(copy, tmp_path):
     [
         ("training.lr: [0.01, 0.1]", "", ""),
         ("training.lr: [0.01], split.partition: [iid, quantity]", ",within=partition=iid", "partition=iid/"),
+        (
+            "training.lr: [0.01], split.partition: [iid, dirichlet], split.alpha: [0.1]",
+            ",within=partition=dirichlet+alpha=0.1",
+            "partition=dirichlet+alpha=0.1/",
+        ),
     ],
 )
 def test_a_node_of_a_cluster_plans_the_run_that_it_is_given(copy, grid, within, folder):
