@@ -27,17 +27,24 @@ def test_each_machine_sees_its_own_data_alone(machines):
         assert json.loads(seen.communicate()[0]) == [int(owner == name) for owner in machines.data]
 
 
-def test_a_run_over_the_network_is_the_run_in_one_process_and_only_tls_crosses(machines, tmp_path):
-    with Capture(machines.network, tmp_path / "frames") as capture:
-        run = train(machines, tmp_path / "run", 2, 2)
-        code, said = run.end()
+@pytest.fixture(scope="module")
+def trained(network, tmp_path_factory):
+    """(folder of a run over the network, what its script said, what crossed the switch)."""
+    folder = tmp_path_factory.mktemp("trained")
+    with Capture(network.network, folder / "frames") as capture:
+        code, said = train(network, folder / "run", 2, 2).end()
     assert code == 0, said
-    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 2, 2, tmp_path / "model")
-    record = read_json(tmp_path / "run" / "record.json")
+    return folder / "run", said, capture
+
+
+def test_a_run_over_the_network_is_the_run_in_one_process_and_only_tls_crosses(machines, trained, tmp_path):
+    folder, said, capture = trained
+    assert sha256(folder / "model.safetensors") == expected(machines, 2, 2, tmp_path / "model")
+    record = read_json(folder / "record.json")
     assert record["sites"] == sorted(SITES)
     assert "round 1/2" in said
     assert "round 2/2" in said
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+    assert sorted(path.name for path in folder.iterdir()) == [
         "metrics.csv",
         "model.safetensors",
         "record.json",
@@ -51,15 +58,14 @@ def test_a_run_over_the_network_is_the_run_in_one_process_and_only_tls_crosses(m
     assert all(is_tls(stream) for stream in talked.values())
     carried = b"".join(talked.values())
     assert len(carried) > record["bytes_sent"]
-    tensors = load_model(tmp_path / "run" / "model.safetensors").values()
+    tensors = load_model(folder / "model.safetensors").values()
     assert not any(np.ascontiguousarray(tensor).tobytes()[:64] in carried for tensor in tensors if tensor.nbytes >= 64)
     assert not workers(machines)
 
 
-def test_a_run_over_the_network_has_the_results_of_before(machines, tmp_path):
-    code, said = train(machines, tmp_path / "run", 2, 2).end()
-    assert code == 0, said
-    model, curves = sha256(tmp_path / "run" / "model.safetensors"), table_sha256(tmp_path / "run" / "metrics.csv")
+def test_a_run_over_the_network_has_the_results_of_before(trained):
+    folder, _, _ = trained
+    model, curves = sha256(folder / "model.safetensors"), table_sha256(folder / "metrics.csv")
     compare("remote", {"federated": model, "federated curves": curves})
 
 
