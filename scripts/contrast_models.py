@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fedxray.analysis import bootstrap
 from fedxray.analysis.comparison import contrast, summarise
 from fedxray.analysis.sentences import summary_text
 from fedxray.core import cli
@@ -23,9 +24,7 @@ if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--chosen", type=Path, required=True, help="chosen.csv")
     arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
-    arguments.add_argument("--replicates", type=int, required=True, help="of the bootstrap over patients")
-    arguments.add_argument("--confidence", type=float, required=True, help="level of the intervals, such as 0.95")
-    arguments.add_argument("--seed", type=int, required=True, help="of the bootstrap")
+    bootstrap.add_options(arguments)
     arguments.add_argument("--margin", type=float, required=True, help="AUROC that federated may lose, not inferior")
     arguments.add_argument("--summary", type=Path, required=True, help="summary.csv, to write")
     arguments.add_argument("--differences", type=Path, required=True, help="differences.csv, to write")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fedxray.analysis import bootstrap
 from fedxray.analysis.choice import federated_curves, global_curves
 from fedxray.analysis.cohorts import cohorts_of
 from fedxray.core import cli
@@ -48,8 +49,6 @@ if __name__ == "__main__":
         required=True,
         help="folder of the experiment: has the tables, runs/ and cohort/, gets figures/",
     )
-    arguments.add_argument("--replicates", type=int, required=True, help="of the bootstrap over patients")
-    arguments.add_argument("--confidence", type=float, required=True, help="level of the intervals, such as 0.95")
-    arguments.add_argument("--seed", type=int, required=True, help="of the bootstrap")
+    bootstrap.add_options(arguments)
     arguments.add_argument("--margin", type=float, required=True, help="of non-inferiority")
     cli.run(main, arguments)

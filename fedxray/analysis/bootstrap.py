@@ -3,9 +3,18 @@
 Labels, probabilities and patients (keys) are arrays (n,), of the same images.
 """
 
+from argparse import ArgumentParser
+
 import numpy as np
 
 from fedxray.training.metrics import BINS, METRICS, bins_of, decisions, descending, ranked_areas
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Let a script take the replicates, level and seed of a bootstrap on its command line."""
+    parser.add_argument("--replicates", type=int, required=True, help="of the bootstrap over patients")
+    parser.add_argument("--confidence", type=float, required=True, help="level of the intervals, such as 0.95")
+    parser.add_argument("--seed", type=int, required=True, help="of the bootstrap")
 
 
 def patient_weights(patients: np.ndarray, replicates: int, rng: np.random.Generator) -> np.ndarray:
