@@ -2,6 +2,7 @@
 
 results/<experiment>/
     data/ cohort/ sites/ federation/       the data, who is where, what each site holds, startup kits
+    external/<name>/                       the images of an external test, and its test set
     runs/<mode>/[<cohort>/]<point>/        a run: model, curves, record; of mode alone below it for each site
     live/                                  curves of the runs as they are trained, for TensorBoard
     *.csv model/ figures/ report/ tensorboard/
@@ -91,6 +92,18 @@ class CohortFolder:
         self.heterogeneity = folder / "heterogeneity.json"
 
 
+class ExternalFolder:
+    """The folder of one external test: a source on which no hospital trains."""
+
+    def __init__(self, folder: Path):
+        self.path = folder
+        self.catalogue = folder / "catalogue.csv"
+        self.catalogue_summary = folder / "catalogue.json"
+        self.pixels = folder / "pixels.npy"
+        self.split = folder / "split.csv"  # all its images, as a test set
+        self.site = folder / "site"  # `data.site.SiteFolder`
+
+
 class Folder:
     """results/<experiment>. Names in braces, as Snakemake's wildcards are, may stand for a part of a path."""
 
@@ -131,6 +144,10 @@ class Folder:
     def site(self, cohort: Cohort, site: str) -> Path:
         """The folder of a site's data in a cohort (`data.site.SiteFolder`); `shared` is the validation set's."""
         return self.sites / cohort.folder / site
+
+    def external(self, name: str) -> ExternalFolder:
+        """The folder of an external test."""
+        return ExternalFolder(self.root / "external" / name)
 
     def run(self, path: str) -> RunFolder:
         """The folder of a run, by its path below `runs/`."""

@@ -5,6 +5,7 @@ A new one is a file beside these with a `DATASET`, which `DATASETS` lists and co
 imports no library, because the workflow loads it each time that it plans.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ DATASETS = {
     dataset.name: dataset for dataset in (phantom.DATASET, kermany.DATASET, nih.DATASET, rsna.DATASET, folder.DATASET)
 }
 OWN = ("archive", "folder", "phantom")  # keys of `dataset` that belong to one source and are not shared
+SAME_PATIENTS = ({"nih", "rsna"},)  # RSNA's challenge took its images from those of NIH ChestX-ray14
+NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+RESERVED = ("pooled", "shared", "train", "validation", "test")  # words that stand where a test set is named
 
 
 def get(source: str) -> Dataset:
@@ -68,9 +72,35 @@ def sources(config: Mapping) -> list[Source]:
 
 
 def external(config: Mapping) -> list[Source]:
-    """The external tests of an experiment: sources on which no hospital trains; raises UserError as `sources`."""
+    """The external tests of an experiment: sources on which no hospital trains, by its configuration.
+
+    Raises UserError as `sources`, for the name of a hospital or of another test set, for a data set whose patients are
+    those of a training source, for drawn images that would test a model of real ones, and for a remote federation.
+    """
     section = config["dataset"]
-    return _unique([_entry(section, "external", number) for number in range(len(section["external"]))])
+    entries = _unique([_entry(section, "external", number) for number in range(len(section["external"]))])
+    if entries and config["federation"]["where"] == "remote":
+        raise UserError(
+            "config: dataset.external: a remote federation predicts at its hospitals alone; leave it empty, and predict "
+            "other images with the exported model (fedxray-predict)"
+        )
+    training = [source.dataset for source in sources(config)] if entries else []
+    for source in entries:
+        if source.name in (*config["sites"], *RESERVED) or not NAME.fullmatch(source.name):
+            raise UserError(
+                f"config: {source.key}: an external test cannot be called {source.name}; give it a `site` of its own, "
+                "of small letters, digits and hyphens, that is no hospital"
+            )
+        for names in SAME_PATIENTS:
+            other = next((data.name for data in training if data.name in names - {source.dataset.name}), "")
+            if other and source.dataset.name in names:
+                raise UserError(
+                    f"config: {source.key}: its patients are those of {other}, on which hospitals train; take a data set "
+                    "of other patients"
+                )
+        if source.dataset.synthetic and not any(data.synthetic for data in training):
+            raise UserError(f"config: {source.key}: drawn images say nothing of models of real ones; take it out")
+    return entries
 
 
 def _entry(section: Mapping, kind: str, number: int) -> Source:
