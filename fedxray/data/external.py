@@ -70,6 +70,6 @@ def _refuse(where: str, what: str, images: pd.Series) -> None:
     if len(images):
         more = f" (and {len(images) - 1} more)" if len(images) > 1 else ""
         raise UserError(
-            f"{where}: {images.iloc[0]} {what} of the hospitals{more}; take a data set of other patients, or leave such "
-            "images out of it"
+            f"{where}: {images.iloc[0]} {what} of the hospitals{more}; take a data set of other patients, or leave "
+            "such images out of it"
         )

@@ -1,4 +1,4 @@
-"""External tests: what the configuration may name, their folder, and what is refused because hospitals have seen it."""
+"""External tests: what the configuration may name, their folder, and what is refused as seen by hospitals."""
 
 import hashlib
 import subprocess
@@ -148,9 +148,7 @@ def test_an_external_test_is_a_source_of_its_own_folder(config, tmp_path):
 )
 def test_an_external_test_is_not_called_as_a_hospital_or_another_set(config, tmp_path, name):
     entry = {"folder": {"folder": str(tmp_path)}, "site": name}
-    with pytest.raises(
-        UserError, match=r"external\.0\.folder: an external test cannot be called .* that is no hospital$"
-    ):
+    with pytest.raises(UserError, match=r"external\.0\.folder: an external test cannot be called .* no hospital$"):
         datasets.external(config(external=[entry]))
 
 

@@ -81,8 +81,8 @@ def external(config: Mapping) -> list[Source]:
     entries = _unique([_entry(section, "external", number) for number in range(len(section["external"]))])
     if entries and config["federation"]["where"] == "remote":
         raise UserError(
-            "config: dataset.external: a remote federation predicts at its hospitals alone; leave it empty, and predict "
-            "other images with the exported model (fedxray-predict)"
+            "config: dataset.external: a remote federation predicts at its hospitals alone; leave it empty, and "
+            "predict other images with the exported model (fedxray-predict)"
         )
     training = [source.dataset for source in sources(config)] if entries else []
     for source in entries:
@@ -95,8 +95,8 @@ def external(config: Mapping) -> list[Source]:
             other = next((data.name for data in training if data.name in names - {source.dataset.name}), "")
             if other and source.dataset.name in names:
                 raise UserError(
-                    f"config: {source.key}: its patients are those of {other}, on which hospitals train; take a data set "
-                    "of other patients"
+                    f"config: {source.key}: its patients are those of {other}, on which hospitals train; take a data "
+                    "set of other patients"
                 )
         if source.dataset.synthetic and not any(data.synthetic for data in training):
             raise UserError(f"config: {source.key}: drawn images say nothing of models of real ones; take it out")
