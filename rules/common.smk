@@ -36,6 +36,7 @@ update_config(defaults, config)
 config.update(typed(defaults, schema))
 try:
     check_config(config, schema)
+    EXTERNAL = {source.name: source for source in datasets.external(config)}
 except UserError as error:
     sys.exit(f"error: {error}")
 
@@ -83,6 +84,7 @@ for mode, runs in RUNS.items():
 wildcard_constraints:
     **{name: "[^,/]+" for name in VALUES},
     cohort="cohort(/[^/]+)?",
+    external="[^/]+",
     site="([^/]+/)?[^/]+",
     within="[^/]+",
 
@@ -107,6 +109,10 @@ def every_card(shared=False):
     """The data card of each site of every cohort."""
     return [card for cohort in EXPERIMENT.cohorts for card in cards(cohort, shared)]
 
+
+# The data card of each external test, and the option that tells a script which test sets these are.
+EXTERNAL_CARDS = [SiteFolder(AT.external(name).site).card for name in EXTERNAL]
+OF_EXTERNAL = shlex.join(["--external", *EXTERNAL]) if EXTERNAL else ""
 
 # How unlike the sites of each cohort are, which also has their order.
 HETEROGENEITY = [AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohorts]

@@ -124,10 +124,11 @@ if HERE:
             figures=contents.figures(EXPERIMENT, "plot_results"),
             results=AT.root,
             bootstrap=BOOTSTRAP,
+            external=OF_EXTERNAL,
             margin=EVALUATION["margin"],
         shell:
             "python {params.script:q} --figures {params.figures} --results {params.results:q} {params.bootstrap}"
-            " --margin {params.margin} 2>&1 | tee {log:q}"
+            " --margin {params.margin} {params.external} 2>&1 | tee {log:q}"
 
     rule plot_mistakes:
         input:
@@ -159,6 +160,7 @@ if HERE:
             registry=AT.registry,
             catalogue=AT.catalogue_summary,
             sites=every_card(shared=True),
+            external=EXTERNAL_CARDS,
             points=AT.points,
             confirmed=[AT.confirmed] * ONCE,
             summary=AT.summary,

@@ -19,8 +19,8 @@ def predict_chosen(
 ) -> pd.DataFrame:
     """Probabilities of the chosen runs of `points` for the shared validation set and each test set.
 
-    `cohorts` has the experiment's by name, and `external` names the test sets after those of the sites. Each model predicts as it was trained (settings of its record). Returns the
-    columns of `predictions.csv`.
+    `cohorts` has the experiment's by name, and `external` names the test sets after those of the sites. Each model
+    predicts as it was trained (settings of its record). Returns the columns of `predictions.csv`.
     """
     tables, others = [], [load_site(folder.external(name).site) for name in external]
     for name, chosen in points[points["chosen"]].groupby("cohort", sort=False):

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fedxray.analysis.choice import MODEL_KEY, edges, point_columns
 from fedxray.analysis.comparison import by_aetiology, fairness
+from fedxray.analysis.external import apart
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table
 from fedxray.data import datasets
@@ -28,7 +29,7 @@ def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     results = Results(config, folder)
     shared = {"config": config, "note": note, "source": datasets.get(config["dataset"]["source"]).title}
-    shared |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
+    shared |= {"external": results.external, "confidence": f"{config['evaluation']['confidence']:.0%}"}
     return {name: templates.get_template(f"{name}.html").render(shared | getattr(results, name)()) for name in pages()}
 
 
@@ -39,16 +40,18 @@ class Results:
         self.config, self.folder, self.cohorts = config, folder, Experiment.from_config(config).cohorts
         self.points = read_table(folder.points)
         self.chosen = self.points[self.points["chosen"]]
-        self.summary, self.differences = read_table(folder.summary), read_table(folder.differences)
+        self.external = [source.name for source in datasets.external(config)]
+        self.summary, self.summary_outside = apart(read_table(folder.summary), self.external)
+        self.differences, self.differences_outside = apart(read_table(folder.differences), self.external)
         one_process = config["federation"]["engine"] == "inprocess"
         self.confirmed = len(read_table(folder.confirmed)) if one_process else 0
         self.records = [folder.run(path).read_record() for path in self.points["path"]]
 
     def conclusions(self) -> dict:
-        """Sentences, the pooled table, fairness, and which points were chosen."""
+        """Sentences, the pooled table, external tests, fairness, and which points were chosen."""
         primary = self.differences[self.differences["metric"] == PRIMARY]
         central = primary["against"] == "central"
-        lines = [f"{row['cohort']}: {row['sentence']}" if row["cohort"] else row["sentence"] for row in _rows(primary)]
+        lines, outside = _sentences(primary), self.differences_outside
         pooled = self.summary[self.summary["test_set"] == "pooled"]
         return {
             "primary": [line for line, first in zip(lines, central, strict=True) if first],
@@ -56,6 +59,12 @@ class Results:
             "pooled": [
                 _model(*keys) | {words(metric): _interval(rows, metric) for metric in SHOWN}
                 for keys, rows in pooled.groupby(MODEL_KEY, sort=False)
+            ],
+            "outside": _sentences(outside[outside["metric"] == PRIMARY]),
+            "outside_sets": self._external_sets(),
+            "outside_table": [
+                {"test": test_set, **_model(*keys)} | {words(metric): _interval(rows, metric) for metric in SHOWN}
+                for (test_set, *keys), rows in self.summary_outside.groupby(["test_set", *MODEL_KEY], sort=False)
             ],
             "fairness": [
                 {"cohort": cohort or "all", **row}
@@ -118,13 +127,14 @@ class Results:
         }
 
     def model_card(self) -> dict:
-        """The exported model: what it is, and its metrics by site and aetiology."""
+        """The exported model: what it is, and its metrics by site, external test and aetiology."""
         model, evaluation = read_json(self.folder.model / "config.json"), self.config["evaluation"]
         comparison, predictions = read_table(self.folder.comparison), read_table(self.folder.predictions)
         run = self.points[self.points["path"] == model["run"]].iloc[0]
         same = (comparison["mode"] == run["mode"]) & (comparison["cohort"] == run["cohort"])
         rows = comparison[same & (comparison["seed"] == run["seed"])]
-        predicted = predictions[predictions["path"] == model["run"]]
+        of_hospitals, outside = apart(rows, self.external)
+        predicted, _ = apart(predictions[predictions["path"] == model["run"]], self.external)
         draw = evaluation["replicates"], evaluation["confidence"], evaluation["seed"]
         record = self.folder.run(model["run"]).read_record()
         facts = {key: model[key] for key in ("model", "image_size", "threshold", "experiment", "run", "warning")}
@@ -132,11 +142,8 @@ class Results:
             "about": _named([*facts.items(), ("parameters", record["parameters"]), ("seed", record["seed"])]),
             "train_images": record["train_images"],
             "sites": record["sites"],
-            "by_site": [
-                {"test set": row["test_set"], "images": row["images"], "patients": row["patients"]}
-                | {words(metric): _cell(row[metric], row[f"{metric}_low"], row[f"{metric}_high"]) for metric in SHOWN}
-                for row in _rows(rows)
-            ],
+            "by_site": _by_test_set(of_hospitals),
+            "by_external": _by_test_set(outside),
             "by_aetiology": [
                 {"aetiology": {"none": "normal"}.get(row["aetiology"], row["aetiology"]), "images": row["images"]}
                 | {
@@ -173,6 +180,15 @@ class Results:
                         for kind in ("none", "bacteria", "virus", "unknown")
                     }
                     rows.append(row | {"mean grey": facts["intensity_mean"]})
+        return rows
+
+    def _external_sets(self) -> list[dict]:
+        """A row per external test: its source, and its images and patients from its data card."""
+        rows = []
+        for source in datasets.external(self.config):
+            facts = read_json(SiteFolder(self.folder.external(source.name).site).card)["splits"]["test"]
+            row = {"test": source.name, "source": source.dataset.title}
+            rows.append(row | {name: facts[name] for name in ("images", "patients", "prevalence")})
         return rows
 
     def _budgets(self) -> list[dict]:
@@ -222,6 +238,19 @@ def flat(value: dict, prefix: str = "") -> list[tuple[str, object]]:
             listed = ", ".join(map(str, item)) if isinstance(item, list) else item
             rows.append((f"{prefix}{key}", "none" if item in ([], {}, "") else listed))
     return rows
+
+
+def _sentences(contrasts: pd.DataFrame) -> list[str]:
+    return [f"{row['cohort']}: {row['sentence']}" if row["cohort"] else row["sentence"] for row in _rows(contrasts)]
+
+
+def _by_test_set(comparison: pd.DataFrame) -> list[dict]:
+    """A row per test set of one run's rows of comparison.csv."""
+    return [
+        {"test set": row["test_set"], "images": row["images"], "patients": row["patients"]}
+        | {words(metric): _cell(row[metric], row[f"{metric}_low"], row[f"{metric}_high"]) for metric in SHOWN}
+        for row in _rows(comparison)
+    ]
 
 
 def _named(pairs) -> list[dict]:
