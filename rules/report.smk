@@ -157,7 +157,7 @@ if HERE:
         input:
             config=AT.config,
             registry=AT.registry,
-            catalogue=AT.catalogue_summary,
+            catalogue=[data.summary for data in TRAINED_ON.values()],
             sites=every_card(shared=True),
             points=AT.points,
             confirmed=[AT.confirmed] * ONCE,

@@ -18,7 +18,7 @@ from fedxray.data.site import SCHEMA
 COLUMNS = (
     *("site", "schema", "image_size", "images", "patients"),
     *(f"{split}_{count}" for split in SPLITS for count in ("images", "patients")),
-    *("prevalence", "sha256_images", "sha256_table", "source_sha256", "split", "synthetic", "fedxray"),
+    *("prevalence", "sha256_images", "sha256_table", "source_sha256", "split", "synthetic", "patients_known", "fedxray"),
 )
 CHECKSUMS = {"images": "sha256_images", "table": "sha256_table"}  # {key of a card's `sha256`: its column}
 
@@ -89,8 +89,12 @@ def own_validation(path: Path) -> list[str]:
 
 
 def note_of(path: Path) -> str:
-    """The note that each figure, page and model must have if data in the registry `path` are synthetic; else empty."""
-    return "Synthetic phantom data" if read_table(path, ("synthetic",))["synthetic"].any() else ""
+    """The note that each figure, page and model must have if data in the registry `path` are synthetic, or if in some of
+    them nobody knows which images are of one patient; else empty.
+    """
+    table = read_table(path, ("synthetic", "patients_known"))
+    notes = ["Synthetic phantom data"] * bool(table["synthetic"].any())
+    return "; ".join([*notes, *["patients unknown: each image counts as one"] * (not table["patients_known"].all())])
 
 
 def _checksums(table: pd.DataFrame) -> dict[str, dict]:
@@ -120,5 +124,6 @@ def _row(card: dict) -> dict:
         "source_sha256": provenance.get("source_sha256", ""),
         "split": json.dumps(provenance["split"], sort_keys=True) if "split" in provenance else "",
         "synthetic": bool(provenance.get("synthetic")),
+        "patients_known": bool(provenance.get("patients_known", True)),
         "fedxray": provenance["fedxray"],
     }

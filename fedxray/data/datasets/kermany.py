@@ -26,5 +26,5 @@ DATASET = Dataset(
     rule="fetch_kaggle",
     path_key="archive",
     handle="paultimothymooney/chest-xray-pneumonia",
-    reading={"patient": "kermany", "labels": {"NORMAL": 0, "PNEUMONIA": 1}},
+    reading={"patient": "kermany"},
 )
