@@ -14,6 +14,7 @@ import pydicom
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 
 from fedxray.data.decoded import LARGEST, Facts, Unreadable, scaled, sha256_of
@@ -21,7 +22,16 @@ from fedxray.data.decoded import LARGEST, Facts, Unreadable, scaled, sha256_of
 MODALITIES = ("CR", "DX", "RG")  # radiographs: of a cassette, of a detector, of a film
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")  # the smallest value is white, black
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-PILLOW = (uid.JPEGBaseline8Bit, uid.JPEG2000, uid.JPEG2000Lossless)  # Pillow refuses broken bytes where gdcm guesses
+# The decoder of each transfer syntax. Pillow is before gdcm where both can, as it says that bytes are cut short.
+DECODERS = (
+    dict.fromkeys((uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian), "")
+    | dict.fromkeys((uid.DeflatedExplicitVRLittleEndian,), "")
+    | dict.fromkeys((uid.JPEGBaseline8Bit, uid.JPEG2000, uid.JPEG2000Lossless), "pillow")
+    | dict.fromkeys((uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1), "gdcm")
+    | dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), "gdcm")
+    | {uid.RLELossless: "pydicom"}
+)
+PIXEL_DATA = gdcm.Tag(0x7FE0, 0x0010)
 TAGS = [
     *("PatientID", "ViewPosition", "Modality", "BurnedInAnnotation", "PatientOrientation", "AnatomicalOrientationType"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
@@ -85,9 +95,7 @@ def _read(data: bytes) -> Dataset:
     if "PixelData" not in header:
         raise Unreadable("DICOM without an image")
     if _text(header, "Modality") not in MODALITIES:
-        raise Unreadable(
-            f"DICOM that does not say that it is a radiograph: its Modality is not {', '.join(MODALITIES)}"
-        )
+        raise Unreadable(f"DICOM that is no radiograph by its Modality ({', '.join(MODALITIES)})")
     if _text(header, "AnatomicalOrientationType") == "QUADRUPED":
         raise Unreadable("DICOM of an animal")
     frames = int(header.get("NumberOfFrames") or 1)
@@ -116,14 +124,33 @@ def _pixels(header: Dataset) -> np.ndarray:
     syntax = header.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated and header.get("HighBit", header.BitsStored - 1) != header.BitsStored - 1:
         raise Unreadable("compressed DICOM with bits below its values")
-    plugin = "pillow" if syntax in PILLOW else "gdcm" if syntax.is_encapsulated and syntax != uid.RLELossless else ""
-    try:
-        pixels = pixel_array(header, decoding_plugin=plugin, correct_unused_bits=False)
-    except NotImplementedError:
-        raise Unreadable("DICOM with a compression that cannot be decoded") from None
+    if syntax not in DECODERS:
+        raise Unreadable("DICOM with a compression that cannot be decoded")
+    if syntax == uid.JPEGExtended12Bit and header.BitsStored > 8:
+        pixels = _extended(header)
+    else:
+        pixels = pixel_array(header, decoding_plugin=DECODERS[syntax], correct_unused_bits=False)
     if header.SamplesPerPixel == 3:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
+    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return _upright(header, pixels.view(f"u{pixels.itemsize}"))
+
+
+def _extended(header: Dataset) -> np.ndarray:
+    """The pixels of a JPEG of 9 to 12 bits, uint16 (rows, columns), which pydicom leaves to decoders under the GPL."""
+    fragment, fragments, element = gdcm.Fragment(), gdcm.SequenceOfFragments.New(), gdcm.DataElement(PIXEL_DATA)
+    fragment.SetByteStringValue(next(generate_frames(header.PixelData, number_of_frames=1)))
+    fragments.AddFragment(fragment)
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((header.Columns, header.Rows, 1))
+    image.SetDataElement(element)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, 0))
+    buffer = image.GetBuffer().encode("utf-8", "surrogateescape")  # gdcm's bytes come as text
+    return np.frombuffer(buffer, "<u2").reshape(header.Rows, header.Columns)
 
 
 def _upright(header: Dataset, pixels: np.ndarray) -> np.ndarray:
