@@ -11,7 +11,6 @@ from fedxray.data.catalogue import build_catalogue
 from fedxray.data.drawing import draw_phantom
 
 ROOT = Path(__file__).parents[2]
-SECTION = {"archive": "", "folder": ""}
 
 
 def test_the_configuration_may_name_each_data_set_and_no_other():
@@ -32,24 +31,78 @@ def test_what_a_data_set_says_of_itself_fits_the_workflow(dataset):
     assert bool(dataset.handle) == (dataset.rule == "fetch_kaggle")
 
 
-def test_where_the_images_are(tmp_path):
+def of(**values):
+    """A configuration of two hospitals whose section `dataset` has these values."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    return config | {"sites": ["us", "asia"], "dataset": config["dataset"] | values}
+
+
+def test_where_the_images_of_one_source_are(tmp_path):
     path = str(tmp_path)
-    assert datasets.get("phantom").path(SECTION | {"folder": path, "archive": path}) == ""
-    assert datasets.get("kaggle").path(SECTION) == ""
-    assert datasets.get("kaggle").path(SECTION | {"archive": path}) == path
-    assert datasets.get("folder").path(SECTION | {"folder": path}) == path
-    for source, key in (("kaggle", "archive"), ("folder", "folder")):
-        with pytest.raises(UserError, match=rf"config: dataset\.{key}: /no/such does not exist; correct the path"):
-            datasets.get(source).path(SECTION | {key: "/no/such"})
-    with pytest.raises(UserError, match=r"dataset\.folder: the empty path does not exist"):
-        datasets.get("folder").path(SECTION)
+    for values, where in (
+        ({"source": "phantom"}, ""),
+        ({"source": "kermany"}, ""),
+        ({"source": "rsna", "archive": path}, path),
+        ({"source": "folder", "folder": path}, path),
+    ):
+        (source,) = datasets.sources(of(**values))
+        assert (source.name, source.path, source.folder, source.site) == (values["source"], where, "data", "")
+        assert datasets.external(of(**values)) == []
+
+
+def test_several_sources_and_an_external_test(tmp_path):
+    path = str(tmp_path)
+    entries = [{"kermany": {"archive": path, "views": ["PA"]}, "site": "asia"}, {"nih": None}]
+    config = of(sources=entries, external=[{"kermany": {"archive": path}}], bad_images="drop")
+    first, second = datasets.sources(config)
+    assert (first.name, first.path, first.folder, first.site) == ("asia", path, "data/asia", "asia")
+    assert (second.name, second.path, second.folder, second.site) == ("nih", "", "data/nih", "")
+    assert (first.reading.views, second.reading.views) == (("PA",), ("PA", "AP"))
+    assert first.reading.bad_images == second.reading.bad_images == "drop"  # of all, unless an entry says otherwise
+    assert second.reading.labels["Pneumonia"] == "1"
+    (external,) = datasets.external(config)
+    assert (external.name, external.folder) == ("kermany", "external/kermany")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"source": "kermany", "archive": "/no"}, r"dataset\.archive: /no does not exist; correct the path"),
+        ({"source": "folder"}, r"dataset\.folder: the empty path does not exist; correct the path"),
+        ({"folder": "/"}, r"dataset\.folder is given, but the source is phantom.*set dataset\.source to folder"),
+        ({"archive": "/"}, r"source is phantom, .*set dataset\.source to kermany or nih or rsna"),
+        (
+            {"sources": [{"site": "us"}]},
+            r"dataset\.sources\.0: name one data set \(phantom, kermany, nih, rsna, folder\)",
+        ),
+        ({"sources": [{"nih": {}, "site": "mars"}]}, r"sources\.0\.nih\.site: mars is not one of `sites` \(us, asia\)"),
+        ({"sources": [{"nih": {}}, {"nih": {}}]}, r"two sources are called nih; give each its own `site`"),
+        ({"sources": [{"nih": {}}], "archive": "/"}, r"dataset\.archive: belongs to one source; give it in the entry"),
+        ({"external": [{"nih": {"archive": "/no"}}]}, r"dataset\.external\.0\.nih\.archive: /no does not exist"),
+    ],
+)
+def test_a_source_that_cannot_be(values, said):
+    config = of(**values)
+    with pytest.raises(UserError, match=said):
+        datasets.sources(config) and datasets.external(config)
+
+
+@pytest.mark.parametrize("dataset", datasets.DATASETS.values(), ids=datasets.DATASETS)
+def test_what_the_pages_say_of_a_data_set_is_whole_sentences(dataset):
+    for text in (dataset.about, *dataset.limits, *dataset.model_limits):
+        assert text[0].isupper()
+        assert text.endswith(".")
+    for part in (dataset.title, dataset.licence, dataset.citation):  # a template ends the sentence
+        assert not part.endswith(".")
+    assert not dataset.handle or (dataset.citation and dataset.limits and dataset.model_limits)
+    assert "://" not in f"{dataset}"  # pages open without a network, and a test looks for addresses
 
 
 def test_what_is_called_synthetic_is(tmp_path):
     draw_phantom(tmp_path / "images.zip", 30, 1, 1)
     _, summary = build_catalogue(tmp_path / "images.zip", "stop", 1)
     assert summary["synthetic"] is datasets.get("phantom").synthetic
-    assert not datasets.get("kaggle").synthetic
+    assert [dataset.name for dataset in datasets.DATASETS.values() if dataset.synthetic] == ["phantom"]
 
 
 def test_a_plan_loads_no_library_for_the_data_sets():
