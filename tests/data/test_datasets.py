@@ -1,14 +1,24 @@
+import io
 import subprocess
 import sys
-from pathlib import Path
+import zipfile
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 
+import numpy as np
+import pandas as pd
+import pydicom
 import pytest
 import yaml
+from helpers.data import nih_archive, rsna_archive
+from PIL import Image
+from pydicom.encaps import generate_frames
 
 from fedxray.core.errors import UserError
 from fedxray.data import datasets
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.drawing import draw_phantom
+from fedxray.data.reading import Reading
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,6 +106,45 @@ def test_what_the_pages_say_of_a_data_set_is_whole_sentences(dataset):
         assert not part.endswith(".")
     assert not dataset.handle or (dataset.citation and dataset.limits and dataset.model_limits)
     assert "://" not in f"{dataset}"  # pages open without a network, and a test looks for addresses
+
+
+@pytest.mark.parametrize(("name", "build"), [("nih", nih_archive), ("rsna", rsna_archive)])
+def test_a_contract_names_every_file_of_its_archive(tmp_path, name, build):
+    """Each file is the one table, an image that the table has, or known; and the table has the words and columns."""
+    truth = build(tmp_path / "archive.zip")
+    build(tmp_path / "folder")
+    reading = Reading(**datasets.get(name).reading)
+    with zipfile.ZipFile(tmp_path / "archive.zip") as archive:
+        members = archive.namelist()
+        (table,) = [member for member in members if fnmatch(member, reading.table)]
+        with archive.open(table) as file:
+            rows = pd.read_csv(file, dtype=str)
+    assert sorted(members) == sorted(
+        path.relative_to(tmp_path / "folder").as_posix() for path in (tmp_path / "folder").rglob("*") if path.is_file()
+    )
+    images = {PurePosixPath(member).name: member for member in members}
+    named = {images[image + reading.suffix] for image in rows[reading.columns["image"]]}
+    known = {member for member in members if any(fnmatch(member, pattern) for pattern in reading.known)}
+    assert named == set(truth)
+    assert not named & known
+    assert set(members) == named | known | {table}
+    words = {word for cell in rows[reading.columns["label"]] for word in cell.split("|")}
+    assert words <= set(reading.labels)
+    assert {label for label, _ in truth.values()} == {0, 1, None}
+
+
+def test_every_finding_of_nih_is_known():
+    assert len(datasets.get("nih").reading["labels"]) == 15  # 14 findings, and none
+
+
+def test_the_made_up_dicom_is_read_as_it_was_drawn(tmp_path):
+    truth = rsna_archive(tmp_path)
+    for name, (label, patient) in truth.items():
+        image = pydicom.dcmread(tmp_path / name)
+        assert (image.PatientID, image.ViewPosition in ("PA", "AP")) == (patient, True)
+        grey = Image.open(io.BytesIO(next(generate_frames(image.PixelData, number_of_frames=1))))
+        square = np.asarray(grey)[8:16, 8:16].mean()
+        assert (square > 110) == (label == 1)
 
 
 def test_what_is_called_synthetic_is(tmp_path):
