@@ -23,7 +23,7 @@ def _mapping(values: Mapping[str, str] = MappingProxyType({})) -> Any:
 
 @dataclass(frozen=True)
 class Reading:
-    """How one source is read. config.yaml says what each value is; the last four belong to a known data set's layout."""
+    """How one source is read. config.yaml says what each value is; the last four are of a known data set's layout."""
 
     patient: str = ""  # empty, image, a name of fedxray.data.names.PATTERNS, or a regular expression with a group
     columns: Mapping[str, str] = _mapping()  # {role: name of the table's column}
