@@ -12,6 +12,7 @@ from typing import Any
 
 from fedxray.core.errors import UserError
 
+FITS = ("stretch", "pad")  # how an image becomes a square
 STOP_OR_DROP = ("stop", "drop")
 WORDS = {"NORMAL": "0", "PNEUMONIA": "1", "0": "0", "1": "1"}  # labels of every source; the user's are added
 ROLES = ("image", "label", "patient", "site", "split", "view", "synthetic")  # what a column of a table may be
