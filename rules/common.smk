@@ -22,7 +22,7 @@ os.environ.update(
 from fedxray.core.errors import UserError
 from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
-from fedxray.experiment.check import check_config, typed
+from fedxray.experiment.check import check_config, check_files, check_names, typed
 from fedxray.experiment.code import Code
 from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.folder import CohortFolder, DataFolder, Folder, RunFolder
@@ -36,7 +36,10 @@ defaults = yaml.safe_load((HOME / "config" / "config.yaml").read_text())
 update_config(defaults, config)
 config.update(typed(defaults, schema))
 try:
+    check_files([HOME / "config" / "config.yaml", *workflow.configfiles])
     check_config(config, schema)
+    EXPERIMENT = Experiment.from_config(config)
+    check_names(EXPERIMENT)
     # By the folder of its catalogue and pixels. Hospitals elsewhere have images of their own.
     HERE = config["federation"]["where"] == "here"
     SOURCES = {
@@ -46,7 +49,6 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
-EXPERIMENT = Experiment.from_config(config)
 ONCE = config["federation"]["engine"] == "inprocess"  # the chosen runs are confirmed
 AT = Folder(f"results/{config['experiment']}")
 

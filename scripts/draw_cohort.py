@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import yaml
+
 from fedxray.core import cli
 from fedxray.core.files import write_json, write_table
 from fedxray.data.catalogue import join, read_catalogue
 from fedxray.data.cohort import PARTITIONS, draw_cohort
+
+CONFIG = Path(__file__).parents[1] / "config" / "config.yaml"
 
 
 def main(options):
@@ -16,7 +20,8 @@ def main(options):
     sources = options.sources or [""] * len(options.catalogue)
     catalogue = join({name: read_catalogue(path) for name, path in zip(sources, options.catalogue, strict=True)})
     write_table(options.output, draw_cohort(catalogue, options.sites, **settings))
-    write_json(options.settings, settings)
+    if options.settings:
+        write_json(options.settings, settings)
 
 
 if __name__ == "__main__":
@@ -25,18 +30,18 @@ if __name__ == "__main__":
     arguments.add_argument("--sources", nargs="+", help="names of the sources, if there are several")
     arguments.add_argument("--sites", nargs="+", required=True, help="names of the sites")
     group = arguments.add_argument_group("settings of the split", "as in config.yaml, which says what each is")
-    group.add_argument("--seed", type=int, required=True)
-    group.add_argument("--test", choices=["redraw", "official"], required=True)
-    group.add_argument("--test-fraction", type=float, required=True)
-    group.add_argument("--validation-fraction", type=float, required=True)
-    group.add_argument("--balance", choices=["none", "undersample", "weighted_loss"], required=True)
-    group.add_argument("--partition", choices=PARTITIONS, required=True)
-    group.add_argument("--alpha", type=float, required=True, help="of dirichlet: the smaller, the more skew")
-    group.add_argument("--power", type=float, required=True, help="of quantity: site r gets r^-power of the images")
-    group.add_argument("--viral-share", type=float, required=True, help="of aetiology: what the last site gets")
-    group.add_argument("--conflicts", choices=["stop", "merge", "first"], required=True, help="a patient in two places")
+    group.add_argument("--seed", type=int)
+    group.add_argument("--test", choices=["redraw", "official"])
+    group.add_argument("--test-fraction", type=float)
+    group.add_argument("--validation-fraction", type=float)
+    group.add_argument("--balance", choices=["none", "undersample", "weighted_loss"])
+    group.add_argument("--partition", choices=PARTITIONS)
+    group.add_argument("--alpha", type=float, help="of dirichlet: the smaller, the more skew")
+    group.add_argument("--power", type=float, help="of quantity: site r gets r^-power of the images")
+    group.add_argument("--viral-share", type=float, help="of aetiology: what the last site gets")
+    group.add_argument("--conflicts", choices=["stop", "merge", "first"], help="a patient in two places")
+    # By hand, what is not given is as in the configuration's defaults; the workflow gives all.
+    arguments.set_defaults(**yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["split"])
     arguments.add_argument("--output", type=Path, required=True, help="split.csv")
-    arguments.add_argument(
-        "--settings", type=Path, required=True, help="split.json: these settings, for the data cards"
-    )
+    arguments.add_argument("--settings", type=Path, help="split.json: these settings, for the data cards")
     cli.run(main, arguments)

@@ -17,7 +17,9 @@ STYLE = (
 def lines(summary: dict) -> list[str]:
     """Five lines of counts for the console, from the catalogue's summary."""
     left_out = summary["left_out"]
-    grouped = f"{summary['duplicates']} images that are there more than once" if summary["duplicates"] else "no image twice"
+    grouped = (
+        f"{summary['duplicates']} images that are there more than once" if summary["duplicates"] else "no image twice"
+    )
     joined = f" ({summary['patients_joined']} patients fewer by them)" if summary["patients_joined"] else ""
     return [
         f"files: {summary['files']} seen, {summary['images']} images taken, {sum(left_out.values())} left out",
@@ -61,14 +63,21 @@ def page(title: str, account: pd.DataFrame, summary: dict, note: str = "") -> st
     for name, counts in facts.items():
         table = pd.DataFrame({"what": [key or "not stated" for key in counts], "count": list(counts.values())})
         parts += [f"<h2>{name}</h2>", table.to_html(index=False, border=0)]
-    kinds = account["why"].str.partition(":")[0]
+    kinds = account["why"].str.split(":").str[0]
     for why, rows in account[account["taken"] == "no"].groupby(kinds, sort=True):
         shown = rows[["file", "why"]].head(SHOWN)
         more = f"<p>and {len(rows) - SHOWN} more: account.csv has all</p>" if len(rows) > SHOWN else ""
         parts += [f"<h2>Left out: {html.escape(why)} ({len(rows)})</h2>", shown.to_html(index=False, border=0), more]
     groups = account[account["duplicate_group"] > 0].sort_values(["duplicate_group", "file"]).head(SHOWN)
     if len(groups):
-        parts += ["<h2>The same pixels</h2>", groups[["duplicate_group", "file", "patient"]].to_html(index=False, border=0)]
+        parts += [
+            "<h2>The same pixels</h2>",
+            groups[["duplicate_group", "file", "patient"]].to_html(index=False, border=0),
+        ]
     parts.append(f"<p>fedxray {__version__}</p>")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}'
-    return f"<!DOCTYPE html>\n<html lang=\"en\"><head>{head}</title><style>{STYLE}</style></head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</title><style>{STYLE}</style></head>\n<body>\n'
+        + "\n".join(parts)
+        + "\n</body></html>\n"
+    )

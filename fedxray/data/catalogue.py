@@ -364,7 +364,7 @@ def _summary(
 ) -> dict:
     """Counts for the report, one SHA-256 over every image's name and content, and the greys of the whole source."""
     contents = "\n".join(f"{name} {digest}" for name, digest in zip(images["image"], images["sha256"], strict=True))
-    left_out = account["why"][account["taken"] == "no"].str.partition(":")[0]
+    left_out = account["why"][account["taken"] == "no"].str.split(":").str[0]
     groups = images["duplicate_group"]
     return {
         "files": len(account),

@@ -49,7 +49,12 @@ def draw_cohort(
         catalogue = settle(catalogue, "acquisition", sites, conflicts)
     if test == "official":
         testing = catalogue["official_split"] == "test"
-        catalogue = settle(catalogue.assign(official_split=testing.map({True: "test", False: ""})), "official_split", ["test"], conflicts)
+        catalogue = settle(
+            catalogue.assign(official_split=testing.map({True: "test", False: ""})),
+            "official_split",
+            ["test"],
+            conflicts,
+        )
     _check_patients(catalogue, sites)
     patients = _patients(catalogue)
     split = _draw_splits(catalogue, patients, seed, test, test_fraction, validation_fraction)

@@ -18,7 +18,16 @@ from fedxray.data.site import SCHEMA
 COLUMNS = (
     *("site", "schema", "image_size", "fit", "images", "patients"),
     *(f"{split}_{count}" for split in SPLITS for count in ("images", "patients")),
-    *("prevalence", "sha256_images", "sha256_table", "source_sha256", "split", "synthetic", "patients_known", "fedxray"),
+    *(
+        "prevalence",
+        "sha256_images",
+        "sha256_table",
+        "source_sha256",
+        "split",
+        "synthetic",
+        "patients_known",
+        "fedxray",
+    ),
 )
 CHECKSUMS = {"images": "sha256_images", "table": "sha256_table"}  # {key of a card's `sha256`: its column}
 

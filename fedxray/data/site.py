@@ -40,9 +40,7 @@ class SiteData:
         return self.images[rows], self.table["label"].to_numpy(np.float32)[rows]
 
 
-def make_site(
-    split: Path, pixels: Sequence[Path], site: str, folder: Path, provenance: dict | None = None
-) -> None:
+def make_site(split: Path, pixels: Sequence[Path], site: str, folder: Path, provenance: dict | None = None) -> None:
     """Write the folder of `site` from the split and the pixels; `shared` gets the validation set alone.
 
     `pixels` are the arrays of the sources, whose images follow one another as in the split. `provenance` says where the
@@ -65,7 +63,9 @@ def _rows(arrays: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
     """The rows, ascending, of arrays (n, size, size) that follow one another; raises UserError if there are too few."""
     starts = np.cumsum([0, *(len(array) for array in arrays)])
     if len(rows) and rows[-1] >= starts[-1]:
-        raise UserError(f"split: names {rows[-1] + 1} images or more, but the pixels have {starts[-1]}; make both again")
+        raise UserError(
+            f"split: names {rows[-1] + 1} images or more, but the pixels have {starts[-1]}; make both again"
+        )
     cuts = np.searchsorted(rows, starts)
     parts = zip(arrays, starts, cuts, cuts[1:], strict=False)
     return np.concatenate([array[rows[low:high] - start] for array, start, low, high in parts])

@@ -124,7 +124,7 @@ def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
         if name in present:
             raise UserError(f"{reader.path}: {printable(name)} is in it twice; pack it again")
         present.add(name)
-        files.append(File(name, why or _why(reader, name, known)))
+        files.append(File(printable(name), why or _why(reader, name, known)))
     for number, file in enumerate(files):
         first = _first_copy(file.name)
         if not file.why and first != file.name and first in present:

@@ -51,7 +51,9 @@ def prepare_site(
         raise UserError("--test-fraction and --own-validation are shares of the patients, between 0 and 1")
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
-        catalogue, source, files = _read(images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch)
+        catalogue, source, files = _read(
+            images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch
+        )
         split = draw_cohort(catalogue, [site], seed, test="redraw", balance="none", partition="iid", **fractions)
         if shared is not None:
             split = _append(split, shared, image_size, scratch / "pixels.npy")
@@ -80,7 +82,9 @@ def prepare_shared(
     """Write the shared validation set, all of `images`, into `output`; the rest is as in `prepare_site`."""
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
-        catalogue, source, files = _read(images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch)
+        catalogue, source, files = _read(
+            images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch
+        )
         columns = ["image", "label", "aetiology", "patient"]
         write_table(scratch / "split.csv", catalogue[columns].assign(split="validation", site=SHARED))
         _write(scratch, SHARED, output, source, files)

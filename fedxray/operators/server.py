@@ -14,6 +14,7 @@ from fedxray import __version__
 from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
+from fedxray.core.yaml_file import read_yaml
 from fedxray.flare.admission import REGISTERED
 from fedxray.flare.certificates import expiring
 from fedxray.flare.kits import place_store, provision, render_project
@@ -40,10 +41,7 @@ def read_federation(folder: Path) -> dict:
     path = Path(folder) / FEDERATION
     if not path.exists():
         raise UserError(f"{path}: missing; write {', '.join(KEYS)} there (docs/hospitals.md)")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
     if not isinstance(values, dict) or set(values) != set(KEYS):
         raise UserError(f"{path}: it needs these keys and no others: {', '.join(KEYS)}")
     for key, kind in KEYS.items():
