@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import shlex
 import sys
 from inspect import signature
@@ -21,10 +22,10 @@ os.environ.update(
 from fedxray.core.errors import UserError
 from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
-from fedxray.experiment.check import check_config, typed
+from fedxray.experiment.check import check_config, check_files, check_names, typed
 from fedxray.experiment.code import Code
 from fedxray.experiment.experiment import Experiment
-from fedxray.experiment.folder import CohortFolder, Folder, RunFolder
+from fedxray.experiment.folder import CohortFolder, DataFolder, Folder, RunFolder
 from fedxray.report import contents
 
 # Collect garbage rarely: collections would take a fifth of the time of a large plan.
@@ -35,18 +36,34 @@ defaults = yaml.safe_load((HOME / "config" / "config.yaml").read_text())
 update_config(defaults, config)
 config.update(typed(defaults, schema))
 try:
+    check_files([HOME / "config" / "config.yaml", *workflow.configfiles])
     check_config(config, schema)
-    EXTERNAL = {source.name: source for source in datasets.external(config)}
+    EXPERIMENT = Experiment.from_config(config)
+    check_names(EXPERIMENT)
+    # By the folder of its catalogue and pixels. Hospitals elsewhere have images of their own.
+    HERE = config["federation"]["where"] == "here"
+    SOURCES = {
+        source.folder: source
+        for source in [*datasets.sources(config), *datasets.external(config)] * HERE
+    }
 except UserError as error:
     sys.exit(f"error: {error}")
 
-EXPERIMENT = Experiment.from_config(config)
-HERE = config["federation"]["where"] == "here"
 ONCE = config["federation"]["engine"] == "inprocess"  # the chosen runs are confirmed
 AT = Folder(f"results/{config['experiment']}")
 
 # In the paths of rules a cohort and a site's data are one wildcard each: their folder, below one of the experiment's. The
 # tables below say what each folder means, so that no path is taken apart.
+TRAINED_ON = {
+    source.name: AT.data(folder)
+    for folder, source in SOURCES.items()
+    if folder.startswith("data")
+}
+EXTERNAL = {
+    source.name: source
+    for folder, source in SOURCES.items()
+    if folder.startswith("external")
+}
 COHORT = CohortFolder(AT.root / "{cohort}")
 SITE = SiteFolder(AT.sites / "{site}")
 

@@ -1,7 +1,6 @@
 # External tests: sources on which no hospital trains. Each becomes a folder like a site's, whose images are all a test
-# set. No hospital may have one of them, so all training sources are inputs.
+# set. No hospital may have one of them, so all sources of training are inputs.
 
-SEEN = datasets.sources(config) if EXTERNAL else []
 OUTSIDE = AT.external("{external}")
 
 
@@ -11,19 +10,19 @@ def same_patients(wildcards):
     """
     dataset = EXTERNAL[wildcards.external].dataset
     return [
-        AT.root / source.folder / "catalogue.csv"
-        for source in SEEN
-        if dataset.handle and source.dataset == dataset
+        AT.data(folder).catalogue
+        for folder, source in SOURCES.items()
+        if folder.startswith("data") and dataset.handle and source.dataset == dataset
     ]
 
 
 rule make_external:
     input:
         catalogue=OUTSIDE.catalogue,
-        summary=OUTSIDE.catalogue_summary,
+        summary=OUTSIDE.summary,
         pixels=OUTSIDE.pixels,
-        training=[AT.root / source.folder / "catalogue.csv" for source in SEEN],
-        training_pixels=[AT.root / source.folder / "pixels.npy" for source in SEEN],
+        training=[data.catalogue for data in TRAINED_ON.values()],
+        training_pixels=[data.pixels for data in TRAINED_ON.values()],
     output:
         split=OUTSIDE.split,
         images=SiteFolder(OUTSIDE.site).images,
@@ -41,7 +40,8 @@ rule make_external:
         **step("make_external"),
         same=kept(same_patients),
         folder=subpath(output.card, parent=True),
+        fit=config["fit"],
     shell:
         "python {params.script:q} --name {wildcards.external} --catalogue {input.catalogue:q} --pixels {input.pixels:q}"
         " --summary {input.summary:q} --training {input.training:q} --training-pixels {input.training_pixels:q}"
-        " --same-patients {params.same:q} --split {output.split:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --same-patients {params.same:q} --fit {params.fit} --split {output.split:q} --output {params.folder:q} 2>&1 | tee {log:q}"

@@ -158,7 +158,7 @@ if HERE:
         input:
             config=AT.config,
             registry=AT.registry,
-            catalogue=AT.catalogue_summary,
+            catalogue=[data.summary for data in TRAINED_ON.values()],
             sites=every_card(shared=True),
             external=EXTERNAL_CARDS,
             points=AT.points,

@@ -13,7 +13,7 @@ def main(options):
     """Write the split and the site's three files."""
     training = list(zip(options.training, options.training_pixels, strict=True))
     sources = options.catalogue, options.pixels, options.summary
-    make_external(options.name, *sources, training, options.same_patients, options.split, options.output)
+    make_external(options.name, *sources, training, options.same_patients, options.split, options.output, options.fit)
 
 
 if __name__ == "__main__":
@@ -33,6 +33,7 @@ if __name__ == "__main__":
         default=[],
         help="those of --training whose patients have the same keys",
     )
+    arguments.add_argument("--fit", choices=["stretch", "pad"], required=True, help="how images became squares")
     arguments.add_argument("--split", type=Path, required=True, help="split.csv, to write")
     arguments.add_argument("--output", type=Path, required=True, help="folder of the test's data")
     cli.run(main, arguments)

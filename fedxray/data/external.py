@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, read_table, write_table
+from fedxray.core.files import read_json, write_table
+from fedxray.data.catalogue import read_catalogue
 from fedxray.data.labels import CLASSES
-from fedxray.data.site import make_site
+from fedxray.data.site import make_site, origin
 
 CHUNK = 4096  # images whose pixels are in memory at once
 
@@ -24,34 +25,31 @@ def make_external(
     same_patients: Iterable[Path],
     split: Path,
     folder: Path,
+    fit: str = "stretch",
 ) -> None:
     """Write `split`, all images of the catalogue as the test set of the site `name`, and the site's folder.
 
     `training` has (catalogue, pixels) of each source on which hospitals train, and `same_patients` the catalogues among
     them whose patients have the same keys as these, because they are of the same data set: elsewhere equal keys are not
     the same person. A patient's key gets the name before it. Raises UserError if a class has no image, and if an image,
-    by its bytes or by its pixels, or such a patient is in a training source too.
+    by its pixels before or after resampling, or such a patient is in a training source too.
     """
-    table = read_table(catalogue, ("image", "label", "aetiology", "patient", "sha256"))
+    table = read_catalogue(catalogue)
     where = f"dataset.external: {name}"
     for label, word in enumerate(CLASSES):
         if not (table["label"] == label).any():
             raise UserError(f"{where}: no image is {word}; a test needs both classes")
-    sources = [(read_table(path, ("image", "patient", "sha256")), values) for path, values in training]
-    seen = {digest for source, _ in sources for digest in source["sha256"]}
-    _refuse(where, "is byte-identical to an image", table["image"][table["sha256"].isin(seen)])
-    seen = {digest for _, values in sources for digest in digests(values)}
+    known, sources = set(same_patients), {path: read_catalogue(path) for path, _ in training}
+    seen = {digest for source in sources.values() for digest in source["sha256_pixels"]}
+    _refuse(where, "is also an image", table["image"][table["sha256_pixels"].isin(seen)])
+    seen = {digest for _, values in training for digest in digests(values)}
     same = np.array([digest in seen for digest in digests(pixels)])
-    _refuse(where, "has the same pixels as an image", table["image"][same])
-    known = set(same_patients)
-    keys = {
-        key for (path, _), (source, _) in zip(training, sources, strict=True) if path in known for key in _keys(source)
-    }
-    _refuse(where, "is of a patient", table["image"][_keys(table).isin(keys)])
-    rows = table[["image", "label", "aetiology"]].assign(patient=f"{name}/" + _keys(table), split="test", site=name)
+    _refuse(where, "has the same pixels here as an image", table["image"][same])
+    keys = {key for path, source in sources.items() if path in known for key in source["patient"]}
+    _refuse(where, "is of a patient", table["image"][table["patient"].isin(keys)])
+    rows = table[["image", "label", "aetiology"]].assign(patient=f"{name}/" + table["patient"], split="test", site=name)
     write_table(split, rows)
-    facts = read_json(summary)
-    make_site(split, pixels, name, folder, {"source_sha256": facts["sha256"], "synthetic": facts["synthetic"]})
+    make_site(split, [pixels], name, folder, origin([read_json(summary)], fit))
 
 
 def digests(pixels: Path) -> list[bytes]:
@@ -59,10 +57,6 @@ def digests(pixels: Path) -> list[bytes]:
     values = np.load(pixels, mmap_mode="r")
     chunks = (np.asarray(values[start : start + CHUNK]) for start in range(0, len(values), CHUNK))
     return [hashlib.sha256(image.tobytes()).digest() for chunk in chunks for image in chunk]
-
-
-def _keys(table: pd.DataFrame) -> pd.Series:
-    return table["patient"].astype(str)
 
 
 def _refuse(where: str, what: str, images: pd.Series) -> None:

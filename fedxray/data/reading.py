@@ -12,21 +12,23 @@ from typing import Any
 
 from fedxray.core.errors import UserError
 
+FITS = ("stretch", "pad")  # how an image becomes a square
 STOP_OR_DROP = ("stop", "drop")
+WORDS = {"NORMAL": "0", "PNEUMONIA": "1", "0": "0", "1": "1"}  # labels of every source; the user's are added
 ROLES = ("image", "label", "patient", "site", "split", "view", "synthetic")  # what a column of a table may be
 
 
-def _mapping() -> Any:
-    return field(default_factory=lambda: MappingProxyType({}))
+def _mapping(values: Mapping[str, str] = MappingProxyType({})) -> Any:
+    return field(default_factory=lambda: MappingProxyType(dict(values)))
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How one source is read. config.yaml says what each value is; the last four belong to a known data set's layout."""
+    """How one source is read. config.yaml says what each value is; the last four are of a known data set's layout."""
 
     patient: str = ""  # empty, image, a name of fedxray.data.names.PATTERNS, or a regular expression with a group
     columns: Mapping[str, str] = _mapping()  # {role: name of the table's column}
-    labels: Mapping[str, str] = _mapping()  # {word: 0, 1 or drop}
+    labels: Mapping[str, str] = _mapping(WORDS)  # {word: 0, 1 or drop}
     multiple: str = "stop"  # a cell of several findings: stop | any | only
     sites: Mapping[str, str] = _mapping()  # {word of the column site: hospital or drop}
     splits: Mapping[str, str] = _mapping()  # {word of the column or folder: train, val, test or drop}
@@ -72,10 +74,8 @@ def reading_of(values: Mapping[str, Any], where: str) -> Reading:
         if value in (None, "", [], {}, ()):
             continue
         if isinstance(default, Mapping):
-            value = {
-                _text(key, f"{where}.{item.name}"): _text(target, f"{where}.{item.name}.{key}")
-                for key, target in value.items()
-            }
+            key = f"{where}.{item.name}"
+            value = {**default, **{_text(word, key): _text(to, f"{key}.{word}") for word, to in value.items()}}
         elif isinstance(default, tuple):
             value = tuple(value)
         kept[item.name] = value

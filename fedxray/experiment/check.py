@@ -1,22 +1,64 @@
 """Checks of the configuration, before any job: every fault as one line that names the key and what to do."""
 
+import math
+import re
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
 
 from fedxray.core.errors import UserError
+from fedxray.core.yaml_file import check_keys
+from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.sweep import COHORT_AXES, points
+
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a section of keys",
+}
+SHOWN = 60  # characters of a value in a message
+POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
+# Of a file's name, in bytes. File systems take 255, and a log or a temporary file adds some to the name of its run.
+NAME = 230
 
 
 def check_config(config: dict, schema: dict) -> None:
     """Raise UserError, a line for each fault, if `config` is not what `schema` and the experiment want."""
-    faults = [_fault(error) for error in Draft202012Validator(schema).iter_errors(config)]
+    faults = list(_unusable(config))
+    if not faults:
+        faults = [_fault(error) for error in Checker(schema).iter_errors(config)]
     if not faults:
         faults = [*_across(config), *_swept(config, schema)]
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
     points(config)
+
+
+def check_files(paths: Iterable[Path]) -> None:
+    """Raise UserError, a line for each, if a configuration file gives a key twice: its reader keeps the last alone."""
+    for path in paths:
+        try:
+            check_keys(path)
+        except UserError as error:
+            raise UserError("\n".join(f"config: {line}" for line in str(error).splitlines())) from error
+
+
+def check_names(experiment: Experiment) -> None:
+    """Raise UserError if a sweep gives a folder a longer name than a file system takes."""
+    for name in dict.fromkeys(part for run in experiment.runs for part in run.job.split("/")):
+        if len(name) > NAME:
+            raise UserError(
+                f"config: sweep: the folder {name} would have a name of {len(name)} letters; at most {NAME}, so sweep "
+                "fewer keys at once, or write their values with fewer digits"
+            )
 
 
 def typed(value, schema: dict):
@@ -29,28 +71,112 @@ def typed(value, schema: dict):
     if isinstance(value, list):
         return [typed(item, schema.get("items", {})) for item in value]
     if isinstance(value, str) and kind != "string" and "enum" not in schema:
-        return yaml.safe_load(value)
+        try:
+            return yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):
+            return value  # which the schema then refuses
     return value
+
+
+def _is_integer(checker, value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(checker, value) -> bool:
+    return _is_integer(checker, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _matches(validator, pattern: str, value, schema: dict) -> Iterator[ValidationError]:
+    if isinstance(value, str) and not re.fullmatch(pattern, value):
+        yield ValidationError(f"{_shown(value)} does not match {pattern}")
+
+
+# JSON's own rules take 2.0 for an integer, NaN for a number within all bounds, and a name with a line's end after it for
+# the name. Here 2.0 would be another stream of random numbers than 2, and name another folder.
+Checker = extend(
+    Draft202012Validator,
+    {"pattern": _matches},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
+)
+
+
+def _unusable(value, key: str = "") -> Iterator[str]:
+    """Faults of keys and values that no schema need see, because no program could use them."""
+    where = key or "the file"
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if isinstance(name, str):
+                yield from _unusable(item, f"{key}.{name}" if key else name)
+            else:
+                yield f"{where}: the key {_shown(name)} is not text; {_written(name) or 'put it in quotes'}"
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _unusable(item, f"{key}.{number}" if key else str(number))
+    elif isinstance(value, int) and value.bit_length() > 64:
+        yield f"{where}: a whole number of {value.bit_length()} bits; take one of at most 64"
+    elif isinstance(value, str) and (wrong := re.search(r"[{}\x00-\x1f\x7f\ud800-\udfff]", value)):
+        what = "braces, which mean something else to Snakemake"
+        if wrong[0] not in "{}":
+            what = f"the character {wrong[0]!a}"
+        yield f"{where}: {_shown(value)} has {what}; rename what it names"
+
+
+def _shown(value) -> str:
+    """A value as a message shows it: as YAML writes it, and cut if it is long."""
+    if value is None or isinstance(value, bool):
+        text = {None: "nothing", True: "true", False: "false"}[value]
+    else:
+        text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _written(value) -> str:
+    """How to write what YAML has taken for something else than text."""
+    if isinstance(value, bool):
+        return "YAML takes yes, no, on and off for true or false: put it in quotes"
+    return ""
 
 
 def _fault(error, within: str = "") -> str:
     """One fault of the schema, or of its part `within`, as `key: what is wrong; what to do`."""
     key = ".".join([within] * bool(within) + [str(part) for part in error.absolute_path]) or "the file"
+    value = error.instance
     if error.validator == "additionalProperties":
         properties = error.schema.get("properties", {})
-        unknown = sorted(set(error.instance) - set(properties))
+        unknown = sorted(set(value) - set(properties))
         prefix = f"{key}." if error.absolute_path else ""
         near = get_close_matches(unknown[0], properties, 1)
         hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(properties)}"
         return f"{prefix}{unknown[0]}: unknown key; {hint}"
-    hint = ""
-    if error.validator == "type" and isinstance(error.instance, str) and error.schema.get("type") == "number":
-        hint = "; write it as 0.001 or 1.0e-3 (YAML reads 1e-3 as text)"
-    if error.validator == "enum" and isinstance(error.instance, str):
-        near = get_close_matches(error.instance, [str(value) for value in error.validator_value], 1)
-        return f"{key}: {error.instance!r} is not known; {_choices(near, error.validator_value)}"
+    if error.validator == "type":
+        kinds = [error.validator_value] if isinstance(error.validator_value, str) else error.validator_value
+        wanted = " or ".join(KINDS[kind] for kind in kinds)
+        return f"{key}: {_shown(value)} is not {wanted}; {_instead(value, kinds[0], error.schema)}"
+    if error.validator == "enum":
+        near = get_close_matches(str(value), map(str, error.validator_value), 1)
+        return f"{key}: {_shown(value)} is not known; {_choices(near, error.validator_value)}"
     described = f" ({error.schema['description']})" if "description" in error.schema else ""
-    return f"{key}: {error.message}{hint or described}"
+    if error.validator == "not" and "enum" in error.validator_value:
+        return f"{key}: {_shown(value)} is the name of something else; take another"
+    if error.validator == "maxLength":
+        return f"{key}: {len(value)} letters; at most {error.validator_value}{described}"
+    return f"{key}: {error.message}{described}"
+
+
+def _instead(value, kind: str, schema: dict) -> str:
+    """What to write instead of a value that is not of the `kind` that its `schema` wants."""
+    if kind == "object":
+        return f"give it as {', '.join(f'{name}: ...' for name in islice(schema.get('properties', ['key']), 2))}"
+    if value is None:
+        return "give a value, or leave the key out for the default"
+    if kind == "string":
+        return _written(value) or "put it in quotes"
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return f"write it as {int(value)}"
+    if kind == "number" and isinstance(value, str):
+        return "write it as 0.001 or 1.0e-3 (YAML reads 1e-3 as text)"
+    hints = {"integer": "give digits alone", "number": "give a finite one", "boolean": "write true or false"}
+    return hints.get(kind, "write it as [..., ...]")
 
 
 def _choices(near: list, values: list) -> str:
@@ -92,20 +218,27 @@ def _of_federation(config: dict) -> list[str]:
 def _swept(config: dict, schema: dict) -> list[str]:
     """Faults of the sweep's values: each must be one that its key could have, or N of `sites`."""
     sweep, faults = config["sweep"], []
+    if (crossed := math.prod(map(len, sweep["grid"].values()))) > POINTS:
+        faults.append(f"sweep.grid: {crossed} points; at most {POINTS}, so take fewer values or keys")
     entries = [(f"sweep.grid.{key}", key, value) for key, values in sweep["grid"].items() for value in values]
-    entries += [("sweep.points", key, value) for point in sweep["points"] for key, value in point.items()]
+    for part in ("points", "exclude"):
+        entries += [(f"sweep.{part}", key, value) for entry in sweep[part] for key, value in entry.items()]
     for where, key, value in {repr(entry): entry for entry in entries}.values():
         if key == "sites":
-            if not (isinstance(value, int) and 1 <= value <= len(config["sites"])):
-                faults.append(f"{where}: {value!r} is not a number of sites from 1 to {len(config['sites'])}, as named")
+            if not (_is_integer(None, value) and 1 <= value <= len(config["sites"])):
+                faults.append(
+                    f"{where}: {_shown(value)} is not a number of sites from 1 to {len(config['sites'])}, as named"
+                )
             continue
         bounds = schema
         for part in key.split("."):
             bounds = bounds.get("properties", {}).get(part, {})
         if not bounds:
             continue  # `points` reports a key that cannot be swept
-        value_faults = [_fault(error, key) for error in Draft202012Validator(bounds).iter_errors(value)]
-        value_faults += [] if value_faults else _across(_with(config, key.split("."), value))
+        value_faults = [_fault(error, key) for error in Checker(bounds).iter_errors(value)]
+        value_faults += (
+            [] if value_faults or where == "sweep.exclude" else _across(_with(config, key.split("."), value))
+        )
         faults += [f"{where}: {fault}" for fault in value_faults]
     return faults
 

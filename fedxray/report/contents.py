@@ -48,6 +48,7 @@ ITEMS = (
     Item("model_card", "page", RECORD, "render_pages"),
     Item("configuration", "page", RECORD, "render_pages"),
     Item("environment", "page", RECORD, "render_pages"),
+    Item("account", "table", DATA, "catalogue_images"),
     Item("points", "table", TABLES, "choose_points", "choose_points"),
     Item("confirmed", "table", TABLES, "confirm_federated"),  # where federation.engine is inprocess
     Item("comparison", "table", TABLES, "compare_runs"),

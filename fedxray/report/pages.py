@@ -28,8 +28,8 @@ def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
     """Every page by its name, as HTML that needs no network; `note` is a warning at the top of each."""
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     results = Results(config, folder)
-    shared = {"config": config, "note": note, "source": datasets.get(config["dataset"]["source"]).title}
-    shared |= {"external": results.external, "confidence": f"{config['evaluation']['confidence']:.0%}"}
+    shared = {"config": config, "note": note, "sources": results.sources, "external": results.external}
+    shared |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
     return {name: templates.get_template(f"{name}.html").render(shared | getattr(results, name)()) for name in pages()}
 
 
@@ -38,11 +38,12 @@ class Results:
 
     def __init__(self, config: dict, folder: Folder):
         self.config, self.folder, self.cohorts = config, folder, Experiment.from_config(config).cohorts
+        self.sources, self.external = datasets.sources(config), datasets.external(config)
         self.points = read_table(folder.points)
         self.chosen = self.points[self.points["chosen"]]
-        self.external = [source.name for source in datasets.external(config)]
-        self.summary, self.summary_outside = apart(read_table(folder.summary), self.external)
-        self.differences, self.differences_outside = apart(read_table(folder.differences), self.external)
+        self.tests = [source.name for source in self.external]
+        self.summary, self.summary_outside = apart(read_table(folder.summary), self.tests)
+        self.differences, self.differences_outside = apart(read_table(folder.differences), self.tests)
         one_process = config["federation"]["engine"] == "inprocess"
         self.confirmed = len(read_table(folder.confirmed)) if one_process else 0
         self.records = [folder.run(path).read_record() for path in self.points["path"]]
@@ -89,7 +90,7 @@ class Results:
         }
 
     def datasheet(self) -> dict:
-        """What the catalogue holds, and each cohort's sites."""
+        """What the catalogues hold, and each cohort's sites."""
         heterogeneity = [
             {
                 "cohort": cohort.name or "all",
@@ -100,17 +101,18 @@ class Results:
             for cohort in self.cohorts
             for facts in [read_json(self.folder.cohort(cohort).heterogeneity)]
         ]
-        catalogue = _named(flat(read_json(self.folder.catalogue_summary)))
-        return {"catalogue": catalogue, "splits": self._splits(), "heterogeneity": heterogeneity}
+        return {"catalogues": self._catalogues(), "splits": self._splits(), "heterogeneity": heterogeneity}
 
     def methods(self) -> dict:
         """Data, budgets, software and hardware, from the records."""
-        archive, splits = self.folder.archive_record, [cohort.split for cohort in self.cohorts]
+        splits = [cohort.split for cohort in self.cohorts]
         knobs = [name_of(KNOBS.get(str(split["partition"]), "")) for split in splits]
         machine = self._machine() | {"training, all runs": f"{self.points['seconds'].sum():.0f} s"}
         return {
-            "data": read_json(self.folder.catalogue_summary),
-            "archive": read_json(archive) if archive.exists() else None,
+            "data": [
+                {"source": source, **self._of(source, "catalogue"), "archive": self._of(source, "images")}
+                for source in (*self.sources, *self.external)
+            ],
             "partitions": [
                 f"{split['partition']}" + (f" ({knob} {split[knob]})" if knob else "")
                 for split, knob in zip(splits, knobs, strict=True)
@@ -133,8 +135,8 @@ class Results:
         run = self.points[self.points["path"] == model["run"]].iloc[0]
         same = (comparison["mode"] == run["mode"]) & (comparison["cohort"] == run["cohort"])
         rows = comparison[same & (comparison["seed"] == run["seed"])]
-        of_hospitals, outside = apart(rows, self.external)
-        predicted, _ = apart(predictions[predictions["path"] == model["run"]], self.external)
+        of_hospitals, outside = apart(rows, self.tests)
+        predicted, _ = apart(predictions[predictions["path"] == model["run"]], self.tests)
         draw = evaluation["replicates"], evaluation["confidence"], evaluation["seed"]
         record = self.folder.run(model["run"]).read_record()
         facts = {key: model[key] for key in ("model", "image_size", "threshold", "experiment", "run", "warning")}
@@ -164,6 +166,19 @@ class Results:
         ordered = sorted(packages.items(), key=lambda pair: pair[0].lower())
         return {"tables": {"Machine": _named(self._machine().items()), "Packages": _named(ordered)}}
 
+    def _of(self, source: datasets.Source, name: str) -> dict:
+        """A record of a source by its name; empty if there is none, as of images that were not fetched."""
+        record = self.folder.root / source.folder / f"{name}.json"
+        return read_json(record) if record.exists() else {}
+
+    def _catalogues(self) -> list[dict]:
+        """A row for each value that a catalogue's summary has, and a column for each source."""
+        columns = {source.name: dict(flat(self._of(source, "catalogue"))) for source in (*self.sources, *self.external)}
+        if len(columns) == 1:
+            return _named(*(values.items() for values in columns.values()))
+        keys = dict.fromkeys(key for values in columns.values() for key in values)
+        return [{"what": key, **{name: values.get(key, "-") for name, values in columns.items()}} for key in keys]
+
     def _splits(self) -> list[dict]:
         """A row per cohort, site and split, from the data cards; the shared validation set once."""
         rows = []
@@ -185,7 +200,7 @@ class Results:
     def _external_sets(self) -> list[dict]:
         """A row per external test: its source, and its images and patients from its data card."""
         rows = []
-        for source in datasets.external(self.config):
+        for source in self.external:
             facts = read_json(SiteFolder(self.folder.external(source.name).site).card)["splits"]["test"]
             row = {"test": source.name, "source": source.dataset.title}
             rows.append(row | {name: facts[name] for name in ("images", "patients", "prevalence")})

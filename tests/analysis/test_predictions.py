@@ -60,7 +60,7 @@ def test_external_tests_are_predicted_after_the_sites_own(folder, points):
     at = folder.external("nih")
     write_table(at.split, table.assign(split="test", site="nih"))
     write_array(at.pixels, pixels)
-    make_site(at.split, at.pixels, "nih", at.site)
+    make_site(at.split, [at.pixels], "nih", at.site)
     found = predict_chosen(points, folder, {"": COHORT}, ["nih"])
     assert found[found["set"] != "nih"].reset_index(drop=True).equals(without.reset_index(drop=True))
     for path in ("0", "2"):

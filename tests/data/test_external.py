@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 
+from fedxray import __version__
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, read_table, write_array, write_json, write_table
 from fedxray.data import datasets
+from fedxray.data.catalogue import COLUMNS
 from fedxray.data.external import digests, make_external
 from fedxray.data.site import load_site
 from fedxray.experiment.folder import Folder
@@ -29,10 +31,11 @@ def source(folder, greys, patient="p{}", labels=(0, 1), rows=None):
     table["label"] = [labels[number % len(labels)] for number in numbers]
     table["aetiology"] = np.where(table["label"] == 0, "none", "unknown")
     table["patient"] = [patient.format(number // 2) for number in numbers]
-    table["sha256"] = [hashlib.sha256(f"{folder.name}{grey}".encode()).hexdigest() for grey in greys]
-    write_table(folder / "catalogue.csv", table.assign(**(rows or {})))
+    table["sha256_pixels"] = [hashlib.sha256(f"{folder.name}{grey}".encode()).hexdigest() for grey in greys]
+    table = table.reindex(columns=COLUMNS, fill_value="").assign(**(rows or {}))
+    write_table(folder / "catalogue.csv", table)
     write_array(folder / "pixels.npy", pixels)
-    write_json(folder / "catalogue.json", {"sha256": "ab" * 32, "synthetic": False})
+    write_json(folder / "catalogue.json", {"sha256": "ab" * 32, "synthetic": False, "patients_known": True})
     return folder / "catalogue.csv", folder / "pixels.npy"
 
 
@@ -45,7 +48,7 @@ def make(tmp_path):
         at = Folder(tmp_path / "results").external("nih")
         catalogue, pixels = source(at.path, greys, **({"patient": "q{}"} | options))
         same = [training[number][0] for number in same]
-        make_external("nih", catalogue, pixels, at.catalogue_summary, training, same, at.split, at.site)
+        make_external("nih", catalogue, pixels, at.summary, training, same, at.split, at.site, "pad")
         return at
 
     return make
@@ -63,8 +66,8 @@ def test_all_images_are_the_test_set_of_a_site_of_its_name(make):
     assert set(read_table(at.split)["site"]) == {"nih"}
     card = read_json(at.site / "card.json")
     assert card["splits"]["test"]["patients"] == 3
-    assert card["provenance"]["source_sha256"] == "ab" * 32
-    assert card["provenance"]["synthetic"] is False
+    origin = {"source_sha256": "ab" * 32, "synthetic": False, "patients_known": True, "fit": "pad"}
+    assert card["provenance"] == origin | {"fedxray": __version__}
 
 
 @pytest.mark.parametrize(("label", "word"), [(0, "PNEUMONIA"), (1, "NORMAL")])
@@ -73,18 +76,16 @@ def test_both_classes_are_needed(make, label, word):
         make(labels=(label,))
 
 
-def test_a_byte_identical_image_is_a_leak(make, tmp_path):
-    known = pd.read_csv(tmp_path / "second" / "catalogue.csv")["sha256"][3]
+def test_an_image_of_a_hospital_is_a_leak(make, tmp_path):
+    known = pd.read_csv(tmp_path / "second" / "catalogue.csv")["sha256_pixels"][3]
     others = [hashlib.sha256(bytes([number])).hexdigest() for number in range(5)]
-    with pytest.raises(
-        UserError, match=r"nih: nih-105.png is byte-identical to an image of the hospitals; take a data set"
-    ):
-        make(rows={"sha256": [*others, known]})
+    with pytest.raises(UserError, match=r"nih: nih-105.png is also an image of the hospitals; take a data set"):
+        make(rows={"sha256_pixels": [*others, known]})
 
 
-def test_an_image_of_the_same_pixels_is_a_leak_whatever_its_file_is(make):
+def test_an_image_that_is_the_same_when_small_is_a_leak(make):
     with pytest.raises(
-        UserError, match=r"nih: nih-3.png has the same pixels as an image of the hospitals \(and 1 more\);"
+        UserError, match=r"nih: nih-3.png has the same pixels here as an image of the hospitals \(and 1 more\);"
     ):
         make([100, 3, 8, 103])
 
@@ -108,13 +109,22 @@ def test_the_script_says_a_leak_in_one_line_and_writes_nothing(make, tmp_path):
     at = make()
     (at.site / "card.json").unlink()
     words = ["--training", at.catalogue, "--training-pixels", at.pixels, "--split", at.split, "--output", at.site]
-    words += ["--name", "nih", "--catalogue", at.catalogue, "--pixels", at.pixels, "--summary", at.catalogue_summary]
+    words += [
+        "--name",
+        "nih",
+        "--catalogue",
+        at.catalogue,
+        "--pixels",
+        at.pixels,
+        "--summary",
+        at.summary,
+        "--fit",
+        "pad",
+    ]
     script = ROOT / "scripts" / "make_external.py"
     done = subprocess.run([sys.executable, script, *map(str, words)], capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith(
-        "error: dataset.external: nih: nih-100.png is byte-identical to an image of the hospitals (and 5"
-    )
+    assert done.stderr.startswith("error: dataset.external: nih: nih-100.png is also an image of the hospitals (and 5")
     assert done.stderr.count("\n") == 1
     assert not (at.site / "card.json").exists()
 

@@ -7,7 +7,8 @@ import yaml
 from snakemake.utils import update_config
 
 from fedxray.core.errors import UserError
-from fedxray.experiment.check import check_config, typed
+from fedxray.experiment.check import check_config, check_files, check_names, typed
+from fedxray.experiment.experiment import Experiment
 
 BASE, SCHEMA = (yaml.safe_load(Path("config", name).read_text()) for name in ("config.yaml", "schema.yaml"))
 
@@ -25,7 +26,7 @@ def changed(key, value):
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("training.lr", "1e-3", r"training\.lr: '1e-3' is not of type 'number'; write it as 0\.001"),
+        ("training.lr", "1e-3", r"training\.lr: '1e-3' is not a number; write it as 0\.001"),
         ("training.learning_rate", 0.1, r"training\.learning_rate: unknown key; known here: .*lr"),
         ("trainig", {}, r"trainig: unknown key; did you mean training\?"),
         ("sites", ["us", "Europe"], r"sites\.1: 'Europe'"),
@@ -42,6 +43,41 @@ def changed(key, value):
         ("federation.min_sites", 4, r"federation\.min_sites: 4 of 3 sites"),
         ("federation.absent", "drop", r"federation: absent: drop goes with min_sites from 1 to 2"),
         ("federation.min_sites", 2, r"federation: absent: drop goes with min_sites"),
+        # A float is no whole number: 2.0 is another stream of random numbers than 2, and names another folder.
+        ("training.batch_size", 16.0, r"training\.batch_size: 16\.0 is not a whole number; write it as 16$"),
+        ("federation.rounds", 2.5, r"federation\.rounds: 2\.5 is not a whole number; give digits alone"),
+        ("image_size", 32.0, r"image_size: 32\.0 is not a whole number"),
+        ("seeds", [2, 1.0], r"seeds\.1: 1\.0 is not a whole number; write it as 1$"),
+        ("seeds", [True], r"seeds\.0: true is not a whole number"),
+        ("sweep.grid", {"training.batch_size": [8.0]}, r"sweep\.grid\.training\.batch_size: .*8\.0 is not a whole"),
+        ("sweep.points", [{"federation.rounds": 2.0}], r"sweep\.points: federation\.rounds: 2\.0 is not a whole"),
+        ("sweep.exclude", [{"training.batch_size": 8.0}], r"sweep\.exclude: training\.batch_size: 8\.0 is not a whole"),
+        ("sweep.grid", {"sites": [2.0]}, r"sweep\.grid\.sites: 2\.0 is not a number of sites from 1 to 3"),
+        ("sweep.grid", {"sites": [True, 2]}, r"sweep\.grid\.sites: true is not a number of sites from 1 to 3"),
+        ("training.lr", float("nan"), r"training\.lr: nan is not a number; give a finite one"),
+        ("training.lr", float("inf"), r"training\.lr: inf is not a number"),
+        ("split.power", -float("inf"), r"split\.power: -inf is not a number"),
+        ("evaluation.margin", float("nan"), r"evaluation\.margin: nan is not a number"),
+        ("sweep.grid", {"split.alpha": [float("nan")]}, r"sweep\.grid\.split\.alpha: .*nan is not a number"),
+        ("seeds", [10**30], r"seeds\.0: a whole number of 100 bits"),
+        (
+            "training.threads",
+            [16**5000],
+            r"training\.threads\.0: a whole number of 20001 bits",
+        ),  # Python writes it nowhere
+        ("sites", [False, "de"], r"sites\.0: false is not text; YAML takes yes, no, on and off for true or false"),
+        ("sites", "us", r"sites: 'us' is not a list; write it as \[\.\.\., \.\.\.\]"),
+        ("sites", ["us\n"], r"sites\.0: 'us\\n' has the character '\\n'"),
+        ("training", 3, r"training: 3 is not a section of keys; give it as lr: \.\.\., optimizer: \.\.\."),
+        ("sweep", None, r"sweep: nothing is not a section of keys; give it as grid: \.\.\."),
+        ("training.lr", None, r"training\.lr: nothing is not a number; give a value, or leave the key out"),
+        ("split", {True: 1}, r"split: the key true is not text; YAML takes"),
+        ("sweep.points", [{1: 2}], r"sweep\.points\.0: the key 1 is not text; put it in quotes"),
+        ("experiment", 2024, r"experiment: 2024 is not text; put it in quotes"),
+        ("experiment", "x" * 101, r"experiment: 101 letters; at most 100"),
+        ("experiment", "README.md", r"experiment: 'README\.md' is the name of something else"),
+        ("dataset.folder", "/br{a}ce", r"dataset\.folder: '/br\{a\}ce' has braces"),
+        ("federation.admin_kit", "kit\udce9", r"federation\.admin_kit: 'kit\\udce9' has the character '\\udce9'"),
     ],
 )
 def test_each_fault_is_a_line_that_names_its_key(key, value, said):
@@ -56,6 +92,45 @@ def test_every_fault_is_told_at_once():
     with pytest.raises(UserError) as error:
         check_config(made, SCHEMA)
     assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_grid_has_at_most_ten_thousand_points():
+    tenths, hundredths = [n / 10 for n in range(1, 101)], [n / 200 for n in range(100)]
+    grid = {"training.lr": tenths, "training.momentum": hundredths}
+    check_config(changed("sweep.grid", grid), SCHEMA)
+    with pytest.raises(UserError, match=r"sweep\.grid: 10100 points; at most 10000"):
+        check_config(changed("sweep.grid", grid | {"training.lr": [*tenths, 0.05]}), SCHEMA)
+
+
+def test_the_folder_of_every_run_that_is_accepted_can_be_made(tmp_path):
+    """With its log, whose name is the longest that is made of it."""
+    axes = ["lr", "weight_decay", "momentum", "augmentation.shift", "augmentation.scale", "augmentation.contrast"]
+    point = {f"training.{axis}": 0.1234567890123456 for axis in axes} | {"training.schedule": "constant"}
+    made = Experiment.from_config(changed("sweep.points", [point | {"training.augmentation.rotate": 5}]))
+    check_names(made)
+    name = max((run.job for run in made.runs), key=len)
+    assert len(name) > 200
+    (tmp_path / f"{name}.log").touch()
+    long = Experiment.from_config(
+        changed("sweep.points", [point | {"training.augmentation.rotate": 1.234567890123456}])
+    )
+    with pytest.raises(UserError, match=r"config: sweep: the folder lr=0\.12.* would have a name of 2\d\d letters"):
+        check_names(long)
+
+
+def test_a_key_that_is_twice_in_a_file_is_told_with_its_lines(tmp_path):
+    good, twice = tmp_path / "good.yaml", tmp_path / "twice.json"
+    good.write_text("a: &a {lr: 1}\nb: {<<: *a, lr: 2}\n")
+    twice.write_text('{\n\t"training": {},\n\t"training": {}\n}')
+    check_files([good])
+    with pytest.raises(UserError) as error:
+        check_files([good, twice])
+    assert str(error.value) == f"config: training: twice in {twice}, in lines 2 and 3; keep one"
+
+
+def test_words_that_are_no_yaml_are_told_by_their_key():
+    with pytest.raises(UserError, match=r"training\.lr: '\[' is not a number"):
+        check_config(typed(changed("training.lr", "["), SCHEMA), SCHEMA)
 
 
 def test_words_of_the_command_line_become_what_the_schema_wants():

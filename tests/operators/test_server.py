@@ -69,6 +69,12 @@ def test_what_does_not_fit_is_said_before_anything_is_made(tmp_path, change, sai
     assert [path.name for path in tmp_path.iterdir()] == ["federation.yml"]
 
 
+def test_a_key_that_is_twice_is_told(tmp_path):
+    (tmp_path / "federation.yml").write_text(yaml.safe_dump(GOOD) + "port: 9000\n")
+    with pytest.raises(UserError, match=r"port: twice in .*federation\.yml, in lines"):
+        read_federation(tmp_path)
+
+
 class Process:
     """A command of ours, started; its lines are in a file."""
 

@@ -47,7 +47,7 @@ def tested(results, config, tmp_path_factory):
         at, rows = folder.external(name), predictions[(predictions["path"] == "run-0") & (predictions["set"] == name)]
         write_table(at.split, rows[["image", "label", "aetiology", "patient"]].assign(split="test", site=name))
         write_array(at.pixels, np.zeros((len(rows), 16, 16), np.uint8))
-        make_site(at.split, at.pixels, name, at.site)
+        make_site(at.split, [at.pixels], name, at.site)
     images = {"folder": {"folder": str(root)}}
     external = [{"nih": {"archive": str(root)}}, images | {"site": "other-1"}]
     return config | {"dataset": config["dataset"] | {"external": external}}, folder
@@ -105,7 +105,7 @@ def test_the_conclusions_have_the_external_tests_in_a_section_of_their_own(teste
     assert len(told["outside"]) == 6
     assert all("(external, no hospital trained on it)" in line for line in told["outside"])
     assert told["outside_sets"] == [
-        {"test": "nih", "source": "NIH ChestX-ray14, radiographs of adults"} | told["outside_sets"][0],
+        {"test": "nih", "source": "NIH ChestX-ray14, radiographs of mostly adults"} | told["outside_sets"][0],
         {"test": "other-1"} | told["outside_sets"][1],
     ]
     assert [(row["images"], row["patients"], row["prevalence"]) for row in told["outside_sets"]] == [(60, 20, 0.5)] * 2

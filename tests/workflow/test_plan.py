@@ -33,13 +33,16 @@ def copy(tmp_path_factory):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training={lr: 1e-3}", "training.lr: '1e-3' is not of type 'number'"),  # YAML reads it as text
+        ("training={lr: 1e-3}", "training.lr: '1e-3' is not a number"),  # YAML reads it as text
         ("training={learning_rate: 0.1}", "training.learning_rate: unknown key"),
         ("sites=[us, shared]", "sites.1"),
         ("dataset={source: folder}", "dataset.folder: empty"),
         ("dataset={source: kaggle, archive: /no/such.zip}", "dataset.archive: /no/such.zip does not exist"),
         ("sweep={grid: {training.lr: [0.1, fast]}}", "sweep.grid.training.lr: training.lr: 'fast'"),
         ("sweep={grid: {image_size: [32]}}", "sweep.grid: image_size cannot be swept"),
+        ("training={batch_size: 16.0}", "training.batch_size: 16.0 is not a whole number; write it as 16"),
+        ("dataset={source: folder, folder: '/br{a}ce'}", "dataset.folder: '/br{a}ce' has braces"),
+        ("training=3", "training: 3 is not a section of keys"),
     ],
 )
 def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override, message):
@@ -48,6 +51,15 @@ def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override
     assert [message in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
     assert "Traceback" not in done.stderr
     assert not (copy / "results" / "phantom").exists()
+
+
+def test_a_section_that_is_twice_in_any_configuration_file_is_one_line(copy, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("training: {lr: 0.1}\nseeds: [2]\ntraining: {batch_size: 8}\n")
+    done = snakemake(copy, "--dry-run", "--configfile", str(path), "config/smoke.yaml")
+    assert done.returncode == 1
+    assert f"error: config: training: twice in {path}, in lines 1 and 3; keep one" in done.stderr.splitlines()
+    assert "Traceback" not in done.stderr
 
 
 def test_kaggle_fetches_and_an_archive_does_not(copy, real_zip):

@@ -46,6 +46,11 @@ class Source:
         return self.section[self.dataset.path_key] if self.dataset.path_key else ""
 
     @property
+    def site(self) -> str:
+        """The hospital that all its images belong to; "" if they are distributed, or belong to several."""
+        return self.section.get("site", "")
+
+    @property
     def reading(self) -> Reading:
         """How its files are read."""
         return reading_of(over(self.dataset.reading, self.section), self.key)

@@ -16,6 +16,7 @@ class Dataset:
     about: str  # for the datasheet: where the images come from, who labelled them and how patients are told apart
     synthetic: bool = False
     limits: tuple[str, ...] = ()  # for the datasheet: sentences about what does not follow from it
+    model_limits: tuple[str, ...] = ()  # for the model card: sentences about a model that was trained on it
     rule: str = ""  # the rule that writes its images into one zip; empty if the user has to have them
     path_key: str = ""  # the key of `dataset` that names images which the user has; empty if only `rule` makes them
     handle: str = ""  # for rule fetch_kaggle: "owner/name" of a data set, or the name of a competition

@@ -11,5 +11,4 @@ DATASET = Dataset(
         "The user gave the images, and should say here where they come from, who labelled them and what consent covers."
     ),
     path_key="folder",
-    reading={"labels": {"NORMAL": 0, "PNEUMONIA": 1, "0": 0, "1": 1}},
 )

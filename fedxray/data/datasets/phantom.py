@@ -13,6 +13,7 @@ DATASET = Dataset(
         "difficulty of the task follows from them."
     ),
     synthetic=True,
+    model_limits=("It was trained on synthetic phantoms: on real radiographs it means nothing.",),
     rule="draw_phantom",
-    reading={"patient": "kermany", "labels": {"NORMAL": 0, "PNEUMONIA": 1}},
+    reading={"patient": "kermany"},
 )
