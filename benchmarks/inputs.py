@@ -97,7 +97,7 @@ def experiment(quick: bool) -> Path:
     With `quick` it has few phantoms, of 32 pixels.
     """
     folder = ROOT / "results" / f"benchmark-{'quick' if quick else source(quick)}"
-    dataset = {"source": "kaggle", "archive": str(ARCHIVE)} if source(quick) == "real" else {"source": "phantom"}
+    dataset = {"source": "kermany", "archive": str(ARCHIVE)} if source(quick) == "real" else {"source": "phantom"}
     if source(quick) == "phantom":
         dataset["phantom"] = {"patients": 90 if quick else 2500, "seed": 1}
     values = [f"experiment={folder.name}", f"dataset={json.dumps(dataset)}", f"image_size={32 if quick else 64}"]

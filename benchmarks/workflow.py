@@ -111,7 +111,7 @@ def real(quick: bool) -> dict:
         return {"status": "skipped", "reason": "quick" if quick else f"no {ARCHIVE.name} here"}
     _forget("benchmark-whole")
     values = (f"dataset={{archive: {ARCHIVE}}}", "experiment=benchmark-whole")
-    cost = snakemake("--configfile", "config/kaggle.yaml", config=values)
+    cost = snakemake("--configfile", "config/kermany.yaml", config=values)
     table = pd.read_csv(ROOT / "results" / "benchmark-whole" / "summary.csv")
     rows = table[(table["test_set"] == "pooled") & (table["metric"] == "auroc")].set_index("mode")["estimate"]
     checks = [told("the whole graph on the real images", middle([cost.seconds]), "s")]

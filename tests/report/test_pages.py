@@ -77,7 +77,7 @@ def several(config, results, tmp_path):
         if path.name != "data":
             folder.root.mkdir(exist_ok=True)
             (folder.root / path.name).symlink_to(path)
-    data = {"dropped": [], "duplicate_groups": 0, "sha256": "0" * 64}
+    data = read_json(results.root / "data" / "catalogue.json")
     for name, images in (("data/asia", 101), ("data/us", 202), ("external/rsna", 303)):
         write_json(folder.root / name / "catalogue.json", data | {"images": images, "patients": images - 1})
     fetched = {"dataset": "a-competition", "version": None, "bytes": 9, "sha256": "f" * 64}
@@ -94,7 +94,10 @@ def test_pages_of_one_data_set_say_what_it_says_of_itself(config, results, tmp_p
     for sentence in (kermany.about, kermany.licence, kermany.citation, kermany.handle, *kermany.limits, str(tmp_path)):
         assert sentence in sheet
     assert "<h3>" not in pages["datasheet"]
-    assert f"{kermany.title}: 48 images of 48 patients" in text_of(pages["methods"])
+    methods = (
+        f"{kermany.title}: 48 images of 48 patients, of 50 files; left out were 2 (hidden). Patients come from: column"
+    )
+    assert methods in text_of(pages["methods"])
     assert kermany.model_limits[0] in text_of(pages["model_card"])
     assert "phantom" not in sheet + text_of(pages["model_card"])
 

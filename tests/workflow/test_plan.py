@@ -37,7 +37,7 @@ def copy(tmp_path_factory):
         ("training={learning_rate: 0.1}", "training.learning_rate: unknown key"),
         ("sites=[us, shared]", "sites.1"),
         ("dataset={source: folder}", "dataset.folder: empty"),
-        ("dataset={source: kaggle, archive: /no/such.zip}", "dataset.archive: /no/such.zip does not exist"),
+        ("dataset={source: kermany, archive: /no/such.zip}", "dataset.archive: /no/such.zip does not exist"),
         ("sweep={grid: {training.lr: [0.1, fast]}}", "sweep.grid.training.lr: training.lr: 'fast'"),
         ("sweep={grid: {image_size: [32]}}", "sweep.grid: image_size cannot be swept"),
         ("training={batch_size: 16.0}", "training.batch_size: 16.0 is not a whole number; write it as 16"),
@@ -63,8 +63,8 @@ def test_a_section_that_is_twice_in_any_configuration_file_is_one_line(copy, tmp
 
 
 def test_kaggle_fetches_and_an_archive_does_not(copy, real_zip):
-    assert "fetch_kaggle" in planned(copy, "--configfile", "config/kaggle.yaml")
-    rules = planned(copy, "--configfile", "config/kaggle.yaml", "--config", f"dataset={{archive: {real_zip}}}")
+    assert "fetch_kaggle" in planned(copy, "--configfile", "config/kermany.yaml")
+    rules = planned(copy, "--configfile", "config/kermany.yaml", "--config", f"dataset={{archive: {real_zip}}}")
     assert "fetch_kaggle" not in rules
     assert {"catalogue_images", "train_federated"} <= set(rules)
 
