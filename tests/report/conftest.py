@@ -34,7 +34,7 @@ def results(tmp_path_factory, config):
     make_sites(folder.sites, SITES)
     unlike = {"label_divergence": 0.01, "aetiology_divergence": 0.02, "size_ratio": 1.5}
     write_json(folder.cohort(COHORT).heterogeneity, unlike | {"sites": {site: {} for site in SITES}})
-    write_table(folder.registry, pd.DataFrame({"site": SITES, "cohort": "", "synthetic": True}))
+    write_table(folder.registry, pd.DataFrame({"site": SITES, "cohort": "", "synthetic": True, "patients_known": True}))
     data = {
         "files": 50,
         "images": 48,
@@ -54,7 +54,7 @@ def results(tmp_path_factory, config):
     for _, run in chosen.iterrows():
         _write_run(folder.run(run["path"]), run)
     origin = {"experiment": config["experiment"], "cohort": "", "mode": "federated", "run": "run-0"}
-    about = {"threshold": chosen["threshold"][0], "origin": origin}
+    about = {"threshold": chosen["threshold"][0], "origin": origin, "fit": "stretch"}
     with pytest.MonkeyPatch.context() as patch:
         # No figure or page reads model.onnx, and its export takes seconds.
         patch.setattr(exported, "write_onnx", lambda path, *_, **__: path.write_bytes(b""))

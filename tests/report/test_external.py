@@ -48,6 +48,7 @@ def tested(results, config, tmp_path_factory):
         write_table(at.split, rows[["image", "label", "aetiology", "patient"]].assign(split="test", site=name))
         write_array(at.pixels, np.zeros((len(rows), 16, 16), np.uint8))
         make_site(at.split, [at.pixels], name, at.site)
+        at.summary.write_bytes((results.root / "data" / "catalogue.json").read_bytes())
     images = {"folder": {"folder": str(root)}}
     external = [{"nih": {"archive": str(root)}}, images | {"site": "other-1"}]
     return config | {"dataset": config["dataset"] | {"external": external}}, folder
