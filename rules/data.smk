@@ -5,7 +5,16 @@ try:
     OWN_IMAGES = SOURCE.path(config["dataset"])  # empty if a rule makes the images
 except UserError as error:
     sys.exit(f"error: {error}")
-IMAGES = OWN_IMAGES or AT.images
+# The user's own images are dated by their content, and not by the time of the folder or archive.
+IMAGES = ancient(OWN_IMAGES) if OWN_IMAGES else AT.images
+CONTENT = Content(
+    Path(".snakemake") / "fedxray-content", look=workflow.is_main_process
+)
+
+
+def content(wildcards):
+    """A parameter: a digest of the user's own images; empty if a rule makes them."""
+    return CONTENT.digest(OWN_IMAGES, AT.catalogue) if OWN_IMAGES else ""
 
 
 if SOURCE.rule == "draw_phantom":
@@ -71,6 +80,7 @@ rule catalogue_images:
         runtime=growing(30),
     params:
         **step("catalogue_images"),
+        content=content,
         bad_images=config["dataset"]["bad_images"],
     shell:
         "python {params.script:q} --source {input.images:q} --bad-images {params.bad_images}"
@@ -95,6 +105,7 @@ rule resample_images:
         runtime=growing(60),
     params:
         **step("resample_images"),
+        content=content,
         size=config["image_size"],
     shell:
         "python {params.script:q} --source {input.images:q} --catalogue {input.catalogue:q}"
