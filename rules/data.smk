@@ -7,9 +7,7 @@ except UserError as error:
     sys.exit(f"error: {error}")
 # The user's own images are dated by their content, and not by the time of the folder or archive.
 IMAGES = ancient(OWN_IMAGES) if OWN_IMAGES else AT.images
-CONTENT = Content(
-    Path(".snakemake") / "fedxray-content", look=workflow.is_main_process
-)
+CONTENT = Content(Path(".snakemake") / "fedxray-content", look=workflow.is_main_process)
 
 
 def content(wildcards):
