@@ -1,5 +1,6 @@
 """What lies below a folder, for everything that reads one: the same files count, whoever looks."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,6 @@ def files_below(root: str | Path) -> Iterator[tuple[str, os.stat_result | None]]
                         waiting.append((f"{name}/", folder, (*around, folder)))
                 elif entry.is_file():
                     yield name, entry.stat()
-            except FileNotFoundError:  # removed since it was listed
-                continue
-            except OSError:
-                yield name, None
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP):  # removed since it was listed; a link to itself
+                    yield name, None

@@ -48,6 +48,7 @@ RECENT_NS = 2_000_000_000
 MANY = 1000  # files whose comparison is announced
 READ_AGAIN = -1  # a time that no file has
 UNREADABLE = "unreadable"
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # what a record that was written otherwise gives
 
 
 class Seen(NamedTuple):
@@ -99,7 +100,7 @@ class Record:
     def __init__(self, path: Path):
         self.path = path
         self.digest = self.listing = ""
-        with suppress(OSError, ValueError, KeyError), path.open(encoding="utf-8") as file:
+        with suppress(OSError, *DAMAGED), path.open(encoding="utf-8") as file:
             head = json.loads(file.readline())
             self.digest, self.listing = head["digest"], head["listing"]
 
@@ -124,7 +125,7 @@ class Record:
     def _compared(self, source: Path, catalogue: Path, found: dict[str, Seen]) -> dict[str, Seen]:
         """What is known now of the files that were found, and of those that the catalogue lists and that are gone."""
         old: dict[str, Seen] = {}
-        with suppress(OSError, ValueError, TypeError), self.path.open(encoding="utf-8") as file:
+        with suppress(OSError, *DAMAGED), self.path.open(encoding="utf-8") as file:
             file.readline()
             old = {name: Seen(*values) for name, values in json.loads(file.readline()).items()}
         known = _known(catalogue) if old else {}
