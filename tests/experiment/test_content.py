@@ -231,10 +231,7 @@ def test_an_image_that_changed_just_after_the_look_is_noticed_with_coarse_times(
     moment = 1_800_000_000 * SECOND
     monkeypatch.setattr(content.time, "time_ns", lambda: moment + SECOND)
     monkeypatch.setattr(content, "RECENT_NS", 0 if trusted else 2 * SECOND)
-    listed = content.files_below
-    monkeypatch.setattr(
-        content, "files_below", lambda root: ((n, State(s.st_size, moment, 0)) for n, s in listed(root))
-    )
+    times_are(monkeypatch, lambda _: moment)
     before = digest(place)
     write(place / "images" / "NORMAL" / "a.png", "the pixels of x")
     monkeypatch.setattr(content.time, "time_ns", lambda: moment + 60 * SECOND)
