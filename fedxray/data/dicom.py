@@ -94,7 +94,7 @@ def _read(data: bytes) -> Dataset:
     if "FloatPixelData" in header or "DoubleFloatPixelData" in header:
         raise Unreadable("DICOM with pixels that are floats")
     if "PixelData" not in header:
-        raise Unreadable("DICOM without an image")
+        raise Unreadable("cut short" if "Rows" in header else "DICOM without an image")
     if _text(header, "Modality") not in MODALITIES:
         raise Unreadable(f"DICOM that is no radiograph by its Modality ({', '.join(MODALITIES)})")
     if _text(header, "AnatomicalOrientationType") == "QUADRUPED":

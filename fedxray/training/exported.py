@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from PIL import UnidentifiedImageError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -20,7 +19,7 @@ from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import atomic, read_json, sha256, write_json, write_table
 from fedxray.core.parameters import load_model
-from fedxray.data.pixels import to_grey
+from fedxray.data.pixels import Unreadable, to_grey
 from fedxray.data.source import SUFFIXES
 from fedxray.experiment.settings import Compute, Settings
 from fedxray.training.models import build_model, set_parameters
@@ -155,9 +154,8 @@ def _read_images(files: list[Path], size: int) -> tuple[dict[Path, np.ndarray], 
     for file in files:
         try:
             images[file] = to_grey(file.read_bytes(), size)
-        except Exception as error:  # a decoder can raise anything on a broken file
-            reason = "no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
-            broken.append(f"{file}: cannot be read ({reason}); save it as JPEG or PNG")
+        except (Unreadable, OSError) as error:
+            broken.append(f"{file}: cannot be read ({error}); save it as JPEG or PNG of 8 bits")
     return images, broken
 
 
