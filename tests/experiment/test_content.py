@@ -85,10 +85,15 @@ CHANGES = {
     "replaced with the same size and time": lambda images: at_same_time(images / "NORMAL/a.png", "the pixels of x"),
     "changed in place, and its time set back": lambda images: write(images / "NORMAL/a.png", "the pixels of x"),
     "a folder renamed": lambda images: (images / "PNEUMONIA/deep").rename(images / "NORMAL/deep"),
-    "a folder linked": lambda images: (images / "NORMAL/more").symlink_to(images / "PNEUMONIA/deep"),
+    "a folder linked": lambda images: link_outside(images),
     "a manifest added": lambda images: write(images / "manifest.csv", MANIFEST),
     "of an unknown kind": lambda images: write(images / "NORMAL/IM000001", "DICM"),
 }
+
+
+def link_outside(images):
+    write(images.parent / "outside" / "a.png", "more")
+    (images / "NORMAL/more").symlink_to(images.parent / "outside")
 
 
 def exchange(one, other):
@@ -128,7 +133,7 @@ NO_CHANGES = {
     "README.txt": lambda images: write(images / "README.txt", "x"),
     "LICENSE": lambda images: write(images / "LICENSE", "x"),
     "an empty folder": lambda images: (images / "NORMAL/empty").mkdir(),
-    "a link to nothing": lambda images: (images / "NORMAL/x.png").symlink_to("nowhere.png"),
+    "a folder linked twice": lambda images: (images / "NORMAL/more").symlink_to(images / "PNEUMONIA/deep"),
     "a link to itself": lambda images: (images / "NORMAL/back").symlink_to(images),
 }
 

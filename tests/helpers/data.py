@@ -44,7 +44,7 @@ def make_sites(folder, sites=("us", "europe", "asia"), images=24, size=16, seed=
     write_table(folder / "split.csv", pd.DataFrame(rows, columns=columns))
     write_array(folder / "pixels.npy", np.stack(pixels))
     for site in (*sites, "shared"):
-        make_site(folder / "split.csv", folder / "pixels.npy", site, folder / site)
+        make_site(folder / "split.csv", [folder / "pixels.npy"], site, folder / site)
     return {site: folder / site for site in sites}
 
 
