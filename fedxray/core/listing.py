@@ -5,13 +5,40 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# What systems and programs leave in folders, beside names that begin with a point.
-LEFT_BEHIND = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found")
+# Folders and files of operating systems, beside all whose name begins with a dot.
+HIDDEN_NAMES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information")
+# Files that hold no image. What has another suffix, and none, may be one.
+DOCUMENTS = (
+    *(
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".md",
+        ".rst",
+        ".pdf",
+        ".json",
+        ".xml",
+        ".html",
+        ".htm",
+        ".doc",
+        ".docx",
+        ".xls",
+        ".xlsx",
+    ),
+    *(".ods", ".odt", ".rtf", ".py", ".ipynb", ".sh", ".log", ".yml", ".yaml", ".ini", ".bib", ".sha256", ".md5"),
+)
+DOCUMENT_NAMES = ("readme", "license", "licence", "copying", "dicomdir", "checksums")
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file, by its path below the folder or in the archive, is hidden or left behind by a system."""
-    return any(part.startswith(".") or part.lower() in LEFT_BEHIND for part in name.split("/"))
+    """Whether a file, by its path below the folder or in the archive, is hidden, or lies in what is hidden."""
+    return any(part.startswith(".") or part.lower() in HIDDEN_NAMES for part in name.split("/"))
+
+
+def is_document(name: str) -> bool:
+    """Whether a file, by its path, is one that holds no image."""
+    stem, suffix = os.path.splitext(name.rpartition("/")[2].lower())
+    return suffix in DOCUMENTS or stem in DOCUMENT_NAMES
 
 
 def files_below(root: str | Path) -> Iterator[tuple[str, os.stat_result | None]]:

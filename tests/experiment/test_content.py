@@ -45,9 +45,9 @@ def catalogue(place):
         csv.writer(file).writerows([("image", "label", "sha256"), *((name, 0, digest) for name, digest in rows)])
 
 
-def digest(place, source="images", *tables):
+def digest(place, source="images", *table):
     """The digest at a new plan."""
-    return Content(place / "memory").digest(place / source, place / "catalogue.csv", *tables)
+    return Content(place / "memory").digest(place / source, place / "catalogue.csv", *table)
 
 
 @pytest.fixture
@@ -126,6 +126,7 @@ NO_CHANGES = {
     "what a Mac's zip leaves": lambda images: write(images / "__MACOSX/NORMAL/a.png", "x"),
     "what Windows leaves": lambda images: write(images / "NORMAL/Thumbs.db", "x"),
     "README.txt": lambda images: write(images / "README.txt", "x"),
+    "a table of something else": lambda images: write(images / "notes.csv", "x"),
     "LICENSE": lambda images: write(images / "LICENSE", "x"),
     "an empty folder": lambda images: (images / "NORMAL/empty").mkdir(),
     "a link to nothing": lambda images: (images / "NORMAL/x.png").symlink_to("nowhere.png"),
@@ -279,18 +280,31 @@ def test_a_manifest_counts_by_its_content(place, source):
     assert digest(place, source) != before
 
 
-def test_further_tables_count_by_their_content(place):
-    table, other = place / "labels.txt", place / "list.txt"
-    write(table, "a 0")
-    write(other, "a")
-    before = digest(place, "images", table, other)
-    os.utime(table)
-    assert digest(place, "images", table, other) == before
-    write(other, "b")
-    changed = digest(place, "images", table, other)
-    assert changed != before
-    other.unlink()
-    assert digest(place, "images", table, other) not in (before, changed)  # and no traceback
+def test_the_table_of_a_known_data_set_counts_by_its_content_and_another_table_does_not(place):
+    write(place / "images" / "Data_Entry_2017.csv", "a 0")
+    write(place / "images" / "BBox_List_2017.csv", "a 0")
+    before = digest(place, "images", "Data_Entry*.csv")
+    os.utime(place / "images" / "Data_Entry_2017.csv")
+    write(place / "images" / "BBox_List_2017.csv", "a 1", TIME + HOUR)
+    assert digest(place, "images", "Data_Entry*.csv") == before
+    write(place / "images" / "Data_Entry_2017.csv", "a 1")
+    assert digest(place, "images", "Data_Entry*.csv") != before
+
+
+def test_a_file_that_no_step_has_read_counts_by_its_name(place, read):
+    """An account lists every file, and has no SHA-256 of those that are left out by their label."""
+    before = digest(place)
+    text = (place / "catalogue.csv").read_text().replace("image,", "file,")
+    rows = [",".join([*line.split(",")[:2], ""]) if "d.png" in line else line for line in text.splitlines()]
+    (place / "catalogue.csv").write_text("\n".join(rows))
+    write(place / "images" / "PNEUMONIA" / "d.png", "others of d", TIME + HOUR)
+    os.utime(place / "images" / "PNEUMONIA" / "c.png")
+    assert digest(place) == before
+    assert read == ["c.png"]
+    catalogue(place)  # now it is read
+    assert digest(place) == before
+    write(place / "images" / "PNEUMONIA" / "d.png", "pixels of d", TIME + 2 * HOUR)
+    assert digest(place) != before
 
 
 def archive(path, members, time=TIME):
