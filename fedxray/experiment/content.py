@@ -21,6 +21,7 @@ content, because the catalogue does not list it, its times decide alone.
 """
 
 import csv
+import glob
 import json
 import logging
 import os
@@ -154,7 +155,7 @@ def _root(source: Path) -> Path:
 def _look(source: Path, table: str) -> tuple[dict[str, str], dict[str, Seen]]:
     """({name: what stands for its content}, {name: state}): what is known at once; files that may have to be read."""
     if source.suffix.lower() == ".csv":
-        return _look_below(source.parent, source.name)
+        return _look_below(source.parent, glob.escape(source.name))
     if source.is_dir():
         return _look_below(source, table)
     try:
