@@ -31,7 +31,8 @@ def content_of(wildcards):
     source = SOURCES[wildcards.source]
     if not source.path:
         return ""
-    return CONTENT.digest(source.path, AT.data(source.folder).catalogue)
+    account = AT.data(source.folder).account
+    return CONTENT.digest(source.path, account, source.reading.table)
 
 
 def read_by(wildcards):

@@ -4,9 +4,9 @@ again when the images are others, and only then.
 Of an archive the directory of the zip is the content: names, sizes and checksums. Its own time counts for nothing. Of a
 folder, the digest keeps as long as each file has the size and the times (of its content and of its inode) that it had
 when it was last looked at. A file whose size or times are others is read, and compared by SHA-256 with what the
-experiment's catalogue has of it, or with what it was compared with before: a file that was only touched, copied, or
-moved to another disk and back changes nothing, and one that is put back as it was brings the old digest back. Tables
-(.csv, .tsv) are small and corrected by hand, so they are always read. Hidden files and documents do not count.
+catalogue has of it, or with what it was compared with before: a file that was only touched, copied, or moved to another
+disk and back changes nothing, and one that is put back as it was brings the old digest back. The table that says what
+the images are is small and corrected by hand, so it is always read. Hidden files and documents do not count.
 
 A record for each source, beside Snakemake's own, has what was seen last. It belongs to one catalogue, because two
 experiments may have read the same folder at different times. Any plan may write it, also a dry run: a change that was
@@ -17,10 +17,11 @@ Times on a network file system may be coarse, so a file that has changed within 
 the next one, and is read then. Numbers of files (inodes) are not used. What is not seen: another content of the same
 size, written so that both times stay as they were; that is possible only if the file system does not keep the time of
 the inode, or if its clock is more than two seconds off and its times are coarse. And where nothing is known of a file's
-content, because no catalogue lists it, its times decide alone.
+content, because the catalogue does not list it, its times decide alone.
 """
 
 import csv
+import glob
 import json
 import logging
 import os
@@ -29,12 +30,13 @@ import zipfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 from fedxray.core import files
-from fedxray.core.listing import COPY, HIDDEN, TABLES, is_document, is_hidden, walk
+from fedxray.core.listing import COPY, HIDDEN, is_document, is_hidden, walk
 
 log = logging.getLogger(__name__)
 
@@ -70,20 +72,20 @@ class Content:
         self.look = look
         self.digests: dict[tuple[str, ...], str] = {}
 
-    def digest(self, source: str | Path, catalogue: str | Path, *tables: str | Path) -> str:
+    def digest(self, source: str | Path, catalogue: str | Path, table: str = "manifest.csv") -> str:
         """16 hexadecimal digits over the content of `source`: a zip, a folder, or a manifest in its images' folder.
 
-        `catalogue` is the table with columns image and sha256 that is made of it; it may not be there yet. `tables` are
-        further files that are read with it, such as labels and lists. Within a process the digest stays as it was at
-        the first call. It is "" if it has to be read from a record that is not there. Raises nothing for what cannot be
-        read: the rule that reads it says so.
+        `catalogue` is the CSV that the rules make of it, which may not be there yet: it has columns file and
+        sha256, which is empty where no step has read the file. `table` is a pattern of the names of tables that are
+        read with the images. Within a process the digest stays as it was at the first call. It is "" if it has to be
+        read from a record that is not there. Raises nothing for what cannot be read: the rule that reads it says so.
         """
-        key = tuple(map(str, (source, catalogue, *tables)))
+        key = (str(source), str(catalogue), table)
         if key not in self.digests:
             name = sha256("\0".join(key).encode(errors="surrogateescape")).hexdigest()[:16]
             record = Record(self.memory / f"{name}.json")
             if self.look:
-                record.update(Path(source), Path(catalogue), tables)
+                record.update(Path(source), Path(catalogue), table)
             self.digests[key] = record.digest
         return self.digests[key]
 
@@ -98,11 +100,10 @@ class Record:
             head = json.loads(file.readline())
             self.digest, self.listing = head["digest"], head["listing"]
 
-    def update(self, source: Path, catalogue: Path, tables: Iterable[str | Path]) -> None:
+    def update(self, source: Path, catalogue: Path, table: str) -> None:
         """Look at the source, and keep what was seen, if the file can be written."""
         start = time.time_ns()
-        fixed, found = _look(source)
-        fixed |= {f"\0{number}": _sha256(table) for number, table in enumerate(tables)}
+        fixed, found = _look(source, table)
         listing = _digest((name, str(value)) for name, value in (fixed | found).items())
         if listing == self.listing:
             return
@@ -127,10 +128,15 @@ class Record:
         changed = {}
         for name, file in found.items():
             before = old.get(name)
-            if before and before[:3] == file[:3]:
+            if before is None:
+                continue
+            if before[:3] == file[:3]:
                 seen[name] = before
-            elif before and (first_sha256 := before.first_sha256 or known.get(name, "")):
-                changed[name] = Seen(*file[:3], before.first or " ".join(map(str, before[:3])), first_sha256)
+            elif (first_sha256 := before.first_sha256 or known.get(name)) is not None:
+                first = before.first or " ".join(map(str, before[:3]))
+                seen[name] = Seen(*file[:3], first, first_sha256)
+                if first_sha256:
+                    changed[name] = seen[name]
         if len(changed) > MANY:
             log.warning(f"{source}: {len(changed)} files have other times than before; their contents are compared")
         root = _root(source)
@@ -143,13 +149,15 @@ class Record:
 
 def _root(source: Path) -> Path:
     """The folder that the names of files are relative to."""
-    return source if source.is_dir() else source.parent
+    return source if source.suffix.lower() != ".csv" and source.is_dir() else source.parent
 
 
-def _look(source: Path) -> tuple[dict[str, str], dict[str, Seen]]:
+def _look(source: Path, table: str) -> tuple[dict[str, str], dict[str, Seen]]:
     """({name: what stands for its content}, {name: state}): what is known at once; files that may have to be read."""
-    if source.suffix == ".csv" or source.is_dir():
-        return _look_below(_root(source))
+    if source.suffix.lower() == ".csv":
+        return _look_below(source.parent, glob.escape(source.name))
+    if source.is_dir():
+        return _look_below(source, table)
     try:
         with zipfile.ZipFile(source) as archive:
             members = [one for one in archive.infolist() if not is_hidden(one.filename)]
@@ -161,13 +169,13 @@ def _look(source: Path) -> tuple[dict[str, str], dict[str, Seen]]:
             return {source.name: UNREADABLE}, {}
 
 
-def _look_below(root: Path) -> tuple[dict[str, str], dict[str, Seen]]:
+def _look_below(root: Path, table: str) -> tuple[dict[str, str], dict[str, Seen]]:
     """The same of what counts in a folder."""
     fixed, found = {}, {}
     for name, why, entry in walk(root):
         if why in (HIDDEN, COPY):
             continue
-        if name.lower().endswith(TABLES):
+        if fnmatch(name.rpartition("/")[2].lower(), table.lower()):
             fixed[name] = _sha256(root / name)
         elif why or entry is None:
             fixed[name] = UNREADABLE
@@ -189,10 +197,10 @@ def _is_recent(file: Seen, now: int) -> bool:
 
 
 def _known(catalogue: Path) -> dict[str, str]:
-    """{image: SHA-256} of a catalogue; empty if there is none."""
+    """{file: SHA-256, or "" if it was not read} of a catalogue; empty if there is none."""
     try:
         with catalogue.open(encoding="utf-8", newline="") as file:
-            return {row["image"]: row["sha256"] for row in csv.DictReader(file)}
+            return {row["file"]: row["sha256"] for row in csv.DictReader(file)}
     except (OSError, ValueError, KeyError, csv.Error):
         return {}
 
