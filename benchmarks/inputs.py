@@ -122,7 +122,7 @@ def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> 
     )
     write_array(folder / "pixels.npy", rng.integers(0, 256, (len(rows), size, size), np.uint8))
     for site in (*sites, "shared"):
-        make_site(folder / "split.csv", folder / "pixels.npy", site, folder / site)
+        make_site(folder / "split.csv", [folder / "pixels.npy"], site, folder / site)
 
 
 def settings(shared: Path, epochs: int, **changed) -> dict:

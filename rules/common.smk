@@ -24,6 +24,7 @@ from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.check import check_config, check_files, check_names, typed
 from fedxray.experiment.code import Code
+from fedxray.experiment.content import Content
 from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.folder import CohortFolder, DataFolder, Folder, RunFolder
 from fedxray.report import contents

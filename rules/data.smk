@@ -1,6 +1,7 @@
 # From the sources of images to each site's own data: catalogue, pixels, cohort, sites.
 
 DATA = DataFolder(AT.root / "{source}")
+CONTENT = Content(Path(".snakemake") / "fedxray-content", look=workflow.is_main_process)
 
 
 wildcard_constraints:
@@ -18,9 +19,20 @@ def made_by(rule):
 
 
 def images_of(wildcards):
-    """Where the images of a source are: where the user has them, or where a rule makes them."""
+    """Where the images of a source are: where a rule makes them, or where the user has them. These are dated by their
+    content, and not by the time of the folder or archive.
+    """
     source = SOURCES[wildcards.source]
-    return source.path or AT.data(source.folder).images
+    return ancient(source.path) if source.path else AT.data(source.folder).images
+
+
+def content_of(wildcards):
+    """A parameter: a digest of the images that the user has; empty if a rule makes them."""
+    source = SOURCES[wildcards.source]
+    if not source.path:
+        return ""
+    account = AT.data(source.folder).account
+    return CONTENT.digest(source.path, account, source.reading.table)
 
 
 def read_by(wildcards):
@@ -30,7 +42,9 @@ def read_by(wildcards):
 
 rule draw_phantom:
     output:
-        images=str(DATA.images).replace("{source}", f"{{source,{made_by('draw_phantom')}}}"),
+        images=str(DATA.images).replace(
+            "{source}", f"{{source,{made_by('draw_phantom')}}}"
+        ),
     log:
         AT.log("draw_phantom/{source}"),
     benchmark:
@@ -51,7 +65,9 @@ rule draw_phantom:
 
 rule fetch_kaggle:
     output:
-        images=str(DATA.images).replace("{source}", f"{{source,{made_by('fetch_kaggle')}}}"),
+        images=str(DATA.images).replace(
+            "{source}", f"{{source,{made_by('fetch_kaggle')}}}"
+        ),
     log:
         AT.log("fetch_kaggle/{source}"),
     benchmark:
@@ -89,6 +105,7 @@ rule catalogue_images:
         runtime=growing(30),
     params:
         **step("catalogue_images"),
+        content=kept(content_of),
         reading=kept(read_by),
         title=lambda wildcards: SOURCES[wildcards.source].dataset.title,
     shell:
@@ -116,6 +133,7 @@ rule resample_images:
         runtime=growing(60),
     params:
         **step("resample_images"),
+        content=kept(content_of),
         size=config["image_size"],
         fit=config["fit"],
     shell:

@@ -30,7 +30,10 @@ COLUMNS = [
     *("image", "label", "aetiology", "patient", "patient_from", "official_split", "acquisition", "view"),
     *("width", "height", "mode", "sha256", "sha256_pixels", "duplicate_group"),
 ]
-ACCOUNT = ["file", "taken", "why", "label", "label_from", "patient", "patient_from", "duplicate_group"]
+ACCOUNT = [
+    *("file", "taken", "why", "label", "label_from", "patient", "patient_from", "acquisition", "official_split"),
+    *("view", "duplicate_group", "sha256"),
+]
 # Words that stand in a patient's place where none is known.
 NO_PATIENT = (
     "",
@@ -57,18 +60,20 @@ def build_catalogue(
     """Read every file of the source `path`; returns (catalogue with `COLUMNS`, account with `ACCOUNT`, summary).
 
     The catalogue has a row per image that is taken, sorted by name, the account one per file. Images of the same pixels
-    are of one patient. A DICOM's PatientID is hashed with the secret in the file `salt`,
-    which is made if a hash needs it. Raises UserError for whatever is not known and `reading` has no word for: a label,
-    a patient, an image that cannot be read, a view, a range of greys.
+    are of one patient. A DICOM's PatientID is hashed with the secret in the file `salt`, which is made if a hash needs
+    it. Raises UserError for whatever is not known and `reading` has no word for: a label, a patient, an image that
+    cannot be read, a view, a range of greys.
     """
     with open_source(path) as reader:
         files = source.list_files(reader, reading.known)
         table = find_table(reader, files, reading)
         said = by_folders(files, reading) if table is None else by_table(table, files, reader, reading)
     _stop_for_words(path, said, table, reading)
-    said, facts = _look(path, said, reading, processes)
+    said, looked = _look(path, said, reading, processes)
+    facts = [row for one, row in zip(said, looked, strict=True) if not one.why]
     account = pd.DataFrame(said).rename(columns={"split": "official_split", "site": "acquisition"})
-    account["patient"], account["aetiology"], account["patient_from"] = "", "", ""
+    account["sha256"] = [row.get("sha256", "") for row in looked]
+    account["patient"], account["patient_from"], account["duplicate_group"] = "", "", 0
     taken = account["why"] == ""
     if reading.site:
         account.loc[taken, "acquisition"] = reading.site
@@ -77,14 +82,13 @@ def build_catalogue(
     persons, origin = _persons(path, images, facts, [one.patient for one in said if not one.why], table, reading, salt)
     images["patient"], images["patient_from"] = [person.patient for person in persons], origin
     images["aetiology"] = _aetiologies(path, images, persons)
-    for name in ("width", "height", "mode", "sha256", "sha256_pixels"):
+    for name in ("width", "height", "mode", "sha256_pixels"):
         images[name] = [row[name] for row in facts]
     images = images.rename(columns={"file": "image"})
     before = images["patient"].nunique()
     images = bind(images)
-    account.loc[taken, ["patient", "patient_from"]] = images[["patient", "patient_from"]].to_numpy()
-    account["duplicate_group"] = 0
-    account.loc[taken, "duplicate_group"] = images["duplicate_group"].to_numpy()
+    for name in ("patient", "patient_from", "duplicate_group"):
+        account.loc[taken, name] = images[name].to_numpy()
     account["taken"] = taken.map({True: "yes", False: "no"})
     account["label"] = account["label"].map({-1: "", **dict(enumerate(CLASSES))})
     summary = _summary(account, images, facts, before - images["patient"].nunique(), table, reading)
@@ -196,36 +200,31 @@ def _stop_for_classes(path: Path, taken: pd.DataFrame, table: Table | None) -> N
 
 
 def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) -> tuple[list[Said], list[dict]]:
-    """(what is said, with reasons for images that are not taken after all, what each that is taken is).
+    """(what is said, with reasons for images that are not taken after all, what each that was looked at is, or {}).
 
     Raises UserError for images that cannot be read, of a view that is not stated, with annotations burned in, and of
     greys that are not known.
     """
     names = tuple(one.file for one in said if not one.why)
-    looked = iter([row for chunk in in_chunks(_inspect, names, processes, "catalogue", path) for row in chunk])
-    after, facts = [], []
-    for one in said:
-        if one.why:
-            after.append(one)
-            continue
-        row = next(looked)
-        why = _why_not(row, one.view, reading)
-        after.append(one._replace(why=why, view=row["view"] or one.view, label=-1 if why else one.label))
-        if not why:
-            facts.append(row)
+    rows = (row for chunk in in_chunks(_inspect, names, processes, "catalogue", path) for row in chunk)
+    looked: list[dict] = [{} if one.why else next(rows) for one in said]
+    after = []
+    for one, row in zip(said, looked, strict=True):
+        why = one.why or _why_not(row, one.view, reading)
+        after.append(one._replace(why=why, view=row.get("view") or one.view, label=-1 if why else one.label))
     _stop_for_bad(path, [one for one in after if one.why.startswith(source.UNREADABLE)], reading)
     if unstated := [one.file for one in after if one.why == f"{source.VIEW}: not stated"]:
         raise UserError(
             f"{path}: {len(unstated)} images do not say their view, such as {shown(unstated)}; if they are frontal, take "
             'them: dataset.views: [PA, AP, ""] (--views PA AP "")'
         )
-    if annotated := [one.file for one in after if one.why == source.BURNED_IN]:
-        if reading.burned_in == "stop":
-            raise UserError(
-                f"{path}: {len(annotated)} images have annotations burned into their pixels, such as {shown(annotated)}; "
-                f"look at them, and then {way('burned_in', 'drop')} or take"
-            )
-    return after, facts
+    annotated = [one.file for one in after if one.why == source.BURNED_IN]
+    if annotated and reading.burned_in == "stop":
+        raise UserError(
+            f"{path}: {len(annotated)} images have annotations burned into their pixels, such as {shown(annotated)}; look "
+            f"at them, and then {way('burned_in', 'drop')} or take"
+        )
+    return after, looked
 
 
 def _why_not(row: dict, view: str, reading: Reading) -> str:

@@ -51,7 +51,10 @@ def decoding() -> Iterator[None]:
     except (MemoryError, Image.DecompressionBombError):
         reason = "too large"
     except Exception as error:  # a decoder can raise anything
-        reason = "cut short" if isinstance(error, EOFError) or "truncated" in str(error) else "broken"
+        cut = isinstance(error, EOFError) or any(
+            word in str(error).lower() for word in ("truncated", "less than expected")
+        )
+        reason = "cut short" if cut else "broken"
     else:
         return
     raise Unreadable(reason)  # outside of the handlers, so that the decoder's exception is not its context

@@ -17,12 +17,13 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels import pixel_array
 
+from fedxray.core.workers import apart
 from fedxray.data.decoded import LARGEST, Facts, Unreadable, scaled, sha256_of
 
 MODALITIES = ("CR", "DX", "RG")  # radiographs: of a cassette, of a detector, of a film
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")  # the smallest value is white, black
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-# The decoder of each transfer syntax. Pillow is before gdcm where both can, as it says that bytes are cut short.
+# The decoder of each transfer syntax. Pillow is before gdcm where both can: gdcm ends its process at broken bytes.
 DECODERS = (
     dict.fromkeys((uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian), "")
     | dict.fromkeys((uid.DeflatedExplicitVRLittleEndian,), "")
@@ -93,7 +94,7 @@ def _read(data: bytes) -> Dataset:
     if "FloatPixelData" in header or "DoubleFloatPixelData" in header:
         raise Unreadable("DICOM with pixels that are floats")
     if "PixelData" not in header:
-        raise Unreadable("DICOM without an image")
+        raise Unreadable("cut short" if "Rows" in header else "DICOM without an image")
     if _text(header, "Modality") not in MODALITIES:
         raise Unreadable(f"DICOM that is no radiograph by its Modality ({', '.join(MODALITIES)})")
     if _text(header, "AnatomicalOrientationType") == "QUADRUPED":
@@ -126,14 +127,19 @@ def _pixels(header: Dataset) -> np.ndarray:
         raise Unreadable("compressed DICOM with bits below its values")
     if syntax not in DECODERS:
         raise Unreadable("DICOM with a compression that cannot be decoded")
-    if syntax == uid.JPEGExtended12Bit and header.BitsStored > 8:
-        pixels = _extended(header)
-    else:
-        pixels = pixel_array(header, decoding_plugin=DECODERS[syntax], correct_unused_bits=False)
+    pixels = apart(_decoded, header) if DECODERS[syntax] == "gdcm" else _decoded(header)
     if header.SamplesPerPixel == 3:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
     pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
     return _upright(header, pixels.view(f"u{pixels.itemsize}"))
+
+
+def _decoded(header: Dataset) -> np.ndarray:
+    """The patterns of bits as they are stored: (rows, columns), of colours RGB in a third axis."""
+    syntax = header.file_meta.TransferSyntaxUID
+    if syntax == uid.JPEGExtended12Bit and header.BitsStored > 8:
+        return _extended(header)
+    return pixel_array(header, decoding_plugin=DECODERS[syntax], correct_unused_bits=False)
 
 
 def _extended(header: Dataset) -> np.ndarray:

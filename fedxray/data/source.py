@@ -9,37 +9,14 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from fedxray.core import listing
 from fedxray.core.errors import UserError
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".dcm", ".dicom")
-# Names of files that hold no image. What has another suffix, and none, is looked into for DICOM.
-DOCUMENTS = (
-    *(
-        ".csv",
-        ".tsv",
-        ".txt",
-        ".md",
-        ".rst",
-        ".pdf",
-        ".json",
-        ".xml",
-        ".html",
-        ".htm",
-        ".doc",
-        ".docx",
-        ".xls",
-        ".xlsx",
-    ),
-    *(".ods", ".odt", ".rtf", ".py", ".ipynb", ".sh", ".log", ".yml", ".yaml", ".ini", ".bib", ".sha256", ".md5"),
-)
-DOCUMENT_NAMES = ("readme", "license", "licence", "copying", "dicomdir", "checksums")
-# Folders and files of operating systems, beside all whose name begins with a dot.
-HIDDEN_NAMES = ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information")
-
 # Why a file is not taken. The first five need no word in the configuration.
-HIDDEN, COPY, DOCUMENT, KNOWN, DROPPED = "hidden", "copy", "document", "of the data set, without a label", "dropped"
-VIEW, NOT_AN_IMAGE, NO_LABEL = "another view", "not an image", "no label"
-UNREADABLE, UNLISTED, BURNED_IN = "unreadable", "a folder that may not be listed", "annotations in the pixels"
+HIDDEN, COPY, DOCUMENT, KNOWN, DROPPED = listing.HIDDEN, listing.COPY, "document", "known, without a label", "dropped"
+VIEW, NOT_AN_IMAGE, NO_LABEL = "another view", listing.SPECIAL, "no label"
+UNREADABLE, UNLISTED, BURNED_IN = listing.UNREADABLE, listing.UNLISTED, "annotations in the pixels"
 
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
@@ -118,7 +95,7 @@ def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
     Links to folders are followed, each folder once. `known` are patterns of names of further files of a known data set.
     Raises UserError for a zip that has a name twice.
     """
-    names = _members(reader) if reader.zip else _walk(reader.root)
+    names = _members(reader) if reader.zip else ((found.name, found.why) for found in listing.walk(reader.root))
     files, present = [], set()
     for name, why in names:
         if name in present:
@@ -132,11 +109,6 @@ def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
     return sorted(files)
 
 
-def hidden(name: str) -> bool:
-    """Whether a file or folder name is one that operating systems and programs hide."""
-    return name.startswith(".") or name.lower() in HIDDEN_NAMES
-
-
 def printable(name: str) -> str:
     """The name as text that can be written: bytes that are not UTF-8 as \\xNN."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
@@ -144,17 +116,15 @@ def printable(name: str) -> str:
 
 def _why(reader: Reader, name: str, known: tuple[str, ...]) -> str:
     """Why the file cannot be an image; "" if it may be."""
-    path = PurePosixPath(name)
-    if any(hidden(part) for part in path.parts):
+    if listing.is_hidden(name):
         return HIDDEN
     if any(fnmatch(name, pattern) or fnmatch(name, f"*/{pattern}") for pattern in known):
         return KNOWN
     if printable(name) != name:
         return f"{UNREADABLE}: its name is not UTF-8; rename it"
-    suffix = path.suffix.lower()
-    if suffix in SUFFIXES:
+    if PurePosixPath(name).suffix.lower() in SUFFIXES:
         return ""
-    if suffix in DOCUMENTS or path.stem.lower() in DOCUMENT_NAMES:
+    if listing.is_document(name):
         return DOCUMENT
     try:
         return "" if reader.read(name, 132)[128:] == b"DICM" else NOT_AN_IMAGE
@@ -168,34 +138,6 @@ def _members(reader: Reader) -> Iterator[tuple[str, str]]:
     for member in reader.zip.infolist():
         if not member.is_dir() and not member.filename.endswith("\\"):
             yield member.filename.replace("\\", "/"), ""
-
-
-def _walk(root: Path) -> Iterator[tuple[str, str]]:
-    """(name, why) of each file below the folder: real folders before those that links lead to, each once."""
-    folders, links, seen = [("", root)], [], set()
-    while folders or links:
-        prefix, folder = folders.pop() if folders else links.pop(0)
-        try:
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen:  # only a link leads to a folder that was read before
-                yield prefix, COPY
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                found = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            yield prefix or "./", f"{UNLISTED}: {error.strerror}"
-            continue
-        for entry in found:
-            name = prefix + entry.name
-            if hidden(entry.name):
-                yield name + "/" * entry.is_dir(), HIDDEN
-            elif entry.is_dir():
-                (links if entry.is_symlink() else folders).append((f"{name}/", Path(entry.path)))
-            elif entry.is_symlink() and not entry.is_file():
-                yield name, f"{UNREADABLE}: a link that leads nowhere"
-            else:
-                yield name, "" if entry.is_file() else NOT_AN_IMAGE
 
 
 def _first_copy(name: str) -> str:

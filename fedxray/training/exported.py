@@ -161,7 +161,7 @@ def _read_images(
         try:
             images[file] = to_grey(file.read_bytes(), config["image_size"], config["fit"], greys)
         except (Unreadable, OSError) as error:
-            broken.append(f"{file}: cannot be read ({error}); save it as JPEG, PNG or DICOM")
+            broken.append(f"{file}: cannot be read ({error}); save it as JPEG, PNG of 8 bits, or DICOM")
     return images, broken
 
 

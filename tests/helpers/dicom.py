@@ -1,4 +1,4 @@
-"""DICOMs made by the tests: a picture's stored values under any header, in any transfer syntax that the project reads."""
+"""DICOMs made by the tests: stored values under any header, in any transfer syntax that the project reads."""
 
 import io
 import tempfile

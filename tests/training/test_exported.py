@@ -158,7 +158,8 @@ def test_a_broken_image_is_named_and_the_others_are_predicted(exported, images, 
     assert code == "error: 2 of 5 images are not predicted: see above"  # a text: exit code 1
     assert len(output.out.splitlines()) == 4
     bad, cut = output.err.splitlines()
-    assert bad == f"error: {images / 'bad.png'}: cannot be read (no image that Pillow knows); save it as JPEG or PNG"
+    reason = "neither JPEG, PNG, TIFF, BMP nor DICOM"
+    assert bad == f"error: {images / 'bad.png'}: cannot be read ({reason}); save it as JPEG or PNG of 8 bits"
     assert cut.startswith(f"error: {images / 'cut.jpg'}: cannot be read (")
 
 
