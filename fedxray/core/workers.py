@@ -1,5 +1,6 @@
 """Worker processes for work that is done image by image, in chunks whose progress is logged."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -64,6 +65,7 @@ def apart(work: Callable[..., T], *arguments: object) -> T:
 
 
 def _send(sender: Connection, work: Callable, arguments: tuple) -> None:
+    faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with suppress(Exception):
         sender.send(work(*arguments))

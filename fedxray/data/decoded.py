@@ -47,17 +47,14 @@ def decoding() -> Iterator[None]:
     except Unreadable:
         raise
     except UnidentifiedImageError:
-        reason = "neither JPEG, PNG, TIFF, BMP nor DICOM"
+        raise Unreadable("neither JPEG, PNG, TIFF, BMP nor DICOM") from None
     except (MemoryError, Image.DecompressionBombError):
-        reason = "too large"
+        raise Unreadable("too large") from None
     except Exception as error:  # a decoder can raise anything
         cut = isinstance(error, EOFError) or any(
             word in str(error).lower() for word in ("truncated", "less than expected")
         )
-        reason = "cut short" if cut else "broken"
-    else:
-        return
-    raise Unreadable(reason)  # outside of the handlers, so that the decoder's exception is not its context
+        raise Unreadable("cut short" if cut else "broken") from None
 
 
 def sha256_of(values: np.ndarray) -> str:

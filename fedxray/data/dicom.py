@@ -32,6 +32,7 @@ DECODERS = (
     | dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), "gdcm")
     | {uid.RLELossless: "pydicom"}
 )
+LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000)
 PIXEL_DATA = gdcm.Tag(0x7FE0, 0x0010)
 TAGS = [
     *("PatientID", "ViewPosition", "Modality", "BurnedInAnnotation", "PatientOrientation", "AnatomicalOrientationType"),
@@ -111,6 +112,8 @@ def _read(data: bytes) -> Dataset:
         raise Unreadable("DICOM with a wrong number of colours")
     if allocated not in (8, 16) or not 2 <= bits <= allocated or (not grey and bits != 8):
         raise Unreadable(f"DICOM of {bits} bits stored in {allocated}")
+    if header.PixelRepresentation == 1 and header.file_meta.TransferSyntaxUID in (LOSSY[0], LOSSY[1]):
+        raise Unreadable("DICOM of negative values in a JPEG that has none")
     if not bits - 1 <= header.get("HighBit", bits - 1) < allocated:
         raise Unreadable("DICOM with bits outside of its values")
     return header
@@ -168,7 +171,7 @@ def _upright(header: Dataset, pixels: np.ndarray) -> np.ndarray:
     directions = header.get("PatientOrientation") or ""
     if not directions:
         return pixels
-    row, column = (direction[:1] for direction in ([directions, ""] if isinstance(directions, str) else directions))
+    row, column = (direction[:1] for direction in directions) if len(directions) == 2 else ("", "")
     if row in ("F", "H"):
         pixels, row, column = pixels.T, column, row
     if row not in ("L", "R", "A", "P") or column not in ("F", "H"):
@@ -177,11 +180,17 @@ def _upright(header: Dataset, pixels: np.ndarray) -> np.ndarray:
 
 
 def _stored(header: Dataset) -> np.ndarray:
-    """The value of each pattern of bits, int32 (256 or 65536,): bits that are not of the value do not count."""
-    bits = header.BitsStored
-    shift = header.get("HighBit", bits - 1) + 1 - bits
-    values = (np.arange(2**header.BitsAllocated, dtype=np.int32) >> shift) & (2**bits - 1)
-    return np.where(values >= 2 ** (bits - 1), values - 2**bits, values) if header.PixelRepresentation == 1 else values
+    """The value of each pattern of bits, int32 (256 or 65536,).
+
+    Bits that are not of the value do not count; after a compression with loss they are of a value that went over the
+    end of its range, and which is the end.
+    """
+    bits, allocated, signed = header.BitsStored, header.BitsAllocated, header.PixelRepresentation == 1
+    patterns, ends = np.arange(2**allocated, dtype=np.int32), np.array((0, 2**bits - 1)) - signed * 2 ** (bits - 1)
+    if header.file_meta.TransferSyntaxUID in LOSSY:
+        return np.clip(np.where(signed & (patterns >= 2 ** (allocated - 1)), patterns - 2**allocated, patterns), *ends)
+    values = (patterns >> header.get("HighBit", bits - 1) + 1 - bits) & (2**bits - 1)
+    return np.where(values > ends[1], values - 2**bits, values)
 
 
 def _is_padding(header: Dataset) -> np.ndarray:
@@ -280,8 +289,9 @@ def _look_up(header: Dataset, sequence: str, values: np.ndarray, signed: bool) -
         little = True
     wide = len(entries) >= 2 * count
     table = np.frombuffer(entries, "u1" if not wide else "<u2" if little else ">u2")[:count]
-    if not 8 <= bits <= 16 or len(table) < count or (not wide and bits != 8):
+    if not 8 <= bits <= 16 or len(table) < count or (not wide and (bits != 8 or not little)):
         raise Unreadable("DICOM with a LUT that is cut short")
-    if table.max() > 2**bits - 1 or (sequence != "ModalityLUTSequence" and 4 * table.max() < 2**bits - 1):
+    highest = int(table.max())
+    if highest >= 2**bits or (sequence != "ModalityLUTSequence" and 4 * highest < 2**bits - 1):
         raise Unreadable("DICOM with a LUT of other bits than it says")
     return table[np.clip(np.rint(values).astype(np.int64) - first, 0, count - 1)] / (2.0**bits - 1)

@@ -64,8 +64,11 @@ def dicom(values, syntax=EXPLICIT, bits=0, **header):
             del data[keyword]
         else:
             setattr(data, keyword, value)
+    for sequence in (element.value for element in data if element.VR == "SQ" and not little):
+        for item in sequence:
+            item.LUTData = np.frombuffer(item.LUTData, "<u2").astype(">u2").tobytes()
     if syntax == RLE:
-        compress(data, RLE, generate_instance_uid=False)
+        compress(data, RLE, encoding_plugin="pydicom", generate_instance_uid=False)
     if syntax == JPEG:
         frame = io.BytesIO()
         Image.fromarray(values).save(frame, "JPEG", quality=95)
@@ -86,6 +89,11 @@ def _by_gdcm(data, syntax):
         reader.SetFileName(before)
         assert reader.Read()
         change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+        if syntax == gdcm.TransferSyntax.JPEGExtendedProcess2_4:
+            codec = gdcm.JPEGCodec()
+            codec.SetLossless(False)
+            codec.SetQuality(95)  # with its own, of 100, coefficients of 12 bits go over their range
+            change.SetUserCodec(codec)
         change.SetInput(reader.GetImage())
         assert change.Change()
         writer.SetFileName(after)
