@@ -33,6 +33,7 @@ DECODERS = (
     | {uid.RLELossless: "pydicom"}
 )
 LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000)
+SOF1 = b"\xff\xc1"  # before the header of an extended JPEG
 PIXEL_DATA = gdcm.Tag(0x7FE0, 0x0010)
 TAGS = [
     *("PatientID", "ViewPosition", "Modality", "BurnedInAnnotation", "PatientOrientation", "AnatomicalOrientationType"),
@@ -133,8 +134,10 @@ def _pixels(header: Dataset) -> np.ndarray:
     pixels = apart(_decoded, header) if DECODERS[syntax] == "gdcm" else _decoded(header)
     if header.SamplesPerPixel == 3:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return _upright(header, pixels.view(f"u{pixels.itemsize}"))
+    size = header.BitsAllocated // 8
+    if pixels.itemsize > size:
+        raise Unreadable("DICOM with more bits than it says")
+    return _upright(header, pixels.astype(f"={pixels.dtype.kind}{size}", copy=False).view(f"u{size}"))
 
 
 def _decoded(header: Dataset) -> np.ndarray:
@@ -147,8 +150,12 @@ def _decoded(header: Dataset) -> np.ndarray:
 
 def _extended(header: Dataset) -> np.ndarray:
     """The pixels of a JPEG of 9 to 12 bits, uint16 (rows, columns), which pydicom leaves to decoders under the GPL."""
+    frame = next(generate_frames(header.PixelData, number_of_frames=1))
+    start = frame.index(SOF1)
+    if frame[start + 4] > 12:  # gdcm itself writes such, which are none by the standard, and whose values overflow
+        raise ValueError("a JPEG with loss of more than 12 bits")
     fragment, fragments, element = gdcm.Fragment(), gdcm.SequenceOfFragments.New(), gdcm.DataElement(PIXEL_DATA)
-    fragment.SetByteStringValue(next(generate_frames(header.PixelData, number_of_frames=1)))
+    fragment.SetByteStringValue(frame)
     fragments.AddFragment(fragment)
     element.SetValue(fragments.__ref__())
     image = gdcm.Image()
