@@ -64,7 +64,7 @@ def sha256_of(values: np.ndarray) -> str:
         values = values.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)), copy=False)
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{values.shape} {values.dtype.str} ".encode())
-    digest.update(values)
+    digest.update(values.data)
     return digest.hexdigest()
 
 

@@ -216,7 +216,7 @@ def test_bits_that_are_not_of_the_value_do_not_count():
 
 
 def test_a_compressed_image_may_have_fewer_bits_than_its_container():
-    for syntax, dtype in product((RLE, LOSSLESS, JPEG_LS, JPEG_2000), (np.uint16, np.int16)):
+    for syntax, dtype in product((LOSSLESS, JPEG_LS, JPEG_2000), (np.uint16, np.int16)):
         values = RAMP.astype(np.int32) - (128 if dtype is np.int16 else 0)
         assert np.array_equal(read_grey(dicom(values.astype(dtype), syntax, bits=8)), RAMP), (syntax.name, dtype)
 
