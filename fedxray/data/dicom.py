@@ -49,11 +49,6 @@ for quiet in (gdcm.Trace.DebugOff, gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff):
     quiet()
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether the bytes begin as a DICOM file does."""
-    return data[128:132] == b"DICM"
-
-
 def inspect(data: bytes) -> Facts:
     """What the catalogue keeps of a DICOM. Raises Unreadable, and what pydicom raises on broken bytes."""
     header = _read(data)
