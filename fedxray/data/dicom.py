@@ -37,6 +37,7 @@ SOF1 = b"\xff\xc1"  # before the header of an extended JPEG
 PIXEL_DATA = gdcm.Tag(0x7FE0, 0x0010)
 TAGS = [
     *("PatientID", "ViewPosition", "Modality", "BurnedInAnnotation", "PatientOrientation", "AnatomicalOrientationType"),
+    "PresentationIntentType",
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "VOILUTSequence", "VOILUTFunction", "WindowCenter"),
@@ -94,6 +95,8 @@ def _read(data: bytes) -> Dataset:
         raise Unreadable("cut short" if "Rows" in header else "DICOM without an image")
     if _text(header, "Modality") not in MODALITIES:
         raise Unreadable(f"DICOM that is no radiograph by its Modality ({', '.join(MODALITIES)})")
+    if _text(header, "PresentationIntentType") == "FOR PROCESSING":
+        raise Unreadable("DICOM of a detector's raw values (FOR PROCESSING); the image for presentation is needed")
     if _text(header, "AnatomicalOrientationType") == "QUADRUPED":
         raise Unreadable("DICOM of an animal")
     frames = int(header.get("NumberOfFrames") or 1)

@@ -339,6 +339,7 @@ REFUSED = {
     "no modality": (dicom(RAMP, Modality=None), "no radiograph"),
     "other": (dicom(RAMP, Modality="OT"), "no radiograph"),
     "palette": (dicom(RAMP, PhotometricInterpretation="PALETTE COLOR"), "palette"),
+    "raw values": (dicom(RAMP, PresentationIntentType="FOR PROCESSING"), "FOR PROCESSING"),
     "an animal": (dicom(RAMP, AnatomicalOrientationType="QUADRUPED"), "animal"),
     "colours of 16 bits": (dicom(np.zeros((2, 2, 3), np.uint16)), "16 bits"),
     "three greys": (dicom(RAMP, SamplesPerPixel=3), "number of colours"),
