@@ -58,7 +58,7 @@ def inspect(data: bytes) -> Facts:
     if photometric in MONOCHROME:
         stored = _stored(header)
         _table(header, stored, None)  # so that what `read_grey` refuses is refused here
-        values = stored[pixels].astype(np.int16 if stored.min() < 0 else np.uint16)
+        values = stored.astype(np.int16 if stored.min() < 0 else np.uint16)[pixels]
         if not _has_window(header):
             reach = _reach(header, pixels, stored)
     height, width = values.shape
@@ -211,7 +211,9 @@ def _is_padding(header: Dataset) -> np.ndarray:
 
 def _reach(header: Dataset, pixels: np.ndarray, stored: np.ndarray) -> float:
     """The share of the range after the modality LUT that the image without its padding spans."""
-    used = (np.bincount(pixels.ravel(), minlength=len(stored)) > 0) & ~_is_padding(header)
+    used = np.zeros(len(stored), bool)
+    used[pixels] = True
+    used &= ~_is_padding(header)
     if not used.any():
         raise Unreadable("DICOM with padding alone")
     values, low, high = _modality(header, stored)

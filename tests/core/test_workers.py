@@ -65,7 +65,7 @@ def _hang():
 def test_what_is_done_apart_comes_back_or_is_said_to_have_failed(monkeypatch, capfd):
     assert apart(divmod, 17, 5) == (3, 2)
     for work in (os.abort, partial(os._exit, 0), partial(int, "secret")):
-        with pytest.raises(ChildProcessError, match="^no result$"):
+        with pytest.raises(ChildProcessError, match="no result"):
             apart(work)
     monkeypatch.setattr(fedxray.core.workers, "HANGS_S", 0.2)
     with pytest.raises(ChildProcessError):
