@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # pixels, of any format: about 179 million, where Pillow stops too
+LARGEST = 178_956_970  # pixels, of any format: where Pillow stops too
 
 
 class Unreadable(Exception):

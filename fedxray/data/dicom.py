@@ -22,6 +22,13 @@ from fedxray.data.decoded import LARGEST, Facts, Unreadable, scaled, sha256_of
 
 MODALITIES = ("CR", "DX", "RG")  # radiographs: of a cassette, of a detector, of a film
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")  # the smallest value is white, black
+# The views of ViewCodeSequence (PS3.16, CID 4010) that ViewPosition has names for, by their codes of SNOMED CT and RT.
+VIEWS = {
+    **dict.fromkeys(("272479007", "R-10214"), "PA"),
+    **dict.fromkeys(("399348003", "R-10206"), "AP"),
+    **dict.fromkeys(("399173006", "R-10236"), "LL"),
+    **dict.fromkeys(("399198007", "R-10232"), "RL"),
+}
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 # The decoder of each transfer syntax. Pillow is before gdcm where both can: gdcm ends its process at broken bytes.
 DECODERS = (
@@ -37,7 +44,7 @@ SOF1 = b"\xff\xc1"  # before the header of an extended JPEG
 PIXEL_DATA = gdcm.Tag(0x7FE0, 0x0010)
 TAGS = [
     *("PatientID", "ViewPosition", "Modality", "BurnedInAnnotation", "PatientOrientation", "AnatomicalOrientationType"),
-    "PresentationIntentType",
+    *("PresentationIntentType", "ViewCodeSequence"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "VOILUTSequence", "VOILUTFunction", "WindowCenter"),
@@ -54,22 +61,25 @@ def inspect(data: bytes) -> Facts:
     """What the catalogue keeps of a DICOM. Raises Unreadable, and what pydicom raises on broken bytes."""
     header = _read(data)
     pixels = _pixels(header)
-    photometric, bits, reach, values = header.PhotometricInterpretation, header.BitsStored, None, pixels
+    photometric, values, reach = header.PhotometricInterpretation, pixels, None
     if photometric in MONOCHROME:
         stored = _stored(header)
-        _table(header, stored, None)  # so that what `read_grey` refuses is refused here
+        table, used = _table(header, stored, None), _used(header, pixels)
         values = stored.astype(np.int16 if stored.min() < 0 else np.uint16)[pixels]
         if not _has_window(header):
-            reach = _reach(header, pixels, stored)
+            scale, low, high = _modality(header, stored)
+            reach = float(np.ptp(scale[used])) / (high - low)
+        elif np.ptp(stored[used]) and not np.ptp(table[used]):
+            raise Unreadable("DICOM whose window leaves one grey alone")
     height, width = values.shape
     return Facts(
         width,
         height,
-        f"DICOM {photometric} {bits} bits",
+        f"DICOM {photometric} {header.BitsStored} bits",
         sha256_of(values),
         reach=reach,
         patient=_text(header, "PatientID"),
-        view=_text(header, "ViewPosition").upper(),
+        view=_view(header),
         burned_in=_text(header, "BurnedInAnnotation").upper() == "YES",
         dicom=True,
     )
@@ -120,6 +130,13 @@ def _read(data: bytes) -> Dataset:
 
 def _text(header: Dataset, keyword: str) -> str:
     return str(header.get(keyword) or "").strip(" \0")
+
+
+def _view(header: Dataset) -> str:
+    """ViewPosition, or its name for the view of ViewCodeSequence, or "OTHER"; "" where there is neither."""
+    if header.get("ViewCodeSequence") and not _text(header, "ViewPosition"):
+        return VIEWS.get(_text(header.ViewCodeSequence[0], "CodeValue"), "OTHER")
+    return _text(header, "ViewPosition").upper()
 
 
 def _pixels(header: Dataset) -> np.ndarray:
@@ -209,15 +226,14 @@ def _is_padding(header: Dataset) -> np.ndarray:
     return padding
 
 
-def _reach(header: Dataset, pixels: np.ndarray, stored: np.ndarray) -> float:
-    """The share of the range after the modality LUT that the image without its padding spans."""
-    used = np.zeros(len(stored), bool)
+def _used(header: Dataset, pixels: np.ndarray) -> np.ndarray:
+    """Whether each pattern of bits is in the image, and no padding, bool (256 or 65536,)."""
+    used = np.zeros(2**header.BitsAllocated, bool)
     used[pixels] = True
     used &= ~_is_padding(header)
     if not used.any():
         raise Unreadable("DICOM with padding alone")
-    values, low, high = _modality(header, stored)
-    return float(np.ptp(values[used])) / (high - low)
+    return used
 
 
 def _table(header: Dataset, stored: np.ndarray, greys: tuple[float, float] | None) -> np.ndarray:

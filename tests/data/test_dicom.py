@@ -31,6 +31,7 @@ from helpers.tiff import ramp
 from PIL import Image
 from pydicom import config
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_windowing
 
@@ -300,9 +301,12 @@ def test_images_are_turned_upright_and_the_right_way_round():
         ("A", "F"): values,
         ("P", "H"): values[::-1],
         None: values,
-        (): values,
+        "": values,
     }.items():
-        data = dicom(np.ascontiguousarray(pixels), PatientOrientation=list(orientation) if orientation else orientation)
+        data = dicom(
+            np.ascontiguousarray(pixels),
+            PatientOrientation=list(orientation) or "" if orientation is not None else None,
+        )
         assert np.array_equal(read_grey(data), values), orientation
         assert (inspect(data).width, inspect(data).height) == (64, 48)
         assert inspect(data).sha256_pixels == inspect(dicom(values)).sha256_pixels
@@ -312,12 +316,32 @@ def test_images_are_turned_upright_and_the_right_way_round():
 
 
 def test_the_facts_of_a_dicom():
-    facts = inspect(dicom(RAMP, PatientID=" 0042 ", ViewPosition="pa", BurnedInAnnotation="YES"))
+    facts = inspect(dicom(RAMP, PatientID=" 0042 ", ViewPosition="PA ", BurnedInAnnotation="YES"))
     assert (facts.width, facts.height, facts.mode) == (64, 48, "DICOM MONOCHROME2 8 bits")
     assert (facts.patient, facts.view, facts.burned_in, facts.dicom) == ("0042", "PA", True, True)
     assert (facts.low, facts.high, facts.whole) == (None, None, True)
     facts = inspect(dicom(RAMP, PatientID="", ViewPosition=None, BurnedInAnnotation=None))
     assert (facts.patient, facts.view, facts.burned_in) == ("", "", False)
+
+
+def test_the_view_may_be_a_code():
+    for code, view in {
+        "272479007": "PA",
+        "R-10214": "PA",
+        "R-10206": "AP",
+        "399173006": "LL",
+        "399352003": "OTHER",
+    }.items():
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "SCT", "a view"
+        assert inspect(dicom(RAMP, ViewPosition="", ViewCodeSequence=[item])).view == view
+        assert inspect(dicom(RAMP, ViewPosition="AP", ViewCodeSequence=[item])).view == "AP"
+
+
+def test_a_window_beside_all_values_is_noticed():
+    with pytest.raises(Unreadable, match="leaves one grey"):
+        inspect(dicom(RAMP, WindowCenter=2000, WindowWidth=100))
+    assert inspect(dicom(np.full((4, 4), 9, np.uint8), WindowCenter=2000, WindowWidth=100)).reach is None
 
 
 def test_the_same_pixels_have_one_checksum_in_every_syntax_and_as_png():
