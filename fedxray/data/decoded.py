@@ -1,5 +1,6 @@
 """What is known of one image file once it is decoded, whatever its format, and why it cannot be decoded."""
 
+import errno
 import hashlib
 import warnings
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+MACHINES = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)  # faults that are not the image's
 LARGEST = 178_956_970  # pixels, of any format: where Pillow stops too
 
 
@@ -38,7 +40,8 @@ class Facts:
 def decoding() -> Iterator[None]:
     """Turn whatever a decoder raises on broken bytes into `Unreadable`, and keep its warnings to itself.
 
-    Neither the texts of a decoder nor its exceptions go further: they may quote a header.
+    Neither the texts of a decoder nor its exceptions go further: they may quote a header. What is wrong with the
+    machine, such as too many open files, is raised as it is.
     """
     try:
         with warnings.catch_warnings():
@@ -51,6 +54,8 @@ def decoding() -> Iterator[None]:
     except (MemoryError, Image.DecompressionBombError):
         raise Unreadable("too large") from None
     except Exception as error:  # a decoder can raise anything
+        if isinstance(error, OSError) and error.errno in MACHINES:
+            raise
         cut = isinstance(error, EOFError) or any(
             word in str(error).lower() for word in ("truncated", "less than expected")
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from fedxray.core.errors import UserError
 from fedxray.core.files import atomic, read_table
 from fedxray.core.workers import in_chunks
 from fedxray.data.decoded import Facts, Unreadable, decoding, scaled, sha256_of
@@ -40,7 +41,7 @@ def resample(
 
     Each process writes its rows into the file: no pixels pass between processes, and one image at a time is in the
     memory of each. `draft` decodes JPEGs at a reduced scale, of at least twice `size`, where they are larger. `fit` and
-    `greys` are those of `to_grey`. Raises Unreadable, with the image's name.
+    `greys` are those of `to_grey`. Raises UserError for the first image that cannot be read.
     """
     names = tuple(read_table(catalogue)["image"])
     with atomic(output) as temporary:
@@ -59,7 +60,7 @@ def _resample(
         try:
             pixels[number] = to_grey(source.read(name), size, fit, greys, draft)
         except Unreadable as error:
-            raise Unreadable(f"{name}: {error}") from None
+            raise UserError(f"{path}: {name} cannot be read ({error}); make the catalogue again") from None
 
 
 def to_grey(
