@@ -1,5 +1,6 @@
 """Worker processes for work that is done image by image, in chunks whose progress is logged."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -9,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 # Outside Linux a fork is not safe. FEDXRAY_FORKS=0 turns forks off on Linux too: then every process starts a Python of
 # its own, and NVFlare itself starts those of jobs. A new version of NVFlare should first run without forks.
@@ -46,7 +47,7 @@ def apart(work: Callable[..., T], *arguments: object) -> T:
 
     What it and `work` say is dropped. Raises ChildProcessError if there is no result, whatever the reason is.
     """
-    context = get_context("fork" if FORKS else "spawn")
+    context: Any = get_context("fork" if FORKS else "spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, work, arguments))
     process.start()
@@ -64,6 +65,7 @@ def apart(work: Callable[..., T], *arguments: object) -> T:
 
 
 def _send(sender: Connection, work: Callable, arguments: tuple) -> None:
+    faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with suppress(Exception):
         sender.send(work(*arguments))
