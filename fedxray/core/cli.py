@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-from fedxray.core.errors import UserError
+from fedxray.core.errors import UserError, disk_line
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -24,10 +24,15 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
-    """Parse the command line and call `main`; a UserError becomes one line on stderr and exit code 1."""
+    """Parse the command line and call `main`.
+
+    A UserError becomes one line on stderr and exit code 1, and so does an error of the disk: a full one, or one on
+    which this user may not write.
+    """
     options = arguments.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # so each line reaches a pipe or a file at once
+        # So each line reaches a pipe or a file at once, and one that the terminal's encoding lacks letters for too.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     show_progress()
     _end_with_snakemake()
     try:
@@ -39,6 +44,10 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its exit
         sys.exit(1)
+    except Exception as error:
+        if line := disk_line(error):
+            sys.exit(f"error: {line}")
+        raise
 
 
 def show_progress() -> None:

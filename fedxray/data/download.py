@@ -46,7 +46,7 @@ def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stall
 
     The record has the name of the data set, its version (null if Kaggle does not tell it), bytes and sha256. A download
     that is cut, or of which nothing arrives for `stalled_s` seconds, goes on where it was, in this call or in the next:
-    what has arrived is kept beside `output`. Call it in the main thread, because a signal ends an attempt that stalls.
+    what has arrived is kept beside the file. Call it in the main thread, because a signal ends an attempt that stalls.
 
     Raises UserError with what to do when Kaggle refuses, when `retries` attempts fail, when the disk is full, when the
     client cannot be imported, and when what arrives is no zip.
@@ -54,7 +54,8 @@ def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stall
     owner, _, name = dataset.partition("/")
     if not owner or not name or "/" in name:
         raise UserError(f"--dataset {dataset}: give it as owner/name, as in its address at kaggle.com")
-    archive = output.with_name(f".{output.name}.download") / f"{name}.zip"  # the client names the file
+    target = output.resolve()  # a link stays: what it leads to is written
+    archive = target.with_name(f".{target.name}.download") / f"{name}.zip"  # the client names the file
     try:
         version = _complete(dataset, archive, retries, wait_s, stalled_s)
         record = {"dataset": dataset, "version": version, "bytes": archive.stat().st_size, "sha256": sha256(archive)}
@@ -67,7 +68,7 @@ def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stall
         with suppress(OSError):
             archive.parent.rmdir()  # if nothing has arrived
     os.utime(archive)  # the client dates it back to Kaggle's upload, so that Snakemake would find it older than it is
-    os.replace(archive, output)
+    os.replace(archive, target)
     shutil.rmtree(archive.parent)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from fedxray.core.files import atomic, read_table
+from fedxray.core.files import atomic, preallocated, read_table
 from fedxray.core.workers import in_chunks
 from fedxray.data.source import open_reader
 
@@ -19,7 +19,7 @@ def resample(path: Path, catalogue: Path, size: int, processes: int, output: Pat
     """
     names = tuple(read_table(catalogue)["image"])
     with atomic(output) as temporary:
-        np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), size, size))
+        preallocated(temporary, (len(names), size, size))
         rows = tuple(enumerate(names))
         for _ in in_chunks(_resample, rows, processes, "resample", path, size, draft, temporary):
             pass
