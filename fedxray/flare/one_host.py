@@ -20,6 +20,7 @@ from fedxray.flare.engine import FlareEngine
 from fedxray.flare.guard import guarded, process
 from fedxray.flare.job import Participants
 from fedxray.flare.kits import ADMIN, SERVER, check_kits, place_store
+from fedxray.flare.loopback import ADDRESS, INTERNAL, grpc_of
 from fedxray.flare.own import OwnFile
 from fedxray.flare.session import AdminSession
 
@@ -105,13 +106,15 @@ class OneHost(FlareEngine):
 
 
 def _aim(kit: Path, name: str, port: int) -> None:
-    """Let the copy of a kit use `port`, so that two runs share nothing."""
+    """Let the copy of a kit use `port` of this machine's own address, so that two runs share nothing."""
+    path = kit / "local" / "comm_config.json"
+    write_json(path, read_json(path) | INTERNAL | grpc_of(SERVER))
     for path in (kit / "startup").glob("fed_*.json"):
         config = read_json(path)
         if name == ADMIN:
-            config["admin"]["port"] = port
+            config["admin"] |= {"host": ADDRESS, "port": port}
         else:
-            config["servers"][0]["service"]["target"] = f"localhost:{port}"
+            config["servers"][0]["service"]["target"] = f"{ADDRESS}:{port}"
         if name == SERVER:
             config["servers"][0] |= {"admin_port": port, "check_engine_frequency": ENDED_S}
         write_json(path, config)
@@ -124,7 +127,7 @@ def hold_port() -> socket.socket:
     """
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    holder.bind(("localhost", 0))
+    holder.bind((ADDRESS, 0))
     return holder
 
 

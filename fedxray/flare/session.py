@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 from fedxray.federation.records import RoundRecord, round_line
+from fedxray.flare.loopback import past_proxies, use_grpc_of
 from fedxray.flare.tasks import FAILURE, RECORDS, ROUNDS
 
 log = logging.getLogger(__name__)
@@ -154,6 +156,8 @@ class AdminSession:
         """A new session; raises OSError or one of `GONE` if the server does not answer, UserError if it refuses."""
         with socket.create_connection(self._address(), timeout=2):
             pass  # or NVFlare logs each failed attempt
+        os.environ.update(past_proxies())
+        use_grpc_of(self.kit)
         admin = read_json(self.kit / "startup" / "fed_admin.json")["admin"]["username"]
         try:
             with redirect_stderr(io.StringIO()):  # its traceback
