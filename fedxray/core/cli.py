@@ -14,6 +14,8 @@ import psutil
 
 from fedxray.core.errors import UserError, disk_line
 
+_INTERRUPTED = threading.Event()
+
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """An argument parser whose help is the script's module docstring; every option shows its default."""
@@ -65,12 +67,20 @@ def show_progress() -> None:
 def _end_with_snakemake() -> None:
     """Raise KeyboardInterrupt on SIGTERM, and send it to ourselves when the Snakemake that started us is killed."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as a background job does
+        signal.signal(signal.SIGINT, _interrupt)
     parents = [p for p in psutil.Process().parents() if _is_snakemake(p)]
     if parents:
         threading.Thread(target=_watch, args=(parents,), daemon=True).start()
 
 
+def interrupted() -> bool:
+    """Whether a signal has asked this process to end. Code of other packages may swallow the exception that says so."""
+    return _INTERRUPTED.is_set()
+
+
 def _interrupt(signum: int, frame: object) -> None:
+    _INTERRUPTED.set()
     raise KeyboardInterrupt
 
 

@@ -16,6 +16,8 @@ import pandas as pd
 
 from fedxray.core.errors import UserError, disk_error
 
+LEAST = 1 << 20  # bytes on a disk below which it is full: nothing that is worth a run fits there
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -92,6 +94,12 @@ def preallocated(path: Path, shape: tuple[int, ...]) -> None:
         file.seek(start)
         for first in range(start, size, 1 << 20):
             file.write(bytes(min(1 << 20, size - first)))
+
+
+def full(folder: Path) -> str:
+    """Whichever of TMPDIR and `folder` has less than `LEAST` bytes left on its disk, by name; empty if both have more."""
+    places = {f"{tempfile.gettempdir()} (TMPDIR)": tempfile.gettempdir(), str(folder): folder}
+    return next((name for name, place in places.items() if shutil.disk_usage(place).free < LEAST), "")
 
 
 def shown(path: str | Path) -> str:

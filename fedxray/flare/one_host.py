@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, write_json
+from fedxray.core.errors import FULL, UserError
+from fedxray.core.files import full, read_json, write_json
 from fedxray.core.machine import EnergyMeter
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Trained
@@ -67,6 +67,7 @@ class OneHost(FlareEngine):
     def open(self, scratch: Path, threads: int) -> Iterator[AdminSession]:
         """Start every process in `scratch`, and end them all at the end; after an error, log all that they wrote."""
         check_kits(self.kits, self.sites)
+        check_space(scratch)
         with hold_port() as holder:
             self._copy_kits(scratch, holder.getsockname()[1])
             gpus = share_gpus([*self.sites, SERVER], os.environ.get("CUDA_VISIBLE_DEVICES"))  # a cluster sets it
@@ -79,14 +80,16 @@ class OneHost(FlareEngine):
                         return last_error(scratch, names or [SERVER, *self.sites])
 
                     def alive() -> None:
+                        check_space(scratch)  # or nobody might say so: logs and answers are lost
                         for name, code in ended():
                             raise UserError(f"{name} ended with exit code {code}: {last_error(scratch, [name])}")
 
                     admin = scratch / ADMIN
                     with AdminSession(admin, self.start_timeout_s, POLL_S, alive, errors, lasting=False) as session:
                         yield session
-            except Exception:
+            except Exception as error:
                 log.info(log_of(scratch))
+                check_space(scratch, error)
                 raise
 
     def _copy_kits(self, scratch: Path, port: int) -> None:
@@ -118,6 +121,12 @@ def _aim(kit: Path, name: str, port: int) -> None:
         if name == SERVER:
             config["servers"][0] |= {"admin_port": port, "check_engine_frequency": ENDED_S}
         write_json(path, config)
+
+
+def check_space(scratch: Path, error: Exception | None = None) -> None:
+    """Raise UserError, which comes from `error`, if the disk of `scratch` or of TMPDIR is full."""
+    if place := full(scratch):
+        raise UserError(f"{place}: {FULL}") from error
 
 
 def hold_port() -> socket.socket:
