@@ -25,11 +25,10 @@ DISK = {
     errno.EIO: "the disk fails (input/output error); see the system's log, and give another place",
     errno.ELOOP: "a link that leads back to itself; remove it",
 }
-# Of a full disk some libraries tell the words alone, and NumPy has words of its own.
+# What libraries say that raise errors of their own: the words of C or Rust, and of NumPy.
 WORDS = {
-    r"No space left on device|\d+ requested and \d+ written": errno.ENOSPC,
-    r"Disk quota exceeded": errno.EDQUOT,
-}
+    rf"{os.strerror(code)}|\(os error {code}\)": code for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+} | {r"\d+ requested and \d+ written": errno.ENOSPC}
 
 
 def disk_error(error: BaseException) -> OSError | None:

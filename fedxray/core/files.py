@@ -97,7 +97,7 @@ def preallocated(path: Path, shape: tuple[int, ...]) -> None:
 
 
 def full(folder: Path) -> str:
-    """Whichever of TMPDIR and `folder` has less than `LEAST` bytes left on its disk, by name; empty if both have more."""
+    """The name of whichever of TMPDIR and `folder` has less than `LEAST` bytes left on its disk; empty if neither."""
     places = {f"{tempfile.gettempdir()} (TMPDIR)": tempfile.gettempdir(), str(folder): folder}
     return next((name for name, place in places.items() if shutil.disk_usage(place).free < LEAST), "")
 

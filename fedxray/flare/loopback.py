@@ -10,14 +10,14 @@ from fedxray.core.files import read_json
 
 ADDRESS = "127.0.0.1"  # `localhost` may be ::1 alone, where nobody listens, or be no name at all
 NAMES = ("localhost", ADDRESS, "::1")
+OPTIONS = [(f"grpc.max_{way}_message_length", MAX_FRAME_SIZE) for way in ("send", "receive")]  # NVFlare's own of gRPC
 # In a kit's comm_config.json: where the processes of a participant find each other.
 INTERNAL = {"internal": {"scheme": "tcp", "resources": {"host": ADDRESS}}}
 
 
 def grpc_of(name: str) -> dict:
     """In comm_config.json: that a server which is reached by its address has to have the certificate of `name`."""
-    sizes = [(f"grpc.max_{way}_message_length", MAX_FRAME_SIZE) for way in ("send", "receive")]  # NVFlare's own
-    return {"grpc": {"options": [*sizes, ("grpc.ssl_target_name_override", name)]}}
+    return {"grpc": {"options": [*OPTIONS, ("grpc.ssl_target_name_override", name)]}}
 
 
 def use_grpc_of(kit: Path) -> None:

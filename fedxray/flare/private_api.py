@@ -11,9 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from nvflare.fuel.f3.drivers.net_utils import MAX_FRAME_SIZE
-
 from fedxray.core.files import read_json
+from fedxray.flare.loopback import OPTIONS
 
 
 class Claim(Protocol):
@@ -262,11 +261,8 @@ ASSUMPTIONS = (
         # What comm_config.json says of gRPC, and of the connections between the processes of one participant.
         ("nvflare.fuel.f3.comm_config", "CommConfigurator", Has("_configuration", "_config_loaded", "get_config")),
         ("nvflare.fuel.f3.drivers.grpc_driver", "", Says('config.get("grpc")', 'my_params.get("options")')),
-        (
-            "nvflare.fuel.f3.drivers.grpc_driver",
-            "GRPC_DEFAULT_OPTIONS",
-            Is([(f"grpc.max_{way}_message_length", MAX_FRAME_SIZE) for way in ("send", "receive")]),
-        ),
+        ("nvflare.fuel.f3.drivers.grpc_driver", "GRPC_DEFAULT_OPTIONS", Is(OPTIONS)),
+        ("nvflare.fuel.f3.drivers.net_utils", "MAX_FRAME_SIZE", Exists()),
         (f"{CELL}.connector_manager", "_KEY_INT", Is("internal")),
         (f"{CELL}.connector_manager", "", Says('_KEY_HOST: "localhost"', "int_conf.get(_KEY_RESOURCES)")),
     ),

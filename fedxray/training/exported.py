@@ -217,7 +217,7 @@ def _print_predictions(options) -> None:
 
 
 def _write_csv(path: Path, predictions: list[Prediction]) -> None:
-    rows = [prediction._replace(path=shown(prediction.path)) for prediction in predictions]
+    rows = [(shown(prediction.path), *prediction[1:]) for prediction in predictions]
     try:
         write_table(path, pd.DataFrame(rows, columns=Prediction._fields))
     except BrokenPipeError:  # who reads it has enough

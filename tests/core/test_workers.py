@@ -6,6 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 from helpers.log import heard
 
+from fedxray.core.errors import UserError
 from fedxray.core.workers import in_chunks, workers
 from fedxray.data.source import open_reader
 
@@ -52,3 +53,12 @@ def test_chunks_come_in_order_and_a_line_at_each_fifth(processes):
 
 def test_no_images_are_no_chunks():
     assert list(in_chunks(scale, (), 2, "scale", 2, 1)) == []
+
+
+def end(chunk):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_the_system_ends_is_told():
+    with pytest.raises(UserError, match="draw: the system ended a process that worked on the images; give it more mem"):
+        list(in_chunks(end, range(10), 2, "draw"))
