@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from fedxray.core.errors import UserError
-from fedxray.core.files import atomic, read_table
+from fedxray.core.files import atomic, preallocated, read_table
 from fedxray.core.workers import in_chunks
 from fedxray.data.decoded import Facts, Unreadable, decoding, scaled, sha256_of
 from fedxray.data.source import open_reader
@@ -45,7 +45,7 @@ def resample(
     """
     names = tuple(read_table(catalogue)["image"])
     with atomic(output) as temporary:
-        np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), size, size))
+        preallocated(temporary, (len(names), size, size))
         rows = tuple(enumerate(names))
         for _ in in_chunks(_resample, rows, processes, "resample", path, size, fit, greys, draft, temporary):
             pass

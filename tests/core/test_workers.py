@@ -10,6 +10,7 @@ import pytest
 from helpers.log import heard
 
 import fedxray.core.workers
+from fedxray.core.errors import UserError
 from fedxray.core.workers import apart, in_chunks, workers
 from fedxray.data.source import open_reader
 
@@ -72,3 +73,12 @@ def test_what_is_done_apart_comes_back_or_is_said_to_have_failed(monkeypatch, ca
         apart(_hang)
     assert capfd.readouterr() == ("", "")
     assert not active_children()
+
+
+def end(chunk):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_the_system_ends_is_told():
+    with pytest.raises(UserError, match="draw: the system ended a process that worked on the images; give it more mem"):
+        list(in_chunks(end, range(10), 2, "draw"))
