@@ -8,13 +8,12 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from conftest import REAL
-from helpers.data import jpeg
+from helpers.data import catalogued, jpeg
 from helpers.tiff import ramp, tiff
 from PIL import Image, ImageOps
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import write_table
-from fedxray.data.catalogue import build_catalogue
 from fedxray.data.pixels import Unreadable, common_range, inspect, resample, to_grey
 
 RAMP = ramp()
@@ -44,7 +43,7 @@ def real_jpegs():
 def test_the_same_array_for_any_number_of_processes(make_zip, tmp_path):
     names = [f"a/{'NORMAL' if n % 2 else 'PNEUMONIA'}/{n}.jpeg" for n in range(9)]
     path = make_zip({name: jpeg(60 + 10 * n, (80 + n, 60)) for n, name in enumerate(names)})
-    table, _ = build_catalogue(path, "stop", 1)
+    table, _, _ = catalogued(path, patient="image")
     write_table(tmp_path / "c.csv", table)
     for processes in (1, 3):
         resample(path, tmp_path / "c.csv", 16, processes, tmp_path / f"{processes}.npy")
