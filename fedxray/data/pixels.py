@@ -139,7 +139,7 @@ def _depth(file: Image.Image, data: bytes) -> int:
     """The bits of a value. Raises Unreadable if Pillow would cut the values to 8 bits."""
     if isinstance(file, TiffImagePlugin.TiffImageFile):
         depths = file.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
-        bits, samples = max(depths), len(depths)
+        bits, samples = max(depths), max(len(depths), file.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
     elif file.format == "PNG":
         bits, samples = data[24], 1 if data[25] == GREY_PNG else 2  # in IHDR, a PNG's first chunk
     else:

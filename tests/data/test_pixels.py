@@ -213,6 +213,7 @@ REFUSED = {
     "colour of 16 bits": (png_of(16, 2, 3), "16 bits with colour"),
     "colour and transparency of 16 bits": (png_of(16, 6, 4), "16 bits with colour"),
     "transparency of 16 bits": (png_of(16, 4, 2), "16 bits with colour"),
+    "TIFF, colour of 16 bits": (tiff(RAMP[:, :63].astype(np.uint16), colours=3), "16 bits with colour"),
     "NaN": (tiff(nan), "not finite"),
     "infinite": (tiff(np.where(np.isnan(nan), np.inf, nan)), "not finite"),
     "two pages": (pages, "2 images in one file"),
