@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 from fedxray.core.errors import UserError
 from fedxray.data.names import SHOWN, official_split
-from fedxray.data.reading import Reading
-from fedxray.data.source import DROPPED, KNOWN, NO_LABEL, UNREADABLE, File, Reader
+from fedxray.data.reading import Reading, as_value
+from fedxray.data.source import COPY, DOCUMENT, DROPPED, HIDDEN, KNOWN, NO_LABEL, UNREADABLE, File, Reader
 from fedxray.data.tables import Table, nearest, normalised, parse_table, word
 
+LABELS = {"normal": "0", "pneumonia": "1"}  # words of every source; the user's are added
+NUMBERS = {"0": "0", "1": "1"}  # in a table; a folder of such a name may be a patient's, or a part of a cross-validation
 SPLITS = {"train": "train", "val": "val", "test": "test"}
 SYNTHETIC = {"yes": True, "no": False, "": False}
 MISSING = f"{UNREADABLE}: listed, but not there"
@@ -68,9 +70,10 @@ def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table
 def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Reading) -> list[Said]:
     """What the table says of each file, in the order of `files`, and then of those that it lists but are not there.
 
+    Without a column split, the folders say it.
     Raises UserError for a word that is not declared, and for an image that two rows describe differently.
     """
-    labels = normalised(reading.labels, "dataset.labels")
+    labels = LABELS | NUMBERS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")
     resolve, said = _Paths(files, reader, reading), {}
     for index in range(len(table.rows)):
@@ -80,7 +83,7 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
         name = resolve(cells["image"])
         why, label = _label(cells["label"], labels, reading.multiple, table, index)
         site = reading.sites.get(cells.get("site", ""), cells.get("site", ""))
-        split = splits.get(word(cells.get("split", "")), "") if cells.get("split") else ""
+        split = splits.get(word(cells["split"]), "") if cells.get("split") else ""
         if cells.get("split") and not split:
             raise UserError(
                 f"{table.at(index)}: {table.headers['split']} {cells['split']!r} is not known; "
@@ -89,6 +92,8 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
         synthetic = SYNTHETIC.get(word(cells.get("synthetic", "")))
         if synthetic is None:
             raise UserError(f"{table.at(index)}: synthetic {cells['synthetic']!r}; it is yes or no")
+        if "split" not in cells:
+            split = official_split(name, splits, word)
         if "drop" in (site, split):
             why, label = why or DROPPED, -1
         more = cells.get("patient", ""), "" if site == "drop" else site, "" if split == "drop" else split
@@ -114,6 +119,8 @@ def _of_file(file: File, said: Said | None) -> Said:
         return Said(file.name, file.why or f"{NO_LABEL}: not in the table")
     if file.why == KNOWN:
         return said
+    if file.why in (HIDDEN, COPY, DOCUMENT):  # nobody would miss such a file, but this one is wanted
+        return said._replace(why=f"{UNREADABLE}: listed, but {file.why}", label=-1)
     return said._replace(why=file.why, label=-1) if file.why else said
 
 
@@ -167,7 +174,7 @@ def _label(cell: str, labels: Mapping[str, str], multiple: str, table: Table, in
             uncertain = " (CheXpert's word for uncertain)" if word(unknown) == "-1" else ""
             raise UserError(
                 f"{table.at(index)}: label {unknown!r}{uncertain} is not known; {nearest(unknown, labels)}; say what it "
-                f"is: dataset.labels: {{{unknown!r}: 0, 1 or drop}} (--labels {unknown!r}=drop)"
+                f"is: dataset.labels: {{{unknown!r}: 0, 1 or drop}} (--labels {as_value(unknown)!r}=drop)"
             )
         if multiple == "stop":
             raise UserError(
@@ -182,15 +189,17 @@ def by_folders(files: Sequence[File], reading: Reading) -> list[Said]:
 
     A class folder is one of a declared name, and so are the folders beside it, of whatever names: their files have no
     label, nor have those of a folder above it. Files in folders inside a class folder have its label if
-    `reading.subfolders` is `take`.
+    `reading.subfolders` is `take`, but none if that folder has the name of the other class.
     """
-    labels = normalised(reading.labels, "dataset.labels")
+    labels = LABELS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")
     folders = {file.name.rpartition("/")[0] for file in files if not file.why}
-    beside = set()  # folders that have class folders in them
+    beside: dict[tuple, set] = {}  # {folder that has class folders in it: their labels}
     for folder in folders:
         parts = folder.split("/") if folder else []
-        beside |= {tuple(parts[:depth]) for depth, part in enumerate(parts) if word(part) in labels}
+        for depth, part in enumerate(parts):
+            if labels.get(word(part), "drop") != "drop":
+                beside.setdefault(tuple(parts[:depth]), set()).add(labels[word(part)])
     of_folder = {folder: _of_folder(folder, labels, beside, reading.subfolders) for folder in folders}
     said = []
     for file in files:
@@ -205,18 +214,23 @@ def by_folders(files: Sequence[File], reading: Reading) -> list[Said]:
     return said
 
 
-def _of_folder(folder: str, labels: Mapping[str, str], beside: set, subfolders: str) -> tuple[str, int, str]:
+def _of_folder(
+    folder: str, labels: Mapping[str, str], beside: Mapping[tuple, set], subfolders: str
+) -> tuple[str, int, str]:
     """(why its files are not taken, their label, the name of the class folder)."""
     parts = folder.split("/") if folder else []
     depth = max((depth for depth in range(len(parts) + 1) if tuple(parts[:depth]) in beside), default=None)
     if depth is None or depth == len(parts):
         return f"{NO_LABEL}: in no class folder", -1, ""
+    if any(labels.get(word(part)) == "drop" for part in parts[depth:]):
+        return DROPPED, -1, parts[depth]
     name = parts[depth]
     value = labels.get(word(name))
     if value is None:
         return f"{NO_LABEL}: folder {name} ({nearest(name, labels)})", -1, ""
-    if value == "drop":
-        return DROPPED, -1, name
+    for above, part in enumerate(parts[:depth]):  # not a name of the whole, such as pneumonia/NORMAL
+        if len(beside.get(tuple(parts[:above]), ())) > 1 and labels.get(word(part), value) != value:
+            return f"{NO_LABEL}: folder {name} inside class folder {part}", -1, ""
     if depth + 1 < len(parts) and subfolders == "stop":
         return f"{NO_LABEL}: folder {'/'.join(parts[depth + 1 :])} inside class folder {name}", -1, ""
     return "", int(value), name

@@ -18,7 +18,7 @@ PATTERNS = {
     # with a virus are two patients. At Mendeley the same images are called BACTERIA-1135262-0001.jpeg.
     "kermany": rf"(?:^|/)(?:(?P<person>person\d+)_(?P<aetiology>bacteria|virus)_\d|(?P<normal>(?:NORMAL2-)?IM-\d+)-\d"
     rf"|(?P<number>(?:BACTERIA|VIRUS|NORMAL)-\d+)-\d)[\d_-]*{END}",
-    "nih": rf"(?:^|/)(?P<patient>\d{{8}})_\d{{3}}{END}",  # 00000013_005.png
+    "nih": rf"(?:^|/)(?P<patient>000[0-3]\d{{4}})_\d{{3}}{END}",  # 00000013_005.png, to 00030805
     "chexpert": rf"(?:^|/)(?P<patient>patient\d+)/study\d+/view\d+(?:_[a-z]+)?{END}",
     "mimic": r"(?:^|/)(?P<patient>p\d{8})/s\d{8}/[^/]+$",
     "rsna": rf"(?:^|/)(?P<image>{UUID}){END}",
@@ -26,6 +26,7 @@ PATTERNS = {
 }
 OF_IMAGES = ("rsna", "vindr")  # their names tell images apart, and nothing tells patients apart
 PADCHEST = rf"(?:^|/)\d{{20,}}_[0-9a-z_-]+{END}"
+OF_MIMIC = r"(?:^|/)(p\d{8})/"  # without the folders of studies
 AETIOLOGIES = {"bacteria": "bacteria", "virus": "virus", "BACTERIA": "bacteria", "VIRUS": "virus"}
 HASHED = "DICOM PatientID, hashed"  # where patients come from, as is BY_IMAGE
 BY_IMAGE = "unknown: each image counts as one"
@@ -66,6 +67,8 @@ def hint(names: Sequence[str]) -> str:
     """What to say about names of which no patient is known: a known naming that does not tell it, or nearly fits."""
     if all(re.search(PADCHEST, name) for name in names):
         return "; these are PadChest's names, which do not tell it: give its table, with the column PatientID"
+    if all(re.search(OF_MIMIC, name) for name in names):
+        return f"; they lie in folders of patients as of mimic, which {OF_MIMIC!r} takes"
     for pattern in OF_IMAGES:
         if None not in _match(names, re.compile(PATTERNS[pattern]), 1):
             return f"; these are names as of {pattern}, which tell images: patient: {pattern} takes each as a patient"

@@ -14,12 +14,11 @@ from fedxray.core.errors import UserError
 
 FITS = ("stretch", "pad")  # how an image becomes a square
 STOP_OR_DROP = ("stop", "drop")
-WORDS = {"NORMAL": "0", "PNEUMONIA": "1", "0": "0", "1": "1"}  # labels of every source; the user's are added
 ROLES = ("image", "label", "patient", "site", "split", "view", "synthetic")  # what a column of a table may be
 
 
-def _mapping(values: Mapping[str, str] = MappingProxyType({})) -> Any:
-    return field(default_factory=lambda: MappingProxyType(dict(values)))
+def _mapping() -> Any:
+    return field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Reading:
 
     patient: str = ""  # empty, image, a name of fedxray.data.names.PATTERNS, or a regular expression with a group
     columns: Mapping[str, str] = _mapping()  # {role: name of the table's column}
-    labels: Mapping[str, str] = _mapping(WORDS)  # {word: 0, 1 or drop}
+    labels: Mapping[str, str] = _mapping()  # {word: 0, 1 or drop}, above labelling.LABELS
     multiple: str = "stop"  # a cell of several findings: stop | any | only
     sites: Mapping[str, str] = _mapping()  # {word of the column site: hospital or drop}
     splits: Mapping[str, str] = _mapping()  # {word of the column or folder: train, val, test or drop}
@@ -52,15 +51,24 @@ class Reading:
             if value != vars(DEFAULT)[item.name]:
                 words.append(f"--{item.name.replace('_', '-')}")
                 if isinstance(value, Mapping):
-                    words += [f"{key}={target}" for key, target in value.items()]
+                    words += [as_value(f"{key}={target}") for key, target in value.items()]
                 elif isinstance(value, tuple):
-                    words += map(str, value)
+                    words += [as_value(str(item)) for item in value]
                 elif not isinstance(value, bool):
-                    words.append(str(value))
+                    words.append(as_value(str(value)))
         return words
 
 
 DEFAULT = Reading()
+
+
+def as_value(text: str) -> str:
+    """A value for a command line: with a space before a "-", so that it is not taken for an option."""
+    return f" {text}" if text.startswith("-") else text
+
+
+def _plain(value: Any) -> Any:
+    return value[1:] if isinstance(value, str) and value.startswith(" -") else value
 
 
 def reading_of(values: Mapping[str, Any], where: str) -> Reading:
@@ -75,7 +83,7 @@ def reading_of(values: Mapping[str, Any], where: str) -> Reading:
             continue
         if isinstance(default, Mapping):
             key = f"{where}.{item.name}"
-            value = {**default, **{_text(word, key): _text(to, f"{key}.{word}") for word, to in value.items()}}
+            value = {_text(word, key): _text(to, f"{key}.{word}") for word, to in value.items()}
         elif isinstance(default, tuple):
             value = tuple(value)
         kept[item.name] = value
@@ -135,12 +143,12 @@ def from_options(options: Namespace, default: Mapping[str, Any] | None = None) -
 
     Raises UserError for an option that no reading can have.
     """
-    given = {item.name: vars(options)[item.name] for item in fields(Reading)}
+    given = {item.name: _plain(vars(options)[item.name]) for item in fields(Reading)}
     for name, value in given.items():
         if isinstance(vars(DEFAULT)[name], Mapping) and value is not None:
             if wrong := [word for word in value if "=" not in word]:
                 raise UserError(f"--{name}: {wrong[0]}: write it as WORD=VALUE")
-            given[name] = {key: target for key, _, target in (word.rpartition("=") for word in value)}
+            given[name] = {_plain(key): target for key, _, target in (word.rpartition("=") for word in value)}
     return reading_of(over(default or {}, given), "--reading")
 
 

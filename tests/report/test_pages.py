@@ -26,7 +26,7 @@ def text_of(page):
 def test_each_page_carries_the_note_and_opens_without_a_network(rendered):
     assert list(rendered) == pages()
     for name, page in rendered.items():
-        assert "Synthetic phantom data: these numbers show" in page, name
+        assert "Synthetic phantom data. These numbers show" in page, name
         assert "://" not in page, name
 
 
