@@ -18,7 +18,10 @@ from fedxray.data.source import COPY, DOCUMENT, DROPPED, HIDDEN, KNOWN, NO_LABEL
 from fedxray.data.tables import Table, nearest, normalised, parse_table, word
 
 LABELS = {"normal": "0", "pneumonia": "1"}  # words of every source; the user's are added
-NUMBERS = {"0": "0", "1": "1"}  # in a table; a folder of such a name may be a patient's, or a part of a cross-validation
+NUMBERS = {
+    "0": "0",
+    "1": "1",
+}  # in a table; a folder of such a name may be a patient's, or a part of a cross-validation
 SPLITS = {"train": "train", "val": "val", "test": "test"}
 SYNTHETIC = {"yes": True, "no": False, "": False}
 MISSING = f"{UNREADABLE}: listed, but not there"
@@ -220,8 +223,13 @@ def _of_folder(
     """(why its files are not taken, their label, the name of the class folder)."""
     parts = folder.split("/") if folder else []
     depths = [depth for depth in range(len(parts) + 1) if tuple(parts[:depth]) in beside]
-    # The outermost that has both classes in it; one alone may be the name of the whole, as in pneumonia/NORMAL.
-    depth = next((depth for depth in depths if len(beside[tuple(parts[:depth])]) > 1), max(depths, default=len(parts)))
+    # Where both classes are beside one another; one alone may be the name of the whole, as in pneumonia/NORMAL.
+    known = [
+        depth
+        for depth in depths
+        if len(beside[tuple(parts[:depth])]) > 1 and word("".join(parts[depth:][:1])) in labels
+    ]
+    depth = min(known or depths[-1:], default=len(parts))
     if depth == len(parts):
         return f"{NO_LABEL}: in no class folder", -1, ""
     name, *inside = parts[depth:]

@@ -48,7 +48,9 @@ def test_the_class_folder_is_the_label_and_no_folder_above_it():
 
 
 def test_folders_of_near_words_are_no_class_until_they_are_declared():
-    names = [f"{folder}/a.png" for folder in ("normal ", "Pneumonia", "PNEUMONIA_viral", "Viral  Pneumonia", "Covid-19")]
+    names = [
+        f"{folder}/a.png" for folder in ("normal ", "Pneumonia", "PNEUMONIA_viral", "Viral  Pneumonia", "Covid-19")
+    ]
     found = folders(*names)
     assert [found[name][0] for name in names] == [0, 1, -1, -1, -1]
     assert found["PNEUMONIA_viral/a.png"][1] == "no label: folder PNEUMONIA_viral (the nearest known is 'pneumonia')"
@@ -112,7 +114,10 @@ def test_classes_in_folders_of_hospitals_or_splits():
     names = ["a/NORMAL/x.png", "a/PNEUMONIA/y.png", "b/NORMAL/z.png", "b/more/w.png"]
     found = folders(*names)
     assert [label for label, _ in found.values()] == [0, 1, 0, -1]
-    said = by_folders([File(f"{n}/NORMAL/x.png", "") for n in ("Train", "Hold Out", "b")], reading_of({"splits": {"hold out": "test", "b": "drop"}}, "d"))
+    said = by_folders(
+        [File(f"{n}/NORMAL/x.png", "") for n in ("Train", "Hold Out", "b")],
+        reading_of({"splits": {"hold out": "test", "b": "drop"}}, "d"),
+    )
     assert [(one.split, one.why) for one in said] == [("train", ""), ("test", ""), ("", "dropped")]
 
 
@@ -132,13 +137,19 @@ def test_the_word_of_a_table(listed, cell, label):
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ("Pnuemonia", r"row 2: label 'Pnuemonia' is not known; the nearest known is 'pneumonia'; .*'Pnuemonia': 0, 1 or"),
+        (
+            "Pnuemonia",
+            r"row 2: label 'Pnuemonia' is not known; the nearest known is 'pneumonia'; .*'Pnuemonia': 0, 1 or",
+        ),
         ("2", "row 2: label '2' is not known; known are 'normal', 'pneumonia', '0', '1'"),
         ("-1", r"label '-1' \(CheXpert's word for uncertain\) is not known; .* \(--labels ' -1'=drop\)"),
         ("-1.0", r"label '-1\.0' \(CheXpert's word"),
         ("nan", "label 'nan' is not known"),
         ("Pneumonia|Effusion", "label 'Effusion' is not known"),
-        ("Pneumonia|Normal", r"row 2: label 'Pneumonia\|Normal' has several findings; .*dataset\.multiple: any or only"),
+        (
+            "Pneumonia|Normal",
+            r"row 2: label 'Pneumonia\|Normal' has several findings; .*dataset\.multiple: any or only",
+        ),
         ("Normal|", "label '' is not known"),
     ],
 )
@@ -180,7 +191,13 @@ def test_an_empty_label_and_a_file_that_no_row_names_have_none(listed):
 def test_hospitals_by_name_also_one_that_is_called_na(listed):
     text = "image,label,site\na.png,0,NA\nb.png,0,St. Mary\nc.png,0,test scanner\nd.png,0,us\ne.png,0,\n"
     said = listed(text, *(f"{name}.png" for name in "abcde"), sites={"St. Mary": "us", "test scanner": "drop"})
-    assert [(one.site, one.why) for one in said.values()] == [("NA", ""), ("us", ""), ("", "dropped"), ("us", ""), ("", "")]
+    assert [(one.site, one.why) for one in said.values()] == [
+        ("NA", ""),
+        ("us", ""),
+        ("", "dropped"),
+        ("us", ""),
+        ("", ""),
+    ]
 
 
 @pytest.mark.parametrize("cell", ["Test", "TEST", " test", "holdout"])
@@ -189,7 +206,9 @@ def test_the_official_split_by_its_word(listed, cell):
 
 
 def test_a_split_that_is_not_declared_and_one_that_is_dropped(listed):
-    with pytest.raises(UserError, match=r"row 2: split 'testing' is not known; the nearest known is 'test'; .*splits: "):
+    with pytest.raises(
+        UserError, match=r"row 2: split 'testing' is not known; the nearest known is 'test'; .*splits: "
+    ):
         listed("image,label,split\na.png,0,testing\n")
     one = listed("image,label,split\na.png,0,pilot\n", splits={"pilot": "drop"})["a.png"]
     assert (one.why, one.split) == ("dropped", "")
@@ -199,7 +218,11 @@ def test_a_split_that_is_not_declared_and_one_that_is_dropped(listed):
 def test_without_a_column_split_the_folders_of_a_table_say_it(listed):
     """The phantom's archive has Kaggle's folders, and a table."""
     said = listed("image,label\ntest/a.png,0\nb.png,0\nTrain/x/c.png,0\n", "test/a.png", "b.png", "Train/x/c.png")
-    assert {name: one.split for name, one in said.items()} == {"test/a.png": "test", "b.png": "", "Train/x/c.png": "train"}
+    assert {name: one.split for name, one in said.items()} == {
+        "test/a.png": "test",
+        "b.png": "",
+        "Train/x/c.png": "train",
+    }
     said = listed("image,label,split\ntest/a.png,0,train\nb.png,0,\n", "test/a.png", "b.png")
     assert said["test/a.png"].split == "train"
 

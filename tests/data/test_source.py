@@ -138,7 +138,9 @@ def test_zips_that_python_cannot_read_say_what_to_do(make_zip, tmp_path):
     with pytest.raises(UserError, match=r"password\.zip: its files have a password; unpack it and give the folder"):
         open_source(password)
     deflate64 = patched(make_zip({"NORMAL/a.png": png(1)}, "deflate64.zip"), 8, 10, 9)
-    with pytest.raises(UserError, match=r"\(deflate64, as Windows makes zips above 2 GB\); unpack it and give the folder"):
+    with pytest.raises(
+        UserError, match=r"\(deflate64, as Windows makes zips above 2 GB\); unpack it and give the folder"
+    ):
         open_source(deflate64)
     with pytest.raises(UserError, match="no such file or directory; it is where your images should be"):
         open_source(tmp_path / "missing.zip")

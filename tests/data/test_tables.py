@@ -24,7 +24,9 @@ def parse(text, **declared):
 def cell(rng):
     """Text that a cell may have: of separators, quotes, line ends, other scripts, numbers and words for nothing."""
     if rng.random() < 0.3:
-        return rng.choice(["", "007", "7", "7.0", "1e5", "NA", "nan", "inf", "None", "true", "-1", "Köln", "µ", "漢字", "😀"])
+        return rng.choice(
+            ["", "007", "7", "7.0", "1e5", "NA", "nan", "inf", "None", "true", "-1", "Köln", "µ", "漢字", "😀"]
+        )
     return "".join(rng.choice("ab,;\t\"'\n\r |=\\/.\u00e9\u0301\u2028\u00a0-") for _ in range(rng.randrange(1, 9)))
 
 
@@ -72,7 +74,11 @@ def test_rows_are_counted_as_an_editor_counts_lines():
         ("image,label,PatientID", {}, {"patient": "PatientID"}),
         ("image,label,subject_id", {}, {}),
         ("image,label,subject_id", {"patient": "Subject-ID"}, {"patient": "subject_id"}),
-        ("Image Index,Finding Labels,x", {"image": "Image Index", "label": "finding labels"}, {"label": "Finding Labels"}),
+        (
+            "Image Index,Finding Labels,x",
+            {"image": "Image Index", "label": "finding labels"},
+            {"label": "Finding Labels"},
+        ),
         ("label,patient,x", {"image": "patient"}, {"image": "patient"}),  # a declared column has no other role
         ("image,label,class", {"label": "class"}, {"label": "class"}),
     ],
@@ -98,7 +104,10 @@ def test_a_column_that_may_be_the_patient_is_not_taken_for_it():
         ("image,label\n", "^t.csv: no rows below the names of columns"),
         ("image,kind\na,1\n", r"no column label; its columns are image, kind\. .*dataset\.columns: \{label: NAME\}"),
         ("file,label\na,1\n", r"no column image; .*dataset\.columns: \{image: NAME\}"),
-        ("image,label\na,1,\nb,1,\n", r"row 2 has 3 cells and row 1 2; correct it \(a comma inside a cell needs quotes"),
+        (
+            "image,label\na,1,\nb,1,\n",
+            r"row 2 has 3 cells and row 1 2; correct it \(a comma inside a cell needs quotes",
+        ),
         ("image,label\na,1\nb\n", "row 3 has 1 cells and row 1 2"),
         ('image,label\na,1\n"b,0\nc,1\n', "row 3: unexpected end of data; look for a stray quote there"),
         ('image,label\n"a"x,1\n', "row 2: .*; look for a stray quote there"),
@@ -138,7 +147,21 @@ def test_the_comma_at_each_line_end_of_nih_is_no_column():
 
 def test_any_bytes_are_a_table_or_one_line():
     rng = random.Random(1)
-    parts = [b"image", b"label", b"patient", b",", b";", b"\t", b'"', b"\n", b"\r\n", b"\r", b"\xff\xfe", b"\0", b"\xe9"]
+    parts = [
+        b"image",
+        b"label",
+        b"patient",
+        b",",
+        b";",
+        b"\t",
+        b'"',
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"\xff\xfe",
+        b"\0",
+        b"\xe9",
+    ]
     parts += [b"a.png", b"NORMAL", b"1", b" ", b"\xef\xbb\xbf", "ü".encode(), b"\xff"]
     tables = 0
     for _ in range(3000):
