@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from fedxray.core.files import atomic, read_table
+from fedxray.core.errors import UserError
+from fedxray.core.files import atomic, preallocated, read_table
 from fedxray.core.workers import in_chunks
-from fedxray.data import dicom
 from fedxray.data.decoded import Facts, Unreadable, decoding, scaled, sha256_of
 from fedxray.data.source import open_reader
 
@@ -41,11 +41,11 @@ def resample(
 
     Each process writes its rows into the file: no pixels pass between processes, and one image at a time is in the
     memory of each. `draft` decodes JPEGs at a reduced scale, of at least twice `size`, where they are larger. `fit` and
-    `greys` are those of `to_grey`. Raises Unreadable, with the image's name.
+    `greys` are those of `to_grey`. Raises UserError for the first image that cannot be read.
     """
     names = tuple(read_table(catalogue)["image"])
     with atomic(output) as temporary:
-        np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), size, size))
+        preallocated(temporary, (len(names), size, size))
         rows = tuple(enumerate(names))
         for _ in in_chunks(_resample, rows, processes, "resample", path, size, fit, greys, draft, temporary):
             pass
@@ -60,7 +60,7 @@ def _resample(
         try:
             pixels[number] = to_grey(source.read(name), size, fit, greys, draft)
         except Unreadable as error:
-            raise Unreadable(f"{name}: {error}") from None
+            raise UserError(f"{path}: {name} cannot be read ({error}); make the catalogue again") from None
 
 
 def to_grey(
@@ -73,20 +73,22 @@ def to_grey(
     Raises Unreadable if the image cannot be decoded, and if it needs `greys` and there are none.
     """
     with decoding():
-        if dicom.is_dicom(data):
-            image = Image.fromarray(dicom.read_grey(data, greys))
-        else:
-            with _open(data) as file:
-                if draft:
-                    file.draft("L", (2 * size, 2 * size))  # libjpeg halves the size as it decodes; others ignore it
-                image = _deep_image(file, data, greys) if _is_deep(file, data) else _grey_image(file)
-        return np.asarray(_fitted(image, size, fit))
+        if _is_dicom(data):
+            from fedxray.data import dicom  # imported where there are DICOMs: it takes longer than a hundred images
+
+            return _fitted(Image.fromarray(dicom.read_grey(data, greys)), size, fit)
+        with _open(data) as file:
+            if draft:
+                file.draft("L", (2 * size, 2 * size))  # libjpeg halves the size as it decodes; other formats ignore it
+            return _fitted(_deep_image(file, data, greys) if _is_deep(file, data) else _grey_image(file), size, fit)
 
 
 def inspect(data: bytes) -> Facts:
     """What the catalogue keeps of one encoded image, decoded to its end. Raises Unreadable."""
     with decoding():
-        if dicom.is_dicom(data):
+        if _is_dicom(data):
+            from fedxray.data import dicom
+
             return dicom.inspect(data)
         with _open(data) as file:
             mode = file.mode
@@ -110,6 +112,11 @@ def common_range(low: float, high: float, whole: bool) -> tuple[float, float]:
             if high < 2**bits:
                 return 0.0, float(2**bits - 1)
     return low, high
+
+
+def _is_dicom(data: bytes) -> bool:
+    """Whether the bytes begin as a DICOM file does."""
+    return data[128:132] == b"DICM"
 
 
 @contextmanager
@@ -161,7 +168,7 @@ def _grey_image(file: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
     if image.mode in ("RGBA", "LA"):  # transparent pixels become black, as outside the body
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
-    return image.convert("L")
+    return image if image.mode == "L" else image.convert("L")
 
 
 def _deep_values(file: Image.Image, data: bytes) -> np.ndarray:
@@ -194,12 +201,12 @@ def _deep_image(file: Image.Image, data: bytes, greys: tuple[float, float] | Non
     )
 
 
-def _fitted(image: Image.Image, size: int, fit: str) -> Image.Image:
-    """The grey image as a square of `size` pixels, by `fit` of `to_grey`."""
+def _fitted(image: Image.Image, size: int, fit: str) -> np.ndarray:
+    """The grey image as uint8 (size, size), by `fit` of `to_grey`."""
     if fit == "stretch":
-        return image.resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
     longest = max(image.size)
     width, height = (max(1, round(side * size / longest)) for side in image.size)
     square = Image.new("L", (size, size))
     square.paste(image.resize((width, height), Image.Resampling.BILINEAR), ((size - width) // 2, (size - height) // 2))
-    return square
+    return np.asarray(square)

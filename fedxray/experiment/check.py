@@ -91,7 +91,7 @@ def _matches(validator, pattern: str, value, schema: dict) -> Iterator[Validatio
         yield ValidationError(f"{_shown(value)} does not match {pattern}")
 
 
-# JSON's own rules take 2.0 for an integer, NaN for a number within all bounds, and a name with a line's end after it for
+# JSON Schema takes 2.0 for an integer, NaN for a number within all bounds, and a name with a line's end after it for
 # the name. Here 2.0 would be another stream of random numbers than 2, and name another folder.
 Checker = extend(
     Draft202012Validator,

@@ -1,3 +1,4 @@
+import errno
 import io
 import struct
 import zipfile
@@ -11,6 +12,7 @@ from helpers.data import catalogued, jpeg
 from helpers.tiff import ramp, tiff
 from PIL import Image, ImageOps
 
+from fedxray.core.errors import UserError
 from fedxray.core.files import write_table
 from fedxray.data.pixels import Unreadable, common_range, inspect, resample, to_grey
 
@@ -61,7 +63,7 @@ def test_resample_passes_the_fit_and_the_greys_on_and_names_what_is_unreadable(m
     resample(path, tmp_path / "c.csv", 32, 1, tmp_path / "x.npy", fit="pad", greys=(0, 4095))
     for image in np.load(tmp_path / "x.npy"):
         assert np.abs(image - of_grey(fit="pad")).max() <= 1
-    with pytest.raises(Unreadable, match=r"^NORMAL/a\.png: more than 8 bits"):
+    with pytest.raises(UserError, match=r"images\.zip: NORMAL/a\.png cannot be read \(more than 8 bits"):
         resample(path, tmp_path / "c.csv", 32, 1, tmp_path / "y.npy")
 
 
@@ -261,3 +263,12 @@ def test_broken_bytes_end_in_unreadable_or_an_image():
         for read in (inspect, lambda data: to_grey(data, 16, greys=(0, 4095))):
             with suppress(Unreadable):
                 assert read(data) is not None
+
+
+def test_a_fault_of_the_machine_is_not_one_of_the_image(monkeypatch):
+    def without_files(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Image, "open", without_files)
+    with pytest.raises(OSError, match="Too many open files"):
+        inspect(b"")

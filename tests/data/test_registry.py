@@ -124,3 +124,13 @@ def test_the_registry_of_two_sites_of_the_same_name_in_two_cohorts(tmp_path):
     cards = [card_of(folder) for folder in folders.values()]
     registry = tabulate_cohorts({"": cards, "alpha=0.1": cards})
     assert list(registry["cohort"]) == [""] * 3 + ["alpha=0.1"] * 3
+
+
+def test_a_note_may_also_be_of_external_tests(cards, path):
+    write_table(path, tabulate(cards.values()))
+    known = {"provenance": {"synthetic": False, "patients_known": True}}
+    assert note_of(path, [known]) == ""
+    further = [known, {"provenance": {"synthetic": False, "patients_known": False}}]
+    assert note_of(path, further) == "patients unknown: each image counts as one"
+    drawn = {"provenance": {"synthetic": True, "patients_known": True}}
+    assert note_of(path, [*further, drawn]) == "Synthetic phantom data; patients unknown: each image counts as one"

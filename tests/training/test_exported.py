@@ -1,10 +1,14 @@
+import io
 import json
+import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 from helpers.data import jpeg, make_settings
 
@@ -148,6 +152,34 @@ def test_command_prints_a_header_and_a_line_per_image_and_writes_a_table(
     ]
     table = read_table(tmp_path / "out.csv", ("path", "probability", "decision"))
     assert [f"{value:.4f}" for value in table["probability"]] == [line.split()[0] for line in lines]
+
+
+def test_a_table_for_standard_output_is_alone_there(exported, images, tmp_path, monkeypatch, capfd):
+    """By the sign for it and by a link to it, which stays; and a file whose name is no UTF-8 is in it by its bytes."""
+    (tmp_path / "link").symlink_to("/proc/self/fd/1" if sys.platform == "linux" else "/dev/fd/1")
+    (images / "b.jpeg").rename(os.fsdecode(os.fsencode(images) + b"/caf\xe9.jpeg"))
+    names = ["a.jpg", "caf\\xe9.jpeg", "more/c.JPG"]
+    assert run(monkeypatch, exported[0], images) is None
+    plain = capfd.readouterr().out
+    for path in ("-", tmp_path / "link"):
+        assert run(monkeypatch, exported[0], images, "--csv", path) is None
+        output = capfd.readouterr()
+        table = pd.read_csv(io.StringIO(output.out))
+        assert list(table.columns) == ["path", "probability", "decision"]
+        assert list(table["path"]) == [str(images / name) for name in names]
+        assert output.err == plain  # what a person reads
+        assert [line.split()[0] for line in plain.splitlines()[1:]] == [
+            f"{value:.4f}" for value in table["probability"]
+        ]
+    assert (tmp_path / "link").is_symlink()
+    assert not Path("-").exists()
+
+
+def test_an_image_that_cannot_be_read_is_named_whatever_its_name(exported, images, monkeypatch, capsys):
+    path = Path(os.fsdecode(os.fsencode(images) + b"/caf\xe9.png"))
+    path.write_bytes(b"no image")
+    assert run(monkeypatch, exported[0], path) == "error: 1 of 1 images are not predicted: see above"
+    assert f"error: {images}/caf\\xe9.png: cannot be read" in capsys.readouterr().err
 
 
 def test_a_broken_image_is_named_and_the_others_are_predicted(exported, images, monkeypatch, capsys):
