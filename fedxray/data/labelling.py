@@ -18,7 +18,10 @@ from fedxray.data.source import COPY, DOCUMENT, DROPPED, HIDDEN, KNOWN, NO_LABEL
 from fedxray.data.tables import Table, nearest, normalised, parse_table, word
 
 LABELS = {"normal": "0", "pneumonia": "1"}  # words of every source; the user's are added
-NUMBERS = {"0": "0", "1": "1"}  # in a table; a folder of such a name may be a patient's, or a part of a cross-validation
+NUMBERS = {
+    "0": "0",
+    "1": "1",
+}  # in a table; a folder of such a name may be a patient's, or a part of a cross-validation
 SPLITS = {"train": "train", "val": "val", "test": "test"}
 SYNTHETIC = {"yes": True, "no": False, "": False}
 MISSING = f"{UNREADABLE}: listed, but not there"
@@ -154,8 +157,8 @@ class _Paths:
 
     def near(self, name: str) -> str:
         """What to say about a name that is not there."""
-        base = posixpath.basename(name)
-        same = [file for names in self.files.values() for file in names if posixpath.basename(file) == base]
+        base = posixpath.basename(name).casefold()
+        same = [file for names in self.files.values() for file in names if posixpath.basename(file).casefold() == base]
         same = same or get_close_matches(name, [names[0] for names in list(self.files.values())[:20_000]], 1)
         return f"; did you mean {same[0]}?" if same else "; paths are relative to the table"
 
@@ -219,18 +222,23 @@ def _of_folder(
 ) -> tuple[str, int, str]:
     """(why its files are not taken, their label, the name of the class folder)."""
     parts = folder.split("/") if folder else []
-    depth = max((depth for depth in range(len(parts) + 1) if tuple(parts[:depth]) in beside), default=None)
-    if depth is None or depth == len(parts):
+    depths = [depth for depth in range(len(parts) + 1) if tuple(parts[:depth]) in beside]
+    # Where both classes are beside one another; one alone may be the name of the whole, as in pneumonia/NORMAL.
+    known = [
+        depth
+        for depth in depths
+        if len(beside[tuple(parts[:depth])]) > 1 and word("".join(parts[depth:][:1])) in labels
+    ]
+    depth = min(known or depths[-1:], default=len(parts))
+    if depth == len(parts):
         return f"{NO_LABEL}: in no class folder", -1, ""
-    if any(labels.get(word(part)) == "drop" for part in parts[depth:]):
-        return DROPPED, -1, parts[depth]
-    name = parts[depth]
-    value = labels.get(word(name))
-    if value is None:
+    name, *inside = parts[depth:]
+    value, *others = (labels.get(word(part), "") for part in parts[depth:])
+    if "drop" in (value, *others):
+        return DROPPED, -1, name
+    if not value:
         return f"{NO_LABEL}: folder {name} ({nearest(name, labels)})", -1, ""
-    for above, part in enumerate(parts[:depth]):  # not a name of the whole, such as pneumonia/NORMAL
-        if len(beside.get(tuple(parts[:above]), ())) > 1 and labels.get(word(part), value) != value:
-            return f"{NO_LABEL}: folder {name} inside class folder {part}", -1, ""
-    if depth + 1 < len(parts) and subfolders == "stop":
-        return f"{NO_LABEL}: folder {'/'.join(parts[depth + 1 :])} inside class folder {name}", -1, ""
+    unknown = [other != value for other in others]
+    if any(unknown) and (subfolders == "stop" or any(set(others) - {"", value})):
+        return f"{NO_LABEL}: folder {'/'.join(inside)} inside class folder {name}", -1, ""
     return "", int(value), name

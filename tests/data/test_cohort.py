@@ -26,9 +26,7 @@ def catalogue(patients=300, seed=0):
         for number in range(rng.choice([1, 2, 5, 20], p=[0.6, 0.25, 0.1, 0.05])):
             official = "test" if patient % 7 == 0 else "train"
             name = f"{patient}-{number}"
-            rows.append(
-                (name, int(aetiology != "none"), aetiology, f"p{patient}", official, SITES[patient % 3 - 1])
-            )
+            rows.append((name, int(aetiology != "none"), aetiology, f"p{patient}", official, SITES[patient % 3 - 1]))
     columns = ["image", "label", "aetiology", "patient", "official_split", "acquisition"]
     return pd.DataFrame(rows, columns=columns).assign(patient_from="column patient")
 

@@ -66,7 +66,9 @@ def test_one_name_of_another_form_and_the_pattern_is_not_applied():
     assert known_pattern(names) == "nih"
     assert known_pattern([*names, "copy.png"]) == ""
     assert hint([*names, "copy.png"]) == "; 30 names are as of nih, but not copy.png"
-    with pytest.raises(UserError, match=r"^dataset\.patient: 1 of 31 names do not fit 'nih', such as copy\.png; give a"):
+    with pytest.raises(
+        UserError, match=r"^dataset\.patient: 1 of 31 names do not fit 'nih', such as copy\.png; give a"
+    ):
         people([*names, "copy.png"], "nih", "dataset.patient")
 
 
