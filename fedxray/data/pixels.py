@@ -4,6 +4,7 @@ Images of 8 bits are taken as they are. The greys of deeper ones mean nothing wi
 tell: a whole data set has one, `greys`, declared or found by `common_range`. A DICOM tells its own.
 """
 
+import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,10 +44,10 @@ def resample(
     memory of each. `draft` decodes JPEGs at a reduced scale, of at least twice `size`, where they are larger. `fit` and
     `greys` are those of `to_grey`. Raises UserError for the first image that cannot be read.
     """
-    names = tuple(read_table(catalogue)["image"])
+    table = read_table(catalogue, ("image", "sha256"))
     with atomic(output) as temporary:
-        preallocated(temporary, (len(names), size, size))
-        rows = tuple(enumerate(names))
+        preallocated(temporary, (len(table), size, size))
+        rows = tuple(zip(range(len(table)), table["image"], table["sha256"], strict=True))
         for _ in in_chunks(_resample, rows, processes, "resample", path, size, fit, greys, draft, temporary):
             pass
 
@@ -54,13 +55,16 @@ def resample(
 def _resample(
     rows: tuple, path: Path, size: int, fit: str, greys: tuple[float, float] | None, draft: bool, output: Path
 ) -> None:
-    """Write each row (number, name) of a chunk into the array of the file `output`."""
+    """Write each row (number, name, SHA-256) of a chunk into the array of the file `output`."""
     source, pixels = open_reader(path), np.load(output, mmap_mode="r+")
-    for number, name in rows:
+    for number, name, digest in rows:
         try:
-            pixels[number] = to_grey(source.read(name), size, fit, greys, draft)
-        except Unreadable as error:
+            data = source.read(name)
+            pixels[number] = to_grey(data, size, fit, greys, draft)
+        except (Unreadable, OSError) as error:
             raise UserError(f"{path}: {name} cannot be read ({error}); make the catalogue again") from None
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise UserError(f"{path}: {name} has changed since the catalogue was made; run the workflow again")
 
 
 def to_grey(

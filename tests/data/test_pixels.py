@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import io
 import struct
 import zipfile
@@ -59,12 +60,24 @@ def test_the_same_array_for_any_number_of_processes(make_zip, tmp_path):
 def test_resample_passes_the_fit_and_the_greys_on_and_names_what_is_unreadable(make_zip, tmp_path):
     deep = encode(Image.fromarray(RAMP.astype(np.uint16) * 16))
     path = make_zip({"NORMAL/a.png": deep, "PNEUMONIA/b.png": deep})
-    (tmp_path / "c.csv").write_text("image\nNORMAL/a.png\nPNEUMONIA/b.png\n")
+    digest = hashlib.sha256(deep).hexdigest()
+    (tmp_path / "c.csv").write_text(f"image,sha256\nNORMAL/a.png,{digest}\nPNEUMONIA/b.png,{digest}\n")
     resample(path, tmp_path / "c.csv", 32, 1, tmp_path / "x.npy", fit="pad", greys=(0, 4095))
     for image in np.load(tmp_path / "x.npy"):
         assert np.abs(image - of_grey(fit="pad")).max() <= 1
     with pytest.raises(UserError, match=r"images\.zip: NORMAL/a\.png cannot be read \(more than 8 bits"):
         resample(path, tmp_path / "c.csv", 32, 1, tmp_path / "y.npy")
+
+
+def test_an_image_that_changed_after_the_catalogue_is_told(make_zip, tmp_path):
+    (tmp_path / "c.csv").write_text("image,sha256\nNORMAL/a.png,0123\n")
+    with pytest.raises(
+        UserError, match=r"NORMAL/a\.png has changed since the catalogue was made; run the workflow again"
+    ):
+        resample(
+            make_zip({"NORMAL/a.png": encode(Image.fromarray(RAMP))}), tmp_path / "c.csv", 32, 1, tmp_path / "x.npy"
+        )
+    assert not (tmp_path / "x.npy").exists()
 
 
 def test_modes_of_8_bits_and_orientation():

@@ -191,7 +191,7 @@ def test_a_broken_image_is_named_and_the_others_are_predicted(exported, images, 
     assert len(output.out.splitlines()) == 4
     bad, cut = output.err.splitlines()
     reason = "neither JPEG, PNG, TIFF, BMP nor DICOM"
-    assert bad == f"error: {images / 'bad.png'}: cannot be read ({reason}); save it as JPEG or PNG of 8 bits"
+    assert bad == f"error: {images / 'bad.png'}: cannot be read ({reason}); save it as JPEG, PNG of 8 bits, or DICOM"
     assert cut.startswith(f"error: {images / 'cut.jpg'}: cannot be read (")
 
 
