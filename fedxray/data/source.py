@@ -110,8 +110,9 @@ def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
 
 
 def printable(name: str) -> str:
-    """The name as text that can be written: bytes that are not UTF-8 as \\xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """The name as text of one line that can be written: bytes that are not UTF-8, and control characters, as \\xNN."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]", lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _why(reader: Reader, name: str, known: tuple[str, ...]) -> str:
@@ -121,7 +122,7 @@ def _why(reader: Reader, name: str, known: tuple[str, ...]) -> str:
     if any(fnmatch(name, pattern) or fnmatch(name, f"*/{pattern}") for pattern in known):
         return KNOWN
     if printable(name) != name:
-        return f"{UNREADABLE}: its name is not UTF-8; rename it"
+        return f"{UNREADABLE}: its name is no plain UTF-8; rename it"
     if PurePosixPath(name).suffix.lower() in SUFFIXES:
         return ""
     if listing.is_document(name):

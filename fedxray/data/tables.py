@@ -68,7 +68,8 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
     """The table in the bytes of a .csv; `declared` is {role: name of its column}, above the names of `NAMES`.
 
     It is UTF-8, or UTF-16 with its mark, with commas, semicolons or tabs. Raises UserError, which names the row, for
-    another encoding, a stray quote, a row of another length, a column that is missing or is there twice, and no rows.
+    another encoding, a stray quote, a row of another length, a cell of several lines in a column that is used, a column
+    that is missing or is there twice, and no rows.
     """
     text = _decode(data, name)
     header, *_ = [line for line in text.splitlines() if line.strip()] or [""]
@@ -77,7 +78,7 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
     if not table:
         raise UserError(f"{name}: empty; it needs a row of names of columns, and a row for each image")
     (first, names), *rows = table
-    names = [clean(column) for column in names]
+    names = [" ".join(clean(column).split()) for column in names]
     for number, row in rows:
         if len(row) != len(names):
             raise UserError(
@@ -92,6 +93,11 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
             raise UserError(f"{name}: column {index + 1} has cells and no name; name or remove it")
     places = {role: names.index(column) for role, column in headers.items()}
     columns = {role: [clean(row[place]) for _, row in rows] for role, place in places.items()}
+    for role, cells in columns.items():
+        if broken := [number for (number, _), cell in zip(rows, cells, strict=True) if len(cell.splitlines()) > 1]:
+            raise UserError(
+                f"{name}: row {broken[0]}: column {headers[role]} has a line's end inside a cell; look for a stray quote"
+            )
     unused = [column for column in names if column and column not in headers.values()]
     return Table(name, columns, [number for number, _ in rows], headers, unused)
 

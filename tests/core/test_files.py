@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from fedxray.core.errors import UserError, disk_line
-from fedxray.core.files import atomic, preallocated, read_table, shown, write_table, write_text
+from fedxray.core.files import TEXT, atomic, preallocated, read_table, shown, write_table, write_text
 
 
 def test_a_table_survives_its_file(tmp_path):
@@ -26,6 +26,44 @@ def test_a_table_survives_its_file(tmp_path):
     assert found["rounds"].sum() == 4
     assert list(found[found["chosen"]]["count"]) == [1, 3]
     assert found[["name", "count"]].equals(table[["name", "count"]])
+
+
+WORDS = [
+    "007",
+    "7",
+    "7.0",
+    "NA",
+    "nan",
+    "None",
+    "null",
+    "inf",
+    "-inf",
+    "1e5",
+    "1.2E+15",
+    "True",
+    "",
+    "a,b",
+    'q"',
+    " x",
+    "ü",
+]
+
+
+@pytest.mark.parametrize("column", TEXT)
+def test_a_column_of_text_stays_text_however_it_looks(tmp_path, column):
+    for words in (WORDS, ["1", "2"], ["007", "008"], ["", ""], ["nan", ""], ["", "1"], ["True", "False"]):
+        write_table(tmp_path / "t.csv", pd.DataFrame({column: words, "label": [1] * len(words)}))
+        found = read_table(tmp_path / "t.csv", (column, "label"))
+        assert list(found[column]) == words
+        assert found["label"].sum() == len(words)
+
+
+def test_any_text_of_one_line_comes_back(tmp_path):
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("ab,;\t\"' |=\\/0.é漢😀"), rng.integers(0, 9))) for _ in range(500)]
+    write_table(tmp_path / "t.csv", pd.DataFrame({"image": words, "patient": words[::-1]}))
+    found = read_table(tmp_path / "t.csv")
+    assert (list(found["image"]), list(found["patient"])) == (words, words[::-1])
 
 
 def test_a_missing_column_is_named_with_those_there(tmp_path):

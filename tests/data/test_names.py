@@ -81,7 +81,7 @@ def test_what_names_of_images_alone_are_is_said():
 
 
 def test_a_folder_of_a_patient_is_never_hidden_by_the_name_of_an_image():
-    """MIMIC's images in folders of patients alone: it is not known what they are, and nothing says that it is RSNA's."""
+    """MIMIC's images in folders of patients alone: it is not known what they are, and nothing calls it RSNA's."""
     names = [f"p1000003{number}/{UUID}.jpg" for number in (1, 1, 2)]
     assert known_pattern(names) == ""
     assert hint(names) == r"; they lie in folders of patients as of mimic, which '(?:^|/)(p\\d{8})/' takes"

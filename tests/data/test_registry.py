@@ -83,7 +83,7 @@ def test_a_hospital_whose_images_were_fitted_in_another_way_is_refused(cards, pa
     def fitted(fit):
         return {name: card | {"provenance": card["provenance"] | {"fit": fit}} for name, card in cards.items()}
 
-    with pytest.raises(UserError, match="^us: fit is pad; set fit to that, or make its data again$"):
+    with pytest.raises(UserError, match=r"^us: fit is pad; set fit to that, or make its data again$"):
         write_registry(path, cards | {"us": fitted("pad")["us"]}, 16, "stretch")
     assert not path.exists()
     write_registry(path, fitted("pad"), 16, "pad")
