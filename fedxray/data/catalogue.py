@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from pathlib import Path
 
@@ -328,13 +329,23 @@ def _stop_for_numbers(path: Path, cells: Sequence[str], column: str) -> None:
 
 
 def _secret(salt: Path) -> bytes:
-    """The secret in the file `salt`, which its owner alone can read; it is drawn if the file is not there."""
+    """The secret in the file `salt`, which its owner alone can read; it is drawn if the file is not there.
+
+    The catalogues of several sources may be made at once: the first that has drawn it counts. Raises UserError if the
+    file is empty.
+    """
     if not salt.exists():
         salt.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(salt, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w") as file:
+        drawn = salt.with_name(f".{salt.name}.{secrets.token_hex(4)}.tmp")
+        with open(os.open(drawn, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32) + "\n")
-    return salt.read_bytes()
+        with suppress(FileExistsError):
+            os.link(drawn, salt)
+        drawn.unlink()
+    secret = salt.read_bytes()
+    if not secret.strip():
+        raise UserError(f"{salt}: empty, but it is the secret that hides who is who; delete it, and a new one is drawn")
+    return secret
 
 
 def _hashed(patient: str, secret: bytes) -> str:

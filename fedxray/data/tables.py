@@ -110,7 +110,7 @@ def _decode(data: bytes, name: str) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        row = data.count(b"\n", 0, error.start) + 1
+        row = len(data[: error.start + 1].splitlines())
         raise UserError(f"{name}: row {row} is not UTF-8; save it as UTF-8 (in Excel: CSV UTF-8)") from error
     if "\0" in text:
         raise UserError(f"{name}: no text (it has zero bytes); save it as UTF-8 (in Excel: CSV UTF-8)")

@@ -1,10 +1,12 @@
 """The catalogue: patients against the truth by name, labels and hospitals by name, and an account of every file."""
 
+import csv
 import hashlib
 import hmac
 import os
 import random
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -16,8 +18,8 @@ from PIL import Image
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_table, write_table
-from fedxray.data import account
-from fedxray.data.catalogue import ACCOUNT, COLUMNS, bind, join, read_catalogue
+from fedxray.data import account, catalogue
+from fedxray.data.catalogue import ACCOUNT, COLUMNS, _secret, bind, join, read_catalogue
 from fedxray.data.names import BY_IMAGE, HASHED
 
 TRAIN = "chest_xray/train"
@@ -298,6 +300,19 @@ def test_a_dicoms_patient_is_hashed_with_a_secret_that_stays(of_dicom, tmp_path)
         assert not [text for text in written if secret in text]
 
 
+def test_an_empty_secret_is_none(of_dicom, tmp_path):
+    (tmp_path / "salt").touch()
+    with pytest.raises(UserError, match=r"salt: empty, but it is the secret that hides who is who; delete it"):
+        catalogued(of_dicom)
+
+
+def test_catalogues_that_are_made_at_once_have_one_secret(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        drawn = set(pool.map(_secret, [tmp_path / "kit" / "salt"] * 40))
+    assert [path.name for path in (tmp_path / "kit").iterdir()] == ["salt"]
+    assert drawn == {(tmp_path / "kit" / "salt").read_bytes()}
+
+
 def test_a_dicom_without_a_patient_is_not_known(of_dicom):
     (of_dicom / "NORMAL" / "IM000000").write_bytes(dicom(np.zeros((9, 9), np.uint8), PatientID=" "))
     with pytest.raises(UserError, match="the patient of 1 images is not known, such as of NORMAL/IM000000;"):
@@ -407,6 +422,66 @@ def test_a_manifest_by_its_own_path_is_the_same(listed):
     folder = listed("image,label,patient", lambda n: f"i{n}.png,{label(n)},p{n}")
     (folder / "list.csv").unlink()
     assert catalogued(folder)[2]["sha256"] == summary["sha256"]
+
+
+# Cells of a manifest, and what each is: None for one that stops.
+LABELS = {"NORMAL": 0, "PNEUMONIA": 1, " normal": 0, "1.0": 1, "Covid": -1, "No Finding": 0, "sick": None, "2": None}
+PATIENTS = {
+    "p1": "p1",
+    " p1 ": "p1",
+    "007": "007",
+    "7": "7",
+    "7.0": "7.0",
+    "NA": None,
+    "": None,
+    "ü,1": "ü,1",
+    '"': '"',
+}
+HOSPITALS = {"us": "us", "US": "US", "St. Mary": "us", "": "", " asia": "asia", "two\nlines": None}
+SPLITS = {"Test": "test", "train": "train", "": "", "holdout": "test", "testing": None}
+
+
+def test_any_manifest_is_the_right_catalogue_or_one_line(listed, monkeypatch):
+    monkeypatch.setattr(catalogue, "in_chunks", lambda work, names, processes, label, *more: [work(names, *more)])
+    rng, seen = random.Random(1), {"table": 0, "line": 0}
+    folder = listed("image,label", lambda n: f"i{n}.png,{label(n)}")
+    values = {"labels": {"Covid": "drop", "No Finding": 0}, "sites": {"St. Mary": "us"}, "splits": {"holdout": "test"}}
+    for _ in range(400):
+        kinds = {"label": LABELS, "patient": PATIENTS, "site": HOSPITALS, "split": SPLITS}
+        odd = rng.choice([*kinds, ""])  # the column that may have a cell that stops
+        rows, truth, right = [], {}, True
+        for number in rng.sample(range(40), 6):
+            cells = {
+                kind: rng.choice([cell for cell in words if kind == odd or words[cell] is not None])
+                for kind, words in kinds.items()
+            }
+            known = {kind: kinds[kind][cell] for kind, cell in cells.items()}
+            patient = known.pop("patient")
+            right = right and None not in known.values() and (patient is not None or known["label"] == -1)
+            rows.append({"image": f"i{number}.png", "age": str(number), **cells})
+            if known["label"] != -1:
+                truth[f"i{number}.png"] = (known["label"], patient, known["site"], known["split"])
+        right = right and {known[0] for known in truth.values()} == {0, 1}
+        right = right and not {"7", "7.0"} <= {known[1] for known in truth.values()}
+        names = list(rows[0])
+        rng.shuffle(names)
+        encoding, separator = rng.choice(["utf-8", "utf-8-sig", "utf-16"]), rng.choice(",;\t")
+        with (folder / "manifest.csv").open("w", encoding=encoding, newline="") as file:
+            writer = csv.DictWriter(file, names, delimiter=separator, lineterminator=rng.choice(["\n", "\r\n"]))
+            writer.writeheader()
+            writer.writerows(rows)
+        table, error = None, ""
+        try:
+            table, _, _ = catalogued(folder, unlabelled="drop", **values)
+        except UserError as refused:
+            error = str(refused)
+        assert (table is not None) == right, error
+        assert len(error.splitlines()) == (not right)
+        seen["table" if right else "line"] += 1
+        if right:
+            columns = table[["label", "patient", "acquisition", "official_split"]].itertuples(index=False, name=None)
+            assert dict(zip(table["image"], columns, strict=True)) == truth
+    assert min(seen.values()) > 60
 
 
 def test_linked_folders_are_read_and_counted(tmp_path):
