@@ -1,4 +1,4 @@
-"""Words of users, in tables and in the configuration: compared as people mean them, and shown when they are not known."""
+"""Words of users, in tables and in the configuration: compared as people mean them, and shown if they are unknown."""
 
 import re
 import unicodedata
