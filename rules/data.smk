@@ -160,10 +160,16 @@ rule draw_cohort:
     params:
         **step("draw_cohort"),
         sources=list(TRAINED_ON),
+        patients=[
+            source.patients
+            for folder, source in SOURCES.items()
+            if folder.startswith("data")
+        ],
         split=lambda wildcards: COHORTS[wildcards.cohort].split,
         sites=lambda wildcards: list(COHORTS[wildcards.cohort].sites),
     shell:
         "python {params.script:q} --catalogue {input.catalogue:q} --sources {params.sources:q}"
+        " --patients {params.patients:q}"
         " --sites {params.sites:q} --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
         " --validation-fraction {params.split[validation_fraction]} --balance {params.split[balance]}"
         " --partition {params.split[partition]} --alpha {params.split[alpha]} --power {params.split[power]}"

@@ -97,15 +97,17 @@ def read_catalogue(path: str | Path) -> pd.DataFrame:
     return read_table(path, tuple(COLUMNS))
 
 
-def join(catalogues: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | None = None) -> pd.DataFrame:
     """One catalogue of several sources, {name: its catalogue}: images and patients get the source's name before them.
 
-    A single one stays as it is. Raises UserError as `bind`, whose images may here be of two sources.
+    `patients` gives {source: another name for its patients}: where two have the same name, as parts of one published
+    data set do, a key is the same person. A single catalogue stays as it is. Raises UserError as `bind`, whose images may
+    here be of two sources.
     """
     if len(catalogues) == 1:
         return next(iter(catalogues.values()))
     parts = [
-        table.assign(image=f"{name}/" + table["image"], patient=f"{name}/" + table["patient"])
+        table.assign(image=f"{name}/" + table["image"], patient=f"{(patients or {}).get(name, name)}/" + table["patient"])
         for name, table in catalogues.items()
     ]
     return bind(pd.concat(parts, ignore_index=True))

@@ -8,7 +8,8 @@ import pytest
 from helpers.data import jpeg
 
 from fedxray.core.errors import UserError
-from fedxray.data.catalogue import build_catalogue
+from fedxray.data.catalogue import build_catalogue, join
+from fedxray.data.cohort import draw_cohort
 from fedxray.data.datasets import DATASETS
 from fedxray.data.reading import Reading, add_options, from_options, over, reading_of
 
@@ -211,6 +212,29 @@ def test_paths_that_are_no_source(tmp_path):
     refused(tmp_path / "pipe", "neither a file nor a folder")
     refused(tmp_path / ("a" * 300), "cannot be read")
     refused(tmp_path / "a.jpeg" / "b", "no such file|cannot be read")
+
+
+# Several sources
+
+
+def test_a_person_in_two_parts_of_one_data_set_is_one(tmp_path):
+    parts = {}
+    for number, part in enumerate(("one", "two")):
+        names = (f"NORMAL/{13 + 4 * number:08d}_00{number}.jpeg", f"PNEUMONIA/00000013_01{number}.jpeg")
+        put(tmp_path / part, {name: jpeg(100 + 10 * number + index) for index, name in enumerate(names)})
+        parts[part] = read(tmp_path / part)[0]
+    assert join(parts)["patient"].nunique() == 3  # of two hospitals that count alike
+    together = join(parts, {"one": "nih", "two": "nih"})
+    assert list(together["patient"]) == ["nih/00000013", "nih/00000013", "nih/00000017", "nih/00000013"]
+    assert list(together["image"].str.split("/").str[0]) == ["one", "one", "two", "two"]
+    settings = {"seed": 1, "test": "redraw", "test_fraction": 0.2, "validation_fraction": 0.1, "balance": "none"}
+    with pytest.raises(UserError, match="1 patients are at two hospitals.*nih/00000013: one .* and two"):
+        draw_cohort(
+            together.assign(acquisition=together["image"].str.split("/").str[0]),
+            ["one", "two"],
+            partition="acquisition",
+            **settings,
+        )
 
 
 # Words on a command line
