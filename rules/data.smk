@@ -109,7 +109,7 @@ rule catalogue_images:
         reading=kept(read_by),
         title=lambda wildcards: SOURCES[wildcards.source].dataset.title,
     shell:
-        "python {params.script:q} --source {input.images:q} --title {params.title:q} --processes {threads}"
+        "python {params.script:q} --source={input.images:q} --title {params.title:q} --processes {threads}"
         " {params.reading} --output {output.catalogue:q} --summary {output.summary:q} --account {output.account:q}"
         " --page {output.page:q} 2>&1 | tee {log:q}"
 
@@ -137,7 +137,7 @@ rule resample_images:
         size=config["image_size"],
         fit=config["fit"],
     shell:
-        "python {params.script:q} --source {input.images:q} --catalogue {input.catalogue:q} --summary {input.summary:q}"
+        "python {params.script:q} --source={input.images:q} --catalogue {input.catalogue:q} --summary {input.summary:q}"
         " --size {params.size} --fit {params.fit} --processes {threads} --output {output.pixels:q} 2>&1 | tee {log:q}"
 
 

@@ -99,7 +99,7 @@ def test_several_sources_and_an_external_test(tmp_path):
         ),
         (
             {"sources": [{"nih": {}, "site": "us"}], "partition": "iid"},
-            r"sources\.0\.nih\.site: us, but split\.partition: iid deals all images out.*set split\.partition: acquisition",
+            r"sources\.0\.nih\.site: us, but split\.partition: iid deals .* set split\.partition: acquisition",
         ),
         ({"external": [{"nih": {"archive": "/no"}}]}, r"dataset\.external\.0\.nih\.archive: /no does not exist"),
     ],

@@ -228,7 +228,7 @@ def test_a_person_in_two_parts_of_one_data_set_is_one(tmp_path):
     assert list(together["patient"]) == ["nih/00000013", "nih/00000013", "nih/00000017", "nih/00000013"]
     assert list(together["image"].str.split("/").str[0]) == ["one", "one", "two", "two"]
     settings = {"seed": 1, "test": "redraw", "test_fraction": 0.2, "validation_fraction": 0.1, "balance": "none"}
-    with pytest.raises(UserError, match="1 patients are at two hospitals.*nih/00000013: one .* and two"):
+    with pytest.raises(UserError, match=r"1 patients are at two hospitals.*nih/00000013: one .* and two"):
         draw_cohort(
             together.assign(acquisition=together["image"].str.split("/").str[0]),
             ["one", "two"],

@@ -71,9 +71,7 @@ def sources(config: Mapping) -> list[Source]:
     if not section["sources"]:
         return [_checked(Source(section["source"], get(section["source"]), "data", "dataset", section))]
     if section["source"] != phantom.DATASET.name:  # the default
-        raise UserError(
-            f"config: dataset.source: {section['source']}, but dataset.sources lists others; leave one of both out"
-        )
+        raise UserError(f"config: dataset.source: {section['source']}, but dataset.sources lists others; leave one out")
     entries = [_entry(section, "sources", number) for number in range(len(section["sources"]))]
     for key in OWN:
         if key != "phantom" and section[key]:
