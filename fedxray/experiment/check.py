@@ -114,11 +114,16 @@ def _unusable(value, key: str = "") -> Iterator[str]:
             yield from _unusable(item, f"{key}.{number}" if key else str(number))
     elif isinstance(value, int) and value.bit_length() > 64:
         yield f"{where}: a whole number of {value.bit_length()} bits; take one of at most 64"
-    elif isinstance(value, str) and (wrong := re.search(r"[{}\x00-\x1f\x7f\ud800-\udfff]", value)):
+    elif isinstance(value, str) and (wrong := re.search(rf"[{_braces(key)}\x00-\x1f\x7f\ud800-\udfff]", value)):
         what = "braces, which mean something else to Snakemake"
         if wrong[0] not in "{}":
             what = f"the character {wrong[0]!a}"
         yield f"{where}: {_shown(value)} has {what}; rename what it names"
+
+
+def _braces(key: str) -> str:
+    """Braces, which mean something else to Snakemake, where a value may not have them; a regular expression may."""
+    return "" if key.startswith("dataset.") and key.endswith(".patient") else "{}"
 
 
 def _shown(value) -> str:

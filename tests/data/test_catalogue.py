@@ -451,7 +451,9 @@ def test_a_folder_that_may_not_be_listed_and_a_file_that_may_not_be_read_stop(tm
 def test_a_name_that_is_not_utf_8_is_one_line(tmp_path):
     path = write_images(tmp_path / "x", [f"{name}/p{n}.png" for name in CLASSES for n in range(3)])
     os.rename(path / "NORMAL" / "p1.png", os.fsencode(path / "NORMAL") + b"/caf\xe9.png")
-    with pytest.raises(UserError, match=r"1 images cannot be read: NORMAL/caf\\xe9\.png: its name is no plain UTF-8"):
+    with pytest.raises(
+        UserError, match=r"1 images cannot be read: NORMAL/caf\\xe9\.png: its name is not UTF-8 or has a line break"
+    ):
         catalogued(path, patient="image")
     table, files, _ = catalogued(path, patient="image", bad_images="drop")
     assert len(table) == 5
