@@ -37,16 +37,24 @@ def atomic(path: str | Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name[-100:]}.{os.getpid()}.tmp")  # shorter than the longest name
     try:
-        yield temporary
-        os.replace(temporary, target)
+        with naming(path, temporary):
+            yield temporary
+            os.replace(temporary, target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an error of the disk that names no file, or `temporary`, name `path`: it becomes such an OSError."""
+    try:
+        yield
     except Exception as error:
         fault = disk_error(error)
         if fault and fault.errno and fault.filename in (None, temporary, str(temporary)):
             raise OSError(fault.errno, fault.strerror, str(path)) from error
         raise
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def is_output(path: Path) -> bool:
