@@ -106,7 +106,11 @@ def preallocated(path: Path, shape: tuple[int, ...]) -> None:
 
 def full(folder: Path) -> str:
     """The name of whichever of TMPDIR and `folder` has less than `LEAST` bytes left on its disk; empty if neither."""
-    places = {f"{tempfile.gettempdir()} (TMPDIR)": tempfile.gettempdir(), str(folder): folder}
+    try:
+        temporary = tempfile.gettempdir()
+    except FileNotFoundError:  # it tries to write in several folders, and could in none
+        return f"{os.environ.get('TMPDIR', '/tmp')} (TMPDIR)"
+    places = {f"{temporary} (TMPDIR)": temporary, str(folder): folder}
     return next((name for name, place in places.items() if shutil.disk_usage(place).free < LEAST), "")
 
 

@@ -160,7 +160,10 @@ def _fault(error, within: str = "") -> str:
         return f"{key}: {_shown(value)} is the name of something else; take another"
     if error.validator == "maxLength":
         return f"{key}: {len(value)} letters; at most {error.validator_value}{described}"
-    return f"{key}: {error.message}{described}"
+    message = (
+        error.message if len(error.message) <= 3 * SHOWN else f"{error.message[:SHOWN]} ... {error.message[-SHOWN:]}"
+    )
+    return f"{key}: {message}{described}"
 
 
 def _instead(value, kind: str, schema: dict) -> str:
