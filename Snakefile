@@ -22,6 +22,7 @@ if HERE:
 
     # Server and sites are processes of this machine, and all their data are made here.
     include: "rules/data.smk"
+    include: "rules/external.smk"
     include: "rules/federation.smk"
     include: "rules/training.smk"
     include: "rules/analysis.smk"

@@ -97,7 +97,7 @@ def experiment(quick: bool) -> Path:
     With `quick` it has few phantoms, of 32 pixels.
     """
     folder = ROOT / "results" / f"benchmark-{'quick' if quick else source(quick)}"
-    dataset = {"source": "kaggle", "archive": str(ARCHIVE)} if source(quick) == "real" else {"source": "phantom"}
+    dataset = {"source": "kermany", "archive": str(ARCHIVE)} if source(quick) == "real" else {"source": "phantom"}
     if source(quick) == "phantom":
         dataset["phantom"] = {"patients": 90 if quick else 2500, "seed": 1}
     values = [f"experiment={folder.name}", f"dataset={json.dumps(dataset)}", f"image_size={32 if quick else 64}"]
@@ -122,7 +122,7 @@ def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> 
     )
     write_array(folder / "pixels.npy", rng.integers(0, 256, (len(rows), size, size), np.uint8))
     for site in (*sites, "shared"):
-        make_site(folder / "split.csv", folder / "pixels.npy", site, folder / site)
+        make_site(folder / "split.csv", [folder / "pixels.npy"], site, folder / site)
 
 
 def settings(shared: Path, epochs: int, **changed) -> dict:

@@ -111,7 +111,7 @@ def real(quick: bool) -> dict:
         return {"status": "skipped", "reason": "quick" if quick else f"no {ARCHIVE.name} here"}
     _forget("benchmark-whole")
     values = (f"dataset={{archive: {ARCHIVE}}}", "experiment=benchmark-whole")
-    cost = snakemake("--configfile", "config/kaggle.yaml", config=values)
+    cost = snakemake("--configfile", "config/kermany.yaml", config=values)
     table = pd.read_csv(ROOT / "results" / "benchmark-whole" / "summary.csv")
     rows = table[(table["test_set"] == "pooled") & (table["metric"] == "auroc")].set_index("mode")["estimate"]
     checks = [told("the whole graph on the real images", middle([cost.seconds]), "s")]
@@ -131,7 +131,7 @@ def analyse(quick: bool) -> dict:
             make_up_run(folder.run(one.path).path, number, **point)
         for table in (folder.chosen, folder.predictions, folder.summary, folder.differences):
             write_table(table, pd.DataFrame({"none": [0]}))
-        write_table(folder.registry, pd.DataFrame({"synthetic": [True]}))
+        write_table(folder.registry, pd.DataFrame({"synthetic": [True], "patients_known": [True]}))
         common = ["--experiment", folder.experiment, "--results", root, "--output"]
         statistics = ["--replicates", 1, "--confidence", 0.95, "--seed", 1, "--margin", 0.02]
         commands = {

@@ -45,6 +45,7 @@ rule predict_chosen:
         confirmed=[AT.confirmed] * ONCE,
         registry=AT.registry,
         sites=every_card(),
+        external=EXTERNAL_CARDS,
         heterogeneity=HETEROGENEITY,
     output:
         predictions=AT.predictions,
@@ -63,9 +64,10 @@ rule predict_chosen:
     params:
         **step("predict_chosen"),
         results=AT.root,
+        external=OF_EXTERNAL,
     shell:
         "python {params.script:q} --points {input.points:q} --results {params.results:q}"
-        " --predictions {output.predictions:q} --chosen {output.chosen:q} 2>&1 | tee {log:q}"
+        " {params.external} --predictions {output.predictions:q} --chosen {output.chosen:q} 2>&1 | tee {log:q}"
 
 
 rule compare_runs:
@@ -87,9 +89,10 @@ rule compare_runs:
     params:
         **step("compare_runs"),
         bootstrap=BOOTSTRAP,
+        external=OF_EXTERNAL,
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q} {params.bootstrap}"
-        " --output {output.comparison:q} 2>&1 | tee {log:q}"
+        " {params.external} --output {output.comparison:q} 2>&1 | tee {log:q}"
 
 
 rule contrast_models:
@@ -112,10 +115,11 @@ rule contrast_models:
     params:
         **step("contrast_models"),
         bootstrap=BOOTSTRAP,
+        external=OF_EXTERNAL,
         margin=EVALUATION["margin"],
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q} {params.bootstrap}"
-        " --margin {params.margin} --summary {output.summary:q} --differences {output.differences:q} 2>&1 | tee {log:q}"
+        " --margin {params.margin} {params.external} --summary {output.summary:q} --differences {output.differences:q} 2>&1 | tee {log:q}"
 
 
 # The sites evaluate the chosen federated models through the federation. Their metrics must agree with those from here.

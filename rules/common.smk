@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import shlex
 import sys
 from inspect import signature
@@ -33,8 +34,9 @@ from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.check import check_config, check_files, check_names, typed
 from fedxray.experiment.code import Code
+from fedxray.experiment.content import Content
 from fedxray.experiment.experiment import Experiment
-from fedxray.experiment.folder import CohortFolder, Folder, RunFolder
+from fedxray.experiment.folder import CohortFolder, DataFolder, Folder, RunFolder
 from fedxray.report import contents
 
 # Collect garbage rarely: collections would take a fifth of the time of a large plan.
@@ -49,15 +51,30 @@ try:
     check_config(config, schema)
     EXPERIMENT = Experiment.from_config(config)
     check_names(EXPERIMENT)
+    # By the folder of its catalogue and pixels. Hospitals elsewhere have images of their own.
+    HERE = config["federation"]["where"] == "here"
+    SOURCES = {
+        source.folder: source
+        for source in [*datasets.sources(config), *datasets.external(config)] * HERE
+    }
 except UserError as error:
     sys.exit(f"error: {error}")
 
-HERE = config["federation"]["where"] == "here"
 ONCE = config["federation"]["engine"] == "inprocess"  # the chosen runs are confirmed
 AT = Folder(f"results/{config['experiment']}")
 
 # In the paths of rules a cohort and a site's data are one wildcard each: their folder, below one of the experiment's. The
 # tables below say what each folder means, so that no path is taken apart.
+TRAINED_ON = {
+    source.name: AT.data(folder)
+    for folder, source in SOURCES.items()
+    if folder.startswith("data")
+}
+EXTERNAL = {
+    source.name: source
+    for folder, source in SOURCES.items()
+    if folder.startswith("external")
+}
 COHORT = CohortFolder(AT.root / "{cohort}")
 SITE = SiteFolder(AT.sites / "{site}")
 
@@ -95,6 +112,7 @@ for mode, runs in RUNS.items():
 wildcard_constraints:
     **{name: "[^,/]+" for name in VALUES},
     cohort="cohort(/[^/]+)?",
+    external="[^/]+",
     site="([^/]+/)?[^/]+",
     within="[^/]+",
 
@@ -119,6 +137,10 @@ def every_card(shared=False):
     """The data card of each site of every cohort."""
     return [card for cohort in EXPERIMENT.cohorts for card in cards(cohort, shared)]
 
+
+# The data card of each external test, and the option that tells a script which test sets these are.
+EXTERNAL_CARDS = [SiteFolder(AT.external(name).site).card for name in EXTERNAL]
+OF_EXTERNAL = shlex.join(["--external", *EXTERNAL]) if EXTERNAL else ""
 
 # How unlike the sites of each cohort are, which also has their order.
 HETEROGENEITY = [AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohorts]

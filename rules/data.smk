@@ -1,68 +1,102 @@
-# From a source of images to each site's own data: catalogue, pixels, cohort, sites.
+# From the sources of images to each site's own data: catalogue, pixels, cohort, sites.
 
-SOURCE = datasets.get(config["dataset"]["source"])
-try:
-    OWN_IMAGES = SOURCE.path(config["dataset"])  # empty if a rule makes the images
-except UserError as error:
-    sys.exit(f"error: {error}")
-IMAGES = OWN_IMAGES or AT.images
+DATA = DataFolder(AT.root / "{source}")
+CONTENT = Content(Path(".snakemake") / "fedxray-content", look=workflow.is_main_process)
 
 
-if SOURCE.rule == "draw_phantom":
-
-    rule draw_phantom:
-        output:
-            images=AT.images,
-        log:
-            AT.log("draw_phantom"),
-        benchmark:
-            AT.benchmark("draw_phantom")
-        group:
-            "prepare"
-        threads: 8
-        resources:
-            mem_mb=growing(2000),
-            runtime=growing(30),
-        params:
-            **step("draw_phantom"),
-            patients=config["dataset"]["phantom"]["patients"],
-            seed=config["dataset"]["phantom"]["seed"],
-        shell:
-            "python {params.script:q} --patients {params.patients} --seed {params.seed}"
-            " --processes {threads} --output {output.images:q} 2>&1 | tee {log:q}"
+wildcard_constraints:
+    source="(data|external)(/[^/]+)?",
 
 
-if SOURCE.rule == "fetch_kaggle" and not OWN_IMAGES:
-
-    rule fetch_kaggle:
-        output:
-            images=AT.images,
-        log:
-            AT.log("fetch_kaggle"),
-        benchmark:
-            AT.benchmark("fetch_kaggle")
-        localrule: True  # a cluster's nodes have no internet
-        threads: 1
-        resources:
-            mem_mb=growing(500),
-            runtime=growing(240),
-        params:
-            **step("fetch_kaggle"),
-            dataset=SOURCE.handle,
-        shell:
-            "python {params.script:q} --dataset {params.dataset:q} --output {output.images:q} 2>&1 | tee {log:q}"
+def made_by(rule):
+    """A pattern of the wildcard `source`: the sources whose images this rule makes; none has an empty folder."""
+    folders = [
+        folder
+        for folder, source in SOURCES.items()
+        if source.dataset.rule == rule and not source.path
+    ]
+    return "|".join(map(re.escape, folders)) or "-"
 
 
+def images_of(wildcards):
+    """Where the images of a source are: where a rule makes them, or where the user has them. These are dated by their
+    content, and not by the time of the folder or archive.
+    """
+    source = SOURCES[wildcards.source]
+    return ancient(source.path) if source.path else AT.data(source.folder).images
+
+
+def content_of(wildcards):
+    """A parameter: a digest of the images that the user has; empty if a rule makes them."""
+    source = SOURCES[wildcards.source]
+    if not source.path:
+        return ""
+    account = AT.data(source.folder).account
+    return CONTENT.digest(source.path, account, source.reading.table)
+
+
+def read_by(wildcards):
+    """A parameter: how the files of a source are read, as the script takes it."""
+    return shlex.join(SOURCES[wildcards.source].reading.options())
+
+
+rule draw_phantom:
+    output:
+        images=str(DATA.images).replace(
+            "{source}", f"{{source,{made_by('draw_phantom')}}}"
+        ),
+    log:
+        AT.log("draw_phantom/{source}"),
+    benchmark:
+        AT.benchmark("draw_phantom/{source}")
+    group:
+        "prepare"
+    threads: 8
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        **step("draw_phantom"),
+        phantom=lambda wildcards: SOURCES[wildcards.source].section["phantom"],
+    shell:
+        "python {params.script:q} --patients {params.phantom[patients]} --seed {params.phantom[seed]}"
+        " --processes {threads} --output {output.images:q} 2>&1 | tee {log:q}"
+
+
+rule fetch_kaggle:
+    output:
+        images=str(DATA.images).replace(
+            "{source}", f"{{source,{made_by('fetch_kaggle')}}}"
+        ),
+    log:
+        AT.log("fetch_kaggle/{source}"),
+    benchmark:
+        AT.benchmark("fetch_kaggle/{source}")
+    localrule: True  # a cluster's nodes have no internet
+    threads: 1
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(240),
+    params:
+        **step("fetch_kaggle"),
+        handle=lambda wildcards: SOURCES[wildcards.source].dataset.handle,
+    shell:
+        "python {params.script:q} --dataset {params.handle:q} --output {output.images:q} 2>&1 | tee {log:q}"
+
+
+# The account of every file is a table and a page beside the catalogue.
 rule catalogue_images:
     input:
-        images=IMAGES,
+        images=images_of,
     output:
-        catalogue=AT.catalogue,
-        summary=AT.catalogue_summary,
+        catalogue=DATA.catalogue,
+        summary=DATA.summary,
+        account=DATA.account,
+        page=shown(DATA.page, "account"),
     log:
-        AT.log("catalogue_images"),
+        AT.log("catalogue_images/{source}"),
     benchmark:
-        AT.benchmark("catalogue_images")
+        AT.benchmark("catalogue_images/{source}")
     group:
         "prepare"
     threads: 8
@@ -71,22 +105,26 @@ rule catalogue_images:
         runtime=growing(30),
     params:
         **step("catalogue_images"),
-        bad_images=config["dataset"]["bad_images"],
+        content=kept(content_of),
+        reading=kept(read_by),
+        title=lambda wildcards: SOURCES[wildcards.source].dataset.title,
     shell:
-        "python {params.script:q} --source {input.images:q} --bad-images {params.bad_images}"
-        " --processes {threads} --output {output.catalogue:q} --summary {output.summary:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --source {input.images:q} --title {params.title:q} --processes {threads}"
+        " {params.reading} --output {output.catalogue:q} --summary {output.summary:q} --account {output.account:q}"
+        " --page {output.page:q} 2>&1 | tee {log:q}"
 
 
 rule resample_images:
     input:
-        images=IMAGES,
-        catalogue=AT.catalogue,
+        images=images_of,
+        catalogue=DATA.catalogue,
+        summary=DATA.summary,
     output:
-        pixels=AT.pixels,
+        pixels=DATA.pixels,
     log:
-        AT.log("resample_images"),
+        AT.log("resample_images/{source}"),
     benchmark:
-        AT.benchmark("resample_images")
+        AT.benchmark("resample_images/{source}")
     group:
         "prepare"
     threads: 8
@@ -95,15 +133,17 @@ rule resample_images:
         runtime=growing(60),
     params:
         **step("resample_images"),
+        content=kept(content_of),
         size=config["image_size"],
+        fit=config["fit"],
     shell:
-        "python {params.script:q} --source {input.images:q} --catalogue {input.catalogue:q}"
-        " --size {params.size} --processes {threads} --output {output.pixels:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --source {input.images:q} --catalogue {input.catalogue:q} --summary {input.summary:q}"
+        " --size {params.size} --fit {params.fit} --processes {threads} --output {output.pixels:q} 2>&1 | tee {log:q}"
 
 
 rule draw_cohort:
     input:
-        catalogue=AT.catalogue,
+        catalogue=[data.catalogue for data in TRAINED_ON.values()],
     output:
         split=COHORT.split,
         settings=COHORT.settings,
@@ -119,14 +159,15 @@ rule draw_cohort:
         runtime=growing(10),
     params:
         **step("draw_cohort"),
+        sources=list(TRAINED_ON),
         split=lambda wildcards: COHORTS[wildcards.cohort].split,
         sites=lambda wildcards: list(COHORTS[wildcards.cohort].sites),
     shell:
-        "python {params.script:q} --catalogue {input.catalogue:q} --sites {params.sites:q}"
-        " --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
+        "python {params.script:q} --catalogue {input.catalogue:q} --sources {params.sources:q}"
+        " --sites {params.sites:q} --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
         " --validation-fraction {params.split[validation_fraction]} --balance {params.split[balance]}"
         " --partition {params.split[partition]} --alpha {params.split[alpha]} --power {params.split[power]}"
-        " --viral-share {params.split[viral_share]} --output {output.split:q} --settings {output.settings:q} 2>&1"
+        " --viral-share {params.split[viral_share]} --conflicts {params.split[conflicts]} --output {output.split:q} --settings {output.settings:q} 2>&1"
         " | tee {log:q}"
 
 
@@ -159,8 +200,8 @@ rule make_site:
         split=of_cohort("split"),
         settings=of_cohort("settings"),
         checked=of_cohort("counts"),
-        pixels=AT.pixels,
-        summary=AT.catalogue_summary,
+        pixels=[data.pixels for data in TRAINED_ON.values()],
+        summary=[data.summary for data in TRAINED_ON.values()],
     output:
         images=SITE.images,
         table=SITE.table,
@@ -179,9 +220,10 @@ rule make_site:
         **step("make_site"),
         name=lambda wildcards: SITES[wildcards.site][1],
         folder=subpath(output.card, parent=True),
+        fit=config["fit"],
     shell:
         "python {params.script:q} --split {input.split:q} --pixels {input.pixels:q} --site {params.name}"
-        " --summary {input.summary:q} --split-settings {input.settings:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --summary {input.summary:q} --split-settings {input.settings:q} --fit {params.fit} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 
 # The registry: one row for each data set. A later study can name the data by it, and training depends on it.

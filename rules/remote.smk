@@ -36,8 +36,9 @@ rule register_sites:
         **step("register_sites"),
         **ADMIN,
         image_size=config["image_size"],
+        fit=config["fit"],
     shell:
-        f"python {{params.script:q}} {FEDERATION} --image-size {{params.image_size}}"
+        f"python {{params.script:q}} {FEDERATION} --image-size {{params.image_size}} --fit {{params.fit}}"
         " --output {output.registry:q} 2>&1 | tee -i {log:q}"
 
 

@@ -106,6 +106,7 @@ if HERE:
             points=AT.points,
             chosen=AT.chosen,
             predictions=AT.predictions,
+            external=EXTERNAL_CARDS,
             summary=AT.summary,
             differences=AT.differences,
             heterogeneity=HETEROGENEITY,
@@ -124,10 +125,11 @@ if HERE:
             figures=contents.figures(EXPERIMENT, "plot_results"),
             results=AT.root,
             bootstrap=BOOTSTRAP,
+            external=OF_EXTERNAL,
             margin=EVALUATION["margin"],
         shell:
             "python {params.script:q} --figures {params.figures} --results {params.results:q} {params.bootstrap}"
-            " --margin {params.margin} 2>&1 | tee {log:q}"
+            " --margin {params.margin} {params.external} 2>&1 | tee {log:q}"
 
     rule plot_mistakes:
         input:
@@ -157,8 +159,9 @@ if HERE:
         input:
             config=AT.config,
             registry=AT.registry,
-            catalogue=AT.catalogue_summary,
+            catalogue=[data.summary for data in TRAINED_ON.values()],
             sites=every_card(shared=True),
+            external=EXTERNAL_CARDS,
             points=AT.points,
             confirmed=[AT.confirmed] * ONCE,
             summary=AT.summary,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fedxray.analysis import bootstrap
+from fedxray.analysis import bootstrap, external
 from fedxray.analysis.comparison import contrast, summarise
 from fedxray.analysis.sentences import summary_text
 from fedxray.core import cli
@@ -14,7 +14,7 @@ def main(options):
     chosen = read_table(options.chosen, ("path", "threshold"))
     predictions = read_table(options.predictions, ("path", "set", "patient", "label", "probability"))
     inputs = chosen, predictions, options.replicates, options.confidence, options.seed
-    summary, contrasts = summarise(*inputs), contrast(*inputs, options.margin)
+    summary, contrasts = summarise(*inputs, options.external), contrast(*inputs, options.margin, options.external)
     write_table(options.summary, summary)
     write_table(options.differences, contrasts)
     print(summary_text(summary, contrasts, options.confidence))
@@ -25,6 +25,7 @@ if __name__ == "__main__":
     arguments.add_argument("--chosen", type=Path, required=True, help="chosen.csv")
     arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
     bootstrap.add_options(arguments)
+    external.add_option(arguments)
     arguments.add_argument("--margin", type=float, required=True, help="AUROC that federated may lose, not inferior")
     arguments.add_argument("--summary", type=Path, required=True, help="summary.csv, to write")
     arguments.add_argument("--differences", type=Path, required=True, help="differences.csv, to write")

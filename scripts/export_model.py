@@ -30,6 +30,7 @@ def main(options):
             "mode": run["mode"],
             "run": run["path"],
         },
+        fit=read_table(folder.registry)["fit"].iloc[0],
         note=note_of(folder.registry),
     )
     print(f"exported {run['path']}")

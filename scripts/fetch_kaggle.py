@@ -1,4 +1,8 @@
-"""Download a data set from Kaggle as one zip. A public one needs no credentials."""
+"""Download a data set from Kaggle as one zip. A public one needs no credentials.
+
+A competition's data need an account that has accepted the competition's rules, and a token of it, such as in
+~/.kaggle/access_token.
+"""
 
 from pathlib import Path
 
@@ -13,7 +17,9 @@ def main(options):
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    arguments.add_argument("--dataset", required=True, help="owner/name, as in its address at kaggle.com")
+    arguments.add_argument(
+        "--dataset", required=True, help="owner/name, or a competition's name, as in its address at kaggle.com"
+    )
     arguments.add_argument("--retries", type=int, default=4, help="number of attempts")
     arguments.add_argument("--wait-s", type=float, default=5.0, help="seconds between attempts")
     arguments.add_argument("--stalled-s", type=float, default=60.0, help="seconds without a byte that end an attempt")

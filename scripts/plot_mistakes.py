@@ -18,7 +18,8 @@ def main(options):
     folder = Folder(options.results)
     model, config = load_exported(folder.model)
     predictions, cohort = read_table(folder.predictions), cohorts_of(folder)[config["cohort"]]
-    wrong = confident_mistakes(predictions[predictions["path"] == config["run"]], config["threshold"])
+    of_model = predictions[(predictions["path"] == config["run"]) & predictions["set"].isin(cohort.sites)]
+    wrong = confident_mistakes(of_model, config["threshold"])
     save(mistakes(model, wrong, folder, cohort), folder.figure("mistakes"), note_of(folder.registry))
 
 

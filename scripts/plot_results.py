@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from fedxray.analysis import bootstrap
+from fedxray.analysis import bootstrap, external
 from fedxray.analysis.choice import federated_curves, global_curves
 from fedxray.analysis.cohorts import cohorts_of
+from fedxray.analysis.external import apart
 from fedxray.core import cli
 from fedxray.core.files import read_json, read_table
 from fedxray.data.registry import note_of
+from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
 from fedxray.report.figures import results, save, sweep
 
@@ -16,7 +18,9 @@ def main(options):
     """Draw the figures that are asked for."""
     folder = Folder(options.results)
     points, chosen, summary = read_table(folder.points), read_table(folder.chosen), read_table(folder.summary)
-    predictions, contrasts = read_table(folder.predictions), read_table(folder.differences)
+    predictions, _ = apart(read_table(folder.predictions), options.external)
+    contrasts, _ = apart(read_table(folder.differences), options.external)
+    with_external, (summary, _) = summary, apart(summary, options.external)
     draw = options.replicates, options.confidence, options.seed
     figures = {
         "learning_curves": lambda: results.learning_curves(global_curves(chosen, folder)),
@@ -24,14 +28,16 @@ def main(options):
         "metrics": lambda: results.metric_intervals(summary),
         "gain": lambda: results.gain(summary),
         "differences": lambda: results.differences(contrasts, options.margin),
+        "external": lambda: results.external(with_external, options.external),
         "cross_site": lambda: results.cross_site(summary),
         "calibration": lambda: results.calibration(chosen, predictions),
         "sweep": lambda: sweep.sweep_map(points),
         "communication": lambda: sweep.communication(federated_curves(points, folder)),
         "cohorts": lambda: sweep.cohorts(summary, heterogeneity(folder)),
     }
-    note = note_of(folder.registry)
+    cards = [read_json(SiteFolder(folder.external(name).site).card) for name in options.external]
     for name in options.figures:
+        note = note_of(folder.registry, cards if name == "external" else ())
         save(figures[name](), folder.figure(name), note)
 
 
@@ -50,5 +56,6 @@ if __name__ == "__main__":
         help="folder of the experiment: has the tables, runs/ and cohort/, gets figures/",
     )
     bootstrap.add_options(arguments)
+    external.add_option(arguments)
     arguments.add_argument("--margin", type=float, required=True, help="of non-inferiority")
     cli.run(main, arguments)

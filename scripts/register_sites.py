@@ -15,7 +15,7 @@ def main(options):
     """Run the job, and write one row per site, and one of the shared validation set."""
     with private_folder(options.output.parent / "workspace") as scratch:
         cards = remote_of(options).cards(scratch)
-    write_registry(options.output, cards, options.image_size)
+    write_registry(options.output, cards, options.image_size, options.fit)
     for name, card in cards.items():
         print(name, ", ".join(f"{of['images']} {split} images" for split, of in card["splits"].items()), sep=": ")
 
@@ -24,5 +24,6 @@ if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     add_remote(arguments)
     arguments.add_argument("--image-size", type=int, required=True, help="pixels of a side of the models' images")
+    arguments.add_argument("--fit", choices=["stretch", "pad"], required=True, help="how images became squares")
     arguments.add_argument("--output", type=Path, required=True, help="registry.csv")
     cli.run(main, arguments)

@@ -1,12 +1,13 @@
 """From the predictions of the chosen models to conclusions: evaluation, differences and fairness."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import pandas as pd
 
 from fedxray.analysis.bootstrap import bootstrap, patient_weights
 from fedxray.analysis.choice import COST, COUNTS, point_columns
+from fedxray.analysis.external import apart
 from fedxray.analysis.sentences import sentence
 from fedxray.analysis.statistics import PRIMARY, Difference, differences, estimates, holm, noninferior
 from fedxray.core.errors import UserError
@@ -16,20 +17,25 @@ from fedxray.training.metrics import METRICS, auroc, evaluate
 
 
 def compare(
-    chosen: pd.DataFrame, predictions: pd.DataFrame, replicates: int, confidence: float, seed: int
+    chosen: pd.DataFrame,
+    predictions: pd.DataFrame,
+    replicates: int,
+    confidence: float,
+    seed: int,
+    external: Collection[str] = (),
 ) -> pd.DataFrame:
     """One row per chosen run and test set (`pooled`, the union, first): every metric at the threshold of validation.
 
-    `chosen` is the table chosen.csv; docs/architecture.md has the columns of the result. The same patients are drawn
-    for every model of a test set, so that differences between models are not the bootstrap's. Raises UserError if a run
-    has no predictions of a test set.
+    `chosen` is the table chosen.csv; docs/architecture.md has the columns of the result. The sets named in `external`
+    have rows of their own and are no part of the union. The same patients are drawn for every model of a test set, so
+    that differences between models are not the bootstrap's. Raises UserError if a run has no predictions of a test set.
     """
     rows = []
     predicted = dict(list(predictions.groupby("path", sort=False)))
     for _, run in chosen.iterrows():
         threshold = run["threshold"]
         point = {name: run[name] for name in ("mode", "cohort", "site")}
-        for name, part in _test_sets(predicted.get(run["path"], predictions[:0])).items():
+        for name, part in _test_sets(predicted.get(run["path"], predictions[:0]), external).items():
             data = part["label"].to_numpy(float), part["probability"].to_numpy()
             values = evaluate(*data, threshold)
             rng = stream(seed, "bootstrap", name)
@@ -46,21 +52,33 @@ def compare(
     return table.loc[order.index].reset_index(drop=True)
 
 
-def _test_sets(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """One run's predictions of `pooled`, the union of the test sets, and of each site's. UserError: there are none."""
-    tests = predictions[predictions["set"] != "validation"]
-    if tests.empty:
+def _test_sets(predictions: pd.DataFrame, external: Collection[str]) -> dict[str, pd.DataFrame]:
+    """One run's predictions of `pooled`, the union of the hospitals' test sets, and of each set, the external last.
+
+    Raises UserError if there are none of a hospital's or of one of `external`.
+    """
+    of_hospitals, outside = apart(predictions[predictions["set"] != "validation"], external)
+    others = {name: outside[outside["set"] == name] for name in external}
+    if any(rows.empty for rows in (of_hospitals, *others.values())):
         raise UserError("predictions: no rows of a test set of a chosen run; predict the chosen runs again")
-    return {"pooled": tests, **dict(list(tests.groupby("set", sort=False)))}
+    return {"pooled": of_hospitals, **dict(list(of_hospitals.groupby("set", sort=False))), **others}
 
 
 class ModelsOnTestSet:
     """The chosen models of one cohort on one test set: aligned over seeds and sites, with one set of drawn patients."""
 
-    def __init__(self, chosen: pd.DataFrame, predictions: pd.DataFrame, test_set: str, replicates: int, seed: int):
+    def __init__(
+        self,
+        chosen: pd.DataFrame,
+        predictions: pd.DataFrame,
+        test_set: str,
+        replicates: int,
+        seed: int,
+        external: Collection[str] = (),
+    ):
         """`chosen` and `predictions` of one cohort; raises UserError if two runs were not asked the same images."""
         predicted, runs = dict(list(predictions.groupby("path", sort=False))), chosen.sort_values("seed", kind="stable")
-        parts = {path: _test_sets(predicted.get(path, predictions[:0]))[test_set] for path in runs["path"]}
+        parts = {path: _test_sets(predicted.get(path, predictions[:0]), external)[test_set] for path in runs["path"]}
         first = next(iter(parts.values()))
         self.test_set, self.images = test_set, list(first["image"])
         self.labels, self.patients = first["label"].to_numpy(float), first["patient"].to_numpy(str)
@@ -87,22 +105,27 @@ class ModelsOnTestSet:
 
 
 def on_each_test_set(
-    chosen: pd.DataFrame, predictions: pd.DataFrame, replicates: int, seed: int
+    chosen: pd.DataFrame, predictions: pd.DataFrame, replicates: int, seed: int, external: Collection[str] = ()
 ) -> Iterator[tuple[str, ModelsOnTestSet]]:
-    """(cohort, its models on a test set) for each cohort and test set, pooled first."""
+    """(cohort, its models on a test set) for each cohort and test set: pooled, the hospitals', the external."""
     for cohort, runs in chosen.groupby("cohort", sort=False):
         of_cohort = predictions[predictions["path"].isin(runs["path"])]
-        sites = [name for name in of_cohort["set"].unique() if name != "validation"]
-        for test_set in ("pooled", *sites):
-            yield cohort, ModelsOnTestSet(runs, of_cohort, test_set, replicates, seed)
+        sites = [name for name in of_cohort["set"].unique() if name not in ("validation", *external)]
+        for test_set in ("pooled", *sites, *external):
+            yield cohort, ModelsOnTestSet(runs, of_cohort, test_set, replicates, seed, external)
 
 
 def summarise(
-    chosen: pd.DataFrame, predictions: pd.DataFrame, replicates: int, confidence: float, seed: int
+    chosen: pd.DataFrame,
+    predictions: pd.DataFrame,
+    replicates: int,
+    confidence: float,
+    seed: int,
+    external: Collection[str] = (),
 ) -> pd.DataFrame:
     """One row per cohort, model, test set and metric, pooled over seeds: estimate, low, high, se, df, seeds, images."""
     rows = []
-    for cohort, on_set in on_each_test_set(chosen, predictions, replicates, seed):
+    for cohort, on_set in on_each_test_set(chosen, predictions, replicates, seed, external):
         for mode, site in on_set.models:
             names = {"cohort": cohort, "mode": mode, "site": site, "test_set": on_set.test_set}
             for metric, value in on_set.estimate((mode, site), confidence).items():
@@ -111,21 +134,37 @@ def summarise(
 
 
 def contrast(
-    chosen: pd.DataFrame, predictions: pd.DataFrame, replicates: int, confidence: float, seed: int, margin: float
+    chosen: pd.DataFrame,
+    predictions: pd.DataFrame,
+    replicates: int,
+    confidence: float,
+    seed: int,
+    margin: float,
+    external: Collection[str] = (),
 ) -> pd.DataFrame:
     """One row per cohort, comparison and metric: federated minus central, and minus each site alone.
 
     Against central on the pooled test set; against a site alone on that and on the site's own. p values are adjusted
     (Holm) over all comparisons of a metric; AUROC is the primary one, and has a verdict of non-inferiority to central.
+    After these follow the same against both on each set of `external`, without a verdict: they are another question, so
+    they are adjusted apart, and the first rows are the same whether or not there are any.
     """
-    contrasts = []
-    for cohort, on_set in on_each_test_set(chosen, predictions, replicates, seed):
+    contrasts, outside = [], []
+    for cohort, on_set in on_each_test_set(chosen, predictions, replicates, seed, external):
+        is_external = on_set.test_set in external
         for mode, site in on_set.models:
-            pooled, sites_own = on_set.test_set == "pooled", on_set.test_set == site
-            if (mode == "central" and pooled) or (mode == "alone" and (pooled or sites_own)):
+            if mode != "federated" and (is_external or on_set.test_set in ("pooled", site)):
                 values = on_set.difference(("federated", "pooled"), (mode, site), confidence)
-                contrasts += [((cohort, mode, site, on_set.test_set), value) for value in values.values()]
-    rows = []
+                part = [((cohort, mode, site, on_set.test_set), value) for value in values.values()]
+                (outside if is_external else contrasts).extend(part)
+    return pd.DataFrame([*_adjusted(contrasts, margin), *_adjusted(outside)])
+
+
+def _adjusted(contrasts: list[tuple[tuple, Difference]], margin: float | None = None) -> Iterator[dict]:
+    """The rows of `contrast`, of {(cohort, mode, site, test set), difference}: p values adjusted over each metric's.
+
+    Without a `margin` the test sets are external.
+    """
     for metric in METRICS:
         family = [(names, value) for names, value in contrasts if value.metric == metric]
         adjusted = holm(np.array([value.p for _, value in family]))
@@ -134,9 +173,11 @@ def contrast(
             row = {"cohort": cohort, "against": mode, "site": site, "test_set": test_set, "metric": metric}
             row |= _columns(value) | {"p_adjusted": p}
             row["noninferior"] = "" if limit is None else str(noninferior(value, limit)).lower()
-            row["sentence"] = sentence(value, "federated", model_name(mode, site), p, limit, test_set)
-            rows.append(row)
-    return pd.DataFrame(rows)
+            where = (
+                f"{test_set} (external, no hospital trained on it)" if margin is None else f"the {test_set} test set"
+            )
+            row["sentence"] = sentence(value, "federated", model_name(mode, site), p, limit, where)
+            yield row
 
 
 def _columns(value: Difference) -> dict:
@@ -158,7 +199,8 @@ def by_aetiology(
 ) -> pd.DataFrame:
     """One row per aetiology of one model's pooled test set: AUROC against normal, and the share called pneumonia.
 
-    Each with its interval by bootstrap over patients; AUROC is NaN for `none`, the normal images themselves.
+    `predictions` are of hospitals' sets. Each value has its interval by bootstrap over patients; AUROC is NaN for
+    `none`, the normal images themselves.
     """
     tests = predictions[predictions["set"] != "validation"]
     rows, tail = [], (1 - confidence) / 2

@@ -1,5 +1,7 @@
 """The predictions of the chosen models, which evaluation reads, and the threshold that each model takes from them."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from fedxray.data.site import load_site
@@ -12,16 +14,18 @@ from fedxray.training.trainer import predict
 COLUMNS = ["path", "set", "image", "patient", "label", "aetiology", "probability"]
 
 
-def predict_chosen(points: pd.DataFrame, folder: Folder, cohorts: dict[str, Cohort]) -> pd.DataFrame:
-    """Probabilities of the chosen runs of `points` for the shared validation set and each site's test set.
+def predict_chosen(
+    points: pd.DataFrame, folder: Folder, cohorts: dict[str, Cohort], external: Iterable[str] = ()
+) -> pd.DataFrame:
+    """Probabilities of the chosen runs of `points` for the shared validation set and each test set.
 
-    `cohorts` has the experiment's by name. Each model predicts as it was trained (settings of its record). Returns the
-    columns of `predictions.csv`.
+    `cohorts` has the experiment's by name, and `external` names the test sets after those of the sites. Each model
+    predicts as it was trained (settings of its record). Returns the columns of `predictions.csv`.
     """
-    tables = []
+    tables, others = [], [load_site(folder.external(name).site) for name in external]
     for name, chosen in points[points["chosen"]].groupby("cohort", sort=False):
         sites = [load_site(folder.site(cohorts[name], site)) for site in cohorts[name].sites]
-        sets = [("validation", "validation", sites[0]), *((site.name, "test", site) for site in sites)]
+        sets = [("validation", "validation", sites[0]), *((site.name, "test", site) for site in (*sites, *others))]
         for path in chosen["path"]:
             run = folder.run(path)
             settings = run.settings()

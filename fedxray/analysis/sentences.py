@@ -15,13 +15,13 @@ def sentence(
     b_name: str,
     adjusted_p: float,
     margin: float | None = None,
-    test_set: str = "pooled",
+    where: str = "the pooled test set",
 ) -> str:
     """What the difference says, in plain words; adjusted_p is its p in `holm`, significant below 1 - confidence.
 
-    Raises ValueError for a `margin` with a metric of which lower is better.
+    `where` says on which images. Raises ValueError for a `margin` with a metric of which lower is better.
     """
-    lead = f"On the {test_set} test set the {words(difference.metric)}"
+    lead = f"On {where} the {words(difference.metric)}"
     if np.isnan(difference.estimate):
         return f"{lead} is undefined, so {a_name} and {b_name} cannot be compared by it."
     text = f"{lead} of {a_name} is {_apart(difference, b_name)}; {_verdict(difference, a_name, adjusted_p)}."
@@ -63,7 +63,7 @@ def _verdict(difference: Difference, a_name: str, adjusted_p: float) -> str:
 
 
 def summary_text(summary: pd.DataFrame, contrasts: pd.DataFrame, confidence: float) -> str:
-    """The pooled test set and the conclusions as text for a terminal."""
+    """The pooled test set and the conclusions, those of external tests last, as text for a terminal."""
     pooled = summary[summary["test_set"] == "pooled"]
     shown = ["auroc", "accuracy", "sensitivity", "specificity"]
     lines = [f"Pooled test set, with {confidence:.0%} intervals by patient".ljust(50)]

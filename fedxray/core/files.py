@@ -18,6 +18,12 @@ from fedxray.core.errors import UserError, disk_error
 
 LEAST = 1 << 20  # bytes on a disk below which it is full: nothing that is worth a run fits there
 
+# Columns that are text, however much their cells look like numbers: patient 007 is not patient 7.
+TEXT = (
+    *("image", "file", "patient", "patient_from", "acquisition", "official_split", "view", "label_from", "why"),
+    *("site", "set", "test_set", "cohort", "mode", "against", "path", "aetiology", "sha256", "sha256_pixels"),
+)
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -156,10 +162,10 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read a CSV written by `write_table`.
 
-    An empty cell becomes NaN in a column of numbers, and "" in a column of text or of empty cells alone. Raises
-    UserError if one of `columns` is missing.
+    An empty cell becomes NaN in a column of numbers, and "" in a column of text or of empty cells alone. The columns of
+    `TEXT` are text. Raises UserError if one of `columns` is missing.
     """
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(TEXT, str))
     for name in table:
         if table[name].isna().all():
             table[name] = ""

@@ -1,5 +1,6 @@
 """Worker processes for work that is done image by image, in chunks whose progress is logged."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -7,7 +8,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
 from fedxray.core.errors import UserError
 
@@ -15,6 +19,9 @@ from fedxray.core.errors import UserError
 # its own, and NVFlare itself starts those of jobs. A new version of NVFlare should first run without forks.
 FORKS = sys.platform == "linux" and os.environ.get("FEDXRAY_FORKS") != "0"
 
+HANGS_S = 300  # seconds, after which a piece of work that is done apart counts as hanging
+
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +51,35 @@ def in_chunks(work: Callable, images: Sequence, processes: int, label: str, *con
             if number == len(chunks) or number * 5 // len(chunks) > (number - 1) * 5 // len(chunks):
                 log.info("%s: %d/%d images", label, min(number * size, len(images)), len(images))
             yield result
+
+
+def apart(work: Callable[..., T], *arguments: object) -> T:
+    """`work(*arguments)`, done in a process of its own: for native code that on bad input ends its process, or hangs.
+
+    What it and `work` say is dropped. Raises ChildProcessError if there is no result, whatever the reason is.
+    """
+    context: Any = get_context("fork" if FORKS else "spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, work, arguments))
+    process.start()
+    sender.close()
+    try:
+        if receiver.poll(HANGS_S):
+            return receiver.recv()
+        process.kill()
+    except EOFError:
+        pass
+    finally:
+        receiver.close()
+        process.join()
+    raise ChildProcessError("no result")
+
+
+def _send(sender: Connection, work: Callable, arguments: tuple) -> None:
+    faulthandler.disable()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with suppress(Exception):
+        sender.send(work(*arguments))
 
 
 def _be_quiet() -> None:

@@ -1,113 +1,414 @@
-"""The catalogue: one row per image, with its patient and label, and the images that are there twice."""
+"""The catalogue: one row per image, with its patient and label; and the account of every file of its source."""
 
 import hashlib
-import io
+import hmac
+import os
+import re
+import secrets
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
 from fedxray.core.errors import UserError
+from fedxray.core.files import read_table
 from fedxray.core.workers import in_chunks
-from fedxray.data.names import official_split, patient_and_aetiology
-from fedxray.data.source import Source, open_reader
+from fedxray.data import source
+from fedxray.data.labelling import Said, by_folders, by_table, find_table
+from fedxray.data.labels import CLASSES
+from fedxray.data.names import BY_IMAGE, HASHED, OF_IMAGES, Person, hint, known_pattern, people, shown
+from fedxray.data.pixels import Facts, Unreadable, common_range, inspect
+from fedxray.data.reading import Reading
+from fedxray.data.source import open_reader, open_source
+from fedxray.data.tables import SUSPECTS, WRITTEN_BY_EXCEL, Table, plain_name, word
 
 COLUMNS = [
-    *("image", "label", "aetiology", "patient", "official_split", "acquisition"),
-    *("width", "height", "mode", "sha256", "duplicate_group"),
+    *("image", "label", "aetiology", "patient", "patient_from", "official_split", "acquisition", "view"),
+    *("width", "height", "mode", "sha256", "sha256_pixels", "duplicate_group"),
 ]
-MANIFEST = {"patient": "patient", "official_split": "split", "acquisition": "site"}  # {column: the manifest's column}
+ACCOUNT = [
+    *("file", "taken", "why", "label", "label_from", "patient", "patient_from", "acquisition", "official_split"),
+    *("view", "duplicate_group", "sha256"),
+]
+# Words that stand in a patient's place where none is known.
+NO_PATIENT = (
+    "",
+    "nan",
+    "none",
+    "null",
+    "na",
+    "n/a",
+    "#n/a",
+    "unknown",
+    "anonymous",
+    "anonymized",
+    "anonymised",
+    "anon",
+    "-",
+    "?",
+)
+DARK = 0.25  # DICOMs without a window whose values all span less of their range would be nearly black, or nearly white
 
 
-def build_catalogue(path: Path, bad_images: str, processes: int) -> tuple[pd.DataFrame, dict]:
-    """Read every image of the source `path`; returns (catalogue with `COLUMNS`, summary).
+def build_catalogue(
+    path: Path, reading: Reading, processes: int, salt: Path
+) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
+    """Read every file of the source `path`; returns (catalogue with `COLUMNS`, account with `ACCOUNT`, summary).
 
-    Patients, aetiologies and official splits come from the file names; the cells of a manifest replace them where they
-    are not empty. Raises UserError if an image cannot be decoded and `bad_images` is "stop" ("drop" leaves it out and
-    counts it), or if byte-identical images have different labels.
+    The catalogue has a row per image that is taken, sorted by name, the account one per file. Images of the same pixels
+    are of one patient. A DICOM's PatientID is hashed with the secret in the file `salt`, which is made if a hash needs
+    it. Raises UserError for whatever is not known and `reading` has no word for: a label, a patient, an image that
+    cannot be read, a view, a range of greys.
     """
-    with Source(path) as source:
-        names, labels, manifest = source.names, source.labels, source.manifest
-    rows = [row for chunk in in_chunks(_inspect, names, processes, "catalogue", path) for row in chunk]
-    table = pd.DataFrame(rows, columns=["image", "width", "height", "mode", "sha256"])
-    table["label"] = labels
-    patients = [patient_and_aetiology(name, label) for name, label in zip(names, labels, strict=True)]
-    table["patient"], table["aetiology"] = zip(*patients, strict=True)
-    table["official_split"] = [official_split(name) for name in names]
-    table["acquisition"] = ""
-    if manifest is not None:
-        for column, cells in MANIFEST.items():
-            if cells in manifest:
-                table[column] = manifest[cells].where(manifest[cells] != "", table[column])
-    bad = table[table["width"] == 0]
-    if len(bad) and bad_images == "stop":
-        shown = ", ".join(bad["image"][:5]) + (", ..." if len(bad) > 5 else "")
-        raise UserError(
-            f"{path}: {len(bad)} images cannot be read: {shown}; fix them, or leave them out: dataset.bad_images: "
-            "drop in the configuration, --bad-images drop on the command line"
-        )
-    table = table[table["width"] > 0].reset_index(drop=True)
-    table["duplicate_group"] = _duplicate_groups(table)
-    table["patient"] = _bind(table)
-    synthetic = manifest is not None and "synthetic" in manifest and bool((manifest["synthetic"] == "yes").any())
-    return table[COLUMNS], _summary(table, list(bad["image"])) | {"synthetic": synthetic}
+    with open_source(path) as reader:
+        files = source.list_files(reader, reading.known)
+        table = find_table(reader, files, reading)
+        said = by_folders(files, reading) if table is None else by_table(table, files, reader, reading)
+    _stop_for_words(path, said, table, reading)
+    said, looked = _look(path, said, reading, processes)
+    facts = [row for one, row in zip(said, looked, strict=True) if not one.why]
+    account = pd.DataFrame(said).rename(columns={"split": "official_split", "site": "acquisition"})
+    account["sha256"] = [row.get("sha256", "") for row in looked]
+    account["patient"], account["patient_from"], account["duplicate_group"] = "", "", 0
+    taken = account["why"] == ""
+    if reading.site:
+        account.loc[taken, "acquisition"] = reading.site
+    _stop_for_classes(path, account[taken], table)
+    images = account[taken].reset_index(drop=True)
+    persons, origin = _persons(path, images, facts, [one.patient for one in said if not one.why], table, reading, salt)
+    images["patient"], images["patient_from"] = [person.patient for person in persons], origin
+    images["aetiology"] = _aetiologies(path, images, persons)
+    for name in ("width", "height", "mode", "sha256_pixels"):
+        images[name] = [row[name] for row in facts]
+    images = images.rename(columns={"file": "image"})
+    before = images["patient"].nunique()
+    images = bind(images)
+    for name in ("patient", "patient_from", "duplicate_group"):
+        account.loc[taken, name] = images[name].to_numpy()
+    account["taken"] = taken.map({True: "yes", False: "no"})
+    account["label"] = account["label"].map({-1: "", **dict(enumerate(CLASSES))})
+    summary = _summary(account, images, facts, before - images["patient"].nunique(), table, reading)
+    return images[COLUMNS], account[ACCOUNT], summary
 
 
-def _inspect(names: tuple, path: Path) -> list[tuple]:
-    """(name, width, height, mode, sha256) of each image; the width is 0 if the image cannot be decoded to its end."""
-    rows, source = [], open_reader(path)
-    for name in names:
-        data = source.read(name)
-        digest = hashlib.sha256(data).hexdigest()
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                image.load()
-                rows.append((name, image.width, image.height, image.mode, digest))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            rows.append((name, 0, 0, "", digest))
-    return rows
+def read_catalogue(path: str | Path) -> pd.DataFrame:
+    """The catalogue in a file, its words as text."""
+    return read_table(path, tuple(COLUMNS))
 
 
-def _duplicate_groups(table: pd.DataFrame) -> pd.Series:
-    """A number from 1 for each group of byte-identical images, 0 for the others; raises UserError if labels differ."""
-    groups = table.groupby("sha256", sort=False)
-    for _, rows in groups:
-        if len(rows) > 1 and rows["label"].nunique() > 1:
-            first, second = rows.drop_duplicates("label")["image"][:2]
-            raise UserError(f"{first} and {second} are byte-identical but labelled differently; remove one of them")
-    repeated = table["sha256"].duplicated(keep=False)
-    numbers = {digest: number for number, digest in enumerate(table["sha256"][repeated].unique(), 1)}
-    return table["sha256"].map(numbers).fillna(0).astype(int)
+def join(catalogues: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One catalogue of several sources, {name: its catalogue}: images and patients get the source's name before them.
+
+    A single one stays as it is. Raises UserError as `bind`, whose images may here be of two sources.
+    """
+    if len(catalogues) == 1:
+        return next(iter(catalogues.values()))
+    parts = [
+        table.assign(image=f"{name}/" + table["image"], patient=f"{name}/" + table["patient"])
+        for name, table in catalogues.items()
+    ]
+    return bind(pd.concat(parts, ignore_index=True))
 
 
-def _bind(table: pd.DataFrame) -> pd.Series:
-    """Each image's patient, where patients that share a byte-identical image are one, under the first of their keys.
+def bind(table: pd.DataFrame) -> pd.DataFrame:
+    """The catalogue with `duplicate_group` (from 1, 0 for none) and with patients who share an image made one.
+
+    Images are the same if their decoded pixels are. Raises UserError if the labels of one image differ.
+    """
+    repeated = table["sha256_pixels"].duplicated(keep=False)
+    numbers = {digest: number for number, digest in enumerate(table["sha256_pixels"][repeated].unique(), 1)}
+    table = table.assign(duplicate_group=table["sha256_pixels"].map(numbers).fillna(0).astype(int))
+    groups = [rows for _, rows in table[repeated].groupby("duplicate_group")]
+    for rows in groups:
+        if rows["label"].nunique() > 1:
+            one, other = rows.drop_duplicates("label")["image"][:2]
+            raise UserError(f"{one} and {other} are the same image, but labelled differently; remove one of them")
+    return table.assign(patient=_joined(table["patient"], [rows["patient"] for rows in groups]))
+
+
+def _joined(patients: pd.Series, groups: Sequence[pd.Series]) -> pd.Series:
+    """Each image's patient, where the patients of a group are one, under the first of their keys.
 
     The patients are joined by union-find, so that a chain of shared images makes one patient too.
     """
-    parent = {patient: patient for patient in table["patient"]}
+    parent = {patient: patient for patient in patients}
 
     def root(patient: str) -> str:
         while parent[patient] != patient:
             patient = parent[patient]
         return patient
 
-    for _, patients in table[table["duplicate_group"] > 0].groupby("duplicate_group")["patient"]:
-        first = min(root(patient) for patient in patients)
-        for patient in patients:
+    for group in groups:
+        first = min(root(patient) for patient in group)
+        for patient in group:
             parent[root(patient)] = first
-    return table["patient"].map(root)
+    return patients.map(root)
 
 
-def _summary(table: pd.DataFrame, dropped: list[str]) -> dict:
-    """Counts for the report, and one SHA-256 over every image's name and content."""
-    contents = "\n".join(f"{name} {digest}" for name, digest in zip(table["image"], table["sha256"], strict=True))
+def way(key: str, value: str) -> str:
+    """How to say a word of the section `dataset`: in the configuration, and on a command line."""
+    return f"dataset.{key}: {value} (--{key.replace('_', '-')} {value})"
+
+
+def _stop_for_words(path: Path, said: Sequence[Said], table: Table | None, reading: Reading) -> None:
+    """Raise UserError for files that are left out, and for which `reading` has no word."""
+    unlabelled = [one for one in said if one.why.startswith((source.NO_LABEL, source.NOT_AN_IMAGE))]
+    if not any(one.why == "" for one in said) and not any(one.why.startswith(source.UNREADABLE) for one in said):
+        tables = [one.file for one in said if one.file.lower().endswith(".csv") and "/" not in one.file]
+        near = f"; there is {tables[0]}: if it lists the images, give it in place of the folder" if tables else ""
+        kinds = sorted({one.why for one in unlabelled})[:3]
+        reasons = f" ({'; '.join(kinds)})" if kinds else ""
+        raise UserError(
+            f"{path}: no images of a known label{reasons}; they lie in folders NORMAL and PNEUMONIA, or a manifest.csv "
+            f"lists them; other words are declared by dataset.labels{near}"
+        )
+    if unlabelled and reading.unlabelled == "stop":
+        kinds = Counter(one.why for one in unlabelled)
+        listed = "; ".join(f"{count} {why}" for why, count in kinds.most_common(4)) + (
+            "; ..." if len(kinds) > 4 else ""
+        )
+        inside = (
+            " Folders inside class folders: " + way("subfolders", "take") + "." if " inside class" in listed else ""
+        )
+        raise UserError(
+            f"{path}: {len(unlabelled)} files have no label: {listed}, such as {shown([one.file for one in unlabelled])}; "
+            f"declare the words by dataset.labels, or leave these files out: {way('unlabelled', 'drop')}.{inside}"
+        )
+    _stop_for_bad(path, [one for one in said if one.why.startswith((source.UNREADABLE, source.UNLISTED))], reading)
+
+
+def _stop_for_bad(path: Path, bad: Sequence[Said], reading: Reading) -> None:
+    if bad and reading.bad_images == "stop":
+        listed = "; ".join(f"{one.file}: {one.why.removeprefix(f'{source.UNREADABLE}: ')}" for one in bad[:5])
+        raise UserError(
+            f"{path}: {len(bad)} images cannot be read: {listed}{'; ...' if len(bad) > 5 else ''}; put them right, or "
+            f"leave them out: {way('bad_images', 'drop')}"
+        )
+
+
+def _stop_for_classes(path: Path, taken: pd.DataFrame, table: Table | None) -> None:
+    for label, name in enumerate(CLASSES):
+        if label not in set(taken["label"]):
+            where = f"column {table.headers['label']}" if table else "folders"
+            raise UserError(
+                f"{path}: no image is {name}; both classes are needed: declare the words of the {where} by dataset.labels"
+            )
+
+
+def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) -> tuple[list[Said], list[dict]]:
+    """(what is said, with reasons for images that are not taken after all, what each that was looked at is, or {}).
+
+    Raises UserError for images that cannot be read, of a view that is not stated, with annotations burned in, and of
+    greys that are not known.
+    """
+    names = tuple(one.file for one in said if not one.why)
+    rows = (row for chunk in in_chunks(_inspect, names, processes, "catalogue", path) for row in chunk)
+    looked: list[dict] = [{} if one.why else next(rows) for one in said]
+    after = []
+    for one, row in zip(said, looked, strict=True):
+        why = one.why or _why_not(row, one.view, reading)
+        after.append(one._replace(why=why, view=row.get("view") or one.view, label=-1 if why else one.label))
+    _stop_for_bad(path, [one for one in after if one.why.startswith(source.UNREADABLE)], reading)
+    if unstated := [one.file for one in after if one.why == f"{source.VIEW}: not stated"]:
+        raise UserError(
+            f"{path}: {len(unstated)} images do not say their view, such as {shown(unstated)}; if they are frontal, take "
+            'them: dataset.views: [PA, AP, ""] (--views PA AP "")'
+        )
+    annotated = [one.file for one in after if one.why == source.BURNED_IN]
+    if annotated and reading.burned_in == "stop":
+        raise UserError(
+            f"{path}: {len(annotated)} images have annotations burned into their pixels, such as {shown(annotated)}; look "
+            f"at them, and then {way('burned_in', 'drop')} or take"
+        )
+    return after, looked
+
+
+def _why_not(row: dict, view: str, reading: Reading) -> str:
+    """Why an image that was looked at is not taken; empty if it is."""
+    if row["unreadable"]:
+        return f"{source.UNREADABLE}: {row['unreadable']}"
+    if row["burned_in"] and reading.burned_in != "take":
+        return source.BURNED_IN
+    view = row["view"] or view
+    if (row["dicom"] or view) and view not in reading.views:
+        return f"{source.VIEW}: {view or 'not stated'}"
+    return ""
+
+
+def _inspect(names: tuple, path: Path) -> list[dict]:
+    """Of each image what `Facts` has, the `sha256` of its bytes, and why it is `unreadable`, if it is."""
+    rows, reader = [], open_reader(path)
+    for name in names:
+        row = dict.fromkeys(Facts.__dataclass_fields__) | {"sha256": "", "unreadable": ""}
+        try:
+            data = reader.read(name)
+            row["sha256"] = hashlib.sha256(data).hexdigest()
+            row |= vars(inspect(data))
+        except Unreadable as error:
+            row["unreadable"] = str(error)
+        except OSError as error:
+            row["unreadable"] = error.strerror or "cannot be read"
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError):
+            row["unreadable"] = "damaged in the archive"
+        rows.append(row)
+    return rows
+
+
+def _persons(
+    path: Path,
+    images: pd.DataFrame,
+    facts: Sequence[dict],
+    cells: Sequence[str],
+    table: Table | None,
+    reading: Reading,
+    salt: Path,
+) -> tuple[list[Person], list[str]]:
+    """(the person of each image, where that comes from). Raises UserError for images of which it is not known."""
+    names, key = list(images["file"]), "dataset.patient"
+    column = table.headers.get("patient") if table else None
+    pattern = reading.patient if reading.patient != "image" else ""
+    if column and ("patient" in reading.columns or not pattern):
+        _stop_for_numbers(path, cells, column)
+        known = [Person(cell, "") if word(cell) not in NO_PATIENT else None for cell in cells]
+        origin = f"column {column}"
+    elif pattern:
+        return people(names, pattern, key), [f"names as of {pattern}"] * len(names)
+    elif any(row["patient"] for row in facts):
+        secret = _secret(salt)
+        known = [
+            Person(_hashed(row["patient"], secret), "") if word(row["patient"] or "") not in NO_PATIENT else None
+            for row in facts
+        ]
+        origin = HASHED
+    else:
+        suspects = (
+            [name for name in table.unused if any(part in plain_name(name) for part in SUSPECTS)] if table else []
+        )
+        if suspects and reading.patient != "image":
+            raise UserError(
+                f"{table.name}: no column patient, but {', '.join(suspects)}: if that is it, say so: dataset.columns: "
+                f"{{patient: {suspects[0]}}} (--columns patient={suspects[0]!r})"
+            )
+        pattern = "" if reading.patient == "image" else known_pattern(names)
+        if pattern:
+            return people(names, pattern, key), [f"names as of {pattern}"] * len(names)
+        known, origin = [None] * len(names), ""
+    unknown = [name for name, person in zip(names, known, strict=True) if person is None]
+    if unknown and reading.patient != "image":
+        of = "" if len(unknown) == len(names) else f" of {len(unknown)} images"
+        raise UserError(
+            f"{path}: the patient{of} is not known, such as of {shown(unknown)}{hint(names) if not of else ''}; give a table "
+            f"with a column patient, or a regular expression whose group is the patient, by {key}; if each image is "
+            f"another patient: {way('patient', 'image')}"
+        )
+    return (
+        [person or Person(name, "") for name, person in zip(names, known, strict=True)],
+        [origin if person else BY_IMAGE for person in known],
+    )
+
+
+def _stop_for_numbers(path: Path, cells: Sequence[str], column: str) -> None:
+    """Raise UserError for patients whose digits a program has lost, or may have written in two ways."""
+    keys = set(cells)
+    if spoilt := [key for key in keys if WRITTEN_BY_EXCEL.fullmatch(key)]:
+        raise UserError(
+            f"{path}: column {column}: {min(spoilt)} is a number that Excel has shortened, and may be several patients; "
+            "format the column as text, and export it again"
+        )
+    if twice := [key for key in keys if re.fullmatch(r"\d+", key) and f"{key}.0" in keys]:
+        raise UserError(
+            f"{path}: column {column}: {min(twice)} and {min(twice)}.0 may be one patient; write it in one way"
+        )
+
+
+def _secret(salt: Path) -> bytes:
+    """The secret in the file `salt`, which its owner alone can read; it is drawn if the file is not there."""
+    if not salt.exists():
+        salt.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(salt, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+    return salt.read_bytes()
+
+
+def _hashed(patient: str, secret: bytes) -> str:
+    """A patient's key that tells nobody without the secret who it is: HMAC-SHA-256 (RFC 2104), 64 bits as hex."""
+    return hmac.new(secret, patient.encode(), "sha256").hexdigest()[:16]
+
+
+def _aetiologies(path: Path, images: pd.DataFrame, persons: Sequence[Person]) -> list[str]:
+    """The aetiology of each image. Raises UserError if a name says another class than the label."""
+    aetiologies = []
+    for name, label, person in zip(images["file"], images["label"], persons, strict=True):
+        if person.aetiology and (person.aetiology == "none") == bool(label):
+            said = "normal" if person.aetiology == "none" else f"pneumonia ({person.aetiology})"
+            raise UserError(
+                f"{path}: {name}: its name says {said}, but its label is {CLASSES[label]}; correct one of them"
+            )
+        aetiologies.append((person.aetiology or "unknown") if label else "none")
+    return aetiologies
+
+
+def _summary(
+    account: pd.DataFrame,
+    images: pd.DataFrame,
+    facts: Sequence[dict],
+    joined: int,
+    table: Table | None,
+    reading: Reading,
+) -> dict:
+    """Counts for the report, one SHA-256 over every image's name and content, and the greys of the whole source."""
+    contents = "\n".join(f"{name} {digest}" for name, digest in zip(images["image"], images["sha256"], strict=True))
+    left_out = account["why"][account["taken"] == "no"].str.split(":").str[0]
+    groups = images["duplicate_group"]
     return {
-        "images": len(table),
-        "patients": int(table["patient"].nunique()),
-        "dropped": dropped,
-        "duplicate_groups": int(table["duplicate_group"].max()),
-        "aetiologies": table["aetiology"].value_counts().sort_index().to_dict(),
-        "official_splits": table["official_split"].value_counts().sort_index().to_dict(),
+        "files": len(account),
+        "images": len(images),
+        "left_out": left_out.value_counts().sort_index().to_dict(),
+        "labels": {name: int((images["label"] == label).sum()) for label, name in enumerate(CLASSES)},
+        "labels_from": images["label_from"]
+        .str.replace(r"^folder .*", "folder", regex=True)
+        .value_counts()
+        .sort_index()
+        .to_dict(),
+        "patients": int(images["patient"].nunique()),
+        "patients_from": images["patient_from"].value_counts().sort_index().to_dict(),
+        "patients_known": not images["patient_from"]
+        .isin([BY_IMAGE, *(f"names as of {name}" for name in OF_IMAGES)])
+        .any(),
+        "columns_not_used": table.unused if table else [],
+        "duplicate_groups": int(groups.max()) if len(groups) else 0,
+        "duplicates": int((groups > 0).sum()),
+        "patients_joined": joined,
+        "aetiologies": images["aetiology"].value_counts().sort_index().to_dict(),
+        "official_splits": images["official_split"].value_counts().sort_index().to_dict(),
+        "sites": images["acquisition"].value_counts().sort_index().to_dict(),
+        "views": images["view"].value_counts().sort_index().to_dict(),
+        "greys": _greys(facts, reading),
+        "synthetic": bool(images["synthetic"].any()),
         "sha256": hashlib.sha256(contents.encode()).hexdigest(),
     }
+
+
+def _greys(facts: Sequence[dict], reading: Reading) -> list[float] | None:
+    """The lowest and highest grey of images that do not say it themselves; None if all do.
+
+    Raises UserError if DICOMs without a window use so little of their range that they would be nearly black.
+    """
+    if reading.greys:
+        return list(reading.greys)
+    reaches = [row["reach"] for row in facts if row["reach"] is not None]
+    if reaches and max(reaches) < DARK:
+        raise UserError(
+            f"DICOM: {len(reaches)} images have no window, and their values span at most {max(reaches):.0%} of what their "
+            "header allows, so that they would be nearly black; say their lowest and highest value by dataset.greys"
+        )
+    deep = [row for row in facts if row["low"] is not None]
+    if not deep:
+        return None
+    whole = all(row["whole"] for row in deep)
+    return list(common_range(min(row["low"] for row in deep), max(row["high"] for row in deep), whole))

@@ -1,5 +1,6 @@
 """The cohort: which patient is in which split and at which site. No patient is ever in two of either."""
 
+import logging
 import math
 
 import numpy as np
@@ -8,6 +9,9 @@ import pandas as pd
 from fedxray.core.errors import UserError
 from fedxray.core.seeds import stream
 from fedxray.data.labels import AETIOLOGIES, CLASSES, SHARED
+from fedxray.data.names import HASHED
+
+log = logging.getLogger(__name__)
 
 PARTITIONS = ["iid", "acquisition", "dirichlet", "quantity", "aetiology"]
 LEAST_SHARE = 0.1  # a site of a dirichlet partition gets at least this part of an equal share of each label's images
@@ -26,6 +30,7 @@ def draw_cohort(
     alpha: float = math.nan,
     power: float = math.nan,
     viral_share: float = math.nan,
+    conflicts: str = "stop",
 ) -> pd.DataFrame:
     """Draw the splits and the sites; returns one row per image: image, label, aetiology, patient, split, site.
 
@@ -33,29 +38,70 @@ def draw_cohort(
     wanted proportion of images. `test="official"` keeps Kaggle's test patients. There is one validation set, which all
     sites share (site `shared`). The shares of the sites are the same in train and test: equal (`iid`), or by `alpha`
     (`dirichlet`), `power` (`quantity`) or `viral_share` (`aetiology`); `acquisition` takes the device or the site that
-    a manifest names. Raises UserError for fractions that leave nothing, too few patients for so many sites, and a
+    a manifest names. A patient at two sites, or in two official splits, is settled by `conflicts`: `stop`, `merge` or
+    `first` (`settle`). Raises UserError for fractions that leave nothing, too few patients for so many sites, and a
     partition that does not fit or whose parameter is out of range. It does not check that each site has what it needs:
     `check_split` does.
     """
+    whole = catalogue
+    if partition == "acquisition":
+        _check_names(catalogue, sites)
+        catalogue = settle(catalogue, "acquisition", sites, conflicts)
+    if test == "official":
+        testing = catalogue["official_split"] == "test"
+        catalogue = settle(
+            catalogue.assign(official_split=testing.map({True: "test", False: ""})),
+            "official_split",
+            ["test"],
+            conflicts,
+        )
     _check_patients(catalogue, sites)
     patients = _patients(catalogue)
     split = _draw_splits(catalogue, patients, seed, test, test_fraction, validation_fraction)
     site, placed = pd.Series(SHARED, index=patients.index), split != "validation"
     if partition == "acquisition":
-        site[placed] = _natural_sites(patients[placed], sorted(set(catalogue["acquisition"])), sites)
+        site[placed] = patients.loc[placed, "acquisition"]
     else:
         shares = _site_shares(patients, sites, seed, partition, alpha, power, viral_share)
         for part in ("train", "test"):
             rng = stream(seed, "cohort", "sites", part)
             drawn = _allocate_strata(patients[split == part], shares, rng, fit=True)
             site[drawn.index] = drawn
-    table = catalogue[["image", "label", "aetiology", "patient"]].copy()
-    table["split"] = table["patient"].map(split)
+    table = whole[["image", "label", "aetiology", "patient"]].copy()
+    table["split"] = table["patient"].map(split).where(table.index.isin(catalogue.index), "unused")
     table["site"] = table["patient"].map(site)
     if balance == "undersample":
         for name in sites:
             table.loc[_surplus(table, name, seed), "split"] = "unused"
     return table
+
+
+def settle(catalogue: pd.DataFrame, column: str, order: list[str], conflicts: str) -> pd.DataFrame:
+    """The catalogue in which each patient has one value of `column`: the hospital, or the official split.
+
+    The one that comes first in `order` counts (test before all others): with `merge` for all images of the patient, with
+    `first` for those that have it, and the others are left out. Raises UserError, which names a patient, for `stop`.
+    """
+    places = catalogue.groupby("patient")[column].nunique()
+    torn = places.index[places > 1]
+    if not len(torn):
+        return catalogue
+    rows = catalogue[catalogue["patient"].isin(torn)]
+    if conflicts == "stop":
+        two = rows[rows["patient"] == torn[0]].drop_duplicates(column)
+        where = " and ".join(f"{value or 'none'} ({image})" for value, image in two[[column, "image"]].to_numpy()[:2])
+        kind = "hospitals" if column == "acquisition" else "official splits"
+        raise UserError(
+            f"split: {len(torn)} patients are at two {kind}, or share an image with one there, such as {torn[0]}: {where}; "
+            "correct the table, or settle it by split.conflicts: merge (all images of each to the first) or first (only "
+            "the images there)"
+        )
+    rank = rows[column].map(lambda value: order.index(value) if value in order else len(order))
+    best = rows.assign(rank=rank).sort_values("rank", kind="stable").groupby("patient")[column].first()
+    log.warning("%d patients of two values of %s: %s", len(torn), column, conflicts)
+    if conflicts == "merge":
+        return catalogue.assign(**{column: catalogue["patient"].map(best).fillna(catalogue[column])})
+    return catalogue.drop(rows.index[rows[column] != rows["patient"].map(best)])
 
 
 def allocate(sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator, fit: bool = False) -> np.ndarray:
@@ -137,6 +183,20 @@ def _divergence(site: pd.Series, kind: pd.Series) -> float:
     return max(0.0, float(np.sum(joint[present] * np.log2(joint[present] / independent[present]))))
 
 
+def _check_names(catalogue: pd.DataFrame, sites: list[str]) -> None:
+    """Raise UserError unless the images name these sites, exactly."""
+    named = sorted(set(catalogue["acquisition"]))
+    unknown, absent = [name for name in named if name not in sites], [site for site in sites if site not in named]
+    if unknown or absent:
+        shown = ", ".join(name or "(none)" for name in named[:8]) + (", ..." if len(named) > 8 else "")
+        example = f"{{{unknown[0] or 'NAME'}: {(absent or sites)[0]}}}" if unknown else ""
+        raise UserError(
+            f"split.partition: acquisition, but the images name {shown}, and `sites` {', '.join(sites)}; names must be the "
+            "same: change `sites`, or say which is which by dataset.sites"
+            + (f", such as {example}; drop leaves a hospital out" if example else "")
+        )
+
+
 def _check_patients(catalogue: pd.DataFrame, sites: list[str]) -> None:
     """Raise UserError if a class has too few patients for every site's train and test and the validation set."""
     needed = 2 * len(sites) + 1
@@ -152,7 +212,9 @@ def _check_patients(catalogue: pd.DataFrame, sites: list[str]) -> None:
 def _patients(catalogue: pd.DataFrame) -> pd.DataFrame:
     """One row per patient, with its key as the index: images, aetiology (the last of `AETIOLOGIES`), acquisition."""
     rank = catalogue["aetiology"].map(AETIOLOGIES.index)
-    groups = catalogue.assign(rank=rank).groupby("patient")
+    # Hashed keys differ with the secret of a hospital, so their order must not decide what is drawn.
+    hashed = (catalogue["patient_from"] == HASHED).any()
+    groups = catalogue.assign(rank=rank).groupby("patient", sort=not hashed)
     table = groups.agg(images=("image", "size"), rank=("rank", "max"), acquisition=("acquisition", "first"))
     return table.assign(aetiology=[AETIOLOGIES[number] for number in table["rank"]])
 
@@ -247,22 +309,6 @@ def _aetiology_shares(images: pd.Series, sites: int, viral_share: float) -> np.n
     virus = np.append(np.full(sites - 1, (1 - viral_share) / max(1, sites - 1)), viral_share)
     others = np.maximum(0, images.drop("none", errors="ignore").sum() / sites - virus * images["virus"])
     return np.array([{"none": np.ones(sites), "virus": virus}.get(aetiology, others) for aetiology in AETIOLOGIES])
-
-
-def _natural_sites(patients: pd.DataFrame, values: list[str], sites: list[str]) -> pd.Series:
-    """Each patient's site by acquisition: the site of that name.
-
-    If no site is called so, the sites stand for the sorted `values` in their order.
-    """
-    if set(values) == set(sites):
-        return patients["acquisition"]
-    if len(values) != len(sites) or "" in values:
-        named = ", ".join(value or "(empty)" for value in values)
-        raise UserError(
-            f"split.partition: acquisition, but the images name {len(values)} ({named}), `sites` {len(sites)}; "
-            "give `sites` as many names, or the same ones"
-        )
-    return patients["acquisition"].map(dict(zip(values, sites, strict=True)))
 
 
 def _surplus(table: pd.DataFrame, site: str, seed: int) -> pd.Index:

@@ -1,8 +1,9 @@
-"""The archive of a data set of Kaggle as one zip, by Kaggle's own client, the package `kaggle`.
+"""The archive of a data set or competition of Kaggle as one zip, by Kaggle's own client, the package `kaggle`.
 
 The client leaves the zip as it is, goes on with a download that was cut if the server's ETag is still the same, and
-needs no credentials for a public data set. It neither limits how long it waits for the server nor checks what arrived:
-both are done here.
+needs no credentials for a public data set. A competition's data are for accounts that have accepted its rules. The
+client neither limits how long it waits for the server, nor looks whether there is room, nor checks what arrived: all
+are done here.
 """
 
 import errno
@@ -27,11 +28,20 @@ from fedxray.core.errors import UserError
 from fedxray.core.files import sha256, write_json
 
 ELSEWHERE = "or download the zip elsewhere and set dataset.archive to it"
+TOKEN = "(~/.kaggle, KAGGLE_KEY, KAGGLE_API_TOKEN)"  # where the client looks for one
 ADVICE = {
-    401: "Kaggle does not know this token: correct or remove it (~/.kaggle, KAGGLE_KEY, KAGGLE_API_TOKEN)",
-    403: "Kaggle refuses: accept the data set's terms on its page, and put a token in ~/.kaggle/access_token",
-    404: "Kaggle has no such data set: check its name",
+    401: f"Kaggle does not know this token: correct or remove it {TOKEN}",
+    403: "Kaggle refuses: accept the data set's terms at {page}, and put a token in ~/.kaggle/access_token",
+    404: "Kaggle has no such data set: check its name at {page}",
     429: "Kaggle asks to wait: try again later",
+}
+COMPETITION = ADVICE | {
+    401: f"Kaggle wants a valid token {TOKEN}: make one at kaggle.com/settings, and accept the rules at {{page}}/rules",
+    403: (
+        "Kaggle refuses: accept the rules at {page}/rules, and put a token of the account that accepted them in "
+        "~/.kaggle/access_token"
+    ),
+    404: "Kaggle has no such competition: check its name at {page}",
 }
 
 log = logging.getLogger(__name__)
@@ -42,18 +52,21 @@ class _Failed(Exception):
 
 
 def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stalled_s: float) -> None:
-    """Download the archive of `dataset` ("owner/name") to `output`, and its record to `output` with suffix .json.
+    """Download the archive of `dataset` to `output`, and its record to `output` with suffix .json.
 
-    The record has the name of the data set, its version (null if Kaggle does not tell it), bytes and sha256. A download
-    that is cut, or of which nothing arrives for `stalled_s` seconds, goes on where it was, in this call or in the next:
-    what has arrived is kept beside the file. Call it in the main thread, because a signal ends an attempt that stalls.
+    `dataset` is "owner/name" of a data set, or the name of a competition. The record has it, its version (null if
+    Kaggle does not tell it; a competition has none), bytes and sha256. A download that is cut, or of which nothing
+    arrives for `stalled_s` seconds, goes on where it was, in this call or in the next: what has arrived is kept beside
+    `output`. Call it in the main thread, because a signal ends an attempt that stalls.
 
-    Raises UserError with what to do when Kaggle refuses, when `retries` attempts fail, when the disk is full, when the
-    client cannot be imported, and when what arrives is no zip.
+    Raises UserError with what to do when Kaggle refuses, when `retries` attempts fail, when the disk has no room, when
+    the client cannot be imported, and when what arrives is no zip.
     """
-    owner, _, name = dataset.partition("/")
-    if not owner or not name or "/" in name:
-        raise UserError(f"--dataset {dataset}: give it as owner/name, as in its address at kaggle.com")
+    *owner, name = dataset.split("/")
+    if len(owner) > 1 or not all((*owner, name)):
+        raise UserError(
+            f"--dataset {dataset}: give it as owner/name, or as a competition's name, as in its address at kaggle.com"
+        )
     target = output.resolve()  # a link stays: what it leads to is written
     archive = target.with_name(f".{target.name}.download") / f"{name}.zip"  # the client names the file
     try:
@@ -62,7 +75,7 @@ def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stall
         write_json(output.with_suffix(".json"), record)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{output.parent}: no space left on the disk; 2.5 GB are needed") from error
+            raise UserError(f"{output.parent}: no space left on the disk; make room, and run this again") from error
         raise
     finally:
         with suppress(OSError):
@@ -93,7 +106,10 @@ def _download(dataset: str, archive: Path, stalled_s: float) -> int | None:
     """Make one attempt to complete `archive`; returns the version of the data set."""
     try:
         with redirect_stdout(io.StringIO()), _ended_if_stalled(archive.parent, stalled_s):  # the bar is on stderr
-            client = _client()
+            client = _client(archive.parent)
+            if "/" not in dataset:
+                client.competition_download_files(dataset, path=archive.parent, quiet=False)
+                return None
             status = json.loads(client.dataset_status(dataset, format="json(current_version_number)"))
             version = status["current_version_number"] or None  # the client has 0 for one that it was not told
             release = f"{dataset}/{version}" if version else dataset
@@ -105,7 +121,8 @@ def _download(dataset: str, archive: Path, stalled_s: float) -> int | None:
         answer: Any = error.response
         status = answer.status_code
         if status < 500 and answer.request.method == "POST":  # a GET goes to the store that Kaggle names
-            advice = ADVICE.get(status, f"try again later, {ELSEWHERE}")
+            kind, known = ("datasets", ADVICE) if "/" in dataset else ("competitions", COMPETITION)
+            advice = known.get(status, f"try again later, {ELSEWHERE}").format(page=f"kaggle.com/{kind}/{dataset}")
             raise UserError(f"{dataset}: HTTP {status}: {advice}") from error
         raise _Failed(f"HTTP {status}") from error
     except (requests.RequestException, ConnectionError, TimeoutError) as error:
@@ -116,8 +133,8 @@ def _download(dataset: str, archive: Path, stalled_s: float) -> int | None:
         raise _Failed(f"wrong bytes ({error})") from error
 
 
-def _client() -> Any:
-    """Kaggle's client, which signs in while it is imported, or stays anonymous where there is no token."""
+def _client(folder: Path) -> Any:
+    """Kaggle's client, which writes below `folder`, and signs in while it is imported if there is a token."""
     for name in ("VERBOSE", "VERBOSE_OUTPUT"):
         os.environ.pop(name, None)  # with either, the client reads the whole archive into memory to print it
     try:
@@ -129,8 +146,20 @@ def _client() -> Any:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"the package kaggle cannot be imported ({reason}): {advice}, {ELSEWHERE}") from error
     client: Any = kaggle.api
-    client.download_file = partial(type(client).download_file, client, max_retries=0)  # or it retries a full disk too
+    client.download_file = partial(_receive, client, folder)  # which its methods for a whole archive call
     return client
+
+
+def _receive(client: Any, folder: Path, response: Any, archive: str, *options: Any) -> None:
+    """Let the client write the answer to `archive` below `folder`, if there is room; it would retry on a full disk."""
+    size, path = int(response.headers.get("Content-Length") or 0), Path(archive)
+    more, free = size - (path.stat().st_size if path.exists() else 0), shutil.disk_usage(folder).free
+    if more > free:
+        raise UserError(
+            f"{folder.parent}: {more / 1e9:.3g} GB are needed and {free / 1e9:.3g} GB are free; make room, or use "
+            "another disk"
+        )
+    type(client).download_file(client, response, archive, *options, max_retries=0)
 
 
 @contextmanager

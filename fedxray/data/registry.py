@@ -16,9 +16,18 @@ from fedxray.data.labels import SHARED, SPLITS
 from fedxray.data.site import SCHEMA
 
 COLUMNS = (
-    *("site", "schema", "image_size", "images", "patients"),
+    *("site", "schema", "image_size", "fit", "images", "patients"),
     *(f"{split}_{count}" for split in SPLITS for count in ("images", "patients")),
-    *("prevalence", "sha256_images", "sha256_table", "source_sha256", "split", "synthetic", "fedxray"),
+    *(
+        "prevalence",
+        "sha256_images",
+        "sha256_table",
+        "source_sha256",
+        "split",
+        "synthetic",
+        "patients_known",
+        "fedxray",
+    ),
 )
 CHECKSUMS = {"images": "sha256_images", "table": "sha256_table"}  # {key of a card's `sha256`: its column}
 
@@ -42,10 +51,10 @@ def tabulate_cohorts(cohorts: Mapping[str, Iterable[dict]]) -> pd.DataFrame:
     return pd.concat([tabulate(cards).assign(cohort=cohort) for cohort, cards in cohorts.items()])
 
 
-def write_registry(path: Path, cards: Mapping[str, dict], image_size: int) -> None:
+def write_registry(path: Path, cards: Mapping[str, dict], image_size: int, fit: str) -> None:
     """Write the registry of a remote federation, from {participant: its data card}, to `path`.
 
-    Raises UserError if a participant holds images of another size than `image_size` (pixels of a side) or none of a
+    Raises UserError if a participant holds images of another size than `image_size` (pixels of a side) or another `fit`, or none of a
     split that it needs, and if `path` exists and has other checksums of one.
     """
     for name, card in cards.items():
@@ -53,6 +62,8 @@ def write_registry(path: Path, cards: Mapping[str, dict], image_size: int) -> No
             raise UserError(
                 f"{name}: images of {card['image_size']} pixels; set image_size to that, or make its data again"
             )
+        if card["provenance"].get("fit", fit) != fit:
+            raise UserError(f"{name}: fit is {card['provenance']['fit']}; set fit to that, or make its data again")
         for split in ("validation",) if name == SHARED else SPLITS:
             if not card["splits"].get(split, {}).get("images"):
                 raise UserError(f"{name}: no {split} images; make its data again, and restart its kit")
@@ -88,9 +99,16 @@ def own_validation(path: Path) -> list[str]:
     return [site for site, split in splits if split and json.loads(split).get("validation_fraction")]
 
 
-def note_of(path: Path) -> str:
-    """The note that each figure, page and model must have if data in the registry `path` are synthetic; else empty."""
-    return "Synthetic phantom data" if read_table(path, ("synthetic",))["synthetic"].any() else ""
+def note_of(path: Path, further: Iterable[dict] = ()) -> str:
+    """The note that each figure, page and model must have if data in the registry `path`, or of the cards `further`, are
+    synthetic, or if in some of them nobody knows which images are of one patient; else empty.
+    """
+    table = read_table(path, ("synthetic", "patients_known"))
+    origins = [card["provenance"] for card in further]
+    synthetic = [*table["synthetic"], *(origin["synthetic"] for origin in origins)]
+    known = [*table["patients_known"], *(origin["patients_known"] for origin in origins)]
+    notes = ["Synthetic phantom data"] * any(synthetic)
+    return "; ".join([*notes, *["patients unknown: each image counts as one"] * (not all(known))])
 
 
 def _checksums(table: pd.DataFrame) -> dict[str, dict]:
@@ -113,12 +131,15 @@ def _row(card: dict) -> dict:
         f"{split}_{count}": splits.get(split, {}).get(count, 0) for split in SPLITS for count in ("images", "patients")
     }
     return {
-        **{key: card[key] for key in ("site", "schema", "image_size", "images", "patients")},
+        **{key: card[key] for key in ("site", "schema", "image_size")},
+        "fit": provenance.get("fit", ""),
+        **{key: card[key] for key in ("images", "patients")},
         **counts,
         "prevalence": round(sum(part["prevalence"] * part["images"] for part in parts) / images, 4),
         **{column: card["sha256"][key] for key, column in CHECKSUMS.items()},
         "source_sha256": provenance.get("source_sha256", ""),
         "split": json.dumps(provenance["split"], sort_keys=True) if "split" in provenance else "",
         "synthetic": bool(provenance.get("synthetic")),
+        "patients_known": bool(provenance.get("patients_known", True)),
         "fedxray": provenance["fedxray"],
     }

@@ -1,5 +1,7 @@
 """A site's data set: a folder with its train and test images, the validation set, their table and a data card."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,22 +40,46 @@ class SiteData:
         return self.images[rows], self.table["label"].to_numpy(np.float32)[rows]
 
 
-def make_site(split: Path, pixels: Path, site: str, folder: Path, provenance: dict | None = None) -> None:
+def make_site(split: Path, pixels: Sequence[Path], site: str, folder: Path, provenance: dict | None = None) -> None:
     """Write the folder of `site` from the split and the pixels; `shared` gets the validation set alone.
 
-    `provenance` says where the data come from, and goes into the card: `source_sha256` (of the catalogue), `synthetic`
-    and `split` (seed and fractions), plain values that identify no patient.
+    `pixels` are the arrays of the sources, whose images follow one another as in the split. `provenance` says where the
+    data come from, and goes into the card: `source_sha256` (of the catalogues), `synthetic`, `patients_known`, `fit` and
+    `split` (seed and fractions), plain values that identify no patient.
     """
     cohort = read_table(split)
     of_site = (cohort["site"] == site) & (cohort["split"] != "unused")
     rows = cohort[of_site | (cohort["site"] == SHARED)]
-    values = np.load(pixels, mmap_mode="r")[rows.index]
+    values = _rows([np.load(path, mmap_mode="r") for path in pixels], rows.index.to_numpy())
     files = SiteFolder(folder)
     write_array(files.images, values)
     write_table(files.table, rows[["image", "label", "aetiology", "patient", "split"]])
     checksums = {"images": sha256(files.images), "table": sha256(files.table)}
     origin = (provenance or {}) | {"fedxray": __version__}
     write_json(files.card, _card(site, values, rows) | {"sha256": checksums, "provenance": origin})
+
+
+def _rows(arrays: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """The rows, ascending, of arrays (n, size, size) that follow one another; raises UserError if there are too few."""
+    starts = np.cumsum([0, *(len(array) for array in arrays)])
+    if len(rows) and rows[-1] >= starts[-1]:
+        raise UserError(
+            f"split: names {rows[-1] + 1} images or more, but the pixels have {starts[-1]}; make both again"
+        )
+    cuts = np.searchsorted(rows, starts)
+    parts = zip(arrays, starts, cuts, cuts[1:], strict=False)
+    return np.concatenate([array[rows[low:high] - start] for array, start, low, high in parts])
+
+
+def origin(summaries: Sequence[dict], fit: str) -> dict:
+    """What a data card says of where the data come from, by the summaries of their catalogues."""
+    digests = [summary["sha256"] for summary in summaries]
+    return {
+        "source_sha256": digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest(),
+        "synthetic": any(summary["synthetic"] for summary in summaries),
+        "patients_known": all(summary["patients_known"] for summary in summaries),
+        "fit": fit,
+    }
 
 
 def load_site(folder: Path) -> SiteData:

@@ -1,31 +1,52 @@
-"""The source of images: a zip, which is never unpacked, or a directory, with or without a manifest."""
+"""The files of a source: a zip, which is never unpacked, or a folder. All are listed, and each that is no image has a reason."""
 
-import io
 import os
 import re
 import zipfile
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-import pandas as pd
-
+from fedxray.core import listing
 from fedxray.core.errors import UserError
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff")
-LABELS = {"normal": 0, "pneumonia": 1, "0": 0, "1": 1}
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".dcm", ".dicom")
+# Why a file is not taken. The first five need no word in the configuration.
+HIDDEN, COPY, DOCUMENT, KNOWN, DROPPED = listing.HIDDEN, listing.COPY, "document", "known, without a label", "dropped"
+VIEW, NOT_AN_IMAGE, NO_LABEL = "another view", listing.SPECIAL, "no label"
+UNREADABLE, UNLISTED, BURNED_IN = listing.UNREADABLE, listing.UNLISTED, "annotations in the pixels"
+
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+class File(NamedTuple):
+    """A file of a source: its name, relative to the source with "/", and why it cannot be an image; "" if it may be."""
+
+    name: str
+    why: str
 
 
 class Reader:
-    """Reads images by name, and lists none, so that it opens fast; raises BadZipFile for a file that is not a zip."""
+    """Reads files by name, and lists none, so that it opens fast; raises BadZipFile for a file that is not a zip."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.root = self.path.parent if self.path.suffix == ".csv" else self.path
+        self.root = self.path.parent if self.path.suffix.lower() == ".csv" else self.path
         self.zip = None if self.root.is_dir() else zipfile.ZipFile(self.path)
 
-    def read(self, name: str) -> bytes:
-        """The bytes of the file `name`."""
-        return self.zip.read(name) if self.zip else (self.root / name).read_bytes()
+    def read(self, name: str, size: int = -1) -> bytes:
+        """The first `size` bytes of the file `name`, or all; raises OSError or what zipfile raises for damaged ones."""
+        if not self.zip:
+            with open(self.root / name, "rb") as file:
+                return file.read(size)
+        try:
+            member = self.zip.getinfo(name)
+        except KeyError:
+            member = self.zip.getinfo(name.replace("/", "\\"))  # as some programs of Windows write it
+        with self.zip.open(member) as file:
+            return file.read(size)
 
     def __enter__(self):
         return self
@@ -44,90 +65,81 @@ def open_reader(path: Path) -> Reader:
 os.register_at_fork(after_in_child=open_reader.cache_clear)  # a fork that kept the open file would share its position
 
 
-class Source(Reader):
-    """A reader that also lists the labelled images; use it as a context manager.
+def open_source(path: str | Path) -> Reader:
+    """A reader of the images that a user names; raises UserError if nothing is there, or no folder, table or zip.
 
-    `names` are sorted, `labels` has 0 (normal) or 1 (pneumonia) of each name, and `manifest` is the manifest as a table
-    with one row per name, in the order of `names`, or None. Raises UserError for a path that does not exist, is no zip
-    or has no images of one of the classes, and for a manifest that does not fit.
+    It also raises UserError for a zip with a password or of a compression that Python cannot undo.
     """
-
-    def __init__(self, path: str | Path):
-        if not Path(path).exists():
-            raise UserError(f"{path}: no such file or directory; it is where your images should be: check the path")
-        try:
-            super().__init__(path)
-        except zipfile.BadZipFile as error:
-            raise UserError(f"{path}: not a zip archive, or cut short; download it again") from error
-        if self.zip:
-            members = self.zip.namelist()
-        else:
-            members = [file.relative_to(self.root).as_posix() for file in self.root.rglob("*") if file.is_file()]
-        manifest = self.path.name if self.path.suffix == ".csv" else "manifest.csv"
-        self.manifest = _manifest(self, manifest, members) if manifest in members else None
-        if self.manifest is not None:
-            self.names = tuple(self.manifest["image"])
-            self.labels = tuple(self.manifest["label"])
-        else:
-            labelled = sorted(_once(members))
-            self.names = tuple(name for name, _ in labelled)
-            self.labels = tuple(label for _, label in labelled)
-        if not self.names:
-            raise UserError(
-                f"{path}: no images ({', '.join(SUFFIXES)}) in folders NORMAL and PNEUMONIA, and no manifest.csv"
-            )
-        for label, name in enumerate(("NORMAL", "PNEUMONIA")):
-            if label not in self.labels:
-                raise UserError(f"{path}: no image is {name}; both classes are needed")
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file or directory; it is where your images should be: check the path")
+    try:
+        reader = Reader(path)
+    except zipfile.BadZipFile as error:
+        raise UserError(f"{path}: not a zip archive, or cut short; download it again") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    again = "unpack it and give the folder, or pack it again as a plain zip"
+    for member in reader.zip.infolist() if reader.zip else ():
+        if member.flag_bits & 1:
+            raise UserError(f"{path}: its files have a password; {again}")
+        if member.compress_type not in COMPRESSIONS:
+            kind = {9: "deflate64, as Windows makes zips above 2 GB"}.get(member.compress_type, member.compress_type)
+            raise UserError(f"{path}: packed by a method that Python cannot read ({kind}); {again}")
+    return reader
 
 
-def _folder_label(name: str) -> int | None:
-    """The label by the innermost folder called NORMAL or PNEUMONIA; None without such a folder."""
-    folders = [part.lower() for part in PurePosixPath(name).parts[:-1] if part.lower() in ("normal", "pneumonia")]
-    return LABELS[folders[-1]] if folders else None
+def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
+    """Every file of the source, sorted by name; a hidden folder, or one that may not be listed, is one with "/" after it.
 
-
-def _once(members: list[str]) -> list[tuple[str, int]]:
-    """(name, label) of the images in labelled folders, each once.
-
-    Resource forks, hidden files and the copies in Kaggle's archive are left out.
+    Links to folders are followed, each folder once. `known` are patterns of names of further files of a known data set.
+    Raises UserError for a zip that has a name twice.
     """
-    images = [
-        (name, label)
-        for name in members
-        if name.lower().endswith(SUFFIXES)
-        and (label := _folder_label(name)) is not None
-        and "__MACOSX" not in name
-        and not PurePosixPath(name).name.startswith(".")
-    ]
-    present = {name for name, _ in images}
-    return [image for image in images if _first_copy(image[0]) == image[0] or _first_copy(image[0]) not in present]
+    names = _members(reader) if reader.zip else ((found.name, found.why) for found in listing.walk(reader.root))
+    files, present = [], set()
+    for name, why in names:
+        if name in present:
+            raise UserError(f"{reader.path}: {printable(name)} is in it twice; pack it again")
+        present.add(name)
+        files.append(File(printable(name), why or _why(reader, name, known)))
+    for number, file in enumerate(files):
+        first = _first_copy(file.name)
+        if not file.why and first != file.name and first in present:
+            files[number] = File(file.name, COPY)
+    return sorted(files)
+
+
+def printable(name: str) -> str:
+    """The name as text that can be written: bytes that are not UTF-8 as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _why(reader: Reader, name: str, known: tuple[str, ...]) -> str:
+    """Why the file cannot be an image; "" if it may be."""
+    if listing.is_hidden(name):
+        return HIDDEN
+    if any(fnmatch(name, pattern) or fnmatch(name, f"*/{pattern}") for pattern in known):
+        return KNOWN
+    if printable(name) != name:
+        return f"{UNREADABLE}: its name is not UTF-8; rename it"
+    if PurePosixPath(name).suffix.lower() in SUFFIXES:
+        return ""
+    if listing.is_document(name):
+        return DOCUMENT
+    try:
+        return "" if reader.read(name, 132)[128:] == b"DICM" else NOT_AN_IMAGE
+    except Exception:  # zipfile raises many things for damaged members
+        return NOT_AN_IMAGE
+
+
+def _members(reader: Reader) -> Iterator[tuple[str, str]]:
+    """(name, why) of each file in the zip."""
+    assert reader.zip is not None
+    for member in reader.zip.infolist():
+        if not member.is_dir() and not member.filename.endswith("\\"):
+            yield member.filename.replace("\\", "/"), ""
 
 
 def _first_copy(name: str) -> str:
     """The name that a copy in Kaggle's archive is of: `chest_xray/chest_xray/x` is a copy of `chest_xray/x`."""
     return re.sub(r"(^|/)chest_xray/chest_xray/", r"\1chest_xray/", name)
-
-
-def _manifest(source: Source, name: str, members: list[str]) -> pd.DataFrame:
-    """The manifest `name`, checked, sorted by image, with the labels as 0 or 1.
-
-    Its columns are image and label, and it may have patient, site, split and synthetic.
-    """
-    path = f"{source.path}: {name}" if source.path.name != name else str(source.path)
-    table = pd.read_csv(io.BytesIO(source.read(name)), dtype=str, keep_default_na=False)
-    for column in ("image", "label"):
-        if column not in table:
-            raise UserError(f"{path}: no column {column}; it needs image and label, and may have patient, site, split")
-    labels = table["label"].str.strip().str.lower().map(LABELS)
-    if labels.isna().any():
-        row = int(labels.isna().argmax())
-        raise UserError(f"{path}: row {row + 2}: label {table['label'][row]!r}; use NORMAL or PNEUMONIA (or 0 or 1)")
-    present = set(members)
-    for image in table["image"]:
-        if image not in present:
-            raise UserError(f"{path}: image {image} is not there; paths are relative to the manifest")
-    repeated = table["image"][table["image"].duplicated()]
-    if len(repeated):
-        raise UserError(f"{path}: image {repeated.iloc[0]} is listed twice")
-    return table.assign(label=labels.astype(int)).sort_values("image", ignore_index=True)

@@ -66,13 +66,14 @@ class Experiment:
     """The part of a configuration that says which runs there are."""
 
     config: Mapping = field(repr=False)
+    has_external: bool = False  # tests, which change no run and so are not in `config`
 
     @classmethod
     def from_config(cls, config: Mapping) -> "Experiment":
         """The experiment of a whole configuration. It keeps only the parts that decide which runs there are."""
         parts = {key: config[key] for key in ("sites", "image_size", "split", "model", "training", "seeds", "sweep")}
         federation = {key: config["federation"][key] for key in ("where", "rounds", "local_epochs")}
-        return cls(parts | {"federation": federation})
+        return cls(parts | {"federation": federation}, bool(config["dataset"]["external"]))
 
     @classmethod
     def read(cls, path: Path) -> "Experiment":

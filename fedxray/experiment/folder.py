@@ -1,7 +1,8 @@
 """The folder of an experiment: the one place where its paths are made. They are parsed nowhere.
 
 results/<experiment>/
-    data/ cohort/ sites/ federation/       the data, who is where, what each site holds, startup kits
+    data/[<source>/] external/<source>/    catalogue and pixels of each source; of an external one, its test set
+    cohort/ sites/ federation/             who is where, what each site holds, startup kits
     runs/<mode>/[<cohort>/]<point>/        a run: model, curves, record; of mode alone below it for each site
     live/                                  curves of the runs as they are trained, for TensorBoard
     *.csv model/ figures/ report/ tensorboard/
@@ -80,6 +81,20 @@ class RunFolder:
         return load_model(self.model)
 
 
+class DataFolder:
+    """The folder of one source: its images, if they were made here, their catalogue and their pixels."""
+
+    def __init__(self, folder: str | Path):
+        self.path = Path(folder)
+        self.images = self.path / "images.zip"
+        self.archive_record = self.path / "images.json"  # of a download
+        self.catalogue = self.path / "catalogue.csv"
+        self.summary = self.path / "catalogue.json"
+        self.account = self.path / "account.csv"  # a row for each file
+        self.page = self.path / "account.html"
+        self.pixels = self.path / "pixels.npy"
+
+
 class CohortFolder:
     """The folder of one cohort: who is in which split, and at which site."""
 
@@ -91,6 +106,15 @@ class CohortFolder:
         self.heterogeneity = folder / "heterogeneity.json"
 
 
+class ExternalFolder(DataFolder):
+    """The folder of an external test: a source on which no hospital trains."""
+
+    def __init__(self, folder: str | Path):
+        super().__init__(folder)
+        self.split = self.path / "split.csv"  # all its images, as a test set
+        self.site = self.path / "site"  # `data.site.SiteFolder`
+
+
 class Folder:
     """results/<experiment>. Names in braces, as Snakemake's wildcards are, may stand for a part of a path."""
 
@@ -98,11 +122,6 @@ class Folder:
         self.root = root = Path(root)
         self.config = root / "config.json"  # every value of the configuration
         self.experiment = root / "experiment.json"  # the part of it that says which runs there are
-        self.images = root / "data" / "images.zip"
-        self.archive_record = root / "data" / "images.json"
-        self.catalogue = root / "data" / "catalogue.csv"
-        self.catalogue_summary = root / "data" / "catalogue.json"
-        self.pixels = root / "data" / "pixels.npy"
         self.cohorts = root / "cohort"
         self.sites = root / "sites"
         self.registry = root / "sites" / "registry.csv"
@@ -124,6 +143,10 @@ class Folder:
         self.pages = root / "report"
         self.tensorboard = root / "tensorboard"
 
+    def data(self, source: str) -> DataFolder:
+        """The folder of a source, by its place below the experiment's (`data.datasets.Source.folder`)."""
+        return DataFolder(self.root / source)
+
     def cohort(self, cohort: Cohort) -> CohortFolder:
         """The folder of a cohort."""
         return CohortFolder(self.cohorts / cohort.folder)
@@ -131,6 +154,10 @@ class Folder:
     def site(self, cohort: Cohort, site: str) -> Path:
         """The folder of a site's data in a cohort (`data.site.SiteFolder`); `shared` is the validation set's."""
         return self.sites / cohort.folder / site
+
+    def external(self, name: str) -> ExternalFolder:
+        """The folder of an external test."""
+        return ExternalFolder(self.root / "external" / name)
 
     def run(self, path: str) -> RunFolder:
         """The folder of a run, by its path below `runs/`."""

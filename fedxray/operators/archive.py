@@ -54,10 +54,11 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
-def write_archive(kit: Path, library: Path, image_size: int, output: Path) -> None:
+def write_archive(kit: Path, library: Path, images: dict, output: Path) -> None:
     """Write `output`, a .tar.gz of mode 0600 with one folder of the site's name, and its checksum beside it.
 
-    The same kit and library give the same bytes. It holds the kit's private key.
+    `images` says what the federation's images are: `image_size` (pixels of a side) and `fit`. The same kit and library
+    give the same bytes. It holds the kit's private key.
     """
     site, (host, port) = owner(kit)[0], address(kit)
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +71,7 @@ def write_archive(kit: Path, library: Path, image_size: int, output: Path) -> No
         text = (TEXTS / "README.txt").read_text(encoding="utf-8")
         rule = "=" * len(text.splitlines()[0].format(site=site, host=host))
         write_text(folder / "README.txt", text.format(site=site, host=host, port=port, rule=rule))
-        about = {"site": site, "server": f"{host}:{port}", "image_size": image_size}
+        about = {"site": site, "server": f"{host}:{port}", **images}
         about |= {"fedxray": fedxray.__version__, "code_sha256": code_sha256()}
         write_json(folder / ABOUT, about)
         with atomic(output) as temporary:

@@ -7,12 +7,16 @@ import numpy as np
 import pandas as pd
 
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, write_array, write_table
+from fedxray.core.files import read_json, write_array, write_table, write_text
+from fedxray.data import account
 from fedxray.data.catalogue import build_catalogue
 from fedxray.data.cohort import check_split, draw_cohort
 from fedxray.data.labels import SHARED
 from fedxray.data.pixels import resample
-from fedxray.data.site import load_site, make_site
+from fedxray.data.reading import DEFAULT, Reading
+from fedxray.data.site import load_site, make_site, origin
+
+ACCOUNT_PAGE = "account.html"
 
 
 def prepare_site(
@@ -25,14 +29,17 @@ def prepare_site(
     test_fraction: float = 0.2,
     shared: Path | None = None,
     own_validation: float = 0.0,
-    bad_images: str = "stop",
+    reading: Reading = DEFAULT,
+    fit: str = "stretch",
+    salt: Path | None = None,
     processes: int = 1,
 ) -> None:
     """Write the site's directory into `output`: its patients in train and test, and a validation set.
 
     The validation set is the organiser's `shared` (a directory in the same form), or `own_validation`, a share of the
-    site's own patients. Raises UserError if there is none or both, if the shared set does not fit or has images of this
-    hospital in it, if a class is missing in a split, and for images that cannot be read or are labelled in two ways.
+    site's own patients. Beside it lies the account of every file, and `salt`, the secret by which the patients of DICOMs
+    are hashed (by default beside `output`); both stay at the site. Raises UserError as `build_catalogue`, and if there is none or both, if the shared set does not fit or has images of this
+    hospital in it, and if a class is missing in a split.
     """
     if (shared is None) == (not own_validation):
         raise UserError(
@@ -44,7 +51,9 @@ def prepare_site(
         raise UserError("--test-fraction and --own-validation are shares of the patients, between 0 and 1")
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
-        catalogue, source = _read(images, image_size, bad_images, processes, scratch)
+        catalogue, source, files = _read(
+            images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch
+        )
         split = draw_cohort(catalogue, [site], seed, test="redraw", balance="none", partition="iid", **fractions)
         if shared is not None:
             split = _append(split, shared, image_size, scratch / "pixels.npy")
@@ -57,17 +66,28 @@ def prepare_site(
         provenance = source | {"split": {"seed": seed, **fractions}}
         if shared is not None:
             provenance["shared_sha256"] = _checksum(shared)
-        _write(scratch, site, output, provenance)
+        _write(scratch, site, output, provenance, files)
 
 
-def prepare_shared(images: Path, image_size: int, output: Path, bad_images: str = "stop", processes: int = 1) -> None:
-    """Write the shared validation set, all of `images`, into `output`; raises UserError as `prepare_site`."""
+def prepare_shared(
+    images: Path,
+    image_size: int,
+    output: Path,
+    *,
+    reading: Reading = DEFAULT,
+    fit: str = "stretch",
+    salt: Path | None = None,
+    processes: int = 1,
+) -> None:
+    """Write the shared validation set, all of `images`, into `output`; the rest is as in `prepare_site`."""
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
-        catalogue, source = _read(images, image_size, bad_images, processes, scratch)
+        catalogue, source, files = _read(
+            images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch
+        )
         columns = ["image", "label", "aetiology", "patient"]
         write_table(scratch / "split.csv", catalogue[columns].assign(split="validation", site=SHARED))
-        _write(scratch, SHARED, output, source)
+        _write(scratch, SHARED, output, source, files)
 
 
 def _parent(output: Path) -> Path:
@@ -75,12 +95,17 @@ def _parent(output: Path) -> Path:
     return output.parent
 
 
-def _read(images: Path, size: int, bad_images: str, processes: int, scratch: Path) -> tuple[pd.DataFrame, dict]:
-    """(the catalogue, its provenance for a card); writes `pixels.npy` into `scratch`."""
-    catalogue, summary = build_catalogue(images, bad_images, processes)
+def _read(
+    images: Path, size: int, fit: str, reading: Reading, salt: Path, processes: int, scratch: Path
+) -> tuple[pd.DataFrame, dict, pd.DataFrame]:
+    """(the catalogue, its provenance for a card, the account); writes `pixels.npy` and the account's page to `scratch`."""
+    catalogue, files, summary = build_catalogue(images, reading, processes, salt)
+    print(*account.lines(summary), sep="\n")
+    write_text(scratch / ACCOUNT_PAGE, account.page(f"Account of {images}", files, summary))
     write_table(scratch / "catalogue.csv", catalogue)
-    resample(images, scratch / "catalogue.csv", size, processes, scratch / "pixels.npy")
-    return catalogue, {"source_sha256": summary["sha256"], "synthetic": summary["synthetic"]}
+    pixels = scratch / "pixels.npy"
+    resample(images, scratch / "catalogue.csv", size, processes, pixels, fit=fit, greys=summary["greys"])
+    return catalogue, origin([summary], fit), files
 
 
 def _append(split: pd.DataFrame, shared: Path, image_size: int, pixels: Path) -> pd.DataFrame:
@@ -109,5 +134,7 @@ def _checksum(directory: Path) -> str:
     return read_json(directory / "card.json")["sha256"]["images"]
 
 
-def _write(scratch: Path, site: str, output: Path, provenance: dict) -> None:
-    make_site(scratch / "split.csv", scratch / "pixels.npy", site, output, provenance)
+def _write(scratch: Path, site: str, output: Path, provenance: dict, files: pd.DataFrame) -> None:
+    make_site(scratch / "split.csv", [scratch / "pixels.npy"], site, output, provenance)
+    write_table(output / "account.csv", files)
+    write_text(output / ACCOUNT_PAGE, (scratch / ACCOUNT_PAGE).read_text())

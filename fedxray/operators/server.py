@@ -18,6 +18,8 @@ from fedxray.core.yaml_file import read_yaml
 from fedxray.flare.admission import REGISTERED
 from fedxray.flare.certificates import expiring
 from fedxray.flare.kits import place_store, provision, render_project
+from fedxray.data import reading
+from fedxray.data.reading import FITS
 from fedxray.flare.own import OwnFile
 from fedxray.operators.archive import CHECKOUT, build_library, write_archive
 from fedxray.operators.process import OUTPUT, address, run_kit
@@ -25,7 +27,7 @@ from fedxray.operators.process import OUTPUT, address, run_kit
 log = logging.getLogger(__name__)
 
 FEDERATION = "federation.yml"
-KEYS = {"host": str, "port": int, "sites": list, "image_size": int, "valid_days": int}
+KEYS = {"host": str, "port": int, "sites": list, "image_size": int, "fit": str, "valid_days": int}
 HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 NEXT = {  # what to do about a renewed kit; the server signs the sites' sessions with its key
     "server": "restart the server, and then have each hospital restart fedxray-site start",
@@ -35,7 +37,7 @@ BOUNDS = {"port": (1, 65535), "image_size": (16, 1024), "valid_days": (1, 3600)}
 
 
 def read_federation(folder: Path) -> dict:
-    """Read `federation.yml`: host, port, sites, image_size, valid_days; raises UserError for what does not fit."""
+    """Read `federation.yml`: host, port, sites, image_size, fit, valid_days; raises UserError for what does not fit."""
     path = Path(folder) / FEDERATION
     if not path.exists():
         raise UserError(f"{path}: missing; write {', '.join(KEYS)} there (docs/hospitals.md)")
@@ -48,6 +50,8 @@ def read_federation(folder: Path) -> dict:
     for key, (least, most) in BOUNDS.items():
         if not least <= values[key] <= most:
             raise UserError(f"{path}: {key}: {values[key]}, but it must be {least} to {most}")
+    if values["fit"] not in FITS:
+        raise UserError(f"{path}: fit: {values['fit']!r}, but it must be {' or '.join(FITS)}")
     if not HOST.fullmatch(values["host"]):
         raise UserError(f"{path}: host: {values['host']!r} is no host name in lower case, such as fl.example.org")
     names = values["sites"]
@@ -87,10 +91,10 @@ def provision_federation(folder: Path, renew: tuple[str, ...] = ()) -> None:
     for name, (kind, certificate) in _certificates(folder).items():
         if kind in NEXT and before.get(name, (kind, certificate)) != (kind, certificate):
             print(f"{folder / 'kits' / name}: new: {NEXT[kind]}")
-    _write_archives(folder, federation["sites"], federation["image_size"])
+    _write_archives(folder, federation["sites"], {key: federation[key] for key in ("image_size", "fit")})
 
 
-def _write_archives(folder: Path, sites: list[str], image_size: int) -> None:
+def _write_archives(folder: Path, sites: list[str], images: dict) -> None:
     """Write the archive of each of `sites`, delete those of others, and print a line for each."""
     archives = folder / "archives"
     archives.mkdir(mode=0o700, exist_ok=True)
@@ -103,7 +107,7 @@ def _write_archives(folder: Path, sites: list[str], image_size: int) -> None:
         for site in sites:
             path = archives / f"{site}.tar.gz"
             before = path.with_name(path.name + ".sha256").read_text() if path.exists() else ""
-            write_archive(folder / "kits" / site, library, image_size, path)
+            write_archive(folder / "kits" / site, library, images, path)
             checksum = path.with_name(path.name + ".sha256").read_text()
             print(f"{path}: {'as before' if checksum == before else 'new: send it'}  sha256 {checksum[:16]}...")
 
@@ -226,7 +230,8 @@ def main() -> None:
     one = command("shared", "make the shared validation set of a folder or zip of images", _do_shared)
     one.add_argument("images", type=Path, help="folders NORMAL and PNEUMONIA, a manifest.csv, or a zip")
     one.add_argument("--image-size", type=int, required=True, help="pixels of a side, as in federation.yml")
-    one.add_argument("--bad-images", choices=["stop", "drop"], default="stop", help="images that cannot be read")
+    one.add_argument("--fit", choices=FITS, default="stretch", help="as in federation.yml")
+    reading.add_options(one)
     one.add_argument("--output", type=Path, required=True, help="directory to write")
     one = command("start", "run the server until Ctrl-C or SIGTERM", lambda o: start(o.folder, o.shared, o.tensorboard))
     one.add_argument("folder", type=Path)
@@ -244,7 +249,8 @@ def _do_provision(options) -> None:
 def _do_shared(options) -> None:
     from fedxray.operators.preparation import prepare_shared
 
-    prepare_shared(options.images, options.image_size, options.output, options.bad_images)
+    how = reading.from_options(options)
+    prepare_shared(options.images, options.image_size, options.output, reading=how, fit=options.fit)
 
 
 if __name__ == "__main__":

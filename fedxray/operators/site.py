@@ -10,6 +10,8 @@ from fedxray import __version__
 from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
+from fedxray.data import reading
+from fedxray.data.datasets import DATASETS
 from fedxray.flare.own import OwnFile
 from fedxray.operators.archive import read_about
 from fedxray.operators.process import OUTPUT, address, owner, run_kit
@@ -31,7 +33,9 @@ def prepare(options) -> None:
         test_fraction=options.test_fraction,
         shared=options.shared,
         own_validation=options.own_validation,
-        bad_images=options.bad_images,
+        reading=reading.from_options(options, DATASETS[options.dataset].reading),
+        fit=about["fit"],
+        salt=options.folder / "salt",
         processes=os.cpu_count() or 1,
     )
     OwnFile(options.folder / "kit").write(data=output)
@@ -87,7 +91,8 @@ def main() -> None:
     one.add_argument("--own-validation", type=float, default=0.0, help="or this share of your own patients")
     one.add_argument("--test-fraction", type=float, default=0.2, help="share of the patients kept for testing (0.2)")
     one.add_argument("--seed", type=int, default=1, help="of who is in which split (1)")
-    one.add_argument("--bad-images", choices=["stop", "drop"], default="stop", help="images that cannot be read")
+    one.add_argument("--dataset", choices=sorted(DATASETS), default="folder", help="how a known data set is read")
+    reading.add_options(one)
     one.add_argument("--output", type=Path, help="directory to write; by default data/ in the folder")
     command(check, "check whether data, certificate, network, versions and machine are in order")
     command(start, "take part until Ctrl-C or SIGTERM")

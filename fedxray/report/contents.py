@@ -24,7 +24,7 @@ class Item:
     category: str  # of Snakemake's report
     here: str = ""  # the script that writes it where the federation is here; empty: none does
     remote: str = ""  # the same where the federation is remote
-    when: str = "always"  # always | swept: models have several points | cohorts: there are several
+    when: str = "always"  # always | swept: models have several points | cohorts: there are several | external: tests
 
 
 ITEMS = (
@@ -33,6 +33,7 @@ ITEMS = (
     Item("metrics", "figure", RESULTS, "plot_results"),
     Item("gain", "figure", RESULTS, "plot_results"),
     Item("differences", "figure", RESULTS, "plot_results"),
+    Item("external", "figure", RESULTS, "plot_results", when="external"),
     Item("cross_site", "figure", RESULTS, "plot_results", "plot_remote"),
     Item("calibration", "figure", RESULTS, "plot_results"),
     Item("communication", "figure", RESULTS, "plot_results", "plot_remote"),
@@ -47,6 +48,7 @@ ITEMS = (
     Item("model_card", "page", RECORD, "render_pages"),
     Item("configuration", "page", RECORD, "render_pages"),
     Item("environment", "page", RECORD, "render_pages"),
+    Item("account", "table", DATA, "catalogue_images"),
     Item("points", "table", TABLES, "choose_points", "choose_points"),
     Item("confirmed", "table", TABLES, "confirm_federated"),  # where federation.engine is inprocess
     Item("comparison", "table", TABLES, "compare_runs"),
@@ -58,6 +60,7 @@ ITEMS = (
 def figures(experiment: "Experiment", script: str = "") -> list[str]:
     """The names of the figures of an experiment, or of those that one script draws."""
     there_is = {"always": True, "swept": experiment.is_swept, "cohorts": len(experiment.cohorts) > 1}
+    there_is["external"] = experiment.has_external
     where = experiment.config["federation"]["where"]
     drawn = {item.name: getattr(item, where) for item in _items("figure") if there_is[item.when]}
     return [name for name, by in drawn.items() if by and script in ("", by)]

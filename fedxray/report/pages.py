@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fedxray.analysis.choice import MODEL_KEY, edges, point_columns
 from fedxray.analysis.comparison import by_aetiology, fairness
+from fedxray.analysis.external import apart
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table
 from fedxray.data import datasets
@@ -27,7 +28,7 @@ def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
     """Every page by its name, as HTML that needs no network; `note` is a warning at the top of each."""
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     results = Results(config, folder)
-    shared = {"config": config, "note": note, "source": datasets.get(config["dataset"]["source"]).title}
+    shared = {"config": config, "note": note, "sources": results.sources, "external": results.external}
     shared |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
     return {name: templates.get_template(f"{name}.html").render(shared | getattr(results, name)()) for name in pages()}
 
@@ -37,18 +38,21 @@ class Results:
 
     def __init__(self, config: dict, folder: Folder):
         self.config, self.folder, self.cohorts = config, folder, Experiment.from_config(config).cohorts
+        self.sources, self.external = datasets.sources(config), datasets.external(config)
         self.points = read_table(folder.points)
         self.chosen = self.points[self.points["chosen"]]
-        self.summary, self.differences = read_table(folder.summary), read_table(folder.differences)
+        self.tests = [source.name for source in self.external]
+        self.summary, self.summary_outside = apart(read_table(folder.summary), self.tests)
+        self.differences, self.differences_outside = apart(read_table(folder.differences), self.tests)
         one_process = config["federation"]["engine"] == "inprocess"
         self.confirmed = len(read_table(folder.confirmed)) if one_process else 0
         self.records = [folder.run(path).read_record() for path in self.points["path"]]
 
     def conclusions(self) -> dict:
-        """Sentences, the pooled table, fairness, and which points were chosen."""
+        """Sentences, the pooled table, external tests, fairness, and which points were chosen."""
         primary = self.differences[self.differences["metric"] == PRIMARY]
         central = primary["against"] == "central"
-        lines = [f"{row['cohort']}: {row['sentence']}" if row["cohort"] else row["sentence"] for row in _rows(primary)]
+        lines, outside = _sentences(primary), self.differences_outside
         pooled = self.summary[self.summary["test_set"] == "pooled"]
         return {
             "primary": [line for line, first in zip(lines, central, strict=True) if first],
@@ -56,6 +60,12 @@ class Results:
             "pooled": [
                 _model(*keys) | {words(metric): _interval(rows, metric) for metric in SHOWN}
                 for keys, rows in pooled.groupby(MODEL_KEY, sort=False)
+            ],
+            "outside": _sentences(outside[outside["metric"] == PRIMARY]),
+            "outside_sets": self._external_sets(),
+            "outside_table": [
+                {"test": test_set, **_model(*keys)} | {words(metric): _interval(rows, metric) for metric in SHOWN}
+                for (test_set, *keys), rows in self.summary_outside.groupby(["test_set", *MODEL_KEY], sort=False)
             ],
             "fairness": [
                 {"cohort": cohort or "all", **row}
@@ -80,7 +90,7 @@ class Results:
         }
 
     def datasheet(self) -> dict:
-        """What the catalogue holds, and each cohort's sites."""
+        """What the catalogues hold, and each cohort's sites."""
         heterogeneity = [
             {
                 "cohort": cohort.name or "all",
@@ -91,17 +101,18 @@ class Results:
             for cohort in self.cohorts
             for facts in [read_json(self.folder.cohort(cohort).heterogeneity)]
         ]
-        catalogue = _named(flat(read_json(self.folder.catalogue_summary)))
-        return {"catalogue": catalogue, "splits": self._splits(), "heterogeneity": heterogeneity}
+        return {"catalogues": self._catalogues(), "splits": self._splits(), "heterogeneity": heterogeneity}
 
     def methods(self) -> dict:
         """Data, budgets, software and hardware, from the records."""
-        archive, splits = self.folder.archive_record, [cohort.split for cohort in self.cohorts]
+        splits = [cohort.split for cohort in self.cohorts]
         knobs = [name_of(KNOBS.get(str(split["partition"]), "")) for split in splits]
         machine = self._machine() | {"training, all runs": f"{self.points['seconds'].sum():.0f} s"}
         return {
-            "data": read_json(self.folder.catalogue_summary),
-            "archive": read_json(archive) if archive.exists() else None,
+            "data": [
+                {"source": source, **self._of(source, "catalogue"), "archive": self._of(source, "images")}
+                for source in (*self.sources, *self.external)
+            ],
             "partitions": [
                 f"{split['partition']}" + (f" ({knob} {split[knob]})" if knob else "")
                 for split, knob in zip(splits, knobs, strict=True)
@@ -118,13 +129,14 @@ class Results:
         }
 
     def model_card(self) -> dict:
-        """The exported model: what it is, and its metrics by site and aetiology."""
+        """The exported model: what it is, and its metrics by site, external test and aetiology."""
         model, evaluation = read_json(self.folder.model / "config.json"), self.config["evaluation"]
         comparison, predictions = read_table(self.folder.comparison), read_table(self.folder.predictions)
         run = self.points[self.points["path"] == model["run"]].iloc[0]
         same = (comparison["mode"] == run["mode"]) & (comparison["cohort"] == run["cohort"])
         rows = comparison[same & (comparison["seed"] == run["seed"])]
-        predicted = predictions[predictions["path"] == model["run"]]
+        of_hospitals, outside = apart(rows, self.tests)
+        predicted, _ = apart(predictions[predictions["path"] == model["run"]], self.tests)
         draw = evaluation["replicates"], evaluation["confidence"], evaluation["seed"]
         record = self.folder.run(model["run"]).read_record()
         facts = {key: model[key] for key in ("model", "image_size", "threshold", "experiment", "run", "warning")}
@@ -132,11 +144,8 @@ class Results:
             "about": _named([*facts.items(), ("parameters", record["parameters"]), ("seed", record["seed"])]),
             "train_images": record["train_images"],
             "sites": record["sites"],
-            "by_site": [
-                {"test set": row["test_set"], "images": row["images"], "patients": row["patients"]}
-                | {words(metric): _cell(row[metric], row[f"{metric}_low"], row[f"{metric}_high"]) for metric in SHOWN}
-                for row in _rows(rows)
-            ],
+            "by_site": _by_test_set(of_hospitals),
+            "by_external": _by_test_set(outside),
             "by_aetiology": [
                 {"aetiology": {"none": "normal"}.get(row["aetiology"], row["aetiology"]), "images": row["images"]}
                 | {
@@ -157,6 +166,19 @@ class Results:
         ordered = sorted(packages.items(), key=lambda pair: pair[0].lower())
         return {"tables": {"Machine": _named(self._machine().items()), "Packages": _named(ordered)}}
 
+    def _of(self, source: datasets.Source, name: str) -> dict:
+        """A record of a source by its name; empty if there is none, as of images that were not fetched."""
+        record = self.folder.root / source.folder / f"{name}.json"
+        return read_json(record) if record.exists() else {}
+
+    def _catalogues(self) -> list[dict]:
+        """A row for each value that a catalogue's summary has, and a column for each source."""
+        columns = {source.name: dict(flat(self._of(source, "catalogue"))) for source in (*self.sources, *self.external)}
+        if len(columns) == 1:
+            return _named(*(values.items() for values in columns.values()))
+        keys = dict.fromkeys(key for values in columns.values() for key in values)
+        return [{"what": key, **{name: values.get(key, "-") for name, values in columns.items()}} for key in keys]
+
     def _splits(self) -> list[dict]:
         """A row per cohort, site and split, from the data cards; the shared validation set once."""
         rows = []
@@ -173,6 +195,18 @@ class Results:
                         for kind in ("none", "bacteria", "virus", "unknown")
                     }
                     rows.append(row | {"mean grey": facts["intensity_mean"]})
+        return rows
+
+    def _external_sets(self) -> list[dict]:
+        """A row per external test: its source, and its images and patients from its data card."""
+        rows = []
+        for source in self.external:
+            card = read_json(SiteFolder(self.folder.external(source.name).site).card)
+            row = {"test": source.name, "source": source.dataset.title}
+            row |= {name: card["splits"]["test"][name] for name in ("images", "patients", "prevalence")}
+            if not card["provenance"]["patients_known"]:
+                row["patients"] = "unknown: each image counts as one"
+            rows.append(row)
         return rows
 
     def _budgets(self) -> list[dict]:
@@ -222,6 +256,19 @@ def flat(value: dict, prefix: str = "") -> list[tuple[str, object]]:
             listed = ", ".join(map(str, item)) if isinstance(item, list) else item
             rows.append((f"{prefix}{key}", "none" if item in ([], {}, "") else listed))
     return rows
+
+
+def _sentences(contrasts: pd.DataFrame) -> list[str]:
+    return [f"{row['cohort']}: {row['sentence']}" if row["cohort"] else row["sentence"] for row in _rows(contrasts)]
+
+
+def _by_test_set(comparison: pd.DataFrame) -> list[dict]:
+    """A row per test set of one run's rows of comparison.csv."""
+    return [
+        {"test set": row["test_set"], "images": row["images"], "patients": row["patients"]}
+        | {words(metric): _cell(row[metric], row[f"{metric}_low"], row[f"{metric}_high"]) for metric in SHOWN}
+        for row in _rows(comparison)
+    ]
 
 
 def _named(pairs) -> list[dict]:

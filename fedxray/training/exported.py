@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from PIL import UnidentifiedImageError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -20,7 +19,7 @@ from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import atomic, is_output, read_json, sha256, shown, write_json, write_table
 from fedxray.core.parameters import load_model
-from fedxray.data.pixels import to_grey
+from fedxray.data.pixels import Unreadable, to_grey
 from fedxray.data.source import SUFFIXES
 from fedxray.experiment.settings import Compute, Settings
 from fedxray.training.models import build_model, set_parameters
@@ -44,11 +43,12 @@ class Prediction(NamedTuple):
 
 
 def export_model(
-    model: Path, settings: Settings, output: Path, *, threshold: float, origin: dict[str, str], note: str = ""
+    model: Path, settings: Settings, output: Path, *, threshold: float, origin: dict[str, str], fit: str, note: str = ""
 ) -> None:
     """Write `model.safetensors` (a copy of the file `model`), `model.onnx` and `config.json` into `output`.
 
-    `origin` says which model it is: its experiment, cohort, mode and run (the run's folder below `runs/`).
+    `origin` says which model it is: its experiment, cohort, mode and run (the run's folder below `runs/`); `fit` how the
+    images that it learned from became squares.
     It writes `config.json` last, so that a directory with this file is complete. The same model gives the same bytes.
     Raises UserError if the model is missing or does not fit `settings`, and for a threshold outside 0 to 1.
     """
@@ -63,6 +63,7 @@ def export_model(
     config = {
         "model": settings.model,
         "image_size": settings.image_size,
+        "fit": fit,
         "threshold": threshold,
         **origin,
         "probability": PROBABILITY,
@@ -78,7 +79,7 @@ def export_model(
 def read_config(folder: Path) -> dict:
     """The `config.json` of a model directory. Raises UserError if it is missing or has another form."""
     path = folder / CONFIG
-    kinds = {"model": str, "image_size": int, "threshold": (int, float)}
+    kinds = {"model": str, "image_size": int, "fit": str, "threshold": (int, float)}
     kinds |= {"experiment": str, "cohort": str, "mode": str, "run": str}
     kinds |= {"warning": str, "note": str, "sha256": dict}
     try:
@@ -114,10 +115,12 @@ def _load_network(path: Path, name: str, image_size: int) -> nn.Module:
 
 
 def predict_images(
-    folder: Path, paths: Iterable[Path], threshold: float | None = None
+    folder: Path, paths: Iterable[Path], threshold: float | None = None, greys: tuple[float, float] | None = None
 ) -> tuple[list[Prediction], list[str]]:
     """Predict image files, and those in folders, with the model directory `folder`, at its threshold or `threshold`.
 
+    `greys` are the lowest and the highest value of images of more than 8 bits; without it they cannot be read, but for
+    DICOMs, which say it.
     Returns the predictions in the order of the paths, and one line for each file that cannot be read, with its name.
     Raises UserError for a path that does not exist, a folder without images, and a model that changed after its export.
     """
@@ -128,7 +131,7 @@ def predict_images(
     compute = Compute("auto", False, torch.get_num_threads())
     predictions, broken = [], []
     for first in range(0, len(files), BATCH):
-        images, unread = _read_images(files[first : first + BATCH], config["image_size"])
+        images, unread = _read_images(files[first : first + BATCH], config, greys)
         broken += unread
         if images:
             # Predict one image at a time: on some processors the last bits of a result depend on the size of its batch,
@@ -149,15 +152,16 @@ def load_exported(folder: Path) -> tuple[nn.Module, dict]:
     return _load_network(path, config["model"], config["image_size"]), config
 
 
-def _read_images(files: list[Path], size: int) -> tuple[dict[Path, np.ndarray], list[str]]:
+def _read_images(
+    files: list[Path], config: dict, greys: tuple[float, float] | None
+) -> tuple[dict[Path, np.ndarray], list[str]]:
     """The pixels of each file, uint8 (size, size), and one line for each that cannot be read."""
     images, broken = {}, []
     for file in files:
         try:
-            images[file] = to_grey(file.read_bytes(), size)
-        except Exception as error:  # a decoder can raise anything on a broken file
-            reason = "no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
-            broken.append(f"{shown(file)}: cannot be read ({reason}); save it as JPEG or PNG")
+            images[file] = to_grey(file.read_bytes(), config["image_size"], config["fit"], greys)
+        except (Unreadable, OSError) as error:
+            broken.append(f"{shown(file)}: cannot be read ({error}); save it as JPEG, PNG of 8 bits, or DICOM")
     return images, broken
 
 
@@ -187,6 +191,7 @@ def main() -> None:
     arguments.add_argument(
         "--csv", type=Path, help="also write a table: path, probability, decision; - for standard output"
     )
+    arguments.add_argument("--greys", type=float, nargs=2, help="lowest and highest grey of images of more than 8 bits")
     arguments.add_argument("--threshold", type=float, help="probability from which it is PNEUMONIA (the model's own)")
     cli.run(_print_predictions, arguments)
 
@@ -199,7 +204,7 @@ def _print_predictions(options) -> None:
     csv = Path("/dev/stdout") if options.csv == Path("-") else options.csv
     lines = sys.stderr if csv and is_output(csv) else sys.stdout
     config = read_config(options.model_dir)
-    predictions, broken = predict_images(options.model_dir, options.images, options.threshold)
+    predictions, broken = predict_images(options.model_dir, options.images, options.threshold, options.greys)
     threshold = config["threshold"] if options.threshold is None else options.threshold
     notes = ". ".join(note for note in (config["warning"], config["note"]) if note)
     print(

@@ -90,7 +90,7 @@ def test_the_chosen_table_is_the_chosen_rows_with_their_thresholds(tmp_path):
     assert list(table["threshold"]) == [0.25, 0.5]
     assert point_columns(table) == point_columns(points)
     write_table(tmp_path / "points.csv", points)
-    write_table(tmp_path / "chosen.csv", with_thresholds(read_table(tmp_path / "points.csv"), {0: 0.25, 2: 0.5}))
+    write_table(tmp_path / "chosen.csv", with_thresholds(read_table(tmp_path / "points.csv"), {"0": 0.25, "2": 0.5}))
     lines, chosen = ((tmp_path / f"{name}.csv").read_text().splitlines() for name in ("points", "chosen"))
     assert chosen == [f"{lines[0]},threshold", f"{lines[1]},0.25", f"{lines[3]},0.5"]  # the same text
     with pytest.raises(UserError, match="2: no predictions of the validation set"):

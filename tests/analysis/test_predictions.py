@@ -5,9 +5,9 @@ from helpers.analysis import predictions_of
 from helpers.data import make_settings, make_sites, points_of
 
 from fedxray.analysis.predictions import COLUMNS, predict_chosen, thresholds_of
-from fedxray.core.files import write_json
+from fedxray.core.files import write_array, write_json, write_table
 from fedxray.core.parameters import save_model
-from fedxray.data.site import load_site
+from fedxray.data.site import load_site, make_site
 from fedxray.experiment.cohorts import Cohort
 from fedxray.experiment.folder import Folder
 from fedxray.training.metrics import choose_threshold
@@ -50,6 +50,25 @@ def test_each_chosen_model_predicts_the_validation_set_and_every_test_set(folder
         assert list(rows["image"]) == list(site.table["image"][site.table["split"] == split])
         expected = predict(build(settings), site.part(split)[0], settings.compute)
         np.testing.assert_array_equal(rows["probability"], expected)
+
+
+def test_external_tests_are_predicted_after_the_sites_own(folder, points):
+    without = predict_chosen(points, folder, {"": COHORT})
+    values = dict(zip(("image", "label", "aetiology", "patient"), ("x0", 0, "none", "p"), strict=True))
+    table = pd.DataFrame([values, values | {"image": "x1", "label": 1, "aetiology": "unknown"}])
+    pixels = np.arange(2 * 16 * 16, dtype=np.uint8).reshape(2, 16, 16)
+    at = folder.external("nih")
+    write_table(at.split, table.assign(split="test", site="nih"))
+    write_array(at.pixels, pixels)
+    make_site(at.split, [at.pixels], "nih", at.site)
+    found = predict_chosen(points, folder, {"": COHORT}, ["nih"])
+    assert found[found["set"] != "nih"].reset_index(drop=True).equals(without.reset_index(drop=True))
+    for path in ("0", "2"):
+        rows = found[found["path"] == path]
+        assert list(rows["set"])[-2:] == ["nih", "nih"]
+        settings = make_settings(image_size=16, seed=int(path))
+        expected = predict(build(settings), pixels, settings.compute)
+        np.testing.assert_array_equal(rows["probability"][-2:], expected)
 
 
 def test_a_threshold_is_chosen_for_each_run_by_validation_alone():

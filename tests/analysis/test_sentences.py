@@ -63,4 +63,6 @@ def test_sentences(changes, p, margin, text):
 
 
 def test_a_sentence_names_its_test_set():
-    assert sentence(GIVEN, "a", "b", 0.5, test_set="europe").startswith("On the europe test set the AUROC")
+    assert sentence(GIVEN, "a", "b", 0.5, where="the europe test set").startswith(
+        "On the europe test set the AUROC of a"
+    )

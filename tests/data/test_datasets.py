@@ -1,17 +1,25 @@
+import io
 import subprocess
 import sys
-from pathlib import Path
+import zipfile
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 
+import numpy as np
+import pandas as pd
+import pydicom
 import pytest
 import yaml
+from helpers.data import catalogued, nih_archive, rsna_archive
+from PIL import Image
+from pydicom.encaps import generate_frames
 
 from fedxray.core.errors import UserError
 from fedxray.data import datasets
-from fedxray.data.catalogue import build_catalogue
 from fedxray.data.drawing import draw_phantom
+from fedxray.data.reading import Reading
 
 ROOT = Path(__file__).parents[2]
-SECTION = {"archive": "", "folder": ""}
 
 
 def test_the_configuration_may_name_each_data_set_and_no_other():
@@ -32,24 +40,117 @@ def test_what_a_data_set_says_of_itself_fits_the_workflow(dataset):
     assert bool(dataset.handle) == (dataset.rule == "fetch_kaggle")
 
 
-def test_where_the_images_are(tmp_path):
+def of(**values):
+    """A configuration of two hospitals whose section `dataset` has these values."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    return config | {"sites": ["us", "asia"], "dataset": config["dataset"] | values}
+
+
+def test_where_the_images_of_one_source_are(tmp_path):
     path = str(tmp_path)
-    assert datasets.get("phantom").path(SECTION | {"folder": path, "archive": path}) == ""
-    assert datasets.get("kaggle").path(SECTION) == ""
-    assert datasets.get("kaggle").path(SECTION | {"archive": path}) == path
-    assert datasets.get("folder").path(SECTION | {"folder": path}) == path
-    for source, key in (("kaggle", "archive"), ("folder", "folder")):
-        with pytest.raises(UserError, match=rf"config: dataset\.{key}: /no/such does not exist; correct the path"):
-            datasets.get(source).path(SECTION | {key: "/no/such"})
-    with pytest.raises(UserError, match=r"dataset\.folder: the empty path does not exist"):
-        datasets.get("folder").path(SECTION)
+    for values, where in (
+        ({"source": "phantom"}, ""),
+        ({"source": "kermany"}, ""),
+        ({"source": "rsna", "archive": path}, path),
+        ({"source": "folder", "folder": path}, path),
+    ):
+        (source,) = datasets.sources(of(**values))
+        assert (source.name, source.path, source.folder, source.site) == (values["source"], where, "data", "")
+        assert datasets.external(of(**values)) == []
+
+
+def test_several_sources_and_an_external_test(tmp_path):
+    path = str(tmp_path)
+    entries = [{"kermany": {"archive": path, "views": ["PA"]}, "site": "asia"}, {"nih": None}]
+    config = of(sources=entries, external=[{"kermany": {"archive": path}}], bad_images="drop")
+    first, second = datasets.sources(config)
+    assert (first.name, first.path, first.folder, first.site) == ("asia", path, "data/asia", "asia")
+    assert (second.name, second.path, second.folder, second.site) == ("nih", "", "data/nih", "")
+    assert (first.reading.views, second.reading.views) == (("PA",), ("PA", "AP"))
+    assert first.reading.bad_images == second.reading.bad_images == "drop"  # of all, unless an entry says otherwise
+    assert second.reading.labels["Pneumonia"] == "1"
+    (external,) = datasets.external(config)
+    assert (external.name, external.folder) == ("kermany", "external/kermany")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"source": "kermany", "archive": "/no"}, r"dataset\.archive: /no does not exist; correct the path"),
+        ({"source": "folder"}, r"dataset\.folder: the empty path does not exist; correct the path"),
+        ({"folder": "/"}, r"dataset\.folder is given, but the source is phantom.*set dataset\.source to folder"),
+        ({"archive": "/"}, r"source is phantom, .*set dataset\.source to kermany or nih or rsna"),
+        (
+            {"sources": [{"site": "us"}]},
+            r"dataset\.sources\.0: name one data set \(phantom, kermany, nih, rsna, folder\)",
+        ),
+        ({"sources": [{"nih": {}, "site": "mars"}]}, r"sources\.0\.nih\.site: mars is not one of `sites` \(us, asia\)"),
+        ({"sources": [{"nih": {}}, {"nih": {}}]}, r"two sources are called nih; give each its own `site`"),
+        ({"sources": [{"nih": {}}], "archive": "/"}, r"dataset\.archive: belongs to one source; give it in the entry"),
+        ({"external": [{"nih": {"archive": "/no"}}]}, r"dataset\.external\.0\.nih\.archive: /no does not exist"),
+    ],
+)
+def test_a_source_that_cannot_be(values, said):
+    config = of(**values)
+    with pytest.raises(UserError, match=said):
+        datasets.sources(config) and datasets.external(config)
+
+
+@pytest.mark.parametrize("dataset", datasets.DATASETS.values(), ids=datasets.DATASETS)
+def test_what_the_pages_say_of_a_data_set_is_whole_sentences(dataset):
+    for text in (dataset.about, *dataset.limits, *dataset.model_limits):
+        assert text[0].isupper()
+        assert text.endswith(".")
+    for part in (dataset.title, dataset.licence, dataset.citation):  # a template ends the sentence
+        assert not part.endswith(".")
+    assert not dataset.handle or (dataset.citation and dataset.limits and dataset.model_limits)
+    assert "://" not in f"{dataset}"  # pages open without a network, and a test looks for addresses
+
+
+@pytest.mark.parametrize(("name", "build"), [("nih", nih_archive), ("rsna", rsna_archive)])
+def test_a_contract_names_every_file_of_its_archive(tmp_path, name, build):
+    """Each file is the one table, an image that the table has, or known; and the table has the words and columns."""
+    truth = build(tmp_path / "archive.zip")
+    build(tmp_path / "folder")
+    reading = Reading(**datasets.get(name).reading)
+    with zipfile.ZipFile(tmp_path / "archive.zip") as archive:
+        members = archive.namelist()
+        (table,) = [member for member in members if fnmatch(member, reading.table)]
+        with archive.open(table) as file:
+            rows = pd.read_csv(file, dtype=str)
+    assert sorted(members) == sorted(
+        path.relative_to(tmp_path / "folder").as_posix() for path in (tmp_path / "folder").rglob("*") if path.is_file()
+    )
+    images = {PurePosixPath(member).name: member for member in members}
+    named = {images[image + reading.suffix] for image in rows[reading.columns["image"]]}
+    known = {member for member in members if any(fnmatch(member, pattern) for pattern in reading.known)}
+    assert named == set(truth)
+    assert not named & known
+    assert set(members) == named | known | {table}
+    words = {word for cell in rows[reading.columns["label"]] for word in cell.split("|")}
+    assert words <= set(reading.labels)
+    assert {label for label, _ in truth.values()} == {0, 1, None}
+
+
+def test_every_finding_of_nih_is_known():
+    assert len(datasets.get("nih").reading["labels"]) == 15  # 14 findings, and none
+
+
+def test_the_made_up_dicom_is_read_as_it_was_drawn(tmp_path):
+    truth = rsna_archive(tmp_path)
+    for name, (label, patient) in truth.items():
+        image = pydicom.dcmread(tmp_path / name)
+        assert (image.PatientID, image.ViewPosition in ("PA", "AP")) == (patient, True)
+        grey = Image.open(io.BytesIO(next(generate_frames(image.PixelData, number_of_frames=1))))
+        square = np.asarray(grey)[8:16, 8:16].mean()
+        assert (square > 110) == (label == 1)
 
 
 def test_what_is_called_synthetic_is(tmp_path):
     draw_phantom(tmp_path / "images.zip", 30, 1, 1)
-    _, summary = build_catalogue(tmp_path / "images.zip", "stop", 1)
+    _, _, summary = catalogued(tmp_path / "images.zip", "phantom")
     assert summary["synthetic"] is datasets.get("phantom").synthetic
-    assert not datasets.get("kaggle").synthetic
+    assert [dataset.name for dataset in datasets.DATASETS.values() if dataset.synthetic] == ["phantom"]
 
 
 def test_a_plan_loads_no_library_for_the_data_sets():

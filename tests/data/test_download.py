@@ -6,6 +6,7 @@ server as the HTTP proxy of that.
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ from fedxray.core.files import read_json, sha256
 from fedxray.data.download import fetch_archive
 
 DATASET = "owner/chest-xray"
+COMPETITION = "opacity-challenge"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "fetch_kaggle.py"
 PAGE = b"<html>log in</html>"
 
@@ -47,18 +49,30 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self):
-        """The API. Each request names the data set, and the download its version."""
+        """The API. Each request names the data set, and the download its version; or it names the competition."""
         request, server = self.rfile.read(int(self.headers["Content-Length"])), self.server
         server.requests.append((self.path.rpartition("/")[2], request.decode()))
         if server.status != 200:
             self.reply(server.status, b'{"message": "no"}', Content_Type="application/json")
         elif server.page:
             self.reply(200, PAGE, Content_Type="text/html")
-        elif self.path.endswith("/DownloadDataset"):
-            self.reply(302, Location="http://localhost/bucket/archive.zip?signature=abc")
+        elif self.path.endswith("/IntrospectToken"):
+            self.reply(200, b'{"active": true, "username": "reader"}', Content_Type="application/json")
+        elif self.path.endswith("/DownloadDataFiles") and (refusal := self.refusal()):
+            self.reply(*refusal, Content_Type="application/json")
+        elif self.path.endswith(("/DownloadDataset", "/DownloadDataFiles")):
+            self.reply(302, Location=f"http://localhost/bucket/archive.{server.format}?signature=abc")
         else:
             about = b'{"ref": "owner/chest-xray", "currentVersionNumber": 2}'
             self.reply(200, about if server.version else b"{}", Content_Type="application/json")
+
+    def refusal(self):
+        """What a competition answers to those whom it does not know, and to those who have not accepted its rules."""
+        if self.headers.get("Authorization") != "Bearer right":
+            return 401, b'{"code": 401, "message": "Unauthenticated"}'
+        if not self.server.accepted:
+            return 403, b'{"code": 403, "message": "You must accept this competition\'s rules"}'
+        return None
 
     def do_GET(self):
         """The store. A range is of the current object, or else the whole of it comes."""
@@ -106,7 +120,7 @@ def kaggle(tmp_path, monkeypatch):
     server = Server(("127.0.0.1", 0), Handler)
     server.status, server.store_status, server.page, server.version, server.body = 200, 200, False, True, archive()
     server.cuts, server.stalls, server.corrupt, server.ranges, server.requests = 0, 0, 0, [], []
-    server.released = threading.Event()
+    server.accepted, server.format, server.released = True, "zip", threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for name in [name for name in os.environ if name.startswith("KAGGLE") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
@@ -125,14 +139,21 @@ def output(tmp_path):
     return tmp_path / "data" / "images.zip"
 
 
-def fetch(output, retries=2, wait_s=0.01, stalled_s=30.0):
-    fetch_archive(DATASET, output, retries, wait_s, stalled_s)
+@pytest.fixture
+def member(kaggle, monkeypatch):
+    """The server, for someone who has an account with a token and has accepted the competition's rules."""
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "right")
+    return kaggle
 
 
-def refused(output, **options):
+def fetch(output, dataset=DATASET, retries=2, wait_s=0.01, stalled_s=30.0):
+    fetch_archive(dataset, output, retries, wait_s, stalled_s)
+
+
+def refused(output, dataset=DATASET, **options):
     """The one line that a failed download ends in."""
     with pytest.raises(UserError) as error:
-        fetch(output, **options)
+        fetch(output, dataset, **options)
     assert not output.exists()
     assert not output.with_suffix(".json").exists()
     assert "\n" not in str(error.value)
@@ -144,9 +165,9 @@ def kept(output):
     return sorted(path.name for path in output.parent.rglob("*"))
 
 
-def run(output, **environment):
+def run(output, dataset=DATASET, **environment):
     """The script in a process of its own."""
-    command = [sys.executable, SCRIPT, "--dataset", DATASET, "--retries", "2", "--wait-s", "0.01", "--output", output]
+    command = [sys.executable, SCRIPT, "--dataset", dataset, "--retries", "2", "--wait-s", "0.01", "--output", output]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
 
 
@@ -229,7 +250,7 @@ def test_a_server_that_says_nothing_more_is_not_waited_for(kaggle, output):
     ("status", "said"),
     [
         (401, "HTTP 401: Kaggle does not know this token"),
-        (403, "HTTP 403: Kaggle refuses: accept the data set's terms"),
+        (403, "HTTP 403: Kaggle refuses: accept the data set's terms at kaggle.com/datasets/owner/chest-xray, and put"),
         (404, "HTTP 404: Kaggle has no such data set"),
         (429, "HTTP 429: Kaggle asks to wait"),
         (418, "HTTP 418: try again later, or download the zip elsewhere"),
@@ -295,8 +316,23 @@ def test_a_full_disk_is_named_and_not_tried_again(kaggle, output):
     folder = output.with_name(".images.zip.download")
     folder.mkdir(parents=True)
     (folder / "chest-xray.zip").symlink_to("/dev/full")
-    assert refused(output) == f"{output.parent}: no space left on the disk; 2.5 GB are needed"
+    assert refused(output) == f"{output.parent}: no space left on the disk; make room, and run this again"
     assert len(kaggle.ranges) == 1
+
+
+@pytest.mark.parametrize(("arrived", "more"), [(0, "0.003"), (1, "0.00195")])
+def test_a_disk_without_room_is_named_before_the_download(kaggle, output, monkeypatch, arrived, more):
+    """What has arrived, which the client writes in whole MiB, needs no more room."""
+    usage = shutil.disk_usage(output.parents[1])
+    if arrived:
+        kaggle.cuts = 1
+        refused(output, retries=1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    said = f"{output.parent}: {more} GB are needed and 0.001 GB are free; make room, or use another disk"
+    assert refused(output, retries=1) == said
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2_000_000 if arrived else 3_100_000))
+    fetch(output)
+    assert output.read_bytes() == kaggle.body
 
 
 @pytest.mark.parametrize(
@@ -317,6 +353,77 @@ def test_a_client_that_cannot_be_imported(kaggle, output, tmp_path, code, said):
     assert done.stdout == ""
 
 
-def test_a_name_that_is_none(output):
-    with pytest.raises(UserError, match="--dataset chest-xray: give it as owner/name"):
-        fetch_archive("chest-xray", output, 1, 0.0, 1.0)
+def test_a_competition_arrives_whole_with_its_record(member, output):
+    fetch(output, COMPETITION)
+    assert output.read_bytes() == member.body
+    record = {"dataset": COMPETITION, "version": None, "bytes": len(member.body), "sha256": sha256(output)}
+    assert read_json(output.with_suffix(".json")) == record
+    assert sorted(path.name for path in output.parent.iterdir()) == ["images.json", "images.zip"]
+    name, request = member.requests[-1]
+    assert (name, request) == ("DownloadDataFiles", f'{{"competitionName": "{COMPETITION}"}}')
+
+
+def test_the_script_fetches_a_competition(member, output):
+    done = run(output, COMPETITION, KAGGLE_API_TOKEN="right")
+    assert done.returncode == 0, done.stderr
+    assert output.read_bytes() == member.body
+
+
+@pytest.mark.parametrize("trouble", ["cuts", "stalls"])
+def test_a_competition_goes_on_where_it_was(member, output, trouble):
+    setattr(member, trouble, 1)
+    refused(output, COMPETITION, retries=1, stalled_s=0.5)
+    assert kept(output) == [".images.zip.download", f"{COMPETITION}.zip", f"{COMPETITION}.zip.kaggle-partial"]
+    fetch(output, COMPETITION)
+    assert member.ranges == [0, 0, 1 << 20]  # the client writes whole MiB
+    assert output.read_bytes() == member.body
+
+
+def test_a_competitions_wrong_bytes_are_fetched_again(member, output):
+    member.corrupt = 1
+    fetch(output, COMPETITION)
+    assert output.read_bytes() == member.body
+    assert [name for name, _ in member.requests].count("DownloadDataFiles") == 2
+
+
+def test_a_competition_without_a_token_says_how_to_get_one(kaggle, output):
+    done = run(output, COMPETITION)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: opacity-challenge: HTTP 401: Kaggle wants a valid token (~/.kaggle, KAGGLE_KEY, KAGGLE_API_TOKEN): "
+        "make one at kaggle.com/settings, and accept the rules at kaggle.com/competitions/opacity-challenge/rules\n"
+    )
+    assert done.stdout == ""
+    assert kept(output) == []
+
+
+def test_a_competition_whose_rules_are_not_accepted_names_the_page(member, output):
+    member.accepted = False
+    assert refused(output, COMPETITION) == (
+        "opacity-challenge: HTTP 403: Kaggle refuses: accept the rules at "
+        "kaggle.com/competitions/opacity-challenge/rules, and put a token of the account that accepted them in "
+        "~/.kaggle/access_token"
+    )
+    assert [name for name, _ in member.requests].count("DownloadDataFiles") == 1
+    assert kept(output) == []
+
+
+def test_a_competition_that_is_none(member, output):
+    member.status = 404
+    said = "HTTP 404: Kaggle has no such competition: check its name at kaggle.com/competitions/opacity-challenge"
+    assert said in refused(output, COMPETITION)
+
+
+@pytest.mark.parametrize("place", ["store", "api", "another format"])
+def test_a_proxys_page_in_place_of_a_competition(member, output, place):
+    if place != "api":
+        member.body = PAGE
+    member.page, member.format = place == "api", "7z" if place == "another format" else "zip"
+    assert "a proxy's page?): try again, or download the zip elsewhere" in refused(output, COMPETITION)
+    assert kept(output) == []
+
+
+@pytest.mark.parametrize("name", ["", "/chest-xray", "owner/", "owner/chest-xray/2"])
+def test_a_name_that_is_none(output, name):
+    with pytest.raises(UserError, match="give it as owner/name, or as a competition's name, as in its address"):
+        fetch_archive(name, output, 1, 0.0, 1.0)

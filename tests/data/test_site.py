@@ -45,7 +45,7 @@ def test_a_card_names_its_source_and_no_time_path_name_or_patient(tmp_path):
     folders = make_sites(tmp_path)
     before = (folders["us"] / "card.json").read_text()
     provenance = {"source_sha256": "ab" * 32, "split": {"seed": 3, "test_fraction": 0.2}}
-    make_site(tmp_path / "split.csv", tmp_path / "pixels.npy", "us", folders["us"], provenance)
+    make_site(tmp_path / "split.csv", [tmp_path / "pixels.npy"], "us", folders["us"], provenance)
     card = card_of(folders["us"])
     assert card["provenance"] == provenance | {"fedxray": __version__}
     assert (card["schema"], card["site"], card["images"], card["patients"]) == (1, "us", 72, 72)

@@ -11,10 +11,13 @@ DRAW = 50, 0.95, 1  # replicates, confidence, seed
 SITES = ("us", "asia")
 
 
-def predictions_of(path="a", seed=0, images=60, signal=0.4):
-    """Predictions of a model at `path`: three images of each patient; images and labels do not depend on the seed."""
+def predictions_of(path="a", seed=0, images=60, signal=0.4, external=()):
+    """Predictions of a model at `path`: three images of each patient; images and labels do not depend on the seed.
+
+    Those of the sets `external` come last, and change no others.
+    """
     rng, parts = np.random.default_rng(seed), []
-    for name in ("validation", *SITES):
+    for name in ("validation", *SITES, *external):
         number = np.arange(images)
         label = number // 3 % 2
         columns = {"set": name, "patient": [f"{name}-{n // 3}" for n in number], "label": label}
@@ -25,13 +28,14 @@ def predictions_of(path="a", seed=0, images=60, signal=0.4):
     return pd.concat(parts, ignore_index=True)
 
 
-def chosen_models():
+def chosen_models(external=()):
     """(chosen.csv, predictions.csv) of a federated, a central and two alone models, of two seeds each."""
     kinds = [("federated", "pooled"), ("central", "pooled"), ("alone", "us"), ("alone", "asia")]
     points = points_of(*((mode, site, 0.1, seed, 0.8) for mode, site in kinds for seed in (1, 2))).assign(chosen=True)
     signals = {"federated": 0.4, "central": 0.42, "alone": 0.1}
     parts = [
-        predictions_of(row["path"], i, signal=signals[row["mode"]]) for i, (_, row) in enumerate(points.iterrows())
+        predictions_of(row["path"], i, signal=signals[row["mode"]], external=external)
+        for i, (_, row) in enumerate(points.iterrows())
     ]
     predictions = pd.concat(parts, ignore_index=True)
     return with_thresholds(points, thresholds_of(predictions)), predictions

@@ -34,7 +34,8 @@ def ask(folder, **values):
     """Write federation.yml and provision; returns the lines that were printed."""
     path, printed = folder / "federation.yml", io.StringIO()
     before = yaml.safe_load(path.read_text()) if path.exists() else {}
-    first = {"host": "localhost", "port": free_port(), "sites": ["us"], "image_size": 16, "valid_days": 100}
+    first = {"host": "localhost", "port": free_port(), "sites": ["us"], "valid_days": 100}
+    first |= {"image_size": 16, "fit": "stretch"}
     renew = values.pop("renew", ())
     path.write_text(yaml.safe_dump(first | before | values))
     patched = mock.patch("fedxray.operators.server.build_library", return_value=library())

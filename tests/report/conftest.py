@@ -34,9 +34,15 @@ def results(tmp_path_factory, config):
     make_sites(folder.sites, SITES)
     unlike = {"label_divergence": 0.01, "aetiology_divergence": 0.02, "size_ratio": 1.5}
     write_json(folder.cohort(COHORT).heterogeneity, unlike | {"sites": {site: {} for site in SITES}})
-    write_table(folder.registry, pd.DataFrame({"site": SITES, "cohort": "", "synthetic": True}))
-    data = {"images": 48, "patients": 48, "dropped": [], "duplicate_groups": 0, "sha256": "0" * 64}
-    write_json(folder.catalogue_summary, data)
+    write_table(folder.registry, pd.DataFrame({"site": SITES, "cohort": "", "synthetic": True, "patients_known": True}))
+    data = {
+        "files": 50,
+        "images": 48,
+        "left_out": {"hidden": 2},
+        "patients": 48,
+        "patients_from": {"column patient": 48},
+    }
+    write_json(folder.root / "data" / "catalogue.json", data | {"duplicate_groups": 0, "sha256": "0" * 64})
     chosen, predictions = (table.assign(path="run-" + table["path"]) for table in chosen_models())
     write_table(folder.points, chosen.drop(columns="threshold"))
     write_table(folder.chosen, chosen)
@@ -48,7 +54,7 @@ def results(tmp_path_factory, config):
     for _, run in chosen.iterrows():
         _write_run(folder.run(run["path"]), run)
     origin = {"experiment": config["experiment"], "cohort": "", "mode": "federated", "run": "run-0"}
-    about = {"threshold": chosen["threshold"][0], "origin": origin}
+    about = {"threshold": chosen["threshold"][0], "origin": origin, "fit": "stretch"}
     with pytest.MonkeyPatch.context() as patch:
         # No figure or page reads model.onnx, and its export takes seconds.
         patch.setattr(exported, "write_onnx", lambda path, *_, **__: path.write_bytes(b""))

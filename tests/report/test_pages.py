@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedxray.core.files import read_json, read_table, write_table
+from fedxray.core.files import read_json, read_table, write_json, write_table
+from fedxray.data import datasets
+from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
 from fedxray.report.contents import pages
 from fedxray.report.pages import Results, _cell, _short, flat, render
@@ -24,7 +26,7 @@ def text_of(page):
 def test_each_page_carries_the_note_and_opens_without_a_network(rendered):
     assert list(rendered) == pages()
     for name, page in rendered.items():
-        assert "Synthetic phantom data: these numbers show" in page, name
+        assert "Synthetic phantom data. These numbers show" in page, name
         assert "://" not in page, name
 
 
@@ -61,6 +63,80 @@ def test_the_datasheet_has_a_row_for_each_site_and_split_and_validation_once(con
     ]
     assert told["splits"][0]["normal"] == told["splits"][0]["virus"] == 12
     assert told["heterogeneity"][0]["largest / smallest hospital"] == "1.50"
+
+
+@pytest.fixture
+def several(config, results, tmp_path):
+    """Two sources, each of a hospital, and an external test: the configuration, and a folder with their summaries."""
+    entries = {}
+    for name, key in (("kermany", "archive"), ("nih", "archive"), ("folder", "folder")):
+        (tmp_path / f"{name}.zip").touch()
+        entries[name] = {name: {key: str(tmp_path / f"{name}.zip")}}
+    sources = [entries["folder"] | {"site": "asia"}, entries["nih"] | {"site": "us"}]
+    folder = Folder(tmp_path / "made-up")
+    for path in results.root.iterdir():
+        if path.name != "data":
+            folder.root.mkdir(exist_ok=True)
+            (folder.root / path.name).symlink_to(path)
+    data = read_json(results.root / "data" / "catalogue.json")
+    for name, images in (("data/asia", 101), ("data/us", 202), ("external/kermany", 303)):
+        write_json(folder.root / name / "catalogue.json", data | {"images": images, "patients": images - 1})
+    fetched = {"dataset": "a-competition", "version": None, "bytes": 9, "sha256": "f" * 64}
+    write_json(folder.root / "external/kermany/images.json", fetched)
+    facts = {"images": 303, "patients": 302, "prevalence": 0.5}
+    card = {"splits": {"test": facts}, "provenance": {"patients_known": True}}
+    write_json(SiteFolder(folder.external("kermany").site).card, card)
+    for path in (folder.summary, folder.comparison, folder.differences):
+        table = read_table(path)
+        path.unlink()
+        write_table(path, pd.concat([table, table[table["test_set"] == "us"].assign(test_set="kermany")]))
+    section = config["dataset"] | {"sources": sources, "external": [entries["kermany"]]}
+    return config | {"dataset": section}, folder
+
+
+def test_pages_of_one_data_set_say_what_it_says_of_itself(config, results, tmp_path):
+    section = config["dataset"] | {"source": "kermany", "archive": str(tmp_path)}
+    pages = render(config | {"dataset": section}, results, "")
+    kermany = datasets.get("kermany")
+    sheet = text_of(pages["datasheet"])
+    for sentence in (kermany.about, kermany.licence, kermany.citation, kermany.handle, *kermany.limits, str(tmp_path)):
+        assert sentence in sheet
+    assert "<h3>" not in pages["datasheet"]
+    methods = (
+        f"{kermany.title}: 48 images of 48 patients, of 50 files; left out were 2 (hidden). Patients come from: column"
+    )
+    assert methods in text_of(pages["methods"])
+    assert kermany.model_limits[0] in text_of(pages["model_card"])
+    assert "phantom" not in sheet + text_of(pages["model_card"])
+
+
+def test_pages_of_several_data_sets_say_what_each_says_of_itself(several):
+    pages = render(*several, "")
+    sheet, methods, card = (text_of(pages[name]) for name in ("datasheet", "methods", "model_card"))
+    for name in ("folder", "nih", "kermany"):
+        dataset = datasets.get(name)
+        for sentence in (dataset.about, dataset.licence, dataset.citation, *dataset.limits, f"{name}.zip"):
+            assert sentence in sheet
+        assert all(
+            (limit in card) == (name != "kermany") for limit in dataset.model_limits
+        )  # no model was trained on kermany
+    assert "belong to the hospital asia" in sheet
+    assert sheet.count("They are an external test") == 1
+    assert re.findall(r"(?<=images )101 202 303", sheet)
+    assert "(the hospital asia): 101 images of 100 patients" in methods
+    assert "(the hospital us): 202 images of 201 patients" in methods
+    assert "(external test): 303 images of 302 patients" in methods
+    assert methods.count("the archive has SHA-256 " + "f" * 64) == 1  # Kaggle says no version of a competition
+    assert f"{datasets.get('folder').title}; {datasets.get('nih').title}: 48 training images" in card
+
+
+def test_what_two_sources_of_one_data_set_share_is_said_once(several, tmp_path):
+    config, folder = several
+    entry = {"nih": {"archive": str(tmp_path / "nih.zip")}}
+    section = config["dataset"] | {"sources": [entry | {"site": "asia"}, entry | {"site": "us"}], "external": []}
+    pages = render(config | {"dataset": section}, folder, "")
+    assert text_of(pages["datasheet"]).count(datasets.get("nih").limits[0]) == 1
+    assert text_of(pages["model_card"]).count(datasets.get("nih").title) == 1
 
 
 def test_methods_say_who_trained_at_what_cost(config, results):

@@ -28,7 +28,7 @@ def export(folder, name="compact", size=32, threshold=0.5):
     network = build(settings)
     save_model(folder.parent / f"{name}.safetensors", get_parameters(network))
     origin = {"experiment": "quick", "cohort": "", "mode": "federated", "run": "federated/lr=0.003"}
-    about = {"threshold": threshold, "origin": origin, "note": "Synthetic phantom data"}
+    about = {"threshold": threshold, "origin": origin, "note": "Synthetic phantom data", "fit": "stretch"}
     export_model(folder.parent / f"{name}.safetensors", settings, folder, **about)
     return network, settings
 
@@ -190,7 +190,8 @@ def test_a_broken_image_is_named_and_the_others_are_predicted(exported, images, 
     assert code == "error: 2 of 5 images are not predicted: see above"  # a text: exit code 1
     assert len(output.out.splitlines()) == 4
     bad, cut = output.err.splitlines()
-    assert bad == f"error: {images / 'bad.png'}: cannot be read (no image that Pillow knows); save it as JPEG or PNG"
+    reason = "neither JPEG, PNG, TIFF, BMP nor DICOM"
+    assert bad == f"error: {images / 'bad.png'}: cannot be read ({reason}); save it as JPEG or PNG of 8 bits"
     assert cut.startswith(f"error: {images / 'cut.jpg'}: cannot be read (")
 
 
@@ -235,7 +236,7 @@ def test_a_model_that_is_not_what_was_exported_is_refused(copy, images):
 def test_an_export_that_fails_leaves_no_directory_that_predicts(copy, images, tmp_path, monkeypatch):
     save_model(tmp_path / "run.safetensors", get_parameters(build(make_settings(image_size=32, seed=2))))
     origin = {"experiment": "quick", "cohort": "", "mode": "central", "run": "central/lr=0.003"}
-    about = {"threshold": 0.5, "origin": origin}
+    about = {"threshold": 0.5, "origin": origin, "fit": "stretch"}
     with pytest.raises(UserError, match="not parameters of resnet18"):
         export_model(tmp_path / "run.safetensors", make_settings(model="resnet18", image_size=32), copy, **about)
     assert len(predict_images(copy, [images])[0]) == 3  # nothing was written yet

@@ -5,10 +5,13 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 
+import numpy as np
 import pandas as pd
 import pytest
 from helpers.workflow import REPOSITORY, SMOKE, copy_repository, planned, snakemake
+from PIL import Image
 
 REMOTE = "federation={where: remote, admin_kit: kit}"
 # A workflow that uses this one.
@@ -40,7 +43,7 @@ def copy(tmp_path_factory):
         ("training={learning_rate: 0.1}", "training.learning_rate: unknown key"),
         ("sites=[us, shared]", "sites.1"),
         ("dataset={source: folder}", "dataset.folder: empty"),
-        ("dataset={source: kaggle, archive: /no/such.zip}", "dataset.archive: /no/such.zip does not exist"),
+        ("dataset={source: kermany, archive: /no/such.zip}", "dataset.archive: /no/such.zip does not exist"),
         ("sweep={grid: {training.lr: [0.1, fast]}}", "sweep.grid.training.lr: training.lr: 'fast'"),
         ("sweep={grid: {image_size: [32]}}", "sweep.grid: image_size cannot be swept"),
         ("training={batch_size: 16.0}", "training.batch_size: 16.0 is not a whole number; write it as 16"),
@@ -78,8 +81,8 @@ def test_a_section_that_is_twice_in_any_configuration_file_is_one_line(copy, tmp
 
 
 def test_kaggle_fetches_and_an_archive_does_not(copy, real_zip):
-    assert "fetch_kaggle" in planned(copy, "--configfile", "config/kaggle.yaml")
-    rules = planned(copy, "--configfile", "config/kaggle.yaml", "--config", f"dataset={{archive: {real_zip}}}")
+    assert "fetch_kaggle" in planned(copy, "--configfile", "config/kermany.yaml")
+    rules = planned(copy, "--configfile", "config/kermany.yaml", "--config", f"dataset={{archive: {real_zip}}}")
     assert "fetch_kaggle" not in rules
     assert {"catalogue_images", "train_federated"} <= set(rules)
 
@@ -151,3 +154,96 @@ def test_every_sweep_can_be_planned(copy, path):
     rules = planned(copy, "--configfile", f"config/sweeps/{path.name}")
     assert set(rules) >= SWEPT | {"confirm_federated"}
     assert rules["resample_images"] == rules["provision_federation"] == rules["choose_points"] == 1
+
+
+READ = {"catalogue_images", "resample_images"}  # the rules that read the images
+
+
+def draw(path, seed, time=None):
+    """An image of 16 x 16 pixels, of the same size for each seed; `time` is that of the file, in seconds."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (16, 16)).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    if time is not None:
+        os.utime(path, (time, time))
+
+
+def own_images(folder):
+    """Six images of each class."""
+    for number in range(12):
+        draw(folder / ("NORMAL", "PNEUMONIA")[number % 2] / f"p{number}.bmp", number)
+    return folder
+
+
+def due(copy, target, experiment, dataset):
+    """The rules that a dry run up to a file of the experiment's data would run."""
+    words = [f"results/{experiment}/data/{target}", "--config", f"experiment={experiment}", "image_size=16", dataset]
+    return set(planned(copy, *words)) - {"total"}
+
+
+def make(copy, target, experiment, dataset):
+    """Make that file."""
+    words = [f"results/{experiment}/data/{target}", "--config", f"experiment={experiment}", "image_size=16", dataset]
+    done = snakemake(copy, *words)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+def test_the_content_of_a_folder_decides_what_is_due(copy, tmp_path):
+    images = own_images(tmp_path / "images")
+    about = ("pixels.npy", "own", f"dataset={{source: folder, folder: {images}}}")
+    make(copy, *about)
+    draw(images / "NORMAL" / "p0.bmp", 0, 1_000_000)  # the same pixels with another time
+    (images / "README.txt").write_text("x")
+    (images / "NORMAL" / ".DS_Store").write_text("x")
+    os.utime(images)
+    assert due(copy, *about) == set()
+    draw(images / "NORMAL" / "p0.bmp", 99, 1_000_000)  # other pixels with the same size and time
+    assert due(copy, *about) == READ
+    assert due(copy, *about) == READ  # the dry run before has hidden nothing
+    draw(images / "NORMAL" / "p0.bmp", 0, 1_000)
+    assert due(copy, *about) == set()
+    (images / "NORMAL" / "p2.bmp").rename(images / "PNEUMONIA" / "p2.bmp")
+    make(copy, *about)
+    table = pd.read_csv(copy / "results" / "own" / "data" / "catalogue.csv", index_col="image")
+    assert table["label"].to_dict()["PNEUMONIA/p2.bmp"] == 1
+    assert due(copy, *about) == set()
+
+
+def test_an_archive_that_is_replaced_by_an_older_one_is_due(copy, tmp_path):
+    path = tmp_path / "images.zip"
+    about = ("catalogue.csv", "archived", f"dataset={{source: kaggle, archive: {path}}}")
+
+    def pack(folder):
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted(folder.rglob("*.bmp")):
+                archive.write(file, file.relative_to(folder))
+
+    images = own_images(tmp_path / "images")
+    pack(images)
+    make(copy, *about)
+    os.utime(path)
+    assert due(copy, *about) == set()
+    draw(images / "NORMAL" / "p0.bmp", 99)
+    pack(images)
+    os.utime(path, (1_000_000, 1_000_000))
+    assert due(copy, *about) == {"catalogue_images"}
+
+
+def test_an_image_that_changes_during_a_run_is_due_and_jobs_look_at_nothing(tmp_path):
+    """It changes when its catalogue has been made, just before the next step reads it. Jobs run as on a cluster."""
+    copy, images, other = copy_repository(tmp_path / "copy"), own_images(tmp_path / "images"), tmp_path / "other.bmp"
+    about = ("pixels.npy", "changing", f"dataset={{source: folder, folder: {images}}}")
+    draw(other, 99)
+    step = copy / "scripts" / "resample_images.py"
+    change = f"import os\nos.replace({str(other)!r}, {str(images / 'NORMAL' / 'p0.bmp')!r})\n"
+    step.write_text(change + step.read_text())
+    make(copy, *about)
+    assert not other.exists()
+    (record,) = (copy / ".snakemake" / "fedxray-content").iterdir()
+    before = record.read_bytes()
+    words = ["--config", "experiment=changing", "image_size=16", about[2], "--target-jobs", "catalogue_images:"]
+    done = snakemake(copy, "--mode", "remote", "--force", "--nolock", "--dry-run", *words)
+    assert "catalogue_images" in done.stdout, done.stderr
+    assert record.read_bytes() == before
+    assert due(copy, *about) == READ
+    assert record.read_bytes() != before

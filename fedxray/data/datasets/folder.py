@@ -7,6 +7,8 @@ DATASET = Dataset(
     title="the user's own images",
     licence="for the user to say",
     citation="",
-    synthetic=False,
+    about=(
+        "The user gave the images, and should say here where they come from, who labelled them and what consent covers."
+    ),
     path_key="folder",
 )

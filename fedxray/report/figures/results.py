@@ -1,5 +1,7 @@
 """Figures of the chosen models: how they learned, how good they are, where, and how they differ."""
 
+from collections.abc import Collection
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -161,6 +163,45 @@ def differences(table: pd.DataFrame, margin: float) -> Figure:
     axes[0].margins(x=0.3)
     axes[0].set_ylim(len(rows) - 0.5, -0.9)
     figure.supxlabel("federated minus the other: right of 0 is better for AUROC and balanced accuracy, left for Brier")
+    return figure
+
+
+def external(summary: pd.DataFrame, names: Collection[str]) -> Figure:
+    """AUROC, sensitivity and specificity with intervals on the pooled test set and on each external one (`names`).
+
+    A group of lines for each test set, in it one for each model; a row of panels for each cohort.
+    """
+    shown = ("auroc", "sensitivity", "specificity")
+    cohorts = list(summary[summary["test_set"].isin(["pooled", *names])].groupby("cohort", sort=False))
+    heights = [1 + table.groupby(["test_set", *MODEL_KEY]).ngroups + len(names) for _, table in cohorts]
+    figure, axes = plt.subplots(
+        len(cohorts),
+        len(shown),
+        figsize=(11, 0.8 + 0.26 * sum(heights) + 0.6 * len(cohorts)),
+        layout="constrained",
+        squeeze=False,
+        sharex="col",
+        height_ratios=heights,
+    )
+    for line, (cohort, table) in zip(axes, cohorts, strict=True):
+        labels: list[str] = []
+        headings: list[int] = []
+        for test_set, rows in table.groupby("test_set", sort=False):
+            models = list(rows.groupby(["mode", "site"], sort=False))
+            headings.append(len(labels))
+            labels.append("pooled test set" if test_set == "pooled" else f"{test_set} (external)")
+            for axis, metric in zip(line, shown, strict=True):
+                axis.axhspan(headings[-1] - 0.5, headings[-1] + 0.5, color="#F0F0F0", linewidth=0)
+                for y, ((mode, _), values) in enumerate(models, len(labels)):
+                    whisker(axis, values.set_index("metric").loc[metric], mode, y)
+            labels += [model_name(mode, site) for (mode, site), _ in models]
+        for axis, metric in zip(line, shown, strict=True):
+            axis.set(yticks=range(len(labels)), ylim=(len(labels) - 0.5, -0.5))
+            axis.set_yticklabels(labels if axis is line[0] else [])
+            axis.set_title(NAMES[metric] + ("" if metric == PRIMARY else ", at validation's threshold"), fontsize=10)
+        for heading in headings:
+            line[0].get_yticklabels()[heading].set_fontweight("bold")
+        line[0].set_ylabel(cohort.replace(",", ", "))
     return figure
 
 

@@ -1,0 +1,236 @@
+"""What is said of each image of a source: its label, patient, hospital, split and view, by a table or by its folders.
+
+A word that is not declared is never guessed: it stops, with the nearest one that is known, or the file has no label.
+"""
+
+import posixpath
+import unicodedata
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from fedxray.core.errors import UserError
+from fedxray.data.names import SHOWN, official_split
+from fedxray.data.reading import Reading, as_value
+from fedxray.data.source import COPY, DOCUMENT, DROPPED, HIDDEN, KNOWN, NO_LABEL, UNREADABLE, File, Reader
+from fedxray.data.tables import Table, nearest, normalised, parse_table, word
+
+LABELS = {"normal": "0", "pneumonia": "1"}  # words of every source; the user's are added
+NUMBERS = {"0": "0", "1": "1"}  # in a table; a folder of such a name may be a patient's, or a part of a cross-validation
+SPLITS = {"train": "train", "val": "val", "test": "test"}
+SYNTHETIC = {"yes": True, "no": False, "": False}
+MISSING = f"{UNREADABLE}: listed, but not there"
+
+
+class Said(NamedTuple):
+    """What is said of one file: `label` is 0 or 1, or -1 with `why` it is not taken; the others may be empty."""
+
+    file: str
+    why: str = ""
+    label: int = -1
+    label_from: str = ""
+    patient: str = ""
+    site: str = ""
+    split: str = ""
+    view: str = ""
+    synthetic: bool = False
+
+
+def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table | None:
+    """The table of a source, or None if it has none and its folders say what the images are.
+
+    It is the .csv that the user named, manifest.csv at the top, or the one of a known data set, anywhere. Raises
+    UserError if a known data set lacks its table, if it has several, and as `parse_table`.
+    """
+    names = [file.name for file in files if file.why not in ("hidden", "copy")]
+    if reader.path.suffix.lower() == ".csv":
+        found = [reader.path.name]
+    elif reading.table == "manifest.csv":
+        found = [name for name in names if name.lower() == "manifest.csv"]
+    else:
+        found = [name for name in names if fnmatch(PurePosixPath(name).name, reading.table)]
+        if not found:
+            raise UserError(
+                f"{reader.path}: no {reading.table} in it, which says what the images are; get the whole data set"
+            )
+    if len(found) > 1:
+        raise UserError(f"{reader.path}: several tables ({', '.join(found)}); keep one")
+    if not found:
+        return None
+    where = str(reader.path) if reader.path.name == found[0] else f"{reader.path}: {found[0]}"
+    try:
+        data = reader.read(found[0])
+    except OSError as error:
+        raise UserError(f"{where}: cannot be read ({error.strerror})") from error
+    return parse_table(data, where, reading.columns)
+
+
+def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Reading) -> list[Said]:
+    """What the table says of each file, in the order of `files`, and then of those that it lists but are not there.
+
+    Without a column split, the folders say it.
+    Raises UserError for a word that is not declared, and for an image that two rows describe differently.
+    """
+    labels = LABELS | NUMBERS | normalised(reading.labels, "dataset.labels")
+    splits = SPLITS | normalised(reading.splits, "dataset.splits")
+    resolve, said = _Paths(files, reader, reading), {}
+    for index in range(len(table.rows)):
+        cells = {role: column[index] for role, column in table.columns.items()}
+        if not cells["image"]:
+            raise UserError(f"{table.at(index)}: no image; name its file")
+        name = resolve(cells["image"])
+        why, label = _label(cells["label"], labels, reading.multiple, table, index)
+        site = reading.sites.get(cells.get("site", ""), cells.get("site", ""))
+        split = splits.get(word(cells["split"]), "") if cells.get("split") else ""
+        if cells.get("split") and not split:
+            raise UserError(
+                f"{table.at(index)}: {table.headers['split']} {cells['split']!r} is not known; "
+                f"{nearest(cells['split'], splits)}; say what it is: dataset.splits: {{{cells['split']!r}: test}}"
+            )
+        synthetic = SYNTHETIC.get(word(cells.get("synthetic", "")))
+        if synthetic is None:
+            raise UserError(f"{table.at(index)}: synthetic {cells['synthetic']!r}; it is yes or no")
+        if "split" not in cells:
+            split = official_split(name, splits, word)
+        if "drop" in (site, split):
+            why, label = why or DROPPED, -1
+        more = cells.get("patient", ""), "" if site == "drop" else site, "" if split == "drop" else split
+        one = Said(
+            name, why, label, f"column {table.headers['label']}", *more, cells.get("view", "").upper(), synthetic
+        )
+        if name in said and said[name] != one:
+            raise UserError(
+                f"{table.at(index)}: image {cells['image']} is listed twice, with other values; keep one row"
+            )
+        said[name] = one
+    present = {file.name for file in files}
+    missing = [one for name, one in said.items() if name not in present]
+    near = [resolve.near(one.file) for one in missing[:SHOWN]] + [""] * len(missing[SHOWN:])
+    return [_of_file(file, said.get(file.name)) for file in files] + [
+        one._replace(why=f"{MISSING}{hint}", label=-1) for one, hint in zip(missing, near, strict=True)
+    ]
+
+
+def _of_file(file: File, said: Said | None) -> Said:
+    """What is said of a file that is there; one that no row lists has no label."""
+    if said is None:
+        return Said(file.name, file.why or f"{NO_LABEL}: not in the table")
+    if file.why == KNOWN:
+        return said
+    if file.why in (HIDDEN, COPY, DOCUMENT):  # nobody would miss such a file, but this one is wanted
+        return said._replace(why=f"{UNREADABLE}: listed, but {file.why}", label=-1)
+    return said._replace(why=file.why, label=-1) if file.why else said
+
+
+class _Paths:
+    """The files that the cells of a table name, however they write a path."""
+
+    def __init__(self, files: Sequence[File], reader: Reader, reading: Reading):
+        self.root, self.suffix, self.anywhere = reader.root, reading.suffix, reading.anywhere
+        self.files: dict[str, list[str]] = {}
+        for file in files:
+            self.files.setdefault(self._key(file.name), []).append(file.name)
+
+    def _key(self, name: str) -> str:
+        name = unicodedata.normalize("NFC", name)
+        return posixpath.basename(name) if self.anywhere else name
+
+    def __call__(self, cell: str) -> str:
+        """The name of the file, also of one that is not there; raises UserError for a name that several files have."""
+        for text in dict.fromkeys([cell, cell.replace("\\", "/")]):
+            if text.startswith("/"):
+                text = posixpath.relpath(text, str(self.root.resolve()))
+            name = posixpath.normpath(text + self.suffix)
+            found = self.files.get(self._key(name), [])
+            if len(found) > 1:
+                raise UserError(
+                    f"image {cell}: several files are called so ({', '.join(found[:3])}); remove all but one"
+                )
+            if found:
+                return found[0]
+        return name
+
+    def near(self, name: str) -> str:
+        """What to say about a name that is not there."""
+        base = posixpath.basename(name)
+        same = [file for names in self.files.values() for file in names if posixpath.basename(file) == base]
+        same = same or get_close_matches(name, [names[0] for names in list(self.files.values())[:20_000]], 1)
+        return f"; did you mean {same[0]}?" if same else "; paths are relative to the table"
+
+
+def _label(cell: str, labels: Mapping[str, str], multiple: str, table: Table, index: int) -> tuple[str, int]:
+    """(why it is not taken, label): 0, 1, or -1 if there is a reason. Raises UserError for a word that is not declared."""
+    if not cell:
+        return f"{NO_LABEL}: an empty cell", -1
+    if word(cell) in labels:
+        value = labels[word(cell)]
+    else:
+        mark = next((mark for mark in "|;," if mark in cell), "")
+        values = {labels.get(word(part)) for part in cell.split(mark)} if mark else {None}
+        if None in values:
+            unknown = next(part.strip() for part in (cell.split(mark) if mark else [cell]) if word(part) not in labels)
+            uncertain = " (CheXpert's word for uncertain)" if word(unknown) == "-1" else ""
+            raise UserError(
+                f"{table.at(index)}: label {unknown!r}{uncertain} is not known; {nearest(unknown, labels)}; say what it "
+                f"is: dataset.labels: {{{unknown!r}: 0, 1 or drop}} (--labels {as_value(unknown)!r}=drop)"
+            )
+        if multiple == "stop":
+            raise UserError(
+                f"{table.at(index)}: label {cell!r} has several findings; say what then holds: dataset.multiple: any or only"
+            )
+        value = "1" if multiple == "any" and "1" in values else values.pop() if len(values) == 1 else "drop"
+    return (DROPPED, -1) if value == "drop" else ("", int(value))
+
+
+def by_folders(files: Sequence[File], reading: Reading) -> list[Said]:
+    """What its folders say of each file: the class folder its label, a folder train, val or test its split.
+
+    A class folder is one of a declared name, and so are the folders beside it, of whatever names: their files have no
+    label, nor have those of a folder above it. Files in folders inside a class folder have its label if
+    `reading.subfolders` is `take`, but none if that folder has the name of the other class.
+    """
+    labels = LABELS | normalised(reading.labels, "dataset.labels")
+    splits = SPLITS | normalised(reading.splits, "dataset.splits")
+    folders = {file.name.rpartition("/")[0] for file in files if not file.why}
+    beside: dict[tuple, set] = {}  # {folder that has class folders in it: their labels}
+    for folder in folders:
+        parts = folder.split("/") if folder else []
+        for depth, part in enumerate(parts):
+            if labels.get(word(part), "drop") != "drop":
+                beside.setdefault(tuple(parts[:depth]), set()).add(labels[word(part)])
+    of_folder = {folder: _of_folder(folder, labels, beside, reading.subfolders) for folder in folders}
+    said = []
+    for file in files:
+        if file.why:
+            said.append(Said(file.name, file.why))
+            continue
+        why, label, name = of_folder[file.name.rpartition("/")[0]]
+        split = official_split(file.name, splits, word)
+        if split == "drop":
+            why, label, split = DROPPED, -1, ""
+        said.append(Said(file.name, why, label, f"folder {name}", split=split, site=reading.site))
+    return said
+
+
+def _of_folder(
+    folder: str, labels: Mapping[str, str], beside: Mapping[tuple, set], subfolders: str
+) -> tuple[str, int, str]:
+    """(why its files are not taken, their label, the name of the class folder)."""
+    parts = folder.split("/") if folder else []
+    depth = max((depth for depth in range(len(parts) + 1) if tuple(parts[:depth]) in beside), default=None)
+    if depth is None or depth == len(parts):
+        return f"{NO_LABEL}: in no class folder", -1, ""
+    if any(labels.get(word(part)) == "drop" for part in parts[depth:]):
+        return DROPPED, -1, parts[depth]
+    name = parts[depth]
+    value = labels.get(word(name))
+    if value is None:
+        return f"{NO_LABEL}: folder {name} ({nearest(name, labels)})", -1, ""
+    for above, part in enumerate(parts[:depth]):  # not a name of the whole, such as pneumonia/NORMAL
+        if len(beside.get(tuple(parts[:above]), ())) > 1 and labels.get(word(part), value) != value:
+            return f"{NO_LABEL}: folder {name} inside class folder {part}", -1, ""
+    if depth + 1 < len(parts) and subfolders == "stop":
+        return f"{NO_LABEL}: folder {'/'.join(parts[depth + 1 :])} inside class folder {name}", -1, ""
+    return "", int(value), name

@@ -1,0 +1,163 @@
+"""How the files of a source are read: which is which patient, label and hospital, and what may be left out.
+
+The configuration's section `dataset` gives these values, above those of the data set's own file, and scripts take them
+as options. It imports no library, because the workflow loads it each time that it plans.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from fedxray.core.errors import UserError
+
+FITS = ("stretch", "pad")  # how an image becomes a square
+STOP_OR_DROP = ("stop", "drop")
+ROLES = ("image", "label", "patient", "site", "split", "view", "synthetic")  # what a column of a table may be
+
+
+def _mapping() -> Any:
+    return field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How one source is read. config.yaml says what each value is; the last four are of a known data set's layout."""
+
+    patient: str = ""  # empty, image, a name of fedxray.data.names.PATTERNS, or a regular expression with a group
+    columns: Mapping[str, str] = _mapping()  # {role: name of the table's column}
+    labels: Mapping[str, str] = _mapping()  # {word: 0, 1 or drop}, above labelling.LABELS
+    multiple: str = "stop"  # a cell of several findings: stop | any | only
+    sites: Mapping[str, str] = _mapping()  # {word of the column site: hospital or drop}
+    splits: Mapping[str, str] = _mapping()  # {word of the column or folder: train, val, test or drop}
+    site: str = ""  # the hospital of all images
+    unlabelled: str = "stop"
+    bad_images: str = "stop"
+    subfolders: str = "stop"  # below a class folder: stop | take
+    views: tuple[str, ...] = ("PA", "AP")
+    burned_in: str = "stop"  # stop | drop | take
+    greys: tuple[float, ...] = ()  # lowest and highest value of images of more than 8 bits; empty: as found
+    table: str = "manifest.csv"  # pattern of the name of the table
+    suffix: str = ""  # that the table's image names lack
+    anywhere: bool = False  # the table names files without their folders
+    known: tuple[str, ...] = ()  # patterns of further files of the data set that are no labelled images
+
+    def options(self) -> list[str]:
+        """These values as options and values on a command line, for `add_options`, without those at their default."""
+        words = []
+        for item in fields(self):
+            value = vars(self)[item.name]
+            if value != vars(DEFAULT)[item.name]:
+                words.append(f"--{item.name.replace('_', '-')}")
+                if isinstance(value, Mapping):
+                    words += [as_value(f"{key}={target}") for key, target in value.items()]
+                elif isinstance(value, tuple):
+                    words += [as_value(str(item)) for item in value]
+                elif not isinstance(value, bool):
+                    words.append(as_value(str(value)))
+        return words
+
+
+DEFAULT = Reading()
+
+
+def as_value(text: str) -> str:
+    """A value for a command line: with a space before a "-", so that it is not taken for an option."""
+    return f" {text}" if text.startswith("-") else text
+
+
+def _plain(value: Any) -> Any:
+    return value[1:] if isinstance(value, str) and value.startswith(" -") else value
+
+
+def reading_of(values: Mapping[str, Any], where: str) -> Reading:
+    """The reading from values as YAML gives them; raises UserError, which names the key below `where`.
+
+    Keys that `Reading` does not have are ignored, and empty values are its defaults.
+    """
+    kept = {}
+    for item in fields(Reading):
+        value, default = values.get(item.name), vars(DEFAULT)[item.name]
+        if value in (None, "", [], {}, ()):
+            continue
+        if isinstance(default, Mapping):
+            key = f"{where}.{item.name}"
+            value = {_text(word, key): _text(to, f"{key}.{word}") for word, to in value.items()}
+        elif isinstance(default, tuple):
+            value = tuple(value)
+        kept[item.name] = value
+    return checked(Reading(**kept), where)
+
+
+def _text(value: object, key: str) -> str:
+    if isinstance(value, bool) or value is None:
+        raise UserError(
+            f"{key}: YAML reads an unquoted yes, no, on, off, true, false and null as no word; put it in quotes"
+        )
+    return str(value)
+
+
+def checked(reading: Reading, where: str) -> Reading:
+    """The same reading; raises UserError, which names the key below `where`, for a value that no reading can have."""
+    for key, allowed in (("columns", ROLES),):
+        for word in getattr(reading, key):
+            if word not in allowed:
+                raise UserError(f"{where}.{key}: {word} is not known; a column is one of {', '.join(allowed)}")
+    for word, label in reading.labels.items():
+        if label not in ("0", "1", "drop"):
+            raise UserError(f"{where}.labels: {word}: {label}; it is 0 (normal), 1 (pneumonia) or drop")
+    for word, split in reading.splits.items():
+        if split not in ("train", "val", "test", "drop"):
+            raise UserError(f"{where}.splits: {word}: {split}; it is train, val, test or drop")
+    if reading.greys and not (len(reading.greys) == 2 and reading.greys[0] < reading.greys[1]):
+        raise UserError(f"{where}.greys: give two numbers, the lowest grey and the highest, such as [0, 4095]")
+    return reading
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Let a script or command take a reading on its command line, as `Reading.options` writes it."""
+    group = parser.add_argument_group("how the images are read", "as in the section dataset of config.yaml")
+    choices = {
+        "multiple": ("stop", "any", "only"),
+        "subfolders": ("stop", "take"),
+        "burned_in": ("stop", "drop", "take"),
+    }
+    choices |= {"unlabelled": STOP_OR_DROP, "bad_images": STOP_OR_DROP}
+    for item in fields(Reading):
+        option, default = f"--{item.name.replace('_', '-')}", vars(DEFAULT)[item.name]
+        if isinstance(default, bool):
+            group.add_argument(option, action="store_true")
+        elif isinstance(default, Mapping):
+            group.add_argument(option, nargs="+", metavar="WORD=VALUE", default=None)
+        elif item.name == "greys":
+            group.add_argument(option, nargs=2, type=float, metavar=("LOW", "HIGH"), default=None)
+        elif isinstance(default, tuple):
+            group.add_argument(option, nargs="+", default=None)
+        else:
+            group.add_argument(option, choices=choices.get(item.name), default=None)
+
+
+def from_options(options: Namespace, default: Mapping[str, Any] | None = None) -> Reading:
+    """The reading from the options of `add_options`; what is not given is as in `default`, the values of a data set.
+
+    Raises UserError for an option that no reading can have.
+    """
+    given = {item.name: _plain(vars(options)[item.name]) for item in fields(Reading)}
+    for name, value in given.items():
+        if isinstance(vars(DEFAULT)[name], Mapping) and value is not None:
+            if wrong := [word for word in value if "=" not in word]:
+                raise UserError(f"--{name}: {wrong[0]}: write it as WORD=VALUE")
+            given[name] = {_plain(key): target for key, _, target in (word.rpartition("=") for word in value)}
+    return reading_of(over(default or {}, given), "--reading")
+
+
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `below`, replaced by those of `above` that are not empty; mappings are joined."""
+    values = dict(below)
+    for key, value in above.items():
+        if isinstance(value, Mapping) and isinstance(values.get(key), Mapping):
+            values[key] = {**values[key], **value}
+        elif value not in (None, "", [], {}, (), False):
+            values[key] = value
+    return values
