@@ -94,6 +94,10 @@ def test_every_fault_is_told_at_once():
     assert len(str(error.value).splitlines()) == 2
 
 
+def test_braces_that_are_in_no_path_are_taken():
+    check_config(changed("dataset.patient", r"/p(\d{3})-"), SCHEMA)
+
+
 def test_a_grid_has_at_most_ten_thousand_points():
     tenths, hundredths = [n / 10 for n in range(1, 101)], [n / 200 for n in range(100)]
     grid = {"training.lr": tenths, "training.momentum": hundredths}
