@@ -23,6 +23,7 @@ KINDS = {
     "boolean": "true or false",
     "array": "a list",
     "object": "a section of keys",
+    "null": "nothing",
 }
 PATHS = ("archive", "folder", "admin_kit")  # keys whose value is a path
 SHOWN = 60  # characters of a value in a message
