@@ -181,6 +181,14 @@ def test_a_cell_with_a_line_break_stays_one_line(tmp_path):
     assert list(read(tmp_path)[0]["patient"]) == ["P 0", "P 0", "P 1", "P 1"]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_separators_inside_quoted_names_of_columns_do_not_count(tmp_path, separator):
+    names = separator.join(("image", '"a, b; c, d; e,\t\tf;"', '"Label\n"'))
+    rows = (separator.join((f"i{number}.jpeg", "x", str(number % 2))) for number in range(4))
+    put(tmp_path, IMAGES | {"manifest.csv": table(*rows, header=names)})
+    assert labels_of(tmp_path) == {"i0.jpeg": 0, "i1.jpeg": 1, "i2.jpeg": 0, "i3.jpeg": 1}
+
+
 def test_views_are_compared_without_case_and_named_if_no_image_is_left(tmp_path):
     rows = [f"i{number}.jpeg,{number % 2},frontal" for number in range(4)]
     put(tmp_path, IMAGES | {"manifest.csv": table(*rows, header="image,label,view")})
