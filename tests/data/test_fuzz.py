@@ -22,6 +22,7 @@ from fedxray.data.reading import reading_of
 
 SECONDS = float(os.environ.get("FEDXRAY_FUZZ_S", "0"))
 CASES = 60  # of each kind in the suite
+in_time = pytest.mark.timeout(SECONDS + 120)
 IMAGES = ("a.jpeg", "b.JPG", "sub/c.jpeg", "sub/d e.jpeg", "\u00e9.jpeg", "sub/--x,'.jpeg")
 TRUTH = {"normal": 0, "pneumonia": 1, "0": 0, "1": 1}  # words that need no declaration
 SPACES = ("", "", "", " ", "\t", "\u00a0", "\ufeff", "  ", "\n", "\r\n")
@@ -116,7 +117,7 @@ def outcome(build):
 
 
 def plain(cell):
-    """A cell as a reader of the table means it, by other means than the code's: one line, one form, no spaces around."""
+    """A cell as a reader of the table means it, by other means than the code's: one line and form, no spaces around."""
     return " ".join(unicodedata.normalize("NFC", cell).replace("\ufeff", " ").split())
 
 
@@ -196,6 +197,7 @@ def a_reading(rng):
     return values
 
 
+@in_time
 def test_manifests_at_random(folder, tmp_path):
     taken = 0
     for rng in draws("manifests"):
@@ -303,6 +305,7 @@ FILES = (
 )
 
 
+@in_time
 def test_folders_at_random(tmp_path):
     taken = 0
     for rng in draws("folders"):
@@ -366,6 +369,7 @@ def test_folders_at_random(tmp_path):
     assert taken > CASES / 20
 
 
+@in_time
 def test_cohorts_at_random(folder, tmp_path):
     """No patient is ever in two splits, or at two hospitals, whatever the partition, and however patients conflict."""
     (folder / "manifest.csv").write_text(
