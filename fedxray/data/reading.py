@@ -77,7 +77,8 @@ def reading_of(values: Mapping[str, Any], where: str) -> Reading:
             continue
         if isinstance(default, Mapping):
             key = f"{where}.{item.name}"
-            value = joined(default, {_text(text, key): _text(to, f"{key}.{text}") for text, to in value.items()})
+            given = {_text(text, key): _text(to, f"{key}.{text}") for text, to in value.items()}
+            value = joined(default, {clean(text): clean(to) for text, to in given.items()})
         elif item.name == "views":
             value = tuple(clean(view).upper() for view in value)
         elif isinstance(default, tuple):

@@ -46,9 +46,7 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
     that is missing or is there twice, and no rows.
     """
     text = _decode(data, name)
-    header, *_ = [line for line in text.splitlines() if line.strip()] or [""]
-    counts = {separator: header.count(separator) for separator in SEPARATORS}
-    table = [row for row in _rows(text, name, max(counts, key=lambda separator: counts[separator]))]
+    table = _rows(text, name, max(SEPARATORS, key=lambda separator: _width(text, separator)))
     if not table:
         raise UserError(f"{name}: empty; it needs a row of names of columns, and a row for each image")
     (first, names), *rows = table
@@ -89,6 +87,15 @@ def _decode(data: bytes, name: str) -> str:
     if "\0" in text:
         raise UserError(f"{name}: no text (it has zero bytes); save it as UTF-8 (in Excel: CSV UTF-8)")
     return text
+
+
+def _width(text: str, separator: str) -> int:
+    """The number of names of columns, if that is the separator; 0 if it stands inside the quotes of another."""
+    try:
+        names = next(filter(any, csv.reader(io.StringIO(text, newline=""), delimiter=separator)), [])
+    except csv.Error:
+        return 0
+    return 0 if any('"' in name for name in names) else len(names)
 
 
 def _rows(text: str, name: str, separator: str) -> list[tuple[int, list[str]]]:

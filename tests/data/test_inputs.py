@@ -184,6 +184,14 @@ def test_a_line_break_is_one_line_in_a_name_and_refused_in_a_cell(tmp_path):
     refused(tmp_path, "row 3: column patient has a line's end inside a cell; look for a stray quote")
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_separators_inside_quoted_names_of_columns_do_not_count(tmp_path, separator):
+    names = separator.join(("image", '"a, b; c, d; e,\t\tf;"', '"Label\n"'))
+    rows = (separator.join((f"i{number}.jpeg", "x", str(number % 2))) for number in range(4))
+    put(tmp_path, IMAGES | {"manifest.csv": table(*rows, header=names)})
+    assert labels_of(tmp_path) == {"i0.jpeg": 0, "i1.jpeg": 1, "i2.jpeg": 0, "i3.jpeg": 1}
+
+
 def test_views_are_compared_without_case_and_named_if_no_image_is_left(tmp_path):
     rows = [f"i{number}.jpeg,{number % 2},frontal" for number in range(4)]
     put(tmp_path, IMAGES | {"manifest.csv": table(*rows, header="image,label,view")})

@@ -82,8 +82,8 @@ def sources(config: Mapping) -> list[Source]:
             raise UserError(f"config: {entry.key}.site: {site} is not one of `sites` ({', '.join(config['sites'])})")
         if site and "acquisition" not in _partitions(config):
             raise UserError(
-                f"config: {entry.key}.site: {site}, but split.partition: {config['split']['partition']} deals all images "
-                "out to all hospitals; set split.partition: acquisition"
+                f"config: {entry.key}.site: {site}, but split.partition: {config['split']['partition']} deals all "
+                "images out to all hospitals; set split.partition: acquisition"
             )
         _refuse_same_patients(entry, entries)
     return _unique(entries)
@@ -99,13 +99,12 @@ def _partitions(config: Mapping) -> set[str]:
 def _refuse_same_patients(source: Source, others: list[Source]) -> None:
     """Raise UserError if one of the others has the persons of this source under other names, which nothing can tell."""
     for names in SAME_PATIENTS:
-        other = next(
-            (other.dataset.name for other in others if other.dataset.name in names - {source.dataset.name}), ""
-        )
-        if other and source.dataset.name in names:
+        name = source.dataset.name
+        other = next((other.dataset.name for other in others if other.dataset.name in names - {name}), "")
+        if other and name in names:
             raise UserError(
-                f"config: {source.key}: its patients are those of {other}, on which hospitals train; take a data set of "
-                "other patients"
+                f"config: {source.key}: its patients are those of {other}, on which hospitals train; take a data set "
+                "of other patients"
             )
 
 
