@@ -110,9 +110,9 @@ rule catalogue_images:
         title=lambda wildcards: SOURCES[wildcards.source].dataset.title,
         salt=str(AT.salt),
     shell:
-        "python {params.script:q} --source {input.images:q} --title {params.title:q} --processes {threads}"
-        " {params.reading} --salt {params.salt:q} --output {output.catalogue:q} --summary {output.summary:q} --account {output.account:q}"
-        " --page {output.page:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --source={input.images:q} --title {params.title:q} --processes {threads}"
+        " {params.reading} --salt={params.salt:q} --output {output.catalogue:q} --summary {output.summary:q}"
+        " --account {output.account:q} --page {output.page:q} 2>&1 | tee {log:q}"
 
 
 rule resample_images:
@@ -138,7 +138,7 @@ rule resample_images:
         size=config["image_size"],
         fit=config["fit"],
     shell:
-        "python {params.script:q} --source {input.images:q} --catalogue {input.catalogue:q} --summary {input.summary:q}"
+        "python {params.script:q} --source={input.images:q} --catalogue {input.catalogue:q} --summary {input.summary:q}"
         " --size {params.size} --fit {params.fit} --processes {threads} --output {output.pixels:q} 2>&1 | tee {log:q}"
 
 
@@ -161,10 +161,16 @@ rule draw_cohort:
     params:
         **step("draw_cohort"),
         sources=list(TRAINED_ON),
+        patients=[
+            source.patients
+            for folder, source in SOURCES.items()
+            if folder.startswith("data")
+        ],
         split=lambda wildcards: COHORTS[wildcards.cohort].split,
         sites=lambda wildcards: list(COHORTS[wildcards.cohort].sites),
     shell:
         "python {params.script:q} --catalogue {input.catalogue:q} --sources {params.sources:q}"
+        " --patients {params.patients:q}"
         " --sites {params.sites:q} --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
         " --validation-fraction {params.split[validation_fraction]} --balance {params.split[balance]}"
         " --partition {params.split[partition]} --alpha {params.split[alpha]} --power {params.split[power]}"

@@ -18,7 +18,8 @@ def main(options):
     names += ("partition", "alpha", "power", "viral_share", "conflicts")
     settings = {name: getattr(options, name) for name in names}
     sources = options.sources or [""] * len(options.catalogue)
-    catalogue = join({name: read_catalogue(path) for name, path in zip(sources, options.catalogue, strict=True)})
+    catalogues = {name: read_catalogue(path) for name, path in zip(sources, options.catalogue, strict=True)}
+    catalogue = join(catalogues, dict(zip(sources, options.patients or sources, strict=True)))
     write_table(options.output, draw_cohort(catalogue, options.sites, **settings))
     if options.settings:
         write_json(options.settings, settings)
@@ -28,6 +29,9 @@ if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--catalogue", type=Path, nargs="+", required=True, help="catalogue.csv of each source")
     arguments.add_argument("--sources", nargs="+", help="names of the sources, if there are several")
+    arguments.add_argument(
+        "--patients", nargs="+", help="whose patients each source has: in sources of one name a key is one person"
+    )
     arguments.add_argument("--sites", nargs="+", required=True, help="names of the sites")
     group = arguments.add_argument_group("settings of the split", "as in config.yaml, which says what each is")
     group.add_argument("--seed", type=int)

@@ -24,7 +24,13 @@ DISK = {
     errno.EPERM: DENIED,
     errno.EIO: "the disk fails (input/output error); see the system's log, and give another place",
     errno.ELOOP: "a link that leads back to itself; remove it",
+    errno.EISDIR: "a folder, where a file is needed; give another name",
+    errno.ENOTDIR: "a part of this path is a file, where a folder is needed; give another place",
+    errno.EEXIST: "there already, and no folder; give another place",
+    errno.ENAMETOOLONG: "a longer name than the file system takes; give a shorter one",
 }
+# If the error names no file, it is of something else, such as a signal to a process that is not permitted.
+OF_FILES = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST}
 # What libraries say that raise errors of their own: the words of C or Rust, and of NumPy.
 WORDS = {
     rf"{os.strerror(code)}|\(os error {code}\)": code for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -35,8 +41,7 @@ def disk_error(error: BaseException) -> OSError | None:
     """The error of the disk, one of `DISK`, that `error` is or comes from; None if there is none."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in DISK:
-            # Without a file it is another thing that is not permitted, such as a signal to a process.
-            return cause if cause.filename or cause.errno not in (errno.EACCES, errno.EPERM) else None
+            return cause if cause.filename or cause.errno not in OF_FILES else None
         for words, code in WORDS.items():
             if re.search(words, str(cause)):
                 return OSError(code, os.strerror(code))

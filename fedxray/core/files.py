@@ -43,16 +43,24 @@ def atomic(path: str | Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name[-100:]}.{os.getpid()}.tmp")  # shorter than the longest name
     try:
-        yield temporary
-        os.replace(temporary, target)
+        with naming(path, temporary):
+            yield temporary
+            os.replace(temporary, target)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an error of the disk that names no file, or `temporary`, name `path`: it becomes such an OSError."""
+    try:
+        yield
     except Exception as error:
         fault = disk_error(error)
         if fault and fault.errno and fault.filename in (None, temporary, str(temporary)):
             raise OSError(fault.errno, fault.strerror, str(path)) from error
         raise
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def is_output(path: Path) -> bool:
@@ -104,7 +112,11 @@ def preallocated(path: Path, shape: tuple[int, ...]) -> None:
 
 def full(folder: Path) -> str:
     """The name of whichever of TMPDIR and `folder` has less than `LEAST` bytes left on its disk; empty if neither."""
-    places = {f"{tempfile.gettempdir()} (TMPDIR)": tempfile.gettempdir(), str(folder): folder}
+    try:
+        temporary = tempfile.gettempdir()
+    except FileNotFoundError:  # it tries to write in several folders, and could in none
+        return f"{os.environ.get('TMPDIR', '/tmp')} (TMPDIR)"
+    places = {f"{temporary} (TMPDIR)": temporary, str(folder): folder}
     return next((name for name, place in places.items() if shutil.disk_usage(place).free < LEAST), "")
 
 

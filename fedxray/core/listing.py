@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 # What systems and programs leave in folders, beside names that begin with a point.
 LEFT_BEHIND = (
-    *("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found", "system volume information"),
+    *("__macosx", "icon\r", "network trash folder", "temporary items", "lost+found"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler", "system volume information"),
+    *("@eadir", "#recycle", "@recycle", "#snapshot", "@tmp"),  # of network storage; deleted files lie there
 )
 TABLES = (".csv", ".tsv")
 # Suffixes and names of further files that hold no image.
@@ -33,7 +35,12 @@ class Found(NamedTuple):
 
 def is_hidden(name: str) -> bool:
     """Whether a file, by its path below the folder or in the archive, is hidden or left behind by a system."""
-    return any(part.startswith(".") or part.lower() in LEFT_BEHIND for part in name.split("/"))
+    return any((part.startswith(".") and part != ".") or part.lower() in LEFT_BEHIND for part in name.split("/"))
+
+
+def is_table(path: Path) -> bool:
+    """Whether what a user gives is a table, in whose folder the images lie."""
+    return path.suffix.lower() in TABLES and not path.is_dir()
 
 
 def is_document(name: str) -> bool:

@@ -3,14 +3,10 @@
 import hashlib
 import hmac
 import os
-import re
 import secrets
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-
 from pathlib import Path
 
 import pandas as pd
@@ -25,7 +21,8 @@ from fedxray.data.names import BY_IMAGE, HASHED, OF_IMAGES, Person, hint, known_
 from fedxray.data.pixels import Facts, Unreadable, common_range, inspect
 from fedxray.data.reading import Reading
 from fedxray.data.source import open_reader, open_source
-from fedxray.data.tables import SUSPECTS, WRITTEN_BY_EXCEL, Table, plain_name, word
+from fedxray.data.tables import SUSPECTS, WRITTEN_BY_EXCEL, Table, plain_name
+from fedxray.data.words import word
 
 COLUMNS = [
     *("image", "label", "aetiology", "patient", "patient_from", "official_split", "acquisition", "view"),
@@ -80,7 +77,7 @@ def build_catalogue(
     taken = account["why"] == ""
     if reading.site:
         account.loc[taken, "acquisition"] = reading.site
-    _stop_for_classes(path, account[taken], table)
+    _stop_for_classes(path, account, table)
     images = account[taken].reset_index(drop=True)
     persons, origin = _persons(path, images, facts, [one.patient for one in said if not one.why], table, reading, salt)
     images["patient"], images["patient_from"] = [person.patient for person in persons], origin
@@ -103,15 +100,19 @@ def read_catalogue(path: str | Path) -> pd.DataFrame:
     return read_table(path, tuple(COLUMNS))
 
 
-def join(catalogues: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | None = None) -> pd.DataFrame:
     """One catalogue of several sources, {name: its catalogue}: images and patients get the source's name before them.
 
-    A single one stays as it is. Raises UserError as `bind`, whose images may here be of two sources.
+    `patients` gives {source: another name for its patients}: where two have the same name, as parts of one published
+    data set do, a key is the same person. A single catalogue stays as it is. Raises UserError as `bind`, whose images may
+    here be of two sources.
     """
     if len(catalogues) == 1:
         return next(iter(catalogues.values()))
     parts = [
-        table.assign(image=f"{name}/" + table["image"], patient=f"{name}/" + table["patient"])
+        table.assign(
+            image=f"{name}/" + table["image"], patient=f"{(patients or {}).get(name, name)}/" + table["patient"]
+        )
         for name, table in catalogues.items()
     ]
     return bind(pd.concat(parts, ignore_index=True))
@@ -142,7 +143,7 @@ def _joined(patients: pd.Series, groups: Sequence[pd.Series]) -> pd.Series:
 
     def root(patient: str) -> str:
         while parent[patient] != patient:
-            patient = parent[patient]
+            parent[patient] = patient = parent[parent[patient]]
         return patient
 
     for group in groups:
@@ -169,6 +170,7 @@ def _stop_for_words(path: Path, said: Sequence[Said], table: Table | None, readi
             f"{path}: no images of a known label{reasons}; they lie in folders NORMAL and PNEUMONIA, or a manifest.csv "
             f"lists them; other words are declared by dataset.labels{near}"
         )
+    _stop_for_bad(path, [one for one in said if one.why.startswith((source.UNREADABLE, source.UNLISTED))], reading)
     if unlabelled and reading.unlabelled == "stop":
         kinds = Counter(one.why for one in unlabelled)
         listed = "; ".join(f"{count} {why}" for why, count in kinds.most_common(4)) + (
@@ -181,7 +183,6 @@ def _stop_for_words(path: Path, said: Sequence[Said], table: Table | None, readi
             f"{path}: {len(unlabelled)} files have no label: {listed}, such as {shown([one.file for one in unlabelled])}; "
             f"declare the words by dataset.labels, or leave these files out: {way('unlabelled', 'drop')}.{inside}"
         )
-    _stop_for_bad(path, [one for one in said if one.why.startswith((source.UNREADABLE, source.UNLISTED))], reading)
 
 
 def _stop_for_bad(path: Path, bad: Sequence[Said], reading: Reading) -> None:
@@ -193,12 +194,16 @@ def _stop_for_bad(path: Path, bad: Sequence[Said], reading: Reading) -> None:
         )
 
 
-def _stop_for_classes(path: Path, taken: pd.DataFrame, table: Table | None) -> None:
+def _stop_for_classes(path: Path, account: pd.DataFrame, table: Table | None) -> None:
+    taken, why = set(account["label"][account["why"] == ""]), account["why"][account["why"] != ""]
     for label, name in enumerate(CLASSES):
-        if label not in set(taken["label"]):
+        if label not in taken:
             where = f"column {table.headers['label']}" if table else "folders"
+            counts = why.value_counts().head(4).items()
+            left_out = f" (left out: {', '.join(f'{count} {reason}' for reason, count in counts)})" if len(why) else ""
             raise UserError(
-                f"{path}: no image is {name}; both classes are needed: declare the words of the {where} by dataset.labels"
+                f"{path}: no image is {name}{left_out}; both classes are needed: declare the words of the {where} by "
+                "dataset.labels, and the views to take by dataset.views"
             )
 
 
@@ -255,7 +260,7 @@ def _inspect(names: tuple, path: Path) -> list[dict]:
             row["unreadable"] = str(error)
         except OSError as error:
             row["unreadable"] = error.strerror or "cannot be read"
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError):
+        except source.DAMAGED:
             row["unreadable"] = "damaged in the archive"
         rows.append(row)
     return rows
@@ -275,11 +280,13 @@ def _persons(
     column = table.headers.get("patient") if table else None
     pattern = reading.patient if reading.patient != "image" else ""
     if column and ("patient" in reading.columns or not pattern):
-        _stop_for_numbers(path, cells, column)
         known = [Person(cell, "") if word(cell) not in NO_PATIENT else None for cell in cells]
         origin = f"column {column}"
+        _stop_for_twins(f"{path}: {origin}", cells)
     elif pattern:
-        return people(names, pattern, key), [f"names as of {pattern}"] * len(names)
+        persons = people(names, pattern, key)
+        _stop_for_twins(f"{path}: {key}", [person.patient for person in persons])
+        return persons, [f"names as of {pattern}"] * len(names)
     elif any(row["patient"] for row in facts):
         secret = _secret(salt)
         known = [
@@ -314,25 +321,25 @@ def _persons(
     )
 
 
-def _stop_for_numbers(path: Path, cells: Sequence[str], column: str) -> None:
-    """Raise UserError for patients whose digits a program has lost, or may have written in two ways."""
-    keys = set(cells)
+def _stop_for_twins(where: str, cells: Sequence[str]) -> None:
+    """Raise UserError for patients whose digits a program has lost, or who may be written in two ways."""
+    keys = sorted(set(cells))
     if spoilt := [key for key in keys if WRITTEN_BY_EXCEL.fullmatch(key)]:
         raise UserError(
-            f"{path}: column {column}: {min(spoilt)} is a number that Excel has shortened, and may be several patients; "
-            "format the column as text, and export it again"
+            f"{where}: {spoilt[0]} is a number that Excel has shortened, and may be several patients; format the column "
+            "as text, and export it again"
         )
-    if twice := [key for key in keys if re.fullmatch(r"\d+", key) and f"{key}.0" in keys]:
-        raise UserError(
-            f"{path}: column {column}: {min(twice)} and {min(twice)}.0 may be one patient; write it in one way"
-        )
+    seen: dict[str, str] = {}
+    for key in keys:
+        if seen.setdefault(word(key), key) != key:
+            raise UserError(f"{where}: {seen[word(key)]} and {key} may be one patient; write it in one way")
 
 
 def _secret(salt: Path) -> bytes:
     """The secret in the file `salt`, which its owner alone can read; it is drawn if the file is not there.
 
     The catalogues of several sources may be made at once: the first that has drawn it counts. Raises UserError if the
-    file is empty.
+    file is cut short.
     """
     if not salt.exists():
         salt.parent.mkdir(parents=True, exist_ok=True)
@@ -343,8 +350,8 @@ def _secret(salt: Path) -> bytes:
             os.link(drawn, salt)
         drawn.unlink()
     secret = salt.read_bytes()
-    if not secret.strip():
-        raise UserError(f"{salt}: empty, but it is the secret that hides who is who; delete it, and a new one is drawn")
+    if len(secret.strip()) < 32:
+        raise UserError(f"{salt}: not a secret of fedxray, or cut short; delete it, and another is drawn")
     return secret
 
 
@@ -360,7 +367,8 @@ def _aetiologies(path: Path, images: pd.DataFrame, persons: Sequence[Person]) ->
         if person.aetiology and (person.aetiology == "none") == bool(label):
             said = "normal" if person.aetiology == "none" else f"pneumonia ({person.aetiology})"
             raise UserError(
-                f"{path}: {name}: its name says {said}, but its label is {CLASSES[label]}; correct one of them"
+                f"{path}: {name}: its name says {said}, but its label is {CLASSES[label]}; correct one of them, or say whose images "
+                "these are by dataset.patient, if they are not of that data set"
             )
         aetiologies.append((person.aetiology or "unknown") if label else "none")
     return aetiologies

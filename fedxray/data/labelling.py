@@ -6,6 +6,7 @@ A word that is not declared is never guessed: it stops, with the nearest one tha
 import posixpath
 import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
@@ -13,9 +14,22 @@ from typing import NamedTuple
 
 from fedxray.core.errors import UserError
 from fedxray.data.names import SHOWN, official_split
-from fedxray.data.reading import Reading, as_value
-from fedxray.data.source import COPY, DOCUMENT, DROPPED, HIDDEN, KNOWN, NO_LABEL, UNREADABLE, File, Reader
-from fedxray.data.tables import Table, nearest, normalised, parse_table, word
+from fedxray.data.reading import DEFAULT, Reading
+from fedxray.data.source import (
+    COPY,
+    DAMAGED,
+    DOCUMENT,
+    DROPPED,
+    HIDDEN,
+    KNOWN,
+    NO_LABEL,
+    UNREADABLE,
+    File,
+    Reader,
+    printable,
+)
+from fedxray.data.tables import Table, parse_table
+from fedxray.data.words import nearest, normalised, word
 
 LABELS = {"normal": "0", "pneumonia": "1"}  # words of every source; the user's are added
 NUMBERS = {
@@ -44,30 +58,30 @@ class Said(NamedTuple):
 def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table | None:
     """The table of a source, or None if it has none and its folders say what the images are.
 
-    It is the .csv that the user named, manifest.csv at the top, or the one of a known data set, anywhere. Raises
-    UserError if a known data set lacks its table, if it has several, and as `parse_table`.
+    It is the .csv that the user named, or the one that is called as `reading.table`, anywhere. Raises UserError if a
+    known data set lacks its table, if there are several, and as `parse_table`.
     """
-    names = [file.name for file in files if file.why not in ("hidden", "copy")]
-    if reader.path.suffix.lower() == ".csv":
+    if reader.root != reader.path:
         found = [reader.path.name]
-    elif reading.table == "manifest.csv":
-        found = [name for name in names if name.lower() == "manifest.csv"]
     else:
-        found = [name for name in names if fnmatch(PurePosixPath(name).name, reading.table)]
-        if not found:
-            raise UserError(
-                f"{reader.path}: no {reading.table} in it, which says what the images are; get the whole data set"
-            )
+        names = [file.name for file in files if file.why not in (HIDDEN, COPY)]
+        found = [name for name in names if fnmatch(PurePosixPath(name).name.lower(), reading.table.lower())]
+    if not found and reading.table != DEFAULT.table:
+        raise UserError(
+            f"{reader.path}: no {reading.table} in it, which says what the images are; get the whole data set"
+        )
     if len(found) > 1:
-        raise UserError(f"{reader.path}: several tables ({', '.join(found)}); keep one")
+        raise UserError(f"{reader.path}: several tables ({', '.join(found[:8])}); keep one, or give the path of one")
     if not found:
         return None
-    where = str(reader.path) if reader.path.name == found[0] else f"{reader.path}: {found[0]}"
+    where = str(reader.path) if reader.root != reader.path else f"{reader.path}: {found[0]}"
     try:
         data = reader.read(found[0])
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror})") from error
-    return parse_table(data, where, reading.columns)
+    except DAMAGED as error:
+        raise UserError(f"{where}: damaged in the archive; download it again") from error
+    return replace(parse_table(data, where, reading.columns), folder=posixpath.dirname(found[0]))
 
 
 def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Reading) -> list[Said]:
@@ -78,7 +92,7 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
     """
     labels = LABELS | NUMBERS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")
-    resolve, said = _Paths(files, reader, reading), {}
+    resolve, said = _Paths(files, table, reader, reading), {}
     for index in range(len(table.rows)):
         cells = {role: column[index] for role, column in table.columns.items()}
         if not cells["image"]:
@@ -112,7 +126,8 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
     missing = [one for name, one in said.items() if name not in present]
     near = [resolve.near(one.file) for one in missing[:SHOWN]] + [""] * len(missing[SHOWN:])
     return [_of_file(file, said.get(file.name)) for file in files] + [
-        one._replace(why=f"{MISSING}{hint}", label=-1) for one, hint in zip(missing, near, strict=True)
+        one._replace(file=printable(one.file), why=f"{MISSING}{hint}", label=-1)
+        for one, hint in zip(missing, near, strict=True)
     ]
 
 
@@ -130,8 +145,9 @@ def _of_file(file: File, said: Said | None) -> Said:
 class _Paths:
     """The files that the cells of a table name, however they write a path."""
 
-    def __init__(self, files: Sequence[File], reader: Reader, reading: Reading):
-        self.root, self.suffix, self.anywhere = reader.root, reading.suffix, reading.anywhere
+    def __init__(self, files: Sequence[File], table: Table, reader: Reader, reading: Reading):
+        self.suffix, self.anywhere, self.folder = reading.suffix, reading.anywhere, table.folder
+        self.roots = tuple(dict.fromkeys((str(reader.root.absolute()), str(reader.root.resolve()))))
         self.files: dict[str, list[str]] = {}
         for file in files:
             self.files.setdefault(self._key(file.name), []).append(file.name)
@@ -142,10 +158,9 @@ class _Paths:
 
     def __call__(self, cell: str) -> str:
         """The name of the file, also of one that is not there; raises UserError for a name that several files have."""
-        for text in dict.fromkeys([cell, cell.replace("\\", "/")]):
-            if text.startswith("/"):
-                text = posixpath.relpath(text, str(self.root.resolve()))
-            name = posixpath.normpath(text + self.suffix)
+        texts = dict.fromkeys((cell + self.suffix, cell.replace("\\", "/") + self.suffix))
+        names = [name for text in texts for name in self._below(text)]
+        for name in names:
             found = self.files.get(self._key(name), [])
             if len(found) > 1:
                 raise UserError(
@@ -153,14 +168,26 @@ class _Paths:
                 )
             if found:
                 return found[0]
-        return name
+        return names[-1]
+
+    def _below(self, path: str) -> list[str]:
+        """What a path may be called below the source: one that is not absolute begins at the table."""
+        paths = [posixpath.relpath(path, root) for root in self.roots if path.startswith("/")]
+        return [posixpath.normpath(name) for name in paths or [posixpath.join(self.folder, path)]]
 
     def near(self, name: str) -> str:
         """What to say about a name that is not there."""
-        base = posixpath.basename(name).casefold()
-        same = [file for names in self.files.values() for file in names if posixpath.basename(file).casefold() == base]
+        if name.startswith("../"):
+            return "; it is outside the folder of the table: put the table into a folder above all images"
+        stem = _stem(name)
+        same = [file for names in self.files.values() for file in names if _stem(file) == stem]
         same = same or get_close_matches(name, [names[0] for names in list(self.files.values())[:20_000]], 1)
         return f"; did you mean {same[0]}?" if same else "; paths are relative to the table"
+
+
+def _stem(name: str) -> str:
+    """The name of a file without its folder, case and suffix."""
+    return posixpath.splitext(posixpath.basename(name).casefold())[0]
 
 
 def _label(cell: str, labels: Mapping[str, str], multiple: str, table: Table, index: int) -> tuple[str, int]:
@@ -171,15 +198,16 @@ def _label(cell: str, labels: Mapping[str, str], multiple: str, table: Table, in
         value = labels[word(cell)]
     else:
         mark = next((mark for mark in "|;," if mark in cell), "")
-        values = {labels.get(word(part)) for part in cell.split(mark)} if mark else {None}
+        parts = [part for part in (cell.split(mark) if mark else [cell]) if part.strip()] or [cell]
+        values = {labels.get(word(part)) for part in parts}
         if None in values:
-            unknown = next(part.strip() for part in (cell.split(mark) if mark else [cell]) if word(part) not in labels)
+            unknown = next(part.strip() for part in parts if word(part) not in labels)
             uncertain = " (CheXpert's word for uncertain)" if word(unknown) == "-1" else ""
             raise UserError(
                 f"{table.at(index)}: label {unknown!r}{uncertain} is not known; {nearest(unknown, labels)}; say what it "
-                f"is: dataset.labels: {{{unknown!r}: 0, 1 or drop}} (--labels {as_value(unknown)!r}=drop)"
+                f"is: dataset.labels: {{{unknown!r}: 0, 1 or drop}} (--labels={unknown!r}=drop)"
             )
-        if multiple == "stop":
+        if multiple == "stop" and len(parts) > 1:
             raise UserError(
                 f"{table.at(index)}: label {cell!r} has several findings; say what then holds: dataset.multiple: any or only"
             )
@@ -190,14 +218,16 @@ def _label(cell: str, labels: Mapping[str, str], multiple: str, table: Table, in
 def by_folders(files: Sequence[File], reading: Reading) -> list[Said]:
     """What its folders say of each file: the class folder its label, a folder train, val or test its split.
 
+    What lies anywhere in a folder of a word that is to be dropped is left out. Else:
     A class folder is one of a declared name, and so are the folders beside it, of whatever names: their files have no
     label, nor have those of a folder above it. Files in folders inside a class folder have its label if
-    `reading.subfolders` is `take`, but none if that folder has the name of the other class.
+    `reading.subfolders` is `take`. Of class folders inside one another the innermost counts, if the outer one may be the
+    name of the whole data set, as there is none of another class beside it; else their files have no label.
     """
     labels = LABELS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")
     folders = {file.name.rpartition("/")[0] for file in files if not file.why}
-    beside: dict[tuple, set] = {}  # {folder that has class folders in it: their labels}
+    beside: dict[tuple, set[str]] = {}  # the labels of the class folders in each folder that has some
     for folder in folders:
         parts = folder.split("/") if folder else []
         for depth, part in enumerate(parts):
@@ -218,27 +248,25 @@ def by_folders(files: Sequence[File], reading: Reading) -> list[Said]:
 
 
 def _of_folder(
-    folder: str, labels: Mapping[str, str], beside: Mapping[tuple, set], subfolders: str
+    folder: str, labels: Mapping[str, str], beside: Mapping[tuple, set[str]], subfolders: str
 ) -> tuple[str, int, str]:
     """(why its files are not taken, their label, the name of the class folder)."""
     parts = folder.split("/") if folder else []
     depths = [depth for depth in range(len(parts) + 1) if tuple(parts[:depth]) in beside]
-    # Where both classes are beside one another; one alone may be the name of the whole, as in pneumonia/NORMAL.
-    known = [
-        depth
-        for depth in depths
-        if len(beside[tuple(parts[:depth])]) > 1 and word("".join(parts[depth:][:1])) in labels
-    ]
-    depth = min(known or depths[-1:], default=len(parts))
-    if depth == len(parts):
+    if dropped := [part for part in parts if labels.get(word(part)) == "drop"]:
+        return DROPPED, -1, dropped[0]
+    if len(parts) in depths and any(len(beside[tuple(parts[:depth])]) > 1 for depth in depths[:-1]):
+        depths.pop()  # directly in a class folder, which has another one inside
+    if not depths or depths[-1] == len(parts):
         return f"{NO_LABEL}: in no class folder", -1, ""
-    name, *inside = parts[depth:]
-    value, *others = (labels.get(word(part), "") for part in parts[depth:])
-    if "drop" in (value, *others):
-        return DROPPED, -1, name
-    if not value:
+    depth = depths[-1]
+    name = parts[depth]
+    value = labels.get(word(name))
+    if value is None:
         return f"{NO_LABEL}: folder {name} ({nearest(name, labels)})", -1, ""
-    unknown = [other != value for other in others]
-    if any(unknown) and (subfolders == "stop" or any(set(others) - {"", value})):
-        return f"{NO_LABEL}: folder {'/'.join(inside)} inside class folder {name}", -1, ""
+    for outer in depths[:-1]:
+        if labels.get(word(parts[outer]), value) != value and len(beside[tuple(parts[:outer])]) > 1:
+            return f"{NO_LABEL}: folder {name} inside {parts[outer]}, and each may be the class; rename one", -1, ""
+    if depth + 1 < len(parts) and subfolders == "stop":
+        return f"{NO_LABEL}: folder {'/'.join(parts[depth + 1 :])} inside class folder {name}", -1, ""
     return "", int(value), name

@@ -18,7 +18,8 @@ PATTERNS = {
     # with a virus are two patients. At Mendeley the same images are called BACTERIA-1135262-0001.jpeg.
     "kermany": rf"(?:^|/)(?:(?P<person>person\d+)_(?P<aetiology>bacteria|virus)_\d|(?P<normal>(?:NORMAL2-)?IM-\d+)-\d"
     rf"|(?P<number>(?:BACTERIA|VIRUS|NORMAL)-\d+)-\d)[\d_-]*{END}",
-    "nih": rf"(?:^|/)(?P<patient>000[0-3]\d{{4}})_\d{{3}}{END}",  # 00000013_005.png, to 00030805
+    # 00000013_005.png. The last patient is 00030805: 20230115_001.png is a date.
+    "nih": rf"(?:^|/)(?P<patient>000[0-3]\d{{4}})_\d{{3}}{END}",
     "chexpert": rf"(?:^|/)(?P<patient>patient\d+)/study\d+/view\d+(?:_[a-z]+)?{END}",
     "mimic": r"(?:^|/)(?P<patient>p\d{8})/s\d{8}/[^/]+$",
     "rsna": rf"(?:^|/)(?P<image>{UUID}){END}",

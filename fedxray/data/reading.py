@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fedxray.core.errors import UserError
+from fedxray.data.words import clean, joined
 
 FITS = ("stretch", "pad")  # how an image becomes a square
 STOP_OR_DROP = ("stop", "drop")
@@ -49,26 +50,19 @@ class Reading:
         for item in fields(self):
             value = vars(self)[item.name]
             if value != vars(DEFAULT)[item.name]:
-                words.append(f"--{item.name.replace('_', '-')}")
+                option = f"--{item.name.replace('_', '-')}"
                 if isinstance(value, Mapping):
-                    words += [as_value(f"{key}={target}") for key, target in value.items()]
+                    words += [f"{option}={key}={target}" for key, target in value.items()]
+                elif item.name == "greys":
+                    words += [option, *map(str, value)]
                 elif isinstance(value, tuple):
-                    words += [as_value(str(item)) for item in value]
-                elif not isinstance(value, bool):
-                    words.append(as_value(str(value)))
+                    words += [f"{option}={part}" for part in value]
+                else:
+                    words.append(option if value is True else f"{option}={value}")
         return words
 
 
 DEFAULT = Reading()
-
-
-def as_value(text: str) -> str:
-    """A value for a command line: with a space before a "-", so that it is not taken for an option."""
-    return f" {text}" if text.startswith("-") else text
-
-
-def _plain(value: Any) -> Any:
-    return value[1:] if isinstance(value, str) and value.startswith(" -") else value
 
 
 def reading_of(values: Mapping[str, Any], where: str) -> Reading:
@@ -83,7 +77,10 @@ def reading_of(values: Mapping[str, Any], where: str) -> Reading:
             continue
         if isinstance(default, Mapping):
             key = f"{where}.{item.name}"
-            value = {_text(word, key): _text(to, f"{key}.{word}") for word, to in value.items()}
+            given = {_text(text, key): _text(to, f"{key}.{text}") for text, to in value.items()}
+            value = joined(default, {clean(text): clean(to) for text, to in given.items()})
+        elif item.name == "views":
+            value = tuple(clean(view).upper() for view in value)
         elif isinstance(default, tuple):
             value = tuple(value)
         kept[item.name] = value
@@ -129,11 +126,11 @@ def add_options(parser: ArgumentParser) -> None:
         if isinstance(default, bool):
             group.add_argument(option, action="store_true")
         elif isinstance(default, Mapping):
-            group.add_argument(option, nargs="+", metavar="WORD=VALUE", default=None)
+            group.add_argument(option, nargs="+", action="extend", metavar="WORD=VALUE", default=None)
         elif item.name == "greys":
             group.add_argument(option, nargs=2, type=float, metavar=("LOW", "HIGH"), default=None)
         elif isinstance(default, tuple):
-            group.add_argument(option, nargs="+", default=None)
+            group.add_argument(option, nargs="+", action="extend", default=None)
         else:
             group.add_argument(option, choices=choices.get(item.name), default=None)
 
@@ -143,12 +140,15 @@ def from_options(options: Namespace, default: Mapping[str, Any] | None = None) -
 
     Raises UserError for an option that no reading can have.
     """
-    given = {item.name: _plain(vars(options)[item.name]) for item in fields(Reading)}
+    given = {item.name: vars(options)[item.name] for item in fields(Reading)}
     for name, value in given.items():
         if isinstance(vars(DEFAULT)[name], Mapping) and value is not None:
             if wrong := [word for word in value if "=" not in word]:
                 raise UserError(f"--{name}: {wrong[0]}: write it as WORD=VALUE")
-            given[name] = {_plain(key): target for key, _, target in (word.rpartition("=") for word in value)}
+            cut = (
+                str.partition if name == "columns" else str.rpartition
+            )  # a column may have "=" in its name, as a word may
+            given[name] = {key: target for key, _, target in (cut(word, "=") for word in value)}
     return reading_of(over(default or {}, given), "--reading")
 
 
@@ -157,7 +157,7 @@ def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(below)
     for key, value in above.items():
         if isinstance(value, Mapping) and isinstance(values.get(key), Mapping):
-            values[key] = {**values[key], **value}
+            values[key] = joined(values[key], value)
         elif value not in (None, "", [], {}, (), False):
             values[key] = value
     return values

@@ -1,11 +1,13 @@
 """The files of a source: a zip, which is never unpacked, or a folder. All are listed, and each that is no image has a reason."""
 
+import lzma
 import os
 import re
+import struct
 import zipfile
-from collections.abc import Iterator
+import zlib
 from fnmatch import fnmatch
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -18,6 +20,8 @@ HIDDEN, COPY, DOCUMENT, KNOWN, DROPPED = listing.HIDDEN, listing.COPY, "document
 VIEW, NOT_AN_IMAGE, NO_LABEL = "another view", listing.SPECIAL, "no label"
 UNREADABLE, UNLISTED, BURNED_IN = listing.UNREADABLE, listing.UNLISTED, "annotations in the pixels"
 
+# What a file in a damaged archive raises.
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError, ValueError)
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
@@ -33,19 +37,32 @@ class Reader:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.root = self.path.parent if self.path.suffix.lower() == ".csv" else self.path
+        self.root = self.path.parent if listing.is_table(self.path) else self.path
         self.zip = None if self.root.is_dir() else zipfile.ZipFile(self.path)
+
+    @cached_property
+    def members(self) -> dict[str, zipfile.ZipInfo]:
+        """The files of the zip by name, with "/" where a program of Windows wrote another, and without "./" before it.
+
+        Raises UserError if a name is there twice.
+        """
+        assert self.zip is not None
+        members = {}
+        for member in self.zip.infolist():
+            if member.is_dir() or member.filename.endswith("\\"):
+                continue
+            name = re.sub(r"^(\./+)+", "", member.filename.replace("\\", "/"))
+            if name in members:
+                raise UserError(f"{self.path}: {printable(name)} is in it twice; pack it again")
+            members[name] = member
+        return members
 
     def read(self, name: str, size: int = -1) -> bytes:
         """The first `size` bytes of the file `name`, or all; raises OSError or what zipfile raises for damaged ones."""
         if not self.zip:
             with open(self.root / name, "rb") as file:
                 return file.read(size)
-        try:
-            member = self.zip.getinfo(name)
-        except KeyError:
-            member = self.zip.getinfo(name.replace("/", "\\"))  # as some programs of Windows write it
-        with self.zip.open(member) as file:
+        with self.zip.open(self.members[name]) as file:
             return file.read(size)
 
     def __enter__(self):
@@ -71,14 +88,18 @@ def open_source(path: str | Path) -> Reader:
     It also raises UserError for a zip with a password or of a compression that Python cannot undo.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or directory; it is where your images should be: check the path")
     try:
+        if not path.exists():
+            raise UserError(f"{path}: no such file or directory; it is where your images should be: check the path")
+        if not path.is_file() and not path.is_dir():
+            raise UserError(f"{path}: neither a file nor a folder; give a folder, a zip or a .csv")
         reader = Reader(path)
-    except zipfile.BadZipFile as error:
-        raise UserError(f"{path}: not a zip archive, or cut short; download it again") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, NotImplementedError, zipfile.BadZipFile, struct.error) as error:  # of a damaged one
+        raise UserError(
+            f"{path}: not a zip archive, or cut short; download it again, or give a folder, a zip or a .csv"
+        ) from error
     again = "unpack it and give the folder, or pack it again as a plain zip"
     for member in reader.zip.infolist() if reader.zip else ():
         if member.flag_bits & 1:
@@ -95,24 +116,24 @@ def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
     Links to folders are followed, each folder once. `known` are patterns of names of further files of a known data set.
     Raises UserError for a zip that has a name twice.
     """
-    names = _members(reader) if reader.zip else ((found.name, found.why) for found in listing.walk(reader.root))
-    files, present = [], set()
-    for name, why in names:
-        if name in present:
-            raise UserError(f"{reader.path}: {printable(name)} is in it twice; pack it again")
-        present.add(name)
-        files.append(File(printable(name), why or _why(reader, name, known)))
+    if reader.zip:
+        names = dict.fromkeys(reader.members, "")
+    else:
+        names = {found.name: found.why for found in listing.walk(reader.root)}
+    files = [File(printable(name), why or _why(reader, name, known)) for name, why in names.items()]
     for number, file in enumerate(files):
         first = _first_copy(file.name)
-        if not file.why and first != file.name and first in present:
+        if not file.why and first != file.name and first in names:
             files[number] = File(file.name, COPY)
     return sorted(files)
 
 
 def printable(name: str) -> str:
-    """The name as text of one line that can be written: bytes that are not UTF-8, and control characters, as \\xNN."""
+    """The name as text that can be written in one line: line breaks and what is not UTF-8 as \\xNN."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return re.sub(r"[\x00-\x1f\x7f\u2028\u2029]", lambda match: match[0].encode("unicode_escape").decode(), text)
+    return re.sub(
+        r"[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]", lambda found: found[0].encode("unicode_escape").decode(), text
+    )
 
 
 def _why(reader: Reader, name: str, known: tuple[str, ...]) -> str:
@@ -122,7 +143,7 @@ def _why(reader: Reader, name: str, known: tuple[str, ...]) -> str:
     if any(fnmatch(name, pattern) or fnmatch(name, f"*/{pattern}") for pattern in known):
         return KNOWN
     if printable(name) != name:
-        return f"{UNREADABLE}: its name is no plain UTF-8; rename it"
+        return f"{UNREADABLE}: its name is not UTF-8 or has a line break; rename it"
     if PurePosixPath(name).suffix.lower() in SUFFIXES:
         return ""
     if listing.is_document(name):
@@ -131,14 +152,6 @@ def _why(reader: Reader, name: str, known: tuple[str, ...]) -> str:
         return "" if reader.read(name, 132)[128:] == b"DICM" else NOT_AN_IMAGE
     except Exception:  # zipfile raises many things for damaged members
         return NOT_AN_IMAGE
-
-
-def _members(reader: Reader) -> Iterator[tuple[str, str]]:
-    """(name, why) of each file in the zip."""
-    assert reader.zip is not None
-    for member in reader.zip.infolist():
-        if not member.is_dir() and not member.filename.endswith("\\"):
-            yield member.filename.replace("\\", "/"), ""
 
 
 def _first_copy(name: str) -> str:

@@ -3,13 +3,12 @@
 import csv
 import io
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from fedxray.core.errors import UserError
 from fedxray.data.reading import ROLES
+from fedxray.data.words import clean
 
 # Names of columns that are taken for a role without a word in the configuration, normalised by `plain_name`.
 NAMES = {role: role for role in ROLES} | {"patientid": "patient"}
@@ -27,41 +26,16 @@ class Table:
     rows: list[int]  # the number of each row in the file, from 1
     headers: dict[str, str]  # {role: name of its column in the file}
     unused: list[str]  # names of the other columns
+    folder: str = ""  # that the table lies in, below the source
 
     def at(self, index: int) -> str:
         """Where a row is, for an error."""
         return f"{self.name}: row {self.rows[index]}"
 
 
-def word(text: str) -> str:
-    """A word as mappings compare it: case, spaces at the ends and the number of spaces do not count; 1.0 is 1."""
-    text = " ".join(clean(text).casefold().split())
-    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", text)
-
-
-def clean(text: str) -> str:
-    """A cell without spaces and invisible marks at its ends, in one form of Unicode (NFC)."""
-    return unicodedata.normalize("NFC", text).strip("\ufeff\u200b\u200e\u200f \t\r\n\u00a0")
-
-
 def plain_name(column: str) -> str:
     """The name of a column without case, spaces, "_" and "-"."""
     return re.sub(r"[\s_-]", "", clean(column)).casefold()
-
-
-def normalised(mapping: Mapping[str, str], key: str) -> dict[str, str]:
-    """A mapping whose words are as `word` gives them; raises UserError if two of them are then one with two values."""
-    words: dict[str, str] = {}
-    for text, value in mapping.items():
-        if words.setdefault(word(text), value) != value:
-            raise UserError(f"{key}: {text!r} stands there twice, with two meanings; keep one")
-    return words
-
-
-def nearest(text: str, words: Mapping[str, str]) -> str:
-    """Words of a mapping that are like `text`, for an error; all of them if none is."""
-    near = get_close_matches(word(text), words, 1, 0.5)
-    return f"the nearest known is {near[0]!r}" if near else f"known are {', '.join(map(repr, list(words)[:8]))}"
 
 
 def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
@@ -72,9 +46,7 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
     that is missing or is there twice, and no rows.
     """
     text = _decode(data, name)
-    header, *_ = [line for line in text.splitlines() if line.strip()] or [""]
-    counts = {separator: header.count(separator) for separator in SEPARATORS}
-    table = [row for row in _rows(text, name, max(counts, key=lambda separator: counts[separator]))]
+    table = _rows(text, name, max(SEPARATORS, key=lambda separator: _width(text, separator)))
     if not table:
         raise UserError(f"{name}: empty; it needs a row of names of columns, and a row for each image")
     (first, names), *rows = table
@@ -92,12 +64,12 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
         if not column and any(clean(row[index]) for _, row in rows):
             raise UserError(f"{name}: column {index + 1} has cells and no name; name or remove it")
     places = {role: names.index(column) for role, column in headers.items()}
-    columns = {role: [clean(row[place]) for _, row in rows] for role, place in places.items()}
-    for role, cells in columns.items():
-        if broken := [number for (number, _), cell in zip(rows, cells, strict=True) if len(cell.splitlines()) > 1]:
+    for role, place in places.items():
+        if broken := [number for number, row in rows if len(row[place].strip().splitlines()) > 1]:
             raise UserError(
                 f"{name}: row {broken[0]}: column {headers[role]} has a line's end inside a cell; look for a stray quote"
             )
+    columns = {role: [clean(row[place]) for _, row in rows] for role, place in places.items()}
     unused = [column for column in names if column and column not in headers.values()]
     return Table(name, columns, [number for number, _ in rows], headers, unused)
 
@@ -115,6 +87,15 @@ def _decode(data: bytes, name: str) -> str:
     if "\0" in text:
         raise UserError(f"{name}: no text (it has zero bytes); save it as UTF-8 (in Excel: CSV UTF-8)")
     return text
+
+
+def _width(text: str, separator: str) -> int:
+    """The number of names of columns, if that is the separator; 0 if it stands inside the quotes of another."""
+    try:
+        names = next(filter(any, csv.reader(io.StringIO(text, newline=""), delimiter=separator)), [])
+    except csv.Error:
+        return 0
+    return 0 if any('"' in name for name in names) else len(names)
 
 
 def _rows(text: str, name: str, separator: str) -> list[tuple[int, list[str]]]:

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fedxray.core import files
-from fedxray.core.listing import COPY, HIDDEN, is_document, is_hidden, walk
+from fedxray.core.listing import COPY, HIDDEN, is_document, is_hidden, is_table, walk
 
 log = logging.getLogger(__name__)
 
@@ -149,12 +149,12 @@ class Record:
 
 def _root(source: Path) -> Path:
     """The folder that the names of files are relative to."""
-    return source if source.suffix.lower() != ".csv" and source.is_dir() else source.parent
+    return source if source.is_dir() else source.parent
 
 
 def _look(source: Path, table: str) -> tuple[dict[str, str], dict[str, Seen]]:
     """({name: what stands for its content}, {name: state}): what is known at once; files that may have to be read."""
-    if source.suffix.lower() == ".csv":
+    if is_table(source):
         return _look_below(source.parent, glob.escape(source.name))
     if source.is_dir():
         return _look_below(source, table)

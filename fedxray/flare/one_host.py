@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedxray.core.errors import FULL, UserError
-from fedxray.core.files import full, read_json, write_json
+from fedxray.core.files import full, naming, read_json, write_json
 from fedxray.core.machine import EnergyMeter
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Trained
@@ -69,7 +69,8 @@ class OneHost(FlareEngine):
         check_kits(self.kits, self.sites)
         check_space(scratch)
         with hold_port() as holder:
-            self._copy_kits(scratch, holder.getsockname()[1])
+            with naming(scratch):
+                self._copy_kits(scratch, holder.getsockname()[1])
             gpus = share_gpus([*self.sites, SERVER], os.environ.get("CUDA_VISIBLE_DEVICES"))  # a cluster sets it
             if gpus:
                 log.info("GPUs: " + ", ".join(f"{name} {gpu}" for name, gpu in gpus.items()))

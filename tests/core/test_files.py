@@ -211,3 +211,20 @@ def test_a_disk_that_takes_no_more_is_one_line_and_leaves_nothing(tmp_path, name
     done = subprocess.run(["unshare", "-m", "sh", "-c", command, script], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"error: {path}: {said}\n"
+
+
+def test_a_place_that_cannot_be_is_one_line(tmp_path):
+    """No error of them is a bug: each is told by its path as the user gave it."""
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    for path, said in (
+        (tmp_path / "folder", "a folder, where a file is needed"),
+        (tmp_path / "file" / "x", "there already, and no folder"),
+        (tmp_path / "file" / "x" / "y", "a part of this path is a file"),
+        (tmp_path / ("x" * 256), "a longer name than the file system takes"),
+    ):
+        with pytest.raises(OSError, match=r".") as error:
+            write_text(path, "new")
+        assert said in disk_line(error.value)
+        assert disk_line(error.value).startswith(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

@@ -40,10 +40,11 @@ def test_what_a_data_set_says_of_itself_fits_the_workflow(dataset):
     assert bool(dataset.handle) == (dataset.rule == "fetch_kaggle")
 
 
-def of(**values):
+def of(partition="acquisition", **values):
     """A configuration of two hospitals whose section `dataset` has these values."""
     config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    return config | {"sites": ["us", "asia"], "dataset": config["dataset"] | values}
+    split, dataset = config["split"] | {"partition": partition}, config["dataset"] | values
+    return config | {"sites": ["us", "asia"], "split": split, "dataset": dataset}
 
 
 def test_where_the_images_of_one_source_are(tmp_path):
@@ -87,6 +88,18 @@ def test_several_sources_and_an_external_test(tmp_path):
         ({"sources": [{"nih": {}, "site": "mars"}]}, r"sources\.0\.nih\.site: mars is not one of `sites` \(us, asia\)"),
         ({"sources": [{"nih": {}}, {"nih": {}}]}, r"two sources are called nih; give each its own `site`"),
         ({"sources": [{"nih": {}}], "archive": "/"}, r"dataset\.archive: belongs to one source; give it in the entry"),
+        (
+            {"sources": [{"nih": {}}], "source": "kermany"},
+            r"dataset\.source: kermany, but dataset\.sources lists others",
+        ),
+        (
+            {"sources": [{"nih": {}, "site": "us"}, {"rsna": {}, "site": "asia"}]},
+            r"sources\.0\.nih: its patients are those of rsna, on which hospitals train",
+        ),
+        (
+            {"sources": [{"nih": {}, "site": "us"}], "partition": "iid"},
+            r"sources\.0\.nih\.site: us, but split\.partition: iid deals .* set split\.partition: acquisition",
+        ),
         ({"external": [{"nih": {"archive": "/no"}}]}, r"dataset\.external\.0\.nih\.archive: /no does not exist"),
     ],
 )
@@ -94,6 +107,26 @@ def test_a_source_that_cannot_be(values, said):
     config = of(**values)
     with pytest.raises(UserError, match=said):
         datasets.sources(config) and datasets.external(config)
+
+
+def test_a_hospital_of_a_source_where_its_partition_is_swept():
+    config = of("iid", sources=[{"nih": {}, "site": "us"}])
+    for sweep in (
+        {"grid": {"split.partition": ["iid", "acquisition"]}},
+        {"points": [{"split.partition": "acquisition"}]},
+    ):
+        (source,) = datasets.sources(config | {"sweep": config["sweep"] | sweep})
+        assert source.site == "us"
+
+
+def test_parts_of_one_data_set_have_the_same_patients():
+    """Of two folders, each hospital counts its own; of two parts of the NIH's archive, patient 13 is one."""
+    one, other = {"nih": {}, "site": "us"}, {"nih": {}, "site": "asia"}
+    assert [source.patients for source in datasets.sources(of(sources=[one, other]))] == ["nih", "nih"]
+    own = [{"folder": {"folder": "/"}, "site": site} for site in ("us", "asia")]
+    assert [source.patients for source in datasets.sources(of(sources=own))] == ["us", "asia"]
+    drawn = [{"phantom": {}, "site": site} for site in ("us", "asia")]
+    assert [source.patients for source in datasets.sources(of(sources=drawn))] == ["us", "asia"]
 
 
 @pytest.mark.parametrize("dataset", datasets.DATASETS.values(), ids=datasets.DATASETS)

@@ -175,7 +175,7 @@ def test_a_data_set_of_the_same_patients_is_no_external_test(config, tmp_path, t
     message = f"external.0.{test}: its patients are those of {training}, on which hospitals train"
     with pytest.raises(UserError, match=message):
         datasets.external(config(source=training, external=[{test: given}], **given))
-    several = [{"kermany": given, "site": "us"}, {training: given, "site": "europe"}]
+    several = [{"kermany": given}, {training: given}]
     with pytest.raises(UserError, match=message):
         datasets.external(config(sources=several, external=[{test: given}]))
     # Of one data set, hospitals may have one part, and the test another: make_external compares their patients.

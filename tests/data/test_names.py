@@ -6,7 +6,7 @@ import pytest
 
 from fedxray.core.errors import UserError
 from fedxray.data.names import OF_MIMIC, PATTERNS, hint, known_pattern, official_split, people
-from fedxray.data.tables import word
+from fedxray.data.words import word
 
 UUID = "0004cfab-14fd-4e49-80ba-63a80b6bddd6"
 

@@ -101,7 +101,7 @@ def test_a_name_that_is_not_utf_8_is_shown_and_not_read(tmp_path):
     write_images(tmp_path, ["NORMAL/a.png"])
     os.rename(tmp_path / "NORMAL" / "a.png", os.fsencode(tmp_path / "NORMAL") + b"/caf\xe9.png")
     (tmp_path / "NORMAL" / "two\nlines.png").touch()
-    unreadable = "unreadable: its name is no plain UTF-8; rename it"
+    unreadable = "unreadable: its name is not UTF-8 or has a line break; rename it"
     assert why(tmp_path) == {r"NORMAL/caf\xe9.png": unreadable, r"NORMAL/two\nlines.png": unreadable}
     assert printable("Mü.png") == "Mü.png"
 

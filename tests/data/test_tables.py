@@ -7,7 +7,8 @@ import random
 import pytest
 
 from fedxray.core.errors import UserError
-from fedxray.data.tables import SUSPECTS, clean, nearest, normalised, parse_table, plain_name, word
+from fedxray.data.tables import SUSPECTS, parse_table, plain_name
+from fedxray.data.words import clean, nearest, normalised, word
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")
 MARKS = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}

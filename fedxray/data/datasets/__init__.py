@@ -51,6 +51,11 @@ class Source:
         return self.section.get("site", "")
 
     @property
+    def patients(self) -> str:
+        """Whose numbers its patients have: sources of which this is equal have the same patient under the same key."""
+        return self.dataset.name if self.dataset.handle else self.name
+
+    @property
     def reading(self) -> Reading:
         """How its files are read."""
         return reading_of(over(self.dataset.reading, self.section), self.key)
@@ -59,12 +64,14 @@ class Source:
 def sources(config: Mapping) -> list[Source]:
     """The sources of an experiment, whose images hospitals train on, by its configuration; first is first.
 
-    Raises UserError for a path that is not there or belongs to another source, a hospital that `sites` does not name,
-    and a name that two sources have.
+    Raises UserError for a path that is not there or belongs to another source, a hospital that `sites` does not name or
+    that no partition heeds, two data sets of the same persons, and a name that two sources have.
     """
     section = config["dataset"]
     if not section["sources"]:
         return [_checked(Source(section["source"], get(section["source"]), "data", "dataset", section))]
+    if section["source"] != phantom.DATASET.name:  # the default
+        raise UserError(f"config: dataset.source: {section['source']}, but dataset.sources lists others; leave one out")
     entries = [_entry(section, "sources", number) for number in range(len(section["sources"]))]
     for key in OWN:
         if key != "phantom" and section[key]:
@@ -73,7 +80,32 @@ def sources(config: Mapping) -> list[Source]:
         site = entry.section.get("site", "")
         if site and site not in config["sites"]:
             raise UserError(f"config: {entry.key}.site: {site} is not one of `sites` ({', '.join(config['sites'])})")
+        if site and "acquisition" not in _partitions(config):
+            raise UserError(
+                f"config: {entry.key}.site: {site}, but split.partition: {config['split']['partition']} deals all "
+                "images out to all hospitals; set split.partition: acquisition"
+            )
+        _refuse_same_patients(entry, entries)
     return _unique(entries)
+
+
+def _partitions(config: Mapping) -> set[str]:
+    """Each value of split.partition that the experiment has, with those that are swept."""
+    sweep, key = config["sweep"], "split.partition"
+    swept = {point[key] for point in sweep["points"] if key in point}
+    return {config["split"]["partition"], *sweep["grid"].get(key, ()), *swept}
+
+
+def _refuse_same_patients(source: Source, others: list[Source]) -> None:
+    """Raise UserError if one of the others has the persons of this source under other names, which nothing can tell."""
+    for names in SAME_PATIENTS:
+        name = source.dataset.name
+        other = next((other.dataset.name for other in others if other.dataset.name in names - {name}), "")
+        if other and name in names:
+            raise UserError(
+                f"config: {source.key}: its patients are those of {other}, on which hospitals train; take a data set "
+                "of other patients"
+            )
 
 
 def external(config: Mapping) -> list[Source]:
@@ -89,21 +121,15 @@ def external(config: Mapping) -> list[Source]:
             "config: dataset.external: a remote federation predicts at its hospitals alone; leave it empty, and "
             "predict other images with the exported model (fedxray-predict)"
         )
-    training = [source.dataset for source in sources(config)] if entries else []
+    training = sources(config) if entries else []
     for source in entries:
         if source.name in (*config["sites"], *RESERVED) or not NAME.fullmatch(source.name):
             raise UserError(
                 f"config: {source.key}: an external test cannot be called {source.name}; give it a `site` of its own, "
                 "of small letters, digits and hyphens, that is no hospital"
             )
-        for names in SAME_PATIENTS:
-            other = next((data.name for data in training if data.name in names - {source.dataset.name}), "")
-            if other and source.dataset.name in names:
-                raise UserError(
-                    f"config: {source.key}: its patients are those of {other}, on which hospitals train; take a data "
-                    "set of other patients"
-                )
-        if source.dataset.synthetic and not any(data.synthetic for data in training):
+        _refuse_same_patients(source, training)
+        if source.dataset.synthetic and not any(other.dataset.synthetic for other in training):
             raise UserError(f"config: {source.key}: drawn images say nothing of models of real ones; take it out")
     return entries
 
