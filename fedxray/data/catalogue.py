@@ -104,8 +104,8 @@ def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | N
     """One catalogue of several sources, {name: its catalogue}: images and patients get the source's name before them.
 
     `patients` gives {source: another name for its patients}: where two have the same name, as parts of one published
-    data set do, a key is the same person. A single catalogue stays as it is. Raises UserError as `bind`, whose images may
-    here be of two sources.
+    data set do, a key is the same person. A single catalogue stays as it is. Raises UserError as `bind`, whose images
+    may here be of two sources.
     """
     if len(catalogues) == 1:
         return next(iter(catalogues.values()))
@@ -180,8 +180,9 @@ def _stop_for_words(path: Path, said: Sequence[Said], table: Table | None, readi
             " Folders inside class folders: " + way("subfolders", "take") + "." if " inside class" in listed else ""
         )
         raise UserError(
-            f"{path}: {len(unlabelled)} files have no label: {listed}, such as {shown([one.file for one in unlabelled])}; "
-            f"declare the words by dataset.labels, or leave these files out: {way('unlabelled', 'drop')}.{inside}"
+            f"{path}: {len(unlabelled)} files have no label: {listed}, such as "
+            f"{shown([one.file for one in unlabelled])}; declare the words by dataset.labels, or leave these files "
+            f"out: {way('unlabelled', 'drop')}.{inside}"
         )
 
 
@@ -223,14 +224,15 @@ def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) ->
     _stop_for_bad(path, [one for one in after if one.why.startswith(source.UNREADABLE)], reading)
     if unstated := [one.file for one in after if one.why == f"{source.VIEW}: not stated"]:
         raise UserError(
-            f"{path}: {len(unstated)} images do not say their view, such as {shown(unstated)}; if they are frontal, take "
+            f"{path}: {len(unstated)} images do not say their view, such as {shown(unstated)}; if they are frontal, "
+            "take "
             'them: dataset.views: [PA, AP, ""] (--views PA AP "")'
         )
     annotated = [one.file for one in after if one.why == source.BURNED_IN]
     if annotated and reading.burned_in == "stop":
         raise UserError(
-            f"{path}: {len(annotated)} images have annotations burned into their pixels, such as {shown(annotated)}; look "
-            f"at them, and then {way('burned_in', 'drop')} or take"
+            f"{path}: {len(annotated)} images have annotations burned into their pixels, such as {shown(annotated)}; "
+            f"look at them, and then {way('burned_in', 'drop')} or take"
         )
     return after, looked
 
@@ -298,7 +300,7 @@ def _persons(
         suspects = (
             [name for name in table.unused if any(part in plain_name(name) for part in SUSPECTS)] if table else []
         )
-        if suspects and reading.patient != "image":
+        if table and suspects and reading.patient != "image":
             raise UserError(
                 f"{table.name}: no column patient, but {', '.join(suspects)}: if that is it, say so: dataset.columns: "
                 f"{{patient: {suspects[0]}}} (--columns patient={suspects[0]!r})"
@@ -311,9 +313,9 @@ def _persons(
     if unknown and reading.patient != "image":
         of = "" if len(unknown) == len(names) else f" of {len(unknown)} images"
         raise UserError(
-            f"{path}: the patient{of} is not known, such as of {shown(unknown)}{hint(names) if not of else ''}; give a table "
-            f"with a column patient, or a regular expression whose group is the patient, by {key}; if each image is "
-            f"another patient: {way('patient', 'image')}"
+            f"{path}: the patient{of} is not known, such as of {shown(unknown)}{hint(names) if not of else ''}; give a "
+            f"table with a column patient, or a regular expression whose group is the patient, by {key}; if each image "
+            f"is another patient: {way('patient', 'image')}"
         )
     return (
         [person or Person(name, "") for name, person in zip(names, known, strict=True)],
@@ -326,8 +328,8 @@ def _stop_for_twins(where: str, cells: Sequence[str]) -> None:
     keys = sorted(set(cells))
     if spoilt := [key for key in keys if WRITTEN_BY_EXCEL.fullmatch(key)]:
         raise UserError(
-            f"{where}: {spoilt[0]} is a number that Excel has shortened, and may be several patients; format the column "
-            "as text, and export it again"
+            f"{where}: {spoilt[0]} is a number that Excel has shortened, and may be several patients; format the "
+            "column as text, and export it again"
         )
     seen: dict[str, str] = {}
     for key in keys:
@@ -367,8 +369,8 @@ def _aetiologies(path: Path, images: pd.DataFrame, persons: Sequence[Person]) ->
         if person.aetiology and (person.aetiology == "none") == bool(label):
             said = "normal" if person.aetiology == "none" else f"pneumonia ({person.aetiology})"
             raise UserError(
-                f"{path}: {name}: its name says {said}, but its label is {CLASSES[label]}; correct one of them, or say whose images "
-                "these are by dataset.patient, if they are not of that data set"
+                f"{path}: {name}: its name says {said}, but its label is {CLASSES[label]}; correct one of them, or say "
+                "whose images these are by dataset.patient, if they are not of that data set"
             )
         aetiologies.append((person.aetiology or "unknown") if label else "none")
     return aetiologies
@@ -425,8 +427,9 @@ def _greys(facts: Sequence[dict], reading: Reading) -> list[float] | None:
     reaches = [row["reach"] for row in facts if row["reach"] is not None]
     if reaches and max(reaches) < DARK:
         raise UserError(
-            f"DICOM: {len(reaches)} images have no window, and their values span at most {max(reaches):.0%} of what their "
-            "header allows, so that they would be nearly black; say their lowest and highest value by dataset.greys"
+            f"DICOM: {len(reaches)} images have no window, and their values span at most {max(reaches):.0%} of what "
+            "their header allows, so that they would be nearly black; say their lowest and highest value by "
+            "dataset.greys"
         )
     deep = [row for row in facts if row["low"] is not None]
     if not deep:

@@ -1,4 +1,6 @@
-"""The files of a source: a zip, which is never unpacked, or a folder. All are listed, and each that is no image has a reason."""
+"""The files of a source: a zip, which is never unpacked, or a folder. All are listed, the reason with those that are no
+images.
+"""
 
 import lzma
 import os
@@ -111,7 +113,7 @@ def open_source(path: str | Path) -> Reader:
 
 
 def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
-    """Every file of the source, sorted by name; a hidden folder, or one that may not be listed, is one with "/" after it.
+    """Every file of the source, sorted by name; a folder that is hidden, or may not be listed, comes with "/" after it.
 
     Links to folders are followed, each folder once. `known` are patterns of names of further files of a known data set.
     Raises UserError for a zip that has a name twice.
