@@ -67,6 +67,9 @@ def build_catalogue(
         table = find_table(reader, files, reading)
         said = by_folders(files, reading) if table is None else by_table(table, files, reader, reading)
     _stop_for_words(path, said, table, reading)
+    _stop_for_classes(path, said, table)
+    if not any(source.may_be_dicom(one.file) for one in said if not one.why):  # else its header may say whose it is
+        _persons(path, said, [], table, reading, salt)
     said, looked = _look(path, said, reading, processes)
     facts = [row for one, row in zip(said, looked, strict=True) if not one.why]
     account = pd.DataFrame(said).rename(columns={"split": "official_split", "site": "acquisition"})
@@ -77,9 +80,9 @@ def build_catalogue(
     taken = account["why"] == ""
     if reading.site:
         account.loc[taken, "acquisition"] = reading.site
-    _stop_for_classes(path, account, table)
+    _stop_for_classes(path, said, table)
     images = account[taken].reset_index(drop=True)
-    persons, origin = _persons(path, images, facts, [one.patient for one in said if not one.why], table, reading, salt)
+    persons, origin = _persons(path, said, facts, table, reading, salt)
     images["patient"], images["patient_from"] = [person.patient for person in persons], origin
     images["aetiology"] = _aetiologies(path, images, persons)
     for name in ("width", "height", "mode", "sha256_pixels"):
@@ -195,13 +198,14 @@ def _stop_for_bad(path: Path, bad: Sequence[Said], reading: Reading) -> None:
         )
 
 
-def _stop_for_classes(path: Path, account: pd.DataFrame, table: Table | None) -> None:
-    taken, why = set(account["label"][account["why"] == ""]), account["why"][account["why"] != ""]
+def _stop_for_classes(path: Path, said: Sequence[Said], table: Table | None) -> None:
+    """Raise UserError if no image of a class is left, with what was left out."""
+    taken, why = {one.label for one in said if not one.why}, Counter(one.why for one in said if one.why)
     for label, name in enumerate(CLASSES):
         if label not in taken:
             where = f"column {table.headers['label']}" if table else "folders"
-            counts = why.value_counts().head(4).items()
-            left_out = f" (left out: {', '.join(f'{count} {reason}' for reason, count in counts)})" if len(why) else ""
+            counts = ", ".join(f"{count} {reason}" for reason, count in why.most_common(4))
+            left_out = f" (left out: {counts})" if why else ""
             raise UserError(
                 f"{path}: no image is {name}{left_out}; both classes are needed: declare the words of the {where} by "
                 "dataset.labels, and the views to take by dataset.views"
@@ -269,16 +273,15 @@ def _inspect(names: tuple, path: Path) -> list[dict]:
 
 
 def _persons(
-    path: Path,
-    images: pd.DataFrame,
-    facts: Sequence[dict],
-    cells: Sequence[str],
-    table: Table | None,
-    reading: Reading,
-    salt: Path,
+    path: Path, said: Sequence[Said], facts: Sequence[dict], table: Table | None, reading: Reading, salt: Path
 ) -> tuple[list[Person], list[str]]:
-    """(the person of each image, where that comes from). Raises UserError for images of which it is not known."""
-    names, key = list(images["file"]), "dataset.patient"
+    """(the person of each image that is taken, where that comes from).
+
+    `facts` are those of these images, or empty if no header can say it. Raises UserError for images of which it is not
+    known.
+    """
+    taken = [one for one in said if not one.why]
+    names, cells, key = [one.file for one in taken], [one.patient for one in taken], "dataset.patient"
     column = table.headers.get("patient") if table else None
     pattern = reading.patient if reading.patient != "image" else ""
     if column and ("patient" in reading.columns or not pattern):

@@ -24,6 +24,7 @@ UNREADABLE, UNLISTED, BURNED_IN = listing.UNREADABLE, listing.UNLISTED, "annotat
 
 # What a file in a damaged archive raises.
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError, ValueError)
+PLAIN = tuple(suffix for suffix in SUFFIXES if suffix not in (".dcm", ".dicom"))
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
@@ -128,6 +129,11 @@ def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
         if not file.why and first != file.name and first in names:
             files[number] = File(file.name, COPY)
     return sorted(files)
+
+
+def may_be_dicom(name: str) -> bool:
+    """Whether a file, by its name, may be a DICOM."""
+    return PurePosixPath(name).suffix.lower() not in PLAIN
 
 
 def printable(name: str) -> str:
