@@ -250,7 +250,10 @@ def test_an_image_that_changes_during_a_run_is_due_and_jobs_look_at_nothing(tmp_
     step = copy / "scripts" / "resample_images.py"
     change = f"import os\nos.replace({str(other)!r}, {str(images / 'NORMAL' / 'p0.bmp')!r})\n"
     step.write_text(change + step.read_text())
-    make(copy, *about)
+    done = snakemake(
+        copy, "results/changing/data/pixels.npy", "--config", "experiment=changing", "image_size=16", about[2]
+    )
+    assert "NORMAL/p0.bmp has changed since the catalogue was made; run the workflow again" in done.stdout + done.stderr
     assert not other.exists()
     (record,) = (copy / ".snakemake" / "fedxray-content").iterdir()
     before = record.read_bytes()
