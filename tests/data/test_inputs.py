@@ -134,6 +134,12 @@ def test_what_a_table_lists_and_is_not_there_is_said_first(tmp_path, image, said
     refused(tmp_path, said, **BY_IMAGE)
 
 
+def test_what_is_near_has_the_same_folders(tmp_path):
+    put(tmp_path, images(*(f"{name}/p{number}/a.jpeg" for name in ("NORMAL", "PNEUMONIA") for number in range(3))))
+    put(tmp_path, {"manifest.csv": table("x/PNEUMONIA/p1/a.jpeg,1")})
+    refused(tmp_path, r"did you mean PNEUMONIA/p1/a.jpeg\?", **BY_IMAGE)
+
+
 def test_absolute_paths_by_the_link_that_the_user_knows(tmp_path):
     real = put(tmp_path / "disk", images("a.jpeg", "b.jpeg"))
     (tmp_path / "link").symlink_to(real)
