@@ -285,8 +285,8 @@ def _persons(
     elif any(row["patient"] for row in facts):
         secret = _secret(salt)
         known = [
-            Person(_hashed(row["patient"], secret), "") if word(row["patient"] or "") not in NO_PATIENT else None
-            for row in facts
+            Person(_hashed(patient, secret), "") if patient not in NO_PATIENT else None
+            for patient in (word(row["patient"] or "") for row in facts)
         ]
         origin = HASHED
     else:

@@ -12,6 +12,8 @@ from fedxray.data.catalogue import build_catalogue, join
 from fedxray.data.cohort import draw_cohort
 from fedxray.data.datasets import DATASETS
 from fedxray.data.reading import Reading, add_options, from_options, over, reading_of
+from fedxray.data.site import load_site
+from fedxray.operators.preparation import prepare_site
 
 IMAGES = {f"i{number}.jpeg": jpeg(100 + number) for number in range(4)}
 BY_IMAGE = {"patient": "image"}
@@ -226,6 +228,20 @@ def test_paths_that_are_no_source(tmp_path):
     refused(tmp_path / "pipe", "neither a file nor a folder")
     refused(tmp_path / ("a" * 300), "cannot be read")
     refused(tmp_path / "a.jpeg" / "b", "no such file|cannot be read")
+
+
+# A hospital's own command
+
+
+def test_a_table_of_several_hospitals_is_not_one_hospitals_data(tmp_path):
+    rows = [f"i{number}.jpeg,{number % 2},P{number},{('us', 'asia')[number // 20]}" for number in range(40)]
+    files = {f"i{number}.jpeg": jpeg(60 + number) for number in range(40)}
+    put(tmp_path / "in", files | {"manifest.csv": table(*rows, header="image,label,patient,site")})
+    with pytest.raises(UserError, match=r"names several hospitals \(asia, us\).*is of us alone.*--sites='asia'=drop"):
+        prepare_site(tmp_path / "in", "us", 16, tmp_path / "out", own_validation=0.2)
+    reading = reading_of({"sites": {"asia": "drop"}}, "dataset")
+    prepare_site(tmp_path / "in", "us", 16, tmp_path / "out", own_validation=0.2, reading=reading)
+    assert set(load_site(tmp_path / "out").table["image"]) == {f"i{number}.jpeg" for number in range(20)}
 
 
 # Several sources
