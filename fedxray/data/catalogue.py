@@ -156,7 +156,7 @@ def way(key: str, value: str) -> str:
 def _stop_for_words(path: Path, said: Sequence[Said], table: Table | None, reading: Reading) -> None:
     """Raise UserError for files that are left out, and for which `reading` has no word."""
     unlabelled = [one for one in said if one.why.startswith((source.NO_LABEL, source.NOT_AN_IMAGE))]
-    if not any(one.why == "" for one in said) and not any(one.why.startswith(source.UNREADABLE) for one in said):
+    if not any(one.why == "" or one.why.startswith((source.UNREADABLE, source.UNLISTED)) for one in said):
         tables = [one.file for one in said if one.file.lower().endswith(".csv") and "/" not in one.file]
         near = f"; there is {tables[0]}: if it lists the images, give it in place of the folder" if tables else ""
         kinds = sorted({one.why for one in unlabelled})[:3]
