@@ -71,7 +71,7 @@ def reading_of(values: Mapping[str, Any], where: str) -> Reading:
 
     Keys that `Reading` does not have are ignored, and empty values are its defaults.
     """
-    kept = {}
+    kept: dict[str, Any] = {}
     for item in fields(Reading):
         value, default = values.get(item.name), vars(DEFAULT)[item.name]
         if value in (None, "", [], {}, ()):
