@@ -11,9 +11,9 @@ from torchvision.datasets import ImageFolder
 
 from benchmarks.inputs import ORIGINALS, originals, scratch
 from benchmarks.measure import ROOT, Cost, at_least, clock, cpu, interleave, middle, python, ratio, run, told
-from fedxray.core.files import write_table
+from fedxray.core.files import write_json, write_table
 from fedxray.data.pixels import to_grey
-from fedxray.data.source import Source
+from fedxray.data.source import list_files, open_source
 
 SIZE = 224
 
@@ -54,8 +54,8 @@ def resample(quick: bool) -> dict:
 
 
 def _ours(folder: Path) -> list:
-    with Source(folder) as source:
-        return [to_grey(source.read(name), SIZE) for name in source.names]
+    with open_source(folder) as reader:
+        return [to_grey(reader.read(file.name), SIZE) for file in list_files(reader)]
 
 
 def demo_path(folder: Path) -> list:
@@ -77,7 +77,10 @@ def decode(folder: Path, size: int | None) -> None:
 def step(folder: Path, size: int, processes: int) -> Cost:
     """The cost of the rule's script on every image of `folder`. Its catalogue has only the column that is read."""
     with scratch() as work:
-        with Source(folder) as source:
-            write_table(work / "catalogue.csv", pd.DataFrame({"image": source.names}))
-        words = ["--source", folder, "--catalogue", work / "catalogue.csv", "--size", size, "--processes", processes]
+        with open_source(folder) as reader:
+            names = [file.name for file in list_files(reader)]
+        write_table(work / "catalogue.csv", pd.DataFrame({"image": names}))
+        write_json(work / "catalogue.json", {"greys": None})
+        words = ["--source", folder, "--catalogue", work / "catalogue.csv", "--summary", work / "catalogue.json"]
+        words += ["--size", size, "--fit", "stretch", "--processes", processes]
         return run(python(ROOT / "scripts" / "resample_images.py", *words, "--output", work / "pixels.npy"), 3600)

@@ -173,7 +173,7 @@ def predict(quick: bool) -> dict:
     with scratch() as model:
         save_model(model / "run.safetensors", get_parameters(build(chosen)))
         origin = {"experiment": "benchmark", "cohort": "", "mode": "federated", "run": "none"}
-        export_model(model / "run.safetensors", chosen, model / "model", threshold=0.5, origin=origin)
+        export_model(model / "run.safetensors", chosen, model / "model", threshold=0.5, origin=origin, fit="stretch")
         torch.set_num_threads(1)
         rates = [count / clock(lambda: predict_images(model / "model", [folder]), cpu) for _ in range(turns)]
         images = np.random.default_rng(1).integers(0, 256, (2048, chosen.image_size, chosen.image_size), np.uint8)

@@ -19,6 +19,16 @@ os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
 )
 
+# The rules call `python`, which is the one that runs Snakemake, whether its environment is active or not.
+BESIDE = Path(sys.executable).parent
+if not (BESIDE / "python").exists():
+    sys.exit(
+        f"error: {BESIDE}: no program python beside {sys.executable}; make an environment (make .venv/ready)"
+    )
+os.environ.update(
+    PATH=os.pathsep.join(filter(None, [str(BESIDE), os.environ.get("PATH")]))
+)
+
 from fedxray.core.errors import UserError
 from fedxray.data import datasets
 from fedxray.data.site import SiteFolder

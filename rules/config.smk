@@ -14,7 +14,7 @@ rule record_config:
         runtime=growing(5),
     params:
         **step("record_config"),
-        config=kept(lambda wildcards: json.dumps(config)),  # it may have braces
+        config=kept(lambda wildcards: json.dumps(config)),  # braces are no wildcards
     shell:
         "python {params.script:q} --config {params.config:q} --output {output.config:q} 2>&1 | tee {log:q}"
 
@@ -28,4 +28,4 @@ use rule record_config as record_experiment with:
         AT.benchmark("record_experiment")
     params:
         **step("record_config"),
-        config=kept(lambda wildcards: json.dumps(EXPERIMENT.config)),
+        config=kept(lambda wildcards: json.dumps(EXPERIMENT.config)),  # braces are no wildcards

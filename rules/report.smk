@@ -106,6 +106,7 @@ if HERE:
             points=AT.points,
             chosen=AT.chosen,
             predictions=AT.predictions,
+            external=EXTERNAL_CARDS,
             summary=AT.summary,
             differences=AT.differences,
             heterogeneity=HETEROGENEITY,

@@ -9,6 +9,7 @@ from fedxray.analysis.external import apart
 from fedxray.core import cli
 from fedxray.core.files import read_json, read_table
 from fedxray.data.registry import note_of
+from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
 from fedxray.report.figures import results, save, sweep
 
@@ -34,8 +35,9 @@ def main(options):
         "communication": lambda: sweep.communication(federated_curves(points, folder)),
         "cohorts": lambda: sweep.cohorts(summary, heterogeneity(folder)),
     }
-    note = note_of(folder.registry)
+    cards = [read_json(SiteFolder(folder.external(name).site).card) for name in options.external]
     for name in options.figures:
+        note = note_of(folder.registry, cards if name == "external" else ())
         save(figures[name](), folder.figure(name), note)
 
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-from fedxray.core.errors import UserError
+from fedxray.core.errors import UserError, disk_line
+
+_INTERRUPTED = threading.Event()
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
@@ -24,10 +26,15 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[argparse.Namespace], None], arguments: argparse.ArgumentParser) -> None:
-    """Parse the command line and call `main`; a UserError becomes one line on stderr and exit code 1."""
+    """Parse the command line and call `main`.
+
+    A UserError becomes one line on stderr and exit code 1, and so does an error of the disk: a full one, or one on
+    which this user may not write.
+    """
     options = arguments.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # so each line reaches a pipe or a file at once
+        # So each line reaches a pipe or a file at once, and one that the terminal's encoding lacks letters for too.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     show_progress()
     _end_with_snakemake()
     try:
@@ -39,6 +46,10 @@ def run(main: Callable[[argparse.Namespace], None], arguments: argparse.Argument
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its exit
         sys.exit(1)
+    except Exception as error:
+        if line := disk_line(error):
+            sys.exit(f"error: {line}")
+        raise
 
 
 def show_progress() -> None:
@@ -56,12 +67,20 @@ def show_progress() -> None:
 def _end_with_snakemake() -> None:
     """Raise KeyboardInterrupt on SIGTERM, and send it to ourselves when the Snakemake that started us is killed."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as a background job does
+        signal.signal(signal.SIGINT, _interrupt)
     parents = [p for p in psutil.Process().parents() if _is_snakemake(p)]
     if parents:
         threading.Thread(target=_watch, args=(parents,), daemon=True).start()
 
 
+def interrupted() -> bool:
+    """Whether a signal has asked this process to end. Code of other packages may swallow the exception that says so."""
+    return _INTERRUPTED.is_set()
+
+
 def _interrupt(signum: int, frame: object) -> None:
+    _INTERRUPTED.set()
     raise KeyboardInterrupt
 
 

@@ -4,6 +4,9 @@ import hashlib
 import json
 import os
 import shutil
+import stat
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fedxray.core.errors import UserError
+from fedxray.core.errors import UserError, disk_error
+
+LEAST = 1 << 20  # bytes on a disk below which it is full: nothing that is worth a run fits there
 
 # Columns that are text, however much their cells look like numbers: patient 007 is not patient 7.
 TEXT = (
@@ -22,16 +27,102 @@ TEXT = (
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path` in one step, on error it is removed."""
+    """Yield a temporary path beside `path`; on success it becomes `path` in one step, on error it is removed.
+
+    A link stays, and the file that it leads to is written. What is no file, such as a pipe, a terminal or another
+    device, stays as well: what was written to the temporary path is copied into it at the end. Raises OSError with the
+    name of `path` if the disk is full or `path` cannot be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if (stream := _stream(path)) is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder) / "made"
+            _copy(Path(folder) / "made", path, stream)
+        return
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name[-100:]}.{os.getpid()}.tmp")  # shorter than the longest name
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with naming(path, temporary):
+            yield temporary
+            os.replace(temporary, target)
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an error of the disk that names no file, or `temporary`, name `path`: it becomes such an OSError."""
+    try:
+        yield
+    except Exception as error:
+        fault = disk_error(error)
+        if fault and fault.errno and fault.filename in (None, temporary, str(temporary)):
+            raise OSError(fault.errno, fault.strerror, str(path)) from error
+        raise
+
+
+def is_output(path: Path) -> bool:
+    """Whether `path` is this process's standard output, such as /dev/stdout, a link to it, or the file it goes to."""
+    return _stream(path) == 1
+
+
+def _stream(path: Path) -> int | None:
+    """The number of our standard output or error if `path` is that, -1 for another device or pipe, None for a file.
+
+    Raises OSError for a link that leads back to itself.
+    """
+    try:
+        there = path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):  # a file to make; or it is told when it is written
+        return None
+    for number in (1, 2):
+        with suppress(OSError):  # closed
+            if os.path.samestat(there, os.fstat(number)):
+                return number
+    return None if stat.S_ISREG(there.st_mode) or stat.S_ISDIR(there.st_mode) else -1
+
+
+def _copy(made: Path, path: Path, stream: int) -> None:
+    """Copy the file `made` into the stream of this number, or if that is -1 into `path`, a device or pipe."""
+    for text in (sys.stdout, sys.stderr):
+        text.flush()
+    with made.open("rb") as source, open(path if stream < 0 else os.dup(stream), "wb") as output:
+        shutil.copyfileobj(source, output)
+
+
+def preallocated(path: Path, shape: tuple[int, ...]) -> None:
+    """Write the .npy of a uint8 array of zeros, all of whose space on the disk is taken.
+
+    A file with holes would be filled through a memory map, and a full disk then kills the process that writes there
+    (SIGBUS). Raises OSError if there is no space.
+    """
+    np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    with path.open("r+b") as file:
+        size = path.stat().st_size
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(1, size))
+            return
+        start = size - int(np.prod(shape))
+        file.seek(start)
+        for first in range(start, size, 1 << 20):
+            file.write(bytes(min(1 << 20, size - first)))
+
+
+def full(folder: Path) -> str:
+    """The name of whichever of TMPDIR and `folder` has less than `LEAST` bytes left on its disk; empty if neither."""
+    try:
+        temporary = tempfile.gettempdir()
+    except FileNotFoundError:  # it tries to write in several folders, and could in none
+        return f"{os.environ.get('TMPDIR', '/tmp')} (TMPDIR)"
+    places = {f"{temporary} (TMPDIR)": temporary, str(folder): folder}
+    return next((name for name, place in places.items() if shutil.disk_usage(place).free < LEAST), "")
+
+
+def shown(path: str | Path) -> str:
+    r"""A path as text that can be printed and stored: a byte of its name that is not UTF-8 is written as \xe9."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @contextmanager

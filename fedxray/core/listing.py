@@ -73,8 +73,9 @@ def walk(root: str | Path) -> Iterator[Found]:
             name = below + entry.name
             try:
                 is_folder, is_file = entry.is_dir(), entry.is_file()
-            except OSError:  # a link to itself
-                is_folder = is_file = False
+            except OSError as error:  # such as a link to itself
+                yield Found(name, HIDDEN if is_hidden(entry.name) else f"{UNREADABLE}: {error.strerror}", entry)
+                continue
             if is_hidden(entry.name):
                 yield Found(name + "/" * is_folder, HIDDEN, entry)
             elif is_folder and entry.is_symlink():

@@ -1,15 +1,19 @@
 """Worker processes for work that is done image by image, in chunks whose progress is logged."""
 
+import faulthandler
 import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from fedxray.core.errors import UserError
 
 # Outside Linux a fork is not safe. FEDXRAY_FORKS=0 turns forks off on Linux too: then every process starts a Python of
 # its own, and NVFlare itself starts those of jobs. A new version of NVFlare should first run without forks.
@@ -29,13 +33,21 @@ def workers(processes: int) -> ProcessPoolExecutor:
 def in_chunks(work: Callable, images: Sequence, processes: int, label: str, *constants: object) -> Iterator:
     """Yield `work(chunk, *constants)` for each chunk of `images`, in order, computed by `processes` workers.
 
-    A line is logged at each fifth of the images.
+    A line is logged at each fifth of the images. Raises UserError if the system ends a worker.
     """
     size = max(1, min(128, len(images) // (4 * processes) + 1))
     chunks = [images[start : start + size] for start in range(0, len(images), size)]
     repeated = [[constant] * len(chunks) for constant in constants]
     with workers(processes) as pool:
-        for number, result in enumerate(pool.map(work, chunks, *repeated), 1):
+        results = pool.map(work, chunks, *repeated)
+        for number in range(1, len(chunks) + 1):
+            try:
+                result = next(results)
+            except BrokenProcessPool as error:
+                raise UserError(
+                    f"{label}: the system ended a process that worked on the images; give it more memory, or fewer "
+                    "processes, and see that the disk is not full"
+                ) from error
             if number == len(chunks) or number * 5 // len(chunks) > (number - 1) * 5 // len(chunks):
                 log.info("%s: %d/%d images", label, min(number * size, len(images)), len(images))
             yield result
@@ -46,7 +58,7 @@ def apart(work: Callable[..., T], *arguments: object) -> T:
 
     What it and `work` say is dropped. Raises ChildProcessError if there is no result, whatever the reason is.
     """
-    context = get_context("fork" if FORKS else "spawn")
+    context: Any = get_context("fork" if FORKS else "spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, work, arguments))
     process.start()
@@ -64,6 +76,7 @@ def apart(work: Callable[..., T], *arguments: object) -> T:
 
 
 def _send(sender: Connection, work: Callable, arguments: tuple) -> None:
+    faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     with suppress(Exception):
         sender.send(work(*arguments))

@@ -69,7 +69,9 @@ def build_catalogue(
     said, looked = _look(path, said, reading, processes)
     facts = [row for one, row in zip(said, looked, strict=True) if not one.why]
     account = pd.DataFrame(said).rename(columns={"split": "official_split", "site": "acquisition"})
-    account["sha256"] = [row.get("sha256", "") for row in looked]
+    # Of a file that was opened and not read to its end the word "-" says so: if it changes, it has to be opened again.
+    opened = account["why"].str.startswith(source.NOT_AN_IMAGE).map({True: "-", False: ""})
+    account["sha256"] = [row.get("sha256", none) for row, none in zip(looked, opened, strict=True)]
     account["patient"], account["patient_from"], account["duplicate_group"] = "", "", 0
     taken = account["why"] == ""
     if reading.site:
@@ -107,7 +109,9 @@ def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | N
     if len(catalogues) == 1:
         return next(iter(catalogues.values()))
     parts = [
-        table.assign(image=f"{name}/" + table["image"], patient=f"{(patients or {}).get(name, name)}/" + table["patient"])
+        table.assign(
+            image=f"{name}/" + table["image"], patient=f"{(patients or {}).get(name, name)}/" + table["patient"]
+        )
         for name, table in catalogues.items()
     ]
     return bind(pd.concat(parts, ignore_index=True))
@@ -246,7 +250,7 @@ def _inspect(names: tuple, path: Path) -> list[dict]:
     """Of each image what `Facts` has, the `sha256` of its bytes, and why it is `unreadable`, if it is."""
     rows, reader = [], open_reader(path)
     for name in names:
-        row = dict.fromkeys(Facts.__dataclass_fields__) | {"sha256": "", "unreadable": ""}
+        row = dict.fromkeys(Facts.__dataclass_fields__) | {"sha256": "-", "unreadable": ""}
         try:
             data = reader.read(name)
             row["sha256"] = hashlib.sha256(data).hexdigest()

@@ -1,5 +1,6 @@
 """What is known of one image file once it is decoded, whatever its format, and why it cannot be decoded."""
 
+import errno
 import hashlib
 import warnings
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-LARGEST = 2 * (Image.MAX_IMAGE_PIXELS or 0)  # pixels, of any format: about 179 million, where Pillow stops too
+MACHINES = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)  # faults that are not the image's
+LARGEST = 178_956_970  # pixels, of any format: where Pillow stops too
 
 
 class Unreadable(Exception):
@@ -38,7 +40,8 @@ class Facts:
 def decoding() -> Iterator[None]:
     """Turn whatever a decoder raises on broken bytes into `Unreadable`, and keep its warnings to itself.
 
-    Neither the texts of a decoder nor its exceptions go further: they may quote a header.
+    Neither the texts of a decoder nor its exceptions go further: they may quote a header. What is wrong with the
+    machine, such as too many open files, is raised as it is.
     """
     try:
         with warnings.catch_warnings():
@@ -47,17 +50,16 @@ def decoding() -> Iterator[None]:
     except Unreadable:
         raise
     except UnidentifiedImageError:
-        reason = "neither JPEG, PNG, TIFF, BMP nor DICOM"
+        raise Unreadable("neither JPEG, PNG, TIFF, BMP nor DICOM") from None
     except (MemoryError, Image.DecompressionBombError):
-        reason = "too large"
+        raise Unreadable("too large") from None
     except Exception as error:  # a decoder can raise anything
+        if isinstance(error, OSError) and error.errno in MACHINES:
+            raise
         cut = isinstance(error, EOFError) or any(
             word in str(error).lower() for word in ("truncated", "less than expected")
         )
-        reason = "cut short" if cut else "broken"
-    else:
-        return
-    raise Unreadable(reason)  # outside of the handlers, so that the decoder's exception is not its context
+        raise Unreadable("cut short" if cut else "broken") from None
 
 
 def sha256_of(values: np.ndarray) -> str:
@@ -67,7 +69,7 @@ def sha256_of(values: np.ndarray) -> str:
         values = values.astype(np.result_type(np.min_scalar_type(low), np.min_scalar_type(high)), copy=False)
     values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
     digest = hashlib.sha256(f"{values.shape} {values.dtype.str} ".encode())
-    digest.update(values)
+    digest.update(values.data)
     return digest.hexdigest()
 
 

@@ -22,6 +22,13 @@ from fedxray.data.decoded import LARGEST, Facts, Unreadable, scaled, sha256_of
 
 MODALITIES = ("CR", "DX", "RG")  # radiographs: of a cassette, of a detector, of a film
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")  # the smallest value is white, black
+# The views of ViewCodeSequence (PS3.16, CID 4010) that ViewPosition has names for, by their codes of SNOMED CT and RT.
+VIEWS = {
+    **dict.fromkeys(("272479007", "R-10214"), "PA"),
+    **dict.fromkeys(("399348003", "R-10206"), "AP"),
+    **dict.fromkeys(("399173006", "R-10236"), "LL"),
+    **dict.fromkeys(("399198007", "R-10232"), "RL"),
+}
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 # The decoder of each transfer syntax. Pillow is before gdcm where both can: gdcm ends its process at broken bytes.
 DECODERS = (
@@ -32,9 +39,12 @@ DECODERS = (
     | dict.fromkeys((uid.JPEGLSLossless, uid.JPEGLSNearLossless), "gdcm")
     | {uid.RLELossless: "pydicom"}
 )
+LOSSY = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000)
+SOF1 = b"\xff\xc1"  # before the header of an extended JPEG
 PIXEL_DATA = gdcm.Tag(0x7FE0, 0x0010)
 TAGS = [
     *("PatientID", "ViewPosition", "Modality", "BurnedInAnnotation", "PatientOrientation", "AnatomicalOrientationType"),
+    *("PresentationIntentType", "ViewCodeSequence"),
     *("SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "VOILUTSequence", "VOILUTFunction", "WindowCenter"),
@@ -47,31 +57,29 @@ for quiet in (gdcm.Trace.DebugOff, gdcm.Trace.WarningOff, gdcm.Trace.ErrorOff):
     quiet()
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether the bytes begin as a DICOM file does."""
-    return data[128:132] == b"DICM"
-
-
 def inspect(data: bytes) -> Facts:
     """What the catalogue keeps of a DICOM. Raises Unreadable, and what pydicom raises on broken bytes."""
     header = _read(data)
     pixels = _pixels(header)
-    photometric, bits, reach, values = header.PhotometricInterpretation, header.BitsStored, None, pixels
+    photometric, values, reach = header.PhotometricInterpretation, pixels, None
     if photometric in MONOCHROME:
         stored = _stored(header)
-        _table(header, stored, None)  # so that what `read_grey` refuses is refused here
-        values = stored[pixels].astype(np.int16 if stored.min() < 0 else np.uint16)
+        table, used = _table(header, stored, None), _used(header, pixels)
+        values = stored.astype(np.int16 if stored.min() < 0 else np.uint16)[pixels]
         if not _has_window(header):
-            reach = _reach(header, pixels, stored)
+            scale, low, high = _modality(header, stored)
+            reach = float(np.ptp(scale[used])) / (high - low)
+        elif np.ptp(stored[used]) and not np.ptp(table[used]):
+            raise Unreadable("DICOM whose window leaves one grey alone")
     height, width = values.shape
     return Facts(
         width,
         height,
-        f"DICOM {photometric} {bits} bits",
+        f"DICOM {photometric} {header.BitsStored} bits",
         sha256_of(values),
         reach=reach,
         patient=_text(header, "PatientID"),
-        view=_text(header, "ViewPosition").upper(),
+        view=_view(header),
         burned_in=_text(header, "BurnedInAnnotation").upper() == "YES",
         dicom=True,
     )
@@ -97,6 +105,8 @@ def _read(data: bytes) -> Dataset:
         raise Unreadable("cut short" if "Rows" in header else "DICOM without an image")
     if _text(header, "Modality") not in MODALITIES:
         raise Unreadable(f"DICOM that is no radiograph by its Modality ({', '.join(MODALITIES)})")
+    if _text(header, "PresentationIntentType") == "FOR PROCESSING":
+        raise Unreadable("DICOM of a detector's raw values (FOR PROCESSING); the image for presentation is needed")
     if _text(header, "AnatomicalOrientationType") == "QUADRUPED":
         raise Unreadable("DICOM of an animal")
     frames = int(header.get("NumberOfFrames") or 1)
@@ -111,6 +121,8 @@ def _read(data: bytes) -> Dataset:
         raise Unreadable("DICOM with a wrong number of colours")
     if allocated not in (8, 16) or not 2 <= bits <= allocated or (not grey and bits != 8):
         raise Unreadable(f"DICOM of {bits} bits stored in {allocated}")
+    if header.PixelRepresentation == 1 and header.file_meta.TransferSyntaxUID in (LOSSY[0], LOSSY[1]):
+        raise Unreadable("DICOM of negative values in a JPEG that has none")
     if not bits - 1 <= header.get("HighBit", bits - 1) < allocated:
         raise Unreadable("DICOM with bits outside of its values")
     return header
@@ -118,6 +130,13 @@ def _read(data: bytes) -> Dataset:
 
 def _text(header: Dataset, keyword: str) -> str:
     return str(header.get(keyword) or "").strip(" \0")
+
+
+def _view(header: Dataset) -> str:
+    """ViewPosition, or its name for the view of ViewCodeSequence, or "OTHER"; "" where there is neither."""
+    if header.get("ViewCodeSequence") and not _text(header, "ViewPosition"):
+        return VIEWS.get(_text(header.ViewCodeSequence[0], "CodeValue"), "OTHER")
+    return _text(header, "ViewPosition").upper()
 
 
 def _pixels(header: Dataset) -> np.ndarray:
@@ -130,8 +149,10 @@ def _pixels(header: Dataset) -> np.ndarray:
     pixels = apart(_decoded, header) if DECODERS[syntax] == "gdcm" else _decoded(header)
     if header.SamplesPerPixel == 3:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
-    pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    return _upright(header, pixels.view(f"u{pixels.itemsize}"))
+    size = header.BitsAllocated // 8
+    if pixels.itemsize > size:
+        raise Unreadable("DICOM with more bits than it says")
+    return _upright(header, pixels.astype(f"={pixels.dtype.kind}{size}", copy=False).view(f"u{size}"))
 
 
 def _decoded(header: Dataset) -> np.ndarray:
@@ -144,8 +165,12 @@ def _decoded(header: Dataset) -> np.ndarray:
 
 def _extended(header: Dataset) -> np.ndarray:
     """The pixels of a JPEG of 9 to 12 bits, uint16 (rows, columns), which pydicom leaves to decoders under the GPL."""
+    frame = next(generate_frames(header.PixelData, number_of_frames=1))
+    start = frame.index(SOF1)
+    if frame[start + 4] > 12:  # gdcm itself writes such, which are none by the standard, and whose values overflow
+        raise ValueError("a JPEG with loss of more than 12 bits")
     fragment, fragments, element = gdcm.Fragment(), gdcm.SequenceOfFragments.New(), gdcm.DataElement(PIXEL_DATA)
-    fragment.SetByteStringValue(next(generate_frames(header.PixelData, number_of_frames=1)))
+    fragment.SetByteStringValue(frame)
     fragments.AddFragment(fragment)
     element.SetValue(fragments.__ref__())
     image = gdcm.Image()
@@ -168,7 +193,7 @@ def _upright(header: Dataset, pixels: np.ndarray) -> np.ndarray:
     directions = header.get("PatientOrientation") or ""
     if not directions:
         return pixels
-    row, column = (direction[:1] for direction in ([directions, ""] if isinstance(directions, str) else directions))
+    row, column = (direction[:1] for direction in directions) if len(directions) == 2 else ("", "")
     if row in ("F", "H"):
         pixels, row, column = pixels.T, column, row
     if row not in ("L", "R", "A", "P") or column not in ("F", "H"):
@@ -177,11 +202,17 @@ def _upright(header: Dataset, pixels: np.ndarray) -> np.ndarray:
 
 
 def _stored(header: Dataset) -> np.ndarray:
-    """The value of each pattern of bits, int32 (256 or 65536,): bits that are not of the value do not count."""
-    bits = header.BitsStored
-    shift = header.get("HighBit", bits - 1) + 1 - bits
-    values = (np.arange(2**header.BitsAllocated, dtype=np.int32) >> shift) & (2**bits - 1)
-    return np.where(values >= 2 ** (bits - 1), values - 2**bits, values) if header.PixelRepresentation == 1 else values
+    """The value of each pattern of bits, int32 (256 or 65536,).
+
+    Bits that are not of the value do not count; after a compression with loss they are of a value that went over the
+    end of its range, and which is the end.
+    """
+    bits, allocated, signed = header.BitsStored, header.BitsAllocated, header.PixelRepresentation == 1
+    patterns, ends = np.arange(2**allocated, dtype=np.int32), np.array((0, 2**bits - 1)) - signed * 2 ** (bits - 1)
+    if header.file_meta.TransferSyntaxUID in LOSSY:
+        return np.clip(np.where(signed & (patterns >= 2 ** (allocated - 1)), patterns - 2**allocated, patterns), *ends)
+    values = (patterns >> header.get("HighBit", bits - 1) + 1 - bits) & (2**bits - 1)
+    return np.where(values > ends[1], values - 2**bits, values)
 
 
 def _is_padding(header: Dataset) -> np.ndarray:
@@ -195,13 +226,14 @@ def _is_padding(header: Dataset) -> np.ndarray:
     return padding
 
 
-def _reach(header: Dataset, pixels: np.ndarray, stored: np.ndarray) -> float:
-    """The share of the range after the modality LUT that the image without its padding spans."""
-    used = (np.bincount(pixels.ravel(), minlength=len(stored)) > 0) & ~_is_padding(header)
+def _used(header: Dataset, pixels: np.ndarray) -> np.ndarray:
+    """Whether each pattern of bits is in the image, and no padding, bool (256 or 65536,)."""
+    used = np.zeros(2**header.BitsAllocated, bool)
+    used[pixels] = True
+    used &= ~_is_padding(header)
     if not used.any():
         raise Unreadable("DICOM with padding alone")
-    values, low, high = _modality(header, stored)
-    return float(np.ptp(values[used])) / (high - low)
+    return used
 
 
 def _table(header: Dataset, stored: np.ndarray, greys: tuple[float, float] | None) -> np.ndarray:
@@ -280,8 +312,9 @@ def _look_up(header: Dataset, sequence: str, values: np.ndarray, signed: bool) -
         little = True
     wide = len(entries) >= 2 * count
     table = np.frombuffer(entries, "u1" if not wide else "<u2" if little else ">u2")[:count]
-    if not 8 <= bits <= 16 or len(table) < count or (not wide and bits != 8):
+    if not 8 <= bits <= 16 or len(table) < count or (not wide and (bits != 8 or not little)):
         raise Unreadable("DICOM with a LUT that is cut short")
-    if table.max() > 2**bits - 1 or (sequence != "ModalityLUTSequence" and 4 * table.max() < 2**bits - 1):
+    highest = int(table.max())
+    if highest >= 2**bits or (sequence != "ModalityLUTSequence" and 4 * highest < 2**bits - 1):
         raise Unreadable("DICOM with a LUT of other bits than it says")
     return table[np.clip(np.rint(values).astype(np.int64) - first, 0, count - 1)] / (2.0**bits - 1)

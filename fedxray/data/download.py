@@ -67,7 +67,8 @@ def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stall
         raise UserError(
             f"--dataset {dataset}: give it as owner/name, or as a competition's name, as in its address at kaggle.com"
         )
-    archive = output.with_name(f".{output.name}.download") / f"{name}.zip"  # the client names the file
+    target = output.resolve()  # a link stays: what it leads to is written
+    archive = target.with_name(f".{target.name}.download") / f"{name}.zip"  # the client names the file
     try:
         version = _complete(dataset, archive, retries, wait_s, stalled_s)
         record = {"dataset": dataset, "version": version, "bytes": archive.stat().st_size, "sha256": sha256(archive)}
@@ -80,7 +81,7 @@ def fetch_archive(dataset: str, output: Path, retries: int, wait_s: float, stall
         with suppress(OSError):
             archive.parent.rmdir()  # if nothing has arrived
     os.utime(archive)  # the client dates it back to Kaggle's upload, so that Snakemake would find it older than it is
-    os.replace(archive, output)
+    os.replace(archive, target)
     shutil.rmtree(archive.parent)
 
 

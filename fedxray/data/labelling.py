@@ -15,10 +15,27 @@ from typing import NamedTuple
 from fedxray.core.errors import UserError
 from fedxray.data.names import SHOWN, official_split
 from fedxray.data.reading import DEFAULT, Reading
-from fedxray.data.source import COPY, DAMAGED, DROPPED, HIDDEN, KNOWN, NO_LABEL, UNREADABLE, File, Reader, printable
+from fedxray.data.source import (
+    COPY,
+    DAMAGED,
+    DOCUMENT,
+    DROPPED,
+    HIDDEN,
+    KNOWN,
+    NO_LABEL,
+    UNREADABLE,
+    File,
+    Reader,
+    printable,
+)
 from fedxray.data.tables import Table, parse_table
 from fedxray.data.words import nearest, normalised, word
 
+LABELS = {"normal": "0", "pneumonia": "1"}  # words of every source; the user's are added
+NUMBERS = {
+    "0": "0",
+    "1": "1",
+}  # in a table; a folder of such a name may be a patient's, or a part of a cross-validation
 SPLITS = {"train": "train", "val": "val", "test": "test"}
 SYNTHETIC = {"yes": True, "no": False, "": False}
 MISSING = f"{UNREADABLE}: listed, but not there"
@@ -70,9 +87,10 @@ def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table
 def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Reading) -> list[Said]:
     """What the table says of each file, in the order of `files`, and then of those that it lists but are not there.
 
+    Without a column split, the folders say it.
     Raises UserError for a word that is not declared, and for an image that two rows describe differently.
     """
-    labels = normalised(reading.labels, "dataset.labels")
+    labels = LABELS | NUMBERS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")
     resolve, said = _Paths(files, table, reader, reading), {}
     for index in range(len(table.rows)):
@@ -82,7 +100,7 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
         name = resolve(cells["image"])
         why, label = _label(cells["label"], labels, reading.multiple, table, index)
         site = reading.sites.get(cells.get("site", ""), cells.get("site", ""))
-        split = splits.get(word(cells.get("split", "")), "") if cells.get("split") else ""
+        split = splits.get(word(cells["split"]), "") if cells.get("split") else ""
         if cells.get("split") and not split:
             raise UserError(
                 f"{table.at(index)}: {table.headers['split']} {cells['split']!r} is not known; "
@@ -91,6 +109,8 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
         synthetic = SYNTHETIC.get(word(cells.get("synthetic", "")))
         if synthetic is None:
             raise UserError(f"{table.at(index)}: synthetic {cells['synthetic']!r}; it is yes or no")
+        if "split" not in cells:
+            split = official_split(name, splits, word)
         if "drop" in (site, split):
             why, label = why or DROPPED, -1
         more = cells.get("patient", ""), "" if site == "drop" else site, "" if split == "drop" else split
@@ -106,7 +126,8 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
     missing = [one for name, one in said.items() if name not in present]
     near = [resolve.near(one.file) for one in missing[:SHOWN]] + [""] * len(missing[SHOWN:])
     return [_of_file(file, said.get(file.name)) for file in files] + [
-        one._replace(file=printable(one.file), why=f"{MISSING}{hint}", label=-1) for one, hint in zip(missing, near, strict=True)
+        one._replace(file=printable(one.file), why=f"{MISSING}{hint}", label=-1)
+        for one, hint in zip(missing, near, strict=True)
     ]
 
 
@@ -116,6 +137,8 @@ def _of_file(file: File, said: Said | None) -> Said:
         return Said(file.name, file.why or f"{NO_LABEL}: not in the table")
     if file.why == KNOWN:
         return said
+    if file.why in (HIDDEN, COPY, DOCUMENT):  # nobody would miss such a file, but this one is wanted
+        return said._replace(why=f"{UNREADABLE}: listed, but {file.why}", label=-1)
     return said._replace(why=file.why, label=-1) if file.why else said
 
 
@@ -203,14 +226,14 @@ def by_folders(files: Sequence[File], reading: Reading) -> list[Said]:
     `reading.subfolders` is `take`. Of class folders inside one another the innermost counts, if the outer one may be the
     name of the whole data set, as there is none of another class beside it; else their files have no label.
     """
-    labels = normalised(reading.labels, "dataset.labels")
+    labels = LABELS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")
     folders = {file.name.rpartition("/")[0] for file in files if not file.why}
     beside: dict[tuple, set[str]] = {}  # the labels of the class folders in each folder that has some
     for folder in folders:
         parts = folder.split("/") if folder else []
         for depth, part in enumerate(parts):
-            if word(part) in labels:
+            if labels.get(word(part), "drop") != "drop":
                 beside.setdefault(tuple(parts[:depth]), set()).add(labels[word(part)])
     of_folder = {folder: _of_folder(folder, labels, beside, reading.subfolders) for folder in folders}
     said = []
@@ -226,12 +249,16 @@ def by_folders(files: Sequence[File], reading: Reading) -> list[Said]:
     return said
 
 
-def _of_folder(folder: str, labels: Mapping[str, str], beside: Mapping[tuple, set[str]], subfolders: str) -> tuple[str, int, str]:
+def _of_folder(
+    folder: str, labels: Mapping[str, str], beside: Mapping[tuple, set[str]], subfolders: str
+) -> tuple[str, int, str]:
     """(why its files are not taken, their label, the name of the class folder)."""
     parts = folder.split("/") if folder else []
     depths = [depth for depth in range(len(parts) + 1) if tuple(parts[:depth]) in beside]
     if dropped := [part for part in parts if labels.get(word(part)) == "drop"]:
         return DROPPED, -1, dropped[0]
+    if len(parts) in depths and any(len(beside[tuple(parts[:depth])]) > 1 for depth in depths[:-1]):
+        depths.pop()  # directly in a class folder, which has another one inside
     if not depths or depths[-1] == len(parts):
         return f"{NO_LABEL}: in no class folder", -1, ""
     depth = depths[-1]
@@ -240,7 +267,7 @@ def _of_folder(folder: str, labels: Mapping[str, str], beside: Mapping[tuple, se
     if value is None:
         return f"{NO_LABEL}: folder {name} ({nearest(name, labels)})", -1, ""
     for outer in depths[:-1]:
-        if labels.get(word(parts[outer]), value) != value and len(beside[tuple(parts[:outer])] - {"drop"}) > 1:
+        if labels.get(word(parts[outer]), value) != value and len(beside[tuple(parts[:outer])]) > 1:
             return f"{NO_LABEL}: folder {name} inside {parts[outer]}, and each may be the class; rename one", -1, ""
     if depth + 1 < len(parts) and subfolders == "stop":
         return f"{NO_LABEL}: folder {'/'.join(parts[depth + 1 :])} inside class folder {name}", -1, ""

@@ -27,6 +27,7 @@ PATTERNS = {
 }
 OF_IMAGES = ("rsna", "vindr")  # their names tell images apart, and nothing tells patients apart
 PADCHEST = rf"(?:^|/)\d{{20,}}_[0-9a-z_-]+{END}"
+OF_MIMIC = r"(?:^|/)(p\d{8})/"  # without the folders of studies
 AETIOLOGIES = {"bacteria": "bacteria", "virus": "virus", "BACTERIA": "bacteria", "VIRUS": "virus"}
 HASHED = "DICOM PatientID, hashed"  # where patients come from, as is BY_IMAGE
 BY_IMAGE = "unknown: each image counts as one"
@@ -67,6 +68,8 @@ def hint(names: Sequence[str]) -> str:
     """What to say about names of which no patient is known: a known naming that does not tell it, or nearly fits."""
     if all(re.search(PADCHEST, name) for name in names):
         return "; these are PadChest's names, which do not tell it: give its table, with the column PatientID"
+    if all(re.search(OF_MIMIC, name) for name in names):
+        return f"; they lie in folders of patients as of mimic, which {OF_MIMIC!r} takes"
     for pattern in OF_IMAGES:
         if None not in _match(names, re.compile(PATTERNS[pattern]), 1):
             return f"; these are names as of {pattern}, which tell images: patient: {pattern} takes each as a patient"

@@ -4,6 +4,7 @@ Images of 8 bits are taken as they are. The greys of deeper ones mean nothing wi
 tell: a whole data set has one, `greys`, declared or found by `common_range`. A DICOM tells its own.
 """
 
+import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from fedxray.core.files import atomic, read_table
+from fedxray.core.errors import UserError
+from fedxray.core.files import atomic, preallocated, read_table
 from fedxray.core.workers import in_chunks
-from fedxray.data import dicom
 from fedxray.data.decoded import Facts, Unreadable, decoding, scaled, sha256_of
 from fedxray.data.source import open_reader
 
@@ -41,12 +42,12 @@ def resample(
 
     Each process writes its rows into the file: no pixels pass between processes, and one image at a time is in the
     memory of each. `draft` decodes JPEGs at a reduced scale, of at least twice `size`, where they are larger. `fit` and
-    `greys` are those of `to_grey`. Raises Unreadable, with the image's name.
+    `greys` are those of `to_grey`. Raises UserError for the first image that cannot be read.
     """
-    names = tuple(read_table(catalogue)["image"])
+    table = read_table(catalogue, ("image", "sha256"))
     with atomic(output) as temporary:
-        np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(names), size, size))
-        rows = tuple(enumerate(names))
+        preallocated(temporary, (len(table), size, size))
+        rows = tuple(zip(range(len(table)), table["image"], table["sha256"], strict=True))
         for _ in in_chunks(_resample, rows, processes, "resample", path, size, fit, greys, draft, temporary):
             pass
 
@@ -54,13 +55,16 @@ def resample(
 def _resample(
     rows: tuple, path: Path, size: int, fit: str, greys: tuple[float, float] | None, draft: bool, output: Path
 ) -> None:
-    """Write each row (number, name) of a chunk into the array of the file `output`."""
+    """Write each row (number, name, SHA-256) of a chunk into the array of the file `output`."""
     source, pixels = open_reader(path), np.load(output, mmap_mode="r+")
-    for number, name in rows:
+    for number, name, digest in rows:
         try:
-            pixels[number] = to_grey(source.read(name), size, fit, greys, draft)
-        except Unreadable as error:
-            raise Unreadable(f"{name}: {error}") from None
+            data = source.read(name)
+            pixels[number] = to_grey(data, size, fit, greys, draft)
+        except (Unreadable, OSError) as error:
+            raise UserError(f"{path}: {name} cannot be read ({error}); make the catalogue again") from None
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise UserError(f"{path}: {name} has changed since the catalogue was made; run the workflow again")
 
 
 def to_grey(
@@ -73,20 +77,22 @@ def to_grey(
     Raises Unreadable if the image cannot be decoded, and if it needs `greys` and there are none.
     """
     with decoding():
-        if dicom.is_dicom(data):
-            image = Image.fromarray(dicom.read_grey(data, greys))
-        else:
-            with _open(data) as file:
-                if draft:
-                    file.draft("L", (2 * size, 2 * size))  # libjpeg halves the size as it decodes; others ignore it
-                image = _deep_image(file, data, greys) if _is_deep(file, data) else _grey_image(file)
-        return np.asarray(_fitted(image, size, fit))
+        if _is_dicom(data):
+            from fedxray.data import dicom  # imported where there are DICOMs: it takes longer than a hundred images
+
+            return _fitted(Image.fromarray(dicom.read_grey(data, greys)), size, fit)
+        with _open(data) as file:
+            if draft:
+                file.draft("L", (2 * size, 2 * size))  # libjpeg halves the size as it decodes; other formats ignore it
+            return _fitted(_deep_image(file, data, greys) if _is_deep(file, data) else _grey_image(file), size, fit)
 
 
 def inspect(data: bytes) -> Facts:
     """What the catalogue keeps of one encoded image, decoded to its end. Raises Unreadable."""
     with decoding():
-        if dicom.is_dicom(data):
+        if _is_dicom(data):
+            from fedxray.data import dicom
+
             return dicom.inspect(data)
         with _open(data) as file:
             mode = file.mode
@@ -112,6 +118,11 @@ def common_range(low: float, high: float, whole: bool) -> tuple[float, float]:
     return low, high
 
 
+def _is_dicom(data: bytes) -> bool:
+    """Whether the bytes begin as a DICOM file does."""
+    return data[128:132] == b"DICM"
+
+
 @contextmanager
 def _open(data: bytes) -> Iterator[Image.Image]:
     """The one image of a file, not decoded yet."""
@@ -132,7 +143,7 @@ def _depth(file: Image.Image, data: bytes) -> int:
     """The bits of a value. Raises Unreadable if Pillow would cut the values to 8 bits."""
     if isinstance(file, TiffImagePlugin.TiffImageFile):
         depths = file.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
-        bits, samples = max(depths), len(depths)
+        bits, samples = max(depths), max(len(depths), file.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
     elif file.format == "PNG":
         bits, samples = data[24], 1 if data[25] == GREY_PNG else 2  # in IHDR, a PNG's first chunk
     else:
@@ -161,7 +172,7 @@ def _grey_image(file: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
     if image.mode in ("RGBA", "LA"):  # transparent pixels become black, as outside the body
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
-    return image.convert("L")
+    return image if image.mode == "L" else image.convert("L")
 
 
 def _deep_values(file: Image.Image, data: bytes) -> np.ndarray:
@@ -194,12 +205,12 @@ def _deep_image(file: Image.Image, data: bytes, greys: tuple[float, float] | Non
     )
 
 
-def _fitted(image: Image.Image, size: int, fit: str) -> Image.Image:
-    """The grey image as a square of `size` pixels, by `fit` of `to_grey`."""
+def _fitted(image: Image.Image, size: int, fit: str) -> np.ndarray:
+    """The grey image as uint8 (size, size), by `fit` of `to_grey`."""
     if fit == "stretch":
-        return image.resize((size, size), Image.Resampling.BILINEAR)
+        return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
     longest = max(image.size)
     width, height = (max(1, round(side * size / longest)) for side in image.size)
     square = Image.new("L", (size, size))
     square.paste(image.resize((width, height), Image.Resampling.BILINEAR), ((size - width) // 2, (size - height) // 2))
-    return square
+    return np.asarray(square)

@@ -15,12 +15,11 @@ from fedxray.data.words import clean, joined
 
 FITS = ("stretch", "pad")  # how an image becomes a square
 STOP_OR_DROP = ("stop", "drop")
-WORDS = {"NORMAL": "0", "PNEUMONIA": "1", "0": "0", "1": "1"}  # labels of every source; the user's are added
 ROLES = ("image", "label", "patient", "site", "split", "view", "synthetic")  # what a column of a table may be
 
 
-def _mapping(values: Mapping[str, str] = MappingProxyType({})) -> Any:
-    return field(default_factory=lambda: MappingProxyType(dict(values)))
+def _mapping() -> Any:
+    return field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Reading:
 
     patient: str = ""  # empty, image, a name of fedxray.data.names.PATTERNS, or a regular expression with a group
     columns: Mapping[str, str] = _mapping()  # {role: name of the table's column}
-    labels: Mapping[str, str] = _mapping(WORDS)  # {word: 0, 1 or drop}
+    labels: Mapping[str, str] = _mapping()  # {word: 0, 1 or drop}, above labelling.LABELS
     multiple: str = "stop"  # a cell of several findings: stop | any | only
     sites: Mapping[str, str] = _mapping()  # {word of the column site: hospital or drop}
     splits: Mapping[str, str] = _mapping()  # {word of the column or folder: train, val, test or drop}
@@ -146,7 +145,9 @@ def from_options(options: Namespace, default: Mapping[str, Any] | None = None) -
         if isinstance(vars(DEFAULT)[name], Mapping) and value is not None:
             if wrong := [word for word in value if "=" not in word]:
                 raise UserError(f"--{name}: {wrong[0]}: write it as WORD=VALUE")
-            cut = str.partition if name == "columns" else str.rpartition  # a column may have "=" in its name, as a word may
+            cut = (
+                str.partition if name == "columns" else str.rpartition
+            )  # a column may have "=" in its name, as a word may
             given[name] = {key: target for key, _, target in (cut(word, "=") for word in value)}
     return reading_of(over(default or {}, given), "--reading")
 

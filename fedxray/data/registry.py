@@ -99,13 +99,16 @@ def own_validation(path: Path) -> list[str]:
     return [site for site, split in splits if split and json.loads(split).get("validation_fraction")]
 
 
-def note_of(path: Path) -> str:
-    """The note that each figure, page and model must have if data in the registry `path` are synthetic, or if in some of
-    them nobody knows which images are of one patient; else empty.
+def note_of(path: Path, further: Iterable[dict] = ()) -> str:
+    """The note that each figure, page and model must have if data in the registry `path`, or of the cards `further`, are
+    synthetic, or if in some of them nobody knows which images are of one patient; else empty.
     """
     table = read_table(path, ("synthetic", "patients_known"))
-    notes = ["Synthetic phantom data"] * bool(table["synthetic"].any())
-    return "; ".join([*notes, *["patients unknown: each image counts as one"] * (not table["patients_known"].all())])
+    origins = [card["provenance"] for card in further]
+    synthetic = [*table["synthetic"], *(origin["synthetic"] for origin in origins)]
+    known = [*table["patients_known"], *(origin["patients_known"] for origin in origins)]
+    notes = ["Synthetic phantom data"] * any(synthetic)
+    return "; ".join([*notes, *["patients unknown: each image counts as one"] * (not all(known))])
 
 
 def _checksums(table: pd.DataFrame) -> dict[str, dict]:

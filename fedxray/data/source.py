@@ -131,7 +131,9 @@ def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
 def printable(name: str) -> str:
     """The name as text that can be written in one line: line breaks and what is not UTF-8 as \\xNN."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return re.sub(r"[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]", lambda found: found[0].encode("unicode_escape").decode(), text)
+    return re.sub(
+        r"[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]", lambda found: found[0].encode("unicode_escape").decode(), text
+    )
 
 
 def _why(reader: Reader, name: str, known: tuple[str, ...]) -> str:

@@ -42,14 +42,15 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
     """The table in the bytes of a .csv; `declared` is {role: name of its column}, above the names of `NAMES`.
 
     It is UTF-8, or UTF-16 with its mark, with commas, semicolons or tabs. Raises UserError, which names the row, for
-    another encoding, a stray quote, a row of another length, a column that is missing or is there twice, and no rows.
+    another encoding, a stray quote, a row of another length, a cell of several lines in a column that is used, a column
+    that is missing or is there twice, and no rows.
     """
     text = _decode(data, name)
     table = _rows(text, name, max(SEPARATORS, key=lambda separator: _width(text, separator)))
     if not table:
         raise UserError(f"{name}: empty; it needs a row of names of columns, and a row for each image")
     (first, names), *rows = table
-    names = [clean(column) for column in names]
+    names = [" ".join(clean(column).split()) for column in names]
     for number, row in rows:
         if len(row) != len(names):
             raise UserError(
@@ -63,6 +64,11 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
         if not column and any(clean(row[index]) for _, row in rows):
             raise UserError(f"{name}: column {index + 1} has cells and no name; name or remove it")
     places = {role: names.index(column) for role, column in headers.items()}
+    for role, place in places.items():
+        if broken := [number for number, row in rows if len(row[place].strip().splitlines()) > 1]:
+            raise UserError(
+                f"{name}: row {broken[0]}: column {headers[role]} has a line's end inside a cell; look for a stray quote"
+            )
     columns = {role: [clean(row[place]) for _, row in rows] for role, place in places.items()}
     unused = [column for column in names if column and column not in headers.values()]
     return Table(name, columns, [number for number, _ in rows], headers, unused)

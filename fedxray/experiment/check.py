@@ -23,7 +23,9 @@ KINDS = {
     "boolean": "true or false",
     "array": "a list",
     "object": "a section of keys",
+    "null": "nothing",
 }
+PATHS = ("archive", "folder", "admin_kit")  # keys whose value is a path
 SHOWN = 60  # characters of a value in a message
 POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
 # Of a file's name, in bytes. File systems take 255, and a log or a temporary file adds some to the name of its run.
@@ -91,7 +93,7 @@ def _matches(validator, pattern: str, value, schema: dict) -> Iterator[Validatio
         yield ValidationError(f"{_shown(value)} does not match {pattern}")
 
 
-# JSON's own rules take 2.0 for an integer, NaN for a number within all bounds, and a name with a line's end after it for
+# JSON Schema takes 2.0 for an integer, NaN for a number within all bounds, and a name with a line's end after it for
 # the name. Here 2.0 would be another stream of random numbers than 2, and name another folder.
 Checker = extend(
     Draft202012Validator,
@@ -114,16 +116,10 @@ def _unusable(value, key: str = "") -> Iterator[str]:
             yield from _unusable(item, f"{key}.{number}" if key else str(number))
     elif isinstance(value, int) and value.bit_length() > 64:
         yield f"{where}: a whole number of {value.bit_length()} bits; take one of at most 64"
-    elif isinstance(value, str) and (wrong := re.search(rf"[{_braces(key)}\x00-\x1f\x7f\ud800-\udfff]", value)):
-        what = "braces, which mean something else to Snakemake"
-        if wrong[0] not in "{}":
-            what = f"the character {wrong[0]!a}"
-        yield f"{where}: {_shown(value)} has {what}; rename what it names"
-
-
-def _braces(key: str) -> str:
-    """Braces, which mean something else to Snakemake, where a value may not have them; a regular expression may."""
-    return "" if key.startswith("dataset.") and key.endswith(".patient") else "{}"
+    elif isinstance(value, str) and (wrong := re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", value)):
+        yield f"{where}: {_shown(value)} has the character {wrong[0]!a}; rename what it names"
+    elif isinstance(value, str) and key.rpartition(".")[2] in PATHS and re.search(r"[{}]", value):
+        yield f"{where}: {_shown(value)} has braces, which mean something else to Snakemake; rename what it names"
 
 
 def _shown(value) -> str:
@@ -165,7 +161,10 @@ def _fault(error, within: str = "") -> str:
         return f"{key}: {_shown(value)} is the name of something else; take another"
     if error.validator == "maxLength":
         return f"{key}: {len(value)} letters; at most {error.validator_value}{described}"
-    return f"{key}: {error.message}{described}"
+    message = (
+        error.message if len(error.message) <= 3 * SHOWN else f"{error.message[:SHOWN]} ... {error.message[-SHOWN:]}"
+    )
+    return f"{key}: {message}{described}"
 
 
 def _instead(value, kind: str, schema: dict) -> str:

@@ -38,6 +38,7 @@ from fedxray.core.names import NamesOnly
 from fedxray.core.workers import FORKS
 from fedxray.flare.components import ADMISSION, IN_PLACE_OF
 from fedxray.flare.launcher import Forking, Guard
+from fedxray.flare.loopback import past_proxies
 
 MAIN = {
     "server": ("nvflare.private.fed.app.server.server_train", "fed_server.json"),
@@ -74,7 +75,7 @@ def guarded(processes: list[dict], env: dict[str, str] | None = None) -> Iterato
     """
     child = subprocess.Popen(
         [sys.executable, "-m", __name__],
-        env=os.environ | {"MALLOC_ARENA_MAX": "4"} | (env or {}),
+        env=os.environ | {"MALLOC_ARENA_MAX": "4"} | past_proxies() | (env or {}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -13,6 +13,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, sha256, write_json, write_text
 from fedxray.flare.certificates import certificate_of, expiring, fingerprint
 from fedxray.flare.components import ADMISSION, ALLOWED, CERTIFICATES, IN_PLACE_OF
+from fedxray.flare.loopback import INTERNAL
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def _restrict(kit: Path) -> None:
     local = kit / "local"
     for path in (kit, *(kit / "startup").rglob("*"), *local.rglob("*"), kit / "startup", local):
         path.chmod(0o700 if path.is_dir() or path.suffix == ".sh" else 0o600)
-    write_json(local / "comm_config.json", RELIABLE)
+    write_json(local / "comm_config.json", RELIABLE | INTERNAL)
     path, standard = local / "resources.json", read_json(local / "resources.json.default")
     if "class_allow_list" in standard:  # not the admin's
         write_json(path, _with_components(read_json(path) if path.exists() else standard, standard))

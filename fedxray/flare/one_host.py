@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, write_json
+from fedxray.core.errors import FULL, UserError
+from fedxray.core.files import full, naming, read_json, write_json
 from fedxray.core.machine import EnergyMeter
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Trained
@@ -20,6 +20,7 @@ from fedxray.flare.engine import FlareEngine
 from fedxray.flare.guard import guarded, process
 from fedxray.flare.job import Participants
 from fedxray.flare.kits import ADMIN, SERVER, check_kits, place_store
+from fedxray.flare.loopback import ADDRESS, INTERNAL, grpc_of
 from fedxray.flare.own import OwnFile
 from fedxray.flare.session import AdminSession
 
@@ -66,8 +67,10 @@ class OneHost(FlareEngine):
     def open(self, scratch: Path, threads: int) -> Iterator[AdminSession]:
         """Start every process in `scratch`, and end them all at the end; after an error, log all that they wrote."""
         check_kits(self.kits, self.sites)
+        check_space(scratch)
         with hold_port() as holder:
-            self._copy_kits(scratch, holder.getsockname()[1])
+            with naming(scratch):
+                self._copy_kits(scratch, holder.getsockname()[1])
             gpus = share_gpus([*self.sites, SERVER], os.environ.get("CUDA_VISIBLE_DEVICES"))  # a cluster sets it
             if gpus:
                 log.info("GPUs: " + ", ".join(f"{name} {gpu}" for name, gpu in gpus.items()))
@@ -78,14 +81,16 @@ class OneHost(FlareEngine):
                         return last_error(scratch, names or [SERVER, *self.sites])
 
                     def alive() -> None:
+                        check_space(scratch)  # or nobody might say so: logs and answers are lost
                         for name, code in ended():
                             raise UserError(f"{name} ended with exit code {code}: {last_error(scratch, [name])}")
 
                     admin = scratch / ADMIN
                     with AdminSession(admin, self.start_timeout_s, POLL_S, alive, errors, lasting=False) as session:
                         yield session
-            except Exception:
+            except Exception as error:
                 log.info(log_of(scratch))
+                check_space(scratch, error)
                 raise
 
     def _copy_kits(self, scratch: Path, port: int) -> None:
@@ -105,16 +110,24 @@ class OneHost(FlareEngine):
 
 
 def _aim(kit: Path, name: str, port: int) -> None:
-    """Let the copy of a kit use `port`, so that two runs share nothing."""
+    """Let the copy of a kit use `port` of this machine's own address, so that two runs share nothing."""
+    path = kit / "local" / "comm_config.json"
+    write_json(path, read_json(path) | INTERNAL | grpc_of(SERVER))
     for path in (kit / "startup").glob("fed_*.json"):
         config = read_json(path)
         if name == ADMIN:
-            config["admin"]["port"] = port
+            config["admin"] |= {"host": ADDRESS, "port": port}
         else:
-            config["servers"][0]["service"]["target"] = f"localhost:{port}"
+            config["servers"][0]["service"]["target"] = f"{ADDRESS}:{port}"
         if name == SERVER:
             config["servers"][0] |= {"admin_port": port, "check_engine_frequency": ENDED_S}
         write_json(path, config)
+
+
+def check_space(scratch: Path, error: Exception | None = None) -> None:
+    """Raise UserError, which comes from `error`, if the disk of `scratch` or of TMPDIR is full."""
+    if place := full(scratch):
+        raise UserError(f"{place}: {FULL}") from error
 
 
 def hold_port() -> socket.socket:
@@ -124,7 +137,7 @@ def hold_port() -> socket.socket:
     """
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    holder.bind(("localhost", 0))
+    holder.bind((ADDRESS, 0))
     return holder
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from fedxray.core.files import read_json
+from fedxray.flare.loopback import OPTIONS
 
 
 class Claim(Protocol):
@@ -254,6 +255,16 @@ ASSUMPTIONS = (
         ("nvflare.private.fed.utils.app_authz", "_RIGHT_BYOC", Is("byoc")),
         ("nvflare.lighter.impl.cert", "_CertState.CERT_STATE_FILE", Is("cert.json")),
         ("nvflare.lighter.impl.cert", "_CertState._add_subject_prop", Says("self.content[subject] = subject_data")),
+    ),
+    *_of(
+        "flare/loopback.py",
+        # What comm_config.json says of gRPC, and of the connections between the processes of one participant.
+        ("nvflare.fuel.f3.comm_config", "CommConfigurator", Has("_configuration", "_config_loaded", "get_config")),
+        ("nvflare.fuel.f3.drivers.grpc_driver", "", Says('config.get("grpc")', 'my_params.get("options")')),
+        ("nvflare.fuel.f3.drivers.grpc_driver", "GRPC_DEFAULT_OPTIONS", Is(OPTIONS)),
+        ("nvflare.fuel.f3.drivers.net_utils", "MAX_FRAME_SIZE", Exists()),
+        (f"{CELL}.connector_manager", "_KEY_INT", Is("internal")),
+        (f"{CELL}.connector_manager", "", Says('_KEY_HOST: "localhost"', "int_conf.get(_KEY_RESOURCES)")),
     ),
     *_of(
         "flare/job.py",

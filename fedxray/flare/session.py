@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -14,15 +15,20 @@ from nvflare.apis.fl_exception import FLCommunicationError
 from nvflare.fuel.flare_api import api_spec as flare
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
-from fedxray.core.errors import UserError
-from fedxray.core.files import read_json
+from fedxray.core.cli import interrupted
+from fedxray.core.errors import UserError, disk_error
+from fedxray.core.files import full, read_json
 from fedxray.federation.records import RoundRecord, round_line
+from fedxray.flare.loopback import past_proxies, use_grpc_of
 from fedxray.flare.tasks import FAILURE, RECORDS, ROUNDS
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
-GONE = (flare.NoConnection, flare.NoReply, flare.SessionClosed, flare.SessionExpired, flare.AuthenticationError)
+GONE = (
+    *(flare.NoConnection, flare.NoReply, flare.SessionClosed, flare.SessionExpired, flare.AuthenticationError),
+    *(ConnectionError, TimeoutError),
+)
 REFUSED = "error:client_registration "  # begins the cause that NVFlare gives when the server refuses a certificate
 START_S = 2.0  # before a job's process can answer
 COMPLETED, ABORTED, LOST = "FINISHED:COMPLETED", "FINISHED:ABORTED", "LOST"
@@ -70,10 +76,13 @@ class AdminSession:
     def call(self, command: Callable[[Session], Answer]) -> Answer:
         """The result of `command` on a session; if the server does not answer, again on a new one.
 
-        Raises UserError after `patience_s` without an answer.
+        Raises UserError after `patience_s` without an answer, and OSError, with the folder, for a full disk of this
+        machine: NVFlare receives files by way of TMPDIR.
         """
         deadline, was_connected = time.monotonic() + self.patience_s, self.session is not None
         while True:
+            if interrupted():  # and NVFlare took the exception for one of its own
+                raise KeyboardInterrupt
             self.alive()
             try:
                 if self.session is None:
@@ -81,7 +90,7 @@ class AdminSession:
                     if was_connected:
                         log.info("the server answers again")
                 return command(self.session)
-            except (*GONE, OSError) as error:
+            except GONE as error:
                 if self.session:
                     deadline = time.monotonic() + self.patience_s
                     log.info(f"the server does not answer ({type(error).__name__}); trying for {self.patience_s:.0f} s")
@@ -92,6 +101,11 @@ class AdminSession:
                         f"{host}:{port}: no answer from the server in {self.patience_s:.0f} s ({error}); is it up?"
                     ) from error
                 time.sleep(self.poll_s)
+            except OSError as error:
+                fault = disk_error(error)
+                if fault and fault.errno and not fault.filename:
+                    raise OSError(fault.errno, fault.strerror, full(self.kit) or str(self.kit)) from error
+                raise
 
     def wait_for(self, sites: list[str], needed: int, timeout_s: float) -> list[str]:
         """Wait for `sites`; returns those that are registered: as soon as all are, or after `timeout_s`.
@@ -151,9 +165,14 @@ class AdminSession:
         self.call(lambda session: session.delete_job(job_id))
 
     def _connect(self) -> Session:
-        """A new session; raises OSError or one of `GONE` if the server does not answer, UserError if it refuses."""
-        with socket.create_connection(self._address(), timeout=2):
-            pass  # or NVFlare logs each failed attempt
+        """A new session; raises one of `GONE` if the server does not answer, UserError if it refuses."""
+        try:
+            with socket.create_connection(self._address(), timeout=2):
+                pass  # or NVFlare logs each failed attempt
+        except OSError as error:  # of the network: no such host, no way there
+            raise flare.NoConnection(str(error)) from error
+        os.environ.update(past_proxies())
+        use_grpc_of(self.kit)
         admin = read_json(self.kit / "startup" / "fed_admin.json")["admin"]["username"]
         try:
             with redirect_stderr(io.StringIO()):  # its traceback

@@ -15,11 +15,11 @@ from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 from fedxray.core.yaml_file import read_yaml
+from fedxray.data import reading
+from fedxray.data.reading import FITS
 from fedxray.flare.admission import REGISTERED
 from fedxray.flare.certificates import expiring
 from fedxray.flare.kits import place_store, provision, render_project
-from fedxray.data import reading
-from fedxray.data.reading import FITS
 from fedxray.flare.own import OwnFile
 from fedxray.operators.archive import CHECKOUT, build_library, write_archive
 from fedxray.operators.process import OUTPUT, address, run_kit

@@ -201,9 +201,12 @@ class Results:
         """A row per external test: its source, and its images and patients from its data card."""
         rows = []
         for source in self.external:
-            facts = read_json(SiteFolder(self.folder.external(source.name).site).card)["splits"]["test"]
+            card = read_json(SiteFolder(self.folder.external(source.name).site).card)
             row = {"test": source.name, "source": source.dataset.title}
-            rows.append(row | {name: facts[name] for name in ("images", "patients", "prevalence")})
+            row |= {name: card["splits"]["test"][name] for name in ("images", "patients", "prevalence")}
+            if not card["provenance"]["patients_known"]:
+                row["patients"] = "unknown: each image counts as one"
+            rows.append(row)
         return rows
 
     def _budgets(self) -> list[dict]:

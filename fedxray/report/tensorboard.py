@@ -10,6 +10,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from fedxray.core.events import FILE, SCALARS, VERSION, event, summary
+from fedxray.core.files import naming
 from fedxray.experiment.folder import RunFolder
 
 POINT = ("mode", "site", "lr", "epochs", "rounds", "local_epochs", "seed")
@@ -34,7 +35,8 @@ def export_runs(
             folder = output / name if series == "global" else output / name / series
             folder.mkdir(parents=True, exist_ok=True)
             # At once, and not beside its place first: TensorBoard would read a temporary file too.
-            (folder / FILE).write_bytes(start + session + _framed(_curves(rows)))
+            with naming(folder / FILE):
+                (folder / FILE).write_bytes(start + session + _framed(_curves(rows)))
 
 
 def _read_curves(path: Path) -> dict[str, list[dict]]:

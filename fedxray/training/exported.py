@@ -17,7 +17,7 @@ from torch import nn
 
 from fedxray.core import cli
 from fedxray.core.errors import UserError
-from fedxray.core.files import atomic, read_json, sha256, write_json, write_table
+from fedxray.core.files import atomic, is_output, read_json, sha256, shown, write_json, write_table
 from fedxray.core.parameters import load_model
 from fedxray.data.pixels import Unreadable, to_grey
 from fedxray.data.source import SUFFIXES
@@ -161,7 +161,7 @@ def _read_images(
         try:
             images[file] = to_grey(file.read_bytes(), config["image_size"], config["fit"], greys)
         except (Unreadable, OSError) as error:
-            broken.append(f"{file}: cannot be read ({error}); save it as JPEG, PNG of 8 bits, or DICOM")
+            broken.append(f"{shown(file)}: cannot be read ({error}); save it as JPEG, PNG of 8 bits, or DICOM")
     return images, broken
 
 
@@ -188,23 +188,33 @@ def main() -> None:
     arguments = cli.parser(main.__doc__)
     arguments.add_argument("model_dir", type=Path, help="directory of the model")
     arguments.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
-    arguments.add_argument("--csv", type=Path, help="also write a table: path, probability, decision")
+    arguments.add_argument(
+        "--csv", type=Path, help="also write a table: path, probability, decision; - for standard output"
+    )
     arguments.add_argument("--greys", type=float, nargs=2, help="lowest and highest grey of images of more than 8 bits")
     arguments.add_argument("--threshold", type=float, help="probability from which it is PNEUMONIA (the model's own)")
     cli.run(_print_predictions, arguments)
 
 
 def _print_predictions(options) -> None:
-    """Print what the model is and a line per image. Raises UserError at the end if an image could not be read."""
+    """Print what the model is and a line per image. Raises UserError at the end if an image could not be read.
+
+    If the table goes to standard output, all else goes to standard error.
+    """
+    csv = Path("/dev/stdout") if options.csv == Path("-") else options.csv
+    lines = sys.stderr if csv and is_output(csv) else sys.stdout
     config = read_config(options.model_dir)
     predictions, broken = predict_images(options.model_dir, options.images, options.threshold, options.greys)
     threshold = config["threshold"] if options.threshold is None else options.threshold
     notes = ". ".join(note for note in (config["warning"], config["note"]) if note)
-    print(f"# {notes}. {config['experiment']}, {config['mode']}: PNEUMONIA from a probability of {threshold:.6g}")
+    print(
+        f"# {notes}. {config['experiment']}, {config['mode']}: PNEUMONIA from a probability of {threshold:.6g}",
+        file=lines,
+    )
     for prediction in predictions:
-        print(f"{prediction.probability:.4f}  {prediction.decision:<9}  {prediction.path}")
-    if options.csv:
-        _write_csv(options.csv, predictions)
+        print(f"{prediction.probability:.4f}  {prediction.decision:<9}  {shown(prediction.path)}", file=lines)
+    if csv:
+        _write_csv(csv, predictions)
     for line in broken:
         print(f"error: {line}", file=sys.stderr)
     if broken:
@@ -212,7 +222,10 @@ def _print_predictions(options) -> None:
 
 
 def _write_csv(path: Path, predictions: list[Prediction]) -> None:
+    rows = [(shown(prediction.path), *prediction[1:]) for prediction in predictions]
     try:
-        write_table(path, pd.DataFrame(predictions, columns=Prediction._fields))
+        write_table(path, pd.DataFrame(rows, columns=Prediction._fields))
+    except BrokenPipeError:  # who reads it has enough
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); give another file to --csv") from error

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers.analysis import DRAW, chosen_models
+from helpers.analysis import DRAW, SITES, chosen_models
 
 from fedxray.analysis import comparison as evaluation
+from fedxray.analysis.at_sites import agreement
 from fedxray.analysis.external import apart
 from fedxray.analysis.predictions import thresholds_of
 from fedxray.analysis.sentences import summary_text
@@ -99,3 +100,15 @@ def test_an_external_test_without_predictions_is_an_error(with_external):
     for function in (evaluation.compare, evaluation.summarise):
         with pytest.raises(UserError, match="no rows of a test set"):
             function(*without, *DRAW, ["nih"])
+
+
+def test_the_federations_own_evaluation_is_compared_on_the_hospitals_sets_alone(with_external):
+    there, _ = with_external
+    comparison = evaluation.compare(*there, *DRAW, NAMES)
+    federated = comparison[comparison["mode"] == "federated"].set_index(["seed", "test_set"])
+    found = {
+        f"seed={seed}": {site: dict(federated.loc[(seed, site), list(METRICS)]) for site in SITES} for seed in (1, 2)
+    }
+    table = agreement({"": found}, comparison, 0.0)
+    assert set(table["site"]) == set(SITES)
+    assert len(table) == 2 * 2 * len(METRICS)

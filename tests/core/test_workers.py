@@ -1,12 +1,17 @@
 import os
 import signal
+import time
 import zipfile
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import active_children
 
 import pytest
 from helpers.log import heard
 
-from fedxray.core.workers import in_chunks, workers
+import fedxray.core.workers
+from fedxray.core.errors import UserError
+from fedxray.core.workers import apart, in_chunks, workers
 from fedxray.data.source import open_reader
 
 
@@ -52,3 +57,28 @@ def test_chunks_come_in_order_and_a_line_at_each_fifth(processes):
 
 def test_no_images_are_no_chunks():
     assert list(in_chunks(scale, (), 2, "scale", 2, 1)) == []
+
+
+def _hang():
+    time.sleep(60)
+
+
+def test_what_is_done_apart_comes_back_or_is_said_to_have_failed(monkeypatch, capfd):
+    assert apart(divmod, 17, 5) == (3, 2)
+    for work in (os.abort, partial(os._exit, 0), partial(int, "secret")):
+        with pytest.raises(ChildProcessError, match="no result"):
+            apart(work)
+    monkeypatch.setattr(fedxray.core.workers, "HANGS_S", 0.2)
+    with pytest.raises(ChildProcessError):
+        apart(_hang)
+    assert capfd.readouterr() == ("", "")
+    assert not active_children()
+
+
+def end(chunk):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_the_system_ends_is_told():
+    with pytest.raises(UserError, match="draw: the system ended a process that worked on the images; give it more mem"):
+        list(in_chunks(end, range(10), 2, "draw"))

@@ -1,18 +1,22 @@
 import functools
+import hmac
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from helpers.data import catalogued
 from sklearn.metrics import mutual_info_score
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, read_table, write_table
-from fedxray.data.catalogue import build_catalogue
-from fedxray.data.cohort import PARTITIONS, allocate, check_split, draw_cohort, heterogeneity
+from fedxray.data.catalogue import COLUMNS
+from fedxray.data.cohort import PARTITIONS, allocate, check_split, draw_cohort, heterogeneity, settle
+from fedxray.data.names import HASHED
 
 SITES = ["us", "europe", "asia"]
 
@@ -24,16 +28,15 @@ def catalogue(patients=300, seed=0):
         for number in range(rng.choice([1, 2, 5, 20], p=[0.6, 0.25, 0.1, 0.05])):
             official = "test" if patient % 7 == 0 else "train"
             name = f"{patient}-{number}"
-            rows.append(
-                (name, int(aetiology != "none"), aetiology, f"p{patient}", official, f"device-{'abc'[patient % 3 - 1]}")
-            )
+            rows.append((name, int(aetiology != "none"), aetiology, f"p{patient}", official, SITES[patient % 3 - 1]))
     columns = ["image", "label", "aetiology", "patient", "official_split", "acquisition"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(patient_from="column patient")
 
 
 @functools.cache
 def catalogue_of(path):
-    return build_catalogue(path, "stop", 2)[0]
+    with TemporaryDirectory() as folder:
+        return catalogued(path, "kermany", 2, Path(folder) / "salt")[0]
 
 
 @pytest.fixture
@@ -111,13 +114,110 @@ def test_acquisition_is_the_natural_split():
     images = catalogue()
     table = draw(images, SITES, seed=1, partition="acquisition")
     used = table["site"] != "shared"
-    assert set(zip(images["acquisition"][used], table["site"][used], strict=True)) == {
-        ("device-a", "us"),
-        ("device-b", "europe"),
-        ("device-c", "asia"),
-    }
-    with pytest.raises(UserError, match="name 3"):
-        draw(images, ["us", "europe"], seed=1, partition="acquisition")
+    assert (images["acquisition"][used] == table["site"][used]).all()
+    assert set(table["site"]) == {"shared", *SITES}
+    assert table.equals(draw(images, SITES[::-1], seed=1, partition="acquisition"))  # by name, and not by order
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["US", "europe", "asia"],
+            r"the images name US, asia, europe, and `sites` us, europe, asia; .*\{US: us\}; drop",
+        ),
+        (
+            ["us", "europe", "Boston"],
+            r"name Boston, europe, us, .* such as \{Boston: asia\}; drop leaves a hospital out",
+        ),
+        (["us", "europe", ""], r"name \(none\), europe, us, .*\{NAME: asia\}"),
+        (["us", "europe", "us"], r"the images name europe, us, and .*; names must be the same: change `sites`, or say"),
+    ],
+)
+def test_hospitals_are_matched_by_their_exact_names(words, said):
+    names = dict(zip(SITES, words, strict=True))
+    with pytest.raises(UserError, match=said):
+        draw(catalogue().replace({"acquisition": names}), SITES, partition="acquisition")
+
+
+def test_a_hospital_is_never_another_by_the_order_of_names():
+    """Sorted, these names come in another order than the hospitals: no image may go to the wrong one."""
+    images = catalogue()
+    swapped = images.assign(acquisition=images["acquisition"].map({"us": "asia", "asia": "us", "europe": "europe"}))
+    table = draw(swapped, SITES, partition="acquisition")
+    placed = table["site"] != "shared"
+    assert (table["site"][placed] == swapped["acquisition"][placed]).all()
+
+
+def torn(column, values):
+    """A catalogue in which the patient p0 of 3 images, and p1 of 2, have two values of the column."""
+    images = catalogue()
+    images = images[~images["patient"].isin(["p0", "p1"])]
+    of_two = [(f"x{n}", 0, "none", patient, "train", "us") for n, patient in enumerate(["p0", "p0", "p0", "p1", "p1"])]
+    rows = pd.DataFrame(of_two, columns=list(images)[:6]).assign(patient_from="column patient", **{column: values})
+    return pd.concat([rows, images], ignore_index=True)
+
+
+def test_a_patient_at_two_hospitals_stops_or_is_settled_by_choice():
+    images = torn("acquisition", ["asia", "us", "asia", "asia", "europe"])
+    with pytest.raises(UserError, match=r"2 patients are at two hospitals, .* such as p0: asia \(x0\) and us \(x1\); "):
+        draw(images, SITES, partition="acquisition")
+    settled = settle(images, "acquisition", SITES, "merge")
+    assert list(settled["acquisition"][:5]) == ["us", "us", "us", "europe", "europe"]  # the first of `sites`
+    assert settled.drop(columns="acquisition").equals(images.drop(columns="acquisition"))
+    assert list(settle(images, "acquisition", SITES[::-1], "merge")["acquisition"][:5]) == ["asia"] * 5
+    settled = settle(images, "acquisition", SITES, "first")
+    assert list(settled["image"][:3]) == ["x1", "x4", images["image"][5]]
+    assert len(settled) == len(images) - 3
+    for conflicts in ("merge", "first"):
+        table = draw(images, SITES, partition="acquisition", conflicts=conflicts)
+        assert list(table["image"]) == list(images["image"])
+        used = table[table["split"] != "unused"]
+        assert (used.groupby("patient")[["split", "site"]].nunique() == 1).all().all()
+        assert set(table["image"]) - set(used["image"]) == ({"x0", "x2", "x3"} if conflicts == "first" else set())
+        assert set(used["site"][used["patient"] == "p0"]) <= {"us", "shared"}
+        assert set(used["site"][used["patient"] == "p1"]) <= {"europe", "shared"}
+
+
+def test_a_patient_in_two_official_splits_stops_or_is_settled_by_choice():
+    images = torn("official_split", ["train", "test", "val", "train", "val"])
+    with pytest.raises(UserError, match=r"1 patients are at two official splits.* p0: none \(x0\) and test \(x1\)"):
+        draw(images, SITES, test="official")
+    table = draw(images, SITES, test="official", conflicts="merge")
+    assert list(table["split"][:3]) == ["test"] * 3  # train and val are no conflict: both are drawn again
+    assert "test" not in set(table["split"][3:5])
+    table = draw(images, SITES, test="official", conflicts="first")
+    assert list(table["split"][:3]) == ["unused", "test", "unused"]
+    used = table[table["split"] != "unused"]
+    assert (used.groupby("patient")[["split", "site"]].nunique() == 1).all().all()
+    assert draw(images, SITES).equals(draw(images, SITES, conflicts="merge"))  # redrawn, and so no conflict
+
+
+def test_any_torn_catalogue_is_settled():
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        images = catalogue(120, seed)
+        images["acquisition"] = rng.choice(SITES, len(images))
+        first = images.groupby("patient")["acquisition"].agg(lambda values: min(values, key=SITES.index))
+        merged, of_first = (settle(images, "acquisition", SITES, conflicts) for conflicts in ("merge", "first"))
+        assert len(merged) == len(images)
+        assert (merged["acquisition"] == merged["patient"].map(first)).all()
+        assert of_first.equals(images[images["acquisition"] == images["patient"].map(first)])
+
+
+def test_hashed_patients_are_drawn_alike_whatever_the_secret():
+    def hashed(secret):
+        images = catalogue()
+        keys = images["patient"].map(lambda patient: hmac.new(secret, patient.encode(), "sha256").hexdigest()[:16])
+        return images.assign(patient=keys, patient_from=HASHED)
+
+    one, other = hashed(b"1"), hashed(b"2")
+    assert not set(one["patient"]) & set(other["patient"])
+    for options in ({}, {"partition": "acquisition"}, {"partition": "dirichlet", "alpha": 1}, {"test": "official"}):
+        first, second = (draw(images, SITES, **options).drop(columns="patient") for images in (one, other))
+        assert first.equals(second)
+    by_name = [images.assign(patient_from="column patient") for images in (one, other)]
+    assert not draw(by_name[0], SITES)["split"].equals(draw(by_name[1], SITES)["split"])
 
 
 def test_dirichlet_draws_one_share_a_label_for_train_and_test():
@@ -238,9 +338,11 @@ def test_what_draw_cohort_refuses():
                 draw(images, SITES, seed=1, partition=partition, **{name: value})
     with pytest.raises(UserError, match="no image is known to be viral"):
         draw(images.replace({"aetiology": {"virus": "unknown"}}), SITES, seed=1, partition="aetiology")
+    many = [f"site-{n}" for n in range(60)]
+    images["acquisition"] = [many[int(patient[1:]) % 60] for patient in images["patient"]]
     for partition in PARTITIONS:
         with pytest.raises(UserError, match=r"60 sites need 121 patients with NORMAL images .* there are 100"):
-            draw(images, [f"site-{n}" for n in range(60)], seed=1, partition=partition)
+            draw(images, many, seed=1, partition=partition)
     with pytest.raises(UserError, match=r"split\.alpha: 0\.001 is too small for 3 sites"):
         draw(images, SITES, seed=1, partition="dirichlet", alpha=1e-3)
 
@@ -270,7 +372,7 @@ def test_what_check_split_refuses():
 
 def test_the_scripts_draw_and_check(tmp_path):
     scripts, split = Path(__file__).parents[2] / "scripts", tmp_path / "split.csv"
-    write_table(tmp_path / "catalogue.csv", catalogue())
+    write_table(tmp_path / "catalogue.csv", catalogue().reindex(columns=COLUMNS, fill_value=""))
     script = ["draw_cohort.py", "--catalogue", tmp_path / "catalogue.csv", "--sites", *SITES, "--seed", 1]
     script += ["--test", "redraw", "--test-fraction", 0.2, "--validation-fraction", 0.1, "--balance", "none"]
     script += ["--partition", "quantity", "--power", 2, "--alpha", 1, "--viral-share", 0.5, "--output", split]

@@ -10,13 +10,12 @@ import pandas as pd
 import pydicom
 import pytest
 import yaml
-from helpers.data import nih_archive, rsna_archive
+from helpers.data import catalogued, nih_archive, rsna_archive
 from PIL import Image
 from pydicom.encaps import generate_frames
 
 from fedxray.core.errors import UserError
 from fedxray.data import datasets
-from fedxray.data.catalogue import build_catalogue
 from fedxray.data.drawing import draw_phantom
 from fedxray.data.reading import Reading
 
@@ -182,7 +181,7 @@ def test_the_made_up_dicom_is_read_as_it_was_drawn(tmp_path):
 
 def test_what_is_called_synthetic_is(tmp_path):
     draw_phantom(tmp_path / "images.zip", 30, 1, 1)
-    _, summary = build_catalogue(tmp_path / "images.zip", "stop", 1)
+    _, _, summary = catalogued(tmp_path / "images.zip", "phantom")
     assert summary["synthetic"] is datasets.get("phantom").synthetic
     assert [dataset.name for dataset in datasets.DATASETS.values() if dataset.synthetic] == ["phantom"]
 

@@ -193,6 +193,15 @@ def test_the_archive_arrives_whole_with_its_record(kaggle, output):
     assert '"datasetVersionNumber": 2' in requests[1]  # the version that the record names
 
 
+def test_a_link_stays_and_what_it_leads_to_arrives(kaggle, output, tmp_path):
+    output.parent.mkdir()
+    output.symlink_to(tmp_path / "large disk" / "a.zip")
+    fetch(output)
+    assert output.is_symlink()
+    assert (tmp_path / "large disk" / "a.zip").read_bytes() == kaggle.body
+    assert kept(output) == ["images.json", "images.zip"]
+
+
 def test_a_version_that_kaggle_does_not_say_is_null(kaggle, output):
     kaggle.version = False
     fetch(output)

@@ -3,7 +3,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from helpers.data import make_settings
+from helpers.data import catalogued, make_settings
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -12,7 +12,6 @@ from sklearn.preprocessing import StandardScaler
 from fedxray.core.errors import UserError
 from fedxray.core.files import write_table
 from fedxray.core.seeds import stream
-from fedxray.data.catalogue import build_catalogue
 from fedxray.data.cohort import draw_cohort
 from fedxray.data.drawing import GRID, _draw_opacity, draw_phantom
 from fedxray.data.pixels import resample
@@ -51,9 +50,10 @@ def test_the_same_bytes_for_any_number_of_processes(tmp_path):
 def test_layout_patients_and_variety(phantom):
     with zipfile.ZipFile(phantom) as archive:
         assert all(NAME.fullmatch(name) for name in archive.namelist() if name != "manifest.csv")
-    table, summary = build_catalogue(phantom, "stop", 2)
+    table, _, summary = catalogued(phantom, "phantom", 2)
     assert summary["synthetic"]
     assert table.groupby("patient")["official_split"].nunique().max() == 1
+    assert set(table["official_split"]) == {"train", "val", "test"}
     assert table.groupby("patient").size().max() > 2
     assert set(table["mode"]) == {"L", "RGB"}
     assert table["width"].nunique() > 50
@@ -74,7 +74,7 @@ def test_pneumonia_only_brightens(aetiology):
 @pytest.mark.slow
 def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
     """The default model lies between 0.85 and 0.99, and at least 0.07 above a logistic regression on thumbnails."""
-    table, _ = build_catalogue(phantom, "stop", 2)
+    table, _, _ = catalogued(phantom, "phantom", 2)
     write_table(tmp_path / "catalogue.csv", table)
     resample(phantom, tmp_path / "catalogue.csv", 64, 2, tmp_path / "pixels.npy")
     pixels, split = (

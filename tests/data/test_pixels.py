@@ -1,3 +1,5 @@
+import errno
+import hashlib
 import io
 import struct
 import zipfile
@@ -7,12 +9,12 @@ from contextlib import suppress
 import numpy as np
 import pytest
 from conftest import REAL
-from helpers.data import jpeg
+from helpers.data import catalogued, jpeg
 from helpers.tiff import ramp, tiff
 from PIL import Image, ImageOps
 
+from fedxray.core.errors import UserError
 from fedxray.core.files import write_table
-from fedxray.data.catalogue import build_catalogue
 from fedxray.data.pixels import Unreadable, common_range, inspect, resample, to_grey
 
 RAMP = ramp()
@@ -42,7 +44,7 @@ def real_jpegs():
 def test_the_same_array_for_any_number_of_processes(make_zip, tmp_path):
     names = [f"a/{'NORMAL' if n % 2 else 'PNEUMONIA'}/{n}.jpeg" for n in range(9)]
     path = make_zip({name: jpeg(60 + 10 * n, (80 + n, 60)) for n, name in enumerate(names)})
-    table, _ = build_catalogue(path, "stop", 1)
+    table, _, _ = catalogued(path, patient="image")
     write_table(tmp_path / "c.csv", table)
     for processes in (1, 3):
         resample(path, tmp_path / "c.csv", 16, processes, tmp_path / f"{processes}.npy")
@@ -58,12 +60,24 @@ def test_the_same_array_for_any_number_of_processes(make_zip, tmp_path):
 def test_resample_passes_the_fit_and_the_greys_on_and_names_what_is_unreadable(make_zip, tmp_path):
     deep = encode(Image.fromarray(RAMP.astype(np.uint16) * 16))
     path = make_zip({"NORMAL/a.png": deep, "PNEUMONIA/b.png": deep})
-    (tmp_path / "c.csv").write_text("image\nNORMAL/a.png\nPNEUMONIA/b.png\n")
+    digest = hashlib.sha256(deep).hexdigest()
+    (tmp_path / "c.csv").write_text(f"image,sha256\nNORMAL/a.png,{digest}\nPNEUMONIA/b.png,{digest}\n")
     resample(path, tmp_path / "c.csv", 32, 1, tmp_path / "x.npy", fit="pad", greys=(0, 4095))
     for image in np.load(tmp_path / "x.npy"):
         assert np.abs(image - of_grey(fit="pad")).max() <= 1
-    with pytest.raises(Unreadable, match=r"^NORMAL/a\.png: more than 8 bits"):
+    with pytest.raises(UserError, match=r"images\.zip: NORMAL/a\.png cannot be read \(more than 8 bits"):
         resample(path, tmp_path / "c.csv", 32, 1, tmp_path / "y.npy")
+
+
+def test_an_image_that_changed_after_the_catalogue_is_told(make_zip, tmp_path):
+    (tmp_path / "c.csv").write_text("image,sha256\nNORMAL/a.png,0123\n")
+    with pytest.raises(
+        UserError, match=r"NORMAL/a\.png has changed since the catalogue was made; run the workflow again"
+    ):
+        resample(
+            make_zip({"NORMAL/a.png": encode(Image.fromarray(RAMP))}), tmp_path / "c.csv", 32, 1, tmp_path / "x.npy"
+        )
+    assert not (tmp_path / "x.npy").exists()
 
 
 def test_modes_of_8_bits_and_orientation():
@@ -212,6 +226,7 @@ REFUSED = {
     "colour of 16 bits": (png_of(16, 2, 3), "16 bits with colour"),
     "colour and transparency of 16 bits": (png_of(16, 6, 4), "16 bits with colour"),
     "transparency of 16 bits": (png_of(16, 4, 2), "16 bits with colour"),
+    "TIFF, colour of 16 bits": (tiff(RAMP[:, :63].astype(np.uint16), colours=3), "16 bits with colour"),
     "NaN": (tiff(nan), "not finite"),
     "infinite": (tiff(np.where(np.isnan(nan), np.inf, nan)), "not finite"),
     "two pages": (pages, "2 images in one file"),
@@ -262,3 +277,12 @@ def test_broken_bytes_end_in_unreadable_or_an_image():
         for read in (inspect, lambda data: to_grey(data, 16, greys=(0, 4095))):
             with suppress(Unreadable):
                 assert read(data) is not None
+
+
+def test_a_fault_of_the_machine_is_not_one_of_the_image(monkeypatch):
+    def without_files(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Image, "open", without_files)
+    with pytest.raises(OSError, match="Too many open files"):
+        inspect(b"")

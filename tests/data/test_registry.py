@@ -55,8 +55,9 @@ def test_the_bytes_of_a_registry(path):
     part = {"images": 3, "patients": 2, "prevalence": 0.6667}
     card = {"schema": 1, "site": "us", "image_size": 16, "images": 9, "patients": 6}
     card |= {"sha256": {"images": "a", "table": "b"}, "splits": dict.fromkeys(("train", "validation", "test"), part)}
-    card |= {"provenance": {"source_sha256": "c", "synthetic": True, "split": {"seed": 1}, "fedxray": __version__}}
-    row = f'us,1,16,9,6,3,2,3,2,3,2,0.6667,a,b,c,"{{""seed"": 1}}",True,{__version__}'
+    origin = {"source_sha256": "c", "synthetic": True, "patients_known": False, "fit": "pad", "split": {"seed": 1}}
+    card |= {"provenance": origin | {"fedxray": __version__}}
+    row = f'us,1,16,pad,9,6,3,2,3,2,3,2,0.6667,a,b,c,"{{""seed"": 1}}",True,False,{__version__}'
     write_table(path, tabulate([card]))
     assert path.read_text() == f"{','.join(COLUMNS)}\n{row}\n"
     write_table(path, tabulate_cohorts({"": [card], "partition=iid": [card]}))
@@ -69,32 +70,52 @@ def test_one_synthetic_data_set_makes_all_of_an_experiment_called_so(cards, path
     assert note_of(path) == "Synthetic phantom data"
 
 
+def test_one_data_set_whose_patients_nobody_knows_makes_the_note_of_all(cards, path):
+    unknown = {"provenance": cards["asia"]["provenance"] | {"patients_known": False}}
+    write_table(path, tabulate((cards | {"asia": cards["asia"] | unknown}).values()))
+    assert note_of(path) == "patients unknown: each image counts as one"
+    both = {"provenance": unknown["provenance"] | {"synthetic": True}}
+    write_table(path, tabulate((cards | {"asia": cards["asia"] | both}).values()))
+    assert note_of(path) == "Synthetic phantom data; patients unknown: each image counts as one"
+
+
+def test_a_hospital_whose_images_were_fitted_in_another_way_is_refused(cards, path):
+    def fitted(fit):
+        return {name: card | {"provenance": card["provenance"] | {"fit": fit}} for name, card in cards.items()}
+
+    with pytest.raises(UserError, match=r"^us: fit is pad; set fit to that, or make its data again$"):
+        write_registry(path, cards | {"us": fitted("pad")["us"]}, 16, "stretch")
+    assert not path.exists()
+    write_registry(path, fitted("pad"), 16, "pad")
+    assert set(read_table(path)["fit"]) == {"pad"}
+
+
 def test_a_registry_has_counts_and_checksums_and_refuses_what_does_not_fit(cards, path):
-    write_registry(path, cards, 16)
+    write_registry(path, cards, 16, "stretch")
     assert read_checksums(path, ["us"]) == {name: cards[name]["sha256"] for name in ("us", "shared")}
     with pytest.raises(UserError, match="nowhere is not in the registry"):
         read_checksums(path, ["nowhere"])
     assert own_validation(path) == []
     provenance = cards["us"]["provenance"] | {"split": {"seed": 1, "validation_fraction": 0.1}}
     path.unlink()
-    write_registry(path, cards | {"us": cards["us"] | {"provenance": provenance}}, 16)
+    write_registry(path, cards | {"us": cards["us"] | {"provenance": provenance}}, 16, "stretch")
     assert own_validation(path) == ["us"]
     with pytest.raises(UserError, match="images of 16 pixels"):
-        write_registry(path, cards, 64)
+        write_registry(path, cards, 64, "stretch")
     empty = cards["us"] | {"splits": {"train": {"images": 24, "patients": 24}}}
     with pytest.raises(UserError, match="us: no validation images"):
-        write_registry(path, cards | {"us": empty}, 16)
+        write_registry(path, cards | {"us": empty}, 16, "stretch")
     assert len(pd.read_csv(path)) == 4
 
 
 def test_a_registry_takes_a_further_site_and_no_data_that_changed(cards, path):
-    write_registry(path, {name: card for name, card in cards.items() if name != "asia"}, 16)
-    write_registry(path, cards, 16)
+    write_registry(path, {name: card for name, card in cards.items() if name != "asia"}, 16, "stretch")
+    write_registry(path, cards, 16, "stretch")
     assert "asia" in read_checksums(path)
     before = path.read_bytes()
     changed = cards["us"] | {"sha256": cards["us"]["sha256"] | {"images": "0" * 64}}
     with pytest.raises(UserError, match=r"us: its data are no longer those in .*registry.csv"):
-        write_registry(path, cards | {"us": changed}, 16)
+        write_registry(path, cards | {"us": changed}, 16, "stretch")
     assert path.read_bytes() == before
 
 
@@ -103,3 +124,13 @@ def test_the_registry_of_two_sites_of_the_same_name_in_two_cohorts(tmp_path):
     cards = [card_of(folder) for folder in folders.values()]
     registry = tabulate_cohorts({"": cards, "alpha=0.1": cards})
     assert list(registry["cohort"]) == [""] * 3 + ["alpha=0.1"] * 3
+
+
+def test_a_note_may_also_be_of_external_tests(cards, path):
+    write_table(path, tabulate(cards.values()))
+    known = {"provenance": {"synthetic": False, "patients_known": True}}
+    assert note_of(path, [known]) == ""
+    further = [known, {"provenance": {"synthetic": False, "patients_known": False}}]
+    assert note_of(path, further) == "patients unknown: each image counts as one"
+    drawn = {"provenance": {"synthetic": True, "patients_known": True}}
+    assert note_of(path, [*further, drawn]) == "Synthetic phantom data; patients unknown: each image counts as one"

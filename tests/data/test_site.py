@@ -1,11 +1,14 @@
+import hashlib
+
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.data import make_sites
 
 from fedxray import __version__
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json
-from fedxray.data.site import load_site, make_site, pool
+from fedxray.core.files import read_json, write_array, write_table
+from fedxray.data.site import load_site, make_site, origin, pool
 
 
 def test_a_site_holds_its_own_images_and_the_shared_validation_set_alone(site_folders):
@@ -23,6 +26,46 @@ def test_pool_is_the_sites_one_after_the_other(site_folders):
     images, labels = pool(sites, "train")
     assert len(images) == len(labels) == 72
     assert np.array_equal(images[24:48], sites[1].part("train")[0])
+
+
+def test_the_images_of_several_sources_follow_one_another(tmp_path):
+    """Image i has the grey i, and lies in the file of its source."""
+    rows = [(f"x{n}", n % 2, "none", f"p{n}", ("train", "test", "unused")[n % 3], "us") for n in range(10)]
+    rows[4] = ("x4", 0, "none", "p4", "validation", "shared")
+    rows[8] = ("x8", 0, "none", "p8", "train", "asia")
+    columns = ["image", "label", "aetiology", "patient", "split", "site"]
+    write_table(tmp_path / "split.csv", pd.DataFrame(rows, columns=columns))
+    images = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    files = [tmp_path / f"{n}.npy" for n in range(4)]
+    for file, part in zip(files, np.split(images, [3, 3, 7]), strict=True):  # the second source has no image
+        write_array(file, part)
+    for site, expected in (("us", [0, 1, 3, 4, 6, 7, 9]), ("asia", [4, 8]), ("shared", [4])):
+        make_site(tmp_path / "split.csv", files, site, tmp_path / site)
+        found = load_site(tmp_path / site)
+        assert [int(image[0, 0]) for image in found.images] == expected
+        assert list(found.table["image"]) == [f"x{n}" for n in expected]
+    with pytest.raises(UserError, match=r"^split: names 10 images or more, but the pixels have 7; make both again$"):
+        make_site(tmp_path / "split.csv", files[:3], "us", tmp_path / "cut")
+
+
+def test_what_a_card_says_of_its_sources():
+    one = {"sha256": "a" * 64, "synthetic": False, "patients_known": True}
+    other = {"sha256": "b" * 64, "synthetic": True, "patients_known": False}
+    assert origin([one], "pad") == {"source_sha256": "a" * 64, "synthetic": False, "patients_known": True, "fit": "pad"}
+    both = origin([one, other], "stretch")
+    digest = hashlib.sha256(f"{'a' * 64} {'b' * 64}".encode()).hexdigest()
+    assert both == {"source_sha256": digest, "synthetic": True, "patients_known": False, "fit": "stretch"}
+
+
+def test_patients_and_names_of_a_site_are_text(tmp_path):
+    rows = [("7", 0, "none", "007", "train", "us"), ("8", 1, "virus", "7", "test", "us")]
+    columns = ["image", "label", "aetiology", "patient", "split", "site"]
+    write_table(tmp_path / "split.csv", pd.DataFrame(rows, columns=columns))
+    write_array(tmp_path / "pixels.npy", np.zeros((2, 4, 4), np.uint8))
+    make_site(tmp_path / "split.csv", [tmp_path / "pixels.npy"], "us", tmp_path / "us")
+    table = load_site(tmp_path / "us").table
+    assert (list(table["patient"]), list(table["image"])) == (["007", "7"], ["7", "8"])
+    assert card_of(tmp_path / "us")["patients"] == 2
 
 
 def test_changed_data_are_refused(tmp_path):

@@ -69,6 +69,12 @@ def changed(key, value):
         ("sites", "us", r"sites: 'us' is not a list; write it as \[\.\.\., \.\.\.\]"),
         ("sites", ["us\n"], r"sites\.0: 'us\\n' has the character '\\n'"),
         ("training", 3, r"training: 3 is not a section of keys; give it as lr: \.\.\., optimizer: \.\.\."),
+        (
+            "dataset.sources",
+            [{"phantom": 3}],
+            r"dataset\.sources\.0\.phantom: 3 is not a section of keys or nothing; give",
+        ),
+        ("dataset.labels", {"a": 1.0}, r"dataset\.labels\.a: 1\.0 is not a whole number or text; write it as 1$"),
         ("sweep", None, r"sweep: nothing is not a section of keys; give it as grid: \.\.\."),
         ("training.lr", None, r"training\.lr: nothing is not a number; give a value, or leave the key out"),
         ("split", {True: 1}, r"split: the key true is not text; YAML takes"),
@@ -92,6 +98,10 @@ def test_every_fault_is_told_at_once():
     with pytest.raises(UserError) as error:
         check_config(made, SCHEMA)
     assert len(str(error.value).splitlines()) == 2
+
+
+def test_braces_that_are_in_no_path_are_taken():
+    check_config(changed("dataset.patient", r"/p(\d{3})-"), SCHEMA)
 
 
 def test_a_grid_has_at_most_ten_thousand_points():

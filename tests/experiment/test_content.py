@@ -5,7 +5,6 @@ import hashlib
 import os
 import shutil
 import zipfile
-from types import SimpleNamespace
 
 import pytest
 

@@ -68,6 +68,23 @@ def ours(folder):
     return [line for line in lines if "nvflare.private" in line and str(folder) in line]
 
 
+def may_mount():
+    """Whether this user may mount file systems in a namespace of its own."""
+    command = ["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return shutil.which("unshare") and not subprocess.run(command, capture_output=True).returncode
+
+
+# A hospital's or cluster's machine, on which gRPC would ask a proxy for this machine itself; at this port is none.
+PROXIES = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https", "grpc", "all")} | {"no_proxy": ""}
+
+
+def nameless(words, folder):
+    """A command where `localhost` is no name, if this user may change that."""
+    (folder / "hosts").write_text("")
+    command = 'mount --bind "$0" /etc/hosts && exec "$@"'
+    return ["unshare", "-m", "sh", "-c", command, folder / "hosts", *words] if may_mount() else words
+
+
 def plain_fedavg(folders, settings, rounds, local_epochs):
     """The oracle: FedAvg in one process, a loop over rounds and sites."""
     sites = {name: load_site(folder) for name, folder in folders.items()}
@@ -89,7 +106,8 @@ def test_two_federations_at_once_equal_the_plain_loop_bit_for_bit(kits, site_fol
     (tmp_path / "live0").mkdir()
     (tmp_path / "live0" / "torn").write_bytes(b"of a run before")
     places = [(tmp_path / f"live{number}", tmp_path / f"run{number}") for number in range(2)]
-    runs = [subprocess.Popen(script(kits, site_folders, settings, schedule, *place)) for place in places]
+    words = [script(kits, site_folders, settings, schedule, *place) for place in places]
+    runs = [subprocess.Popen(words[0]), subprocess.Popen(nameless(words[1], tmp_path), env=os.environ | PROXIES)]
     assert [run.wait(240) for run in runs] == [0, 0]
     expected = plain_fedavg(site_folders, settings, 2, 2)
     for number in range(2):
@@ -159,6 +177,35 @@ def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert {f"===== {name} =====" for name in (*folders, "localhost")} < set("\n".join(said).splitlines())
     assert "PRIVATE KEY" not in "".join(said)
+    assert not ours(tmp_path)
+
+
+FILL = """
+mount -t tmpfs -o size=32m tmpfs "$SMALL"
+"$@" > "$LOG" 2>&1 &
+until grep -q "^round 2/" "$LOG"; do sleep 0.2; kill -0 $! || exit 99; done
+cat /dev/zero > "$SMALL/fill"
+wait $!
+"""
+
+
+@pytest.mark.skipif(not may_mount(), reason="mounting needs root")
+@pytest.mark.parametrize("what", ["TMPDIR", "results"])
+def test_a_disk_that_gets_full_ends_the_run_in_one_line(kits, site_folders, tmp_path, what):
+    small, log = tmp_path / "small", tmp_path / "log"
+    small.mkdir()
+    settings, run = make_settings(image_size=16, epochs=500), (small if what == "results" else tmp_path) / "run"
+    words = script(kits, site_folders, settings, Schedule(500, 1), tmp_path / "live", run)
+    environment = (
+        os.environ | {"SMALL": str(small), "LOG": str(log)} | ({"TMPDIR": str(small)} if what == "TMPDIR" else {})
+    )
+    command = ["unshare", "-m", "sh", "-c", FILL, "sh", *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    named = f"{small} (TMPDIR)" if what == "TMPDIR" else str(run / "workspace")
+    said = log.read_text().splitlines()
+    assert said[-1] == f"error: {named}: no space left on the disk; free some, and run it again"
+    assert not list(run.rglob("*"))
     assert not ours(tmp_path)
 
 

@@ -45,7 +45,7 @@ def test_the_federation_of_a_cohort_has_the_data_of_that_cohort():
 
 def test_a_federation_of_other_machines_insists_on_the_checksums_of_the_registry(site_folders, tmp_path):
     cards = {site: card_of(site_folders["us"].parent / site) for site in ("us", "europe", "shared")}
-    write_registry(tmp_path / "registry.csv", cards, 16)
+    write_registry(tmp_path / "registry.csv", cards, 16, "stretch")
     words = [*ADMIN, "--registry", tmp_path / "registry.csv"]
     engine = options.remote_of(parse(words, options.add_remote), "x/run")
     assert engine.checksums["us"] == cards["us"]["sha256"]

@@ -15,6 +15,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage
 
 from fedxray.core.files import write_array, write_table
+from fedxray.data import datasets
+from fedxray.data.catalogue import build_catalogue
+from fedxray.data.reading import over, reading_of
 from fedxray.data.site import make_site
 from fedxray.experiment.experiment import Experiment
 
@@ -25,6 +28,33 @@ def jpeg(value, size=(40, 30), mode="L"):
     file = io.BytesIO()
     Image.fromarray(ramp).convert(mode).save(file, "JPEG")
     return file.getvalue()
+
+
+def png(seed, side=12):
+    """A PNG of noise that no other seed has."""
+    return _png(np.random.default_rng(seed).integers(30, 200, (side, side)).astype(np.uint8), "L")
+
+
+def write_images(folder, names):
+    """Write a PNG of its own to each of these names below `folder`, and return the folder."""
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(png(number))
+    return folder
+
+
+def catalogued(path, dataset="", processes=1, salt=None, **values):
+    """`build_catalogue` of `path`, read as the section `dataset` of a configuration says by `values`.
+
+    `dataset` is the name of a data set whose own reading is below them.
+    """
+    reading = reading_of(over(datasets.get(dataset).reading if dataset else {}, values), "dataset")
+    return build_catalogue(Path(path), reading, processes, salt or Path(path).with_name("salt"))
+
+
+def of_images(table, column):
+    """{the file's own name: what its row has in the column}."""
+    return dict(zip(table["image"].str.rsplit("/", n=1).str[-1], table[column], strict=True))
 
 
 def make_sites(folder, sites=("us", "europe", "asia"), images=24, size=16, seed=0):

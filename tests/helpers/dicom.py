@@ -17,7 +17,6 @@ JPEG, JPEG_12, LOSSLESS, JPEG_LS, JPEG_2000, RLE = (
     UID(f"1.2.840.10008.1.2.{end}") for end in ("4.50", "4.51", "4.70", "4.80", "4.90", "5")
 )
 BY_GDCM = {
-    JPEG_12: gdcm.TransferSyntax.JPEGExtendedProcess2_4,
     LOSSLESS: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
     JPEG_LS: gdcm.TransferSyntax.JPEGLSLossless,
     JPEG_2000: gdcm.TransferSyntax.JPEG2000Lossless,
@@ -54,7 +53,7 @@ def dicom(values, syntax=EXPLICIT, bits=0, **header):
     data.BitsAllocated, data.BitsStored, data.HighBit = 8 * wide, bits, bits - 1
     data.PixelRepresentation = int(values.dtype.kind == "i")
     data.file_meta = FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = EXPLICIT if syntax in (*BY_GDCM, RLE, JPEG) else syntax
+    data.file_meta.TransferSyntaxUID = EXPLICIT if syntax in (*BY_GDCM, RLE, JPEG, JPEG_12) else syntax
     little = data.file_meta.TransferSyntaxUID.is_little_endian
     data.PixelData = values.astype(values.dtype.newbyteorder("<" if little else ">")).tobytes()
     data.PixelData += b"\0" * (len(data.PixelData) % 2)
@@ -64,17 +63,33 @@ def dicom(values, syntax=EXPLICIT, bits=0, **header):
             del data[keyword]
         else:
             setattr(data, keyword, value)
+    for sequence in (element.value for element in data if element.VR == "SQ" and not little):
+        for item in sequence:
+            item.LUTData = np.frombuffer(item.LUTData, "<u2").astype(">u2").tobytes()
     if syntax == RLE:
-        compress(data, RLE, generate_instance_uid=False)
-    if syntax == JPEG:
-        frame = io.BytesIO()
-        Image.fromarray(values).save(frame, "JPEG", quality=95)
-        data.PixelData = encapsulate([frame.getvalue()])
-        data["PixelData"].is_undefined_length = True
-        data.file_meta.TransferSyntaxUID = JPEG
+        compress(data, RLE, encoding_plugin="pydicom", generate_instance_uid=False)
+    if syntax in (JPEG, JPEG_12):
+        data.PixelData = encapsulate([_jpeg(values) if syntax == JPEG else jpeg_12(values)])
+        data["PixelData"].VR, data["PixelData"].is_undefined_length = "OB", True
+        data.file_meta.TransferSyntaxUID = syntax
     file = io.BytesIO()
     data.save_as(file, enforce_file_format=True)
     return _by_gdcm(file.getvalue(), BY_GDCM[syntax]) if syntax in BY_GDCM else file.getvalue()
+
+
+def _jpeg(values, **options):
+    frame = io.BytesIO()
+    Image.fromarray(values).save(frame, "JPEG", **({"quality": 95} | options))
+    return frame.getvalue()
+
+
+def jpeg_12(values, precision=12):
+    """A JPEG of 12 bits: one of 8 bits, with a header by which its steps are 16 times as large."""
+    frame = bytearray(_jpeg((np.minimum(values, 4087) + 8 >> 4).astype(np.uint8), qtables=[[1] * 64]))
+    steps, start = frame.index(b"\xff\xdb") + 5, frame.index(b"\xff\xc0")
+    frame[steps : steps + 64] = bytes([16]) * 64
+    frame[start + 1], frame[start + 4] = 0xC1, precision
+    return bytes(frame)
 
 
 def _by_gdcm(data, syntax):

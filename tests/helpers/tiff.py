@@ -8,14 +8,18 @@ import numpy as np
 FORMATS = {"u": 1, "i": 2, "f": 3}  # of NumPy's kinds, as SampleFormat
 
 
-def tiff(values, order="<", bits=0, white_is_zero=False, compressed=False, orientation=1):
-    """A TIFF of one grey image (height, width), in one strip; with `bits` 12, two values are packed in three bytes."""
+def tiff(values, order="<", bits=0, white_is_zero=False, compressed=False, orientation=1, colours=1):
+    """A TIFF of one grey image (height, width), in one strip; with `bits` 12, two values are packed in three bytes.
+
+    With `colours` 3, three values beside each other are one pixel.
+    """
     strip = _packed(values) if bits == 12 else values.astype(values.dtype.newbyteorder(order)).tobytes()
     strip = zlib.compress(strip) if compressed else strip
     height, width = values.shape
     bits = bits or 8 * values.dtype.itemsize
-    tags = [(256, width), (257, height), (258, bits), (259, 8 if compressed else 1), (262, 0 if white_is_zero else 1)]
-    tags += [(273, 0), (274, orientation), (277, 1), (278, height), (279, len(strip))]
+    kind = 2 if colours == 3 else 0 if white_is_zero else 1
+    tags = [(256, width // colours), (257, height), (258, bits), (259, 8 if compressed else 1), (262, kind)]
+    tags += [(273, 0), (274, orientation), (277, colours), (278, height), (279, len(strip))]
     tags += [(339, FORMATS[values.dtype.kind])]
     end = 8 + 2 + 12 * len(tags) + 4
     head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, len(tags))

@@ -7,8 +7,9 @@ import pytest
 from helpers.data import jpeg
 
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json
+from fedxray.core.files import read_json, read_table
 from fedxray.data.pixels import to_grey
+from fedxray.data.reading import Reading
 from fedxray.data.site import load_site
 from fedxray.operators.preparation import prepare_shared, prepare_site
 
@@ -51,7 +52,10 @@ def test_patients_are_in_one_split_and_the_shared_set_validates(hospital, shared
     provenance = read_json(tmp_path / "data" / "card.json")["provenance"]
     assert provenance["split"] == {"seed": 1, "test_fraction": 0.3, "validation_fraction": 0.0}
     assert provenance["shared_sha256"] == read_json(shared / "card.json")["sha256"]["images"]
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["card.json", "images.csv", "images.npy"]
+    files = ["account.csv", "account.html", "card.json", "images.csv", "images.npy"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == files
+    assert (provenance["fit"], provenance["patients_known"], provenance["synthetic"]) == ("stretch", True, False)
+    assert list(read_table(tmp_path / "data" / "account.csv")["taken"]) == ["yes"] * 40
 
 
 def test_without_a_shared_set_a_part_of_the_own_patients_validates(hospital, tmp_path):
@@ -97,15 +101,15 @@ def test_what_is_wrong_with_the_images_is_told_in_the_words_of_the_command(hospi
     with pytest.raises(UserError, match=r"/nowhere: no such file or directory; "):
         prepare_site(tmp_path / "nowhere", "us", 16, tmp_path / "data", own_validation=0.2)
     (hospital / "NORMAL" / "IM-0000-0001.jpeg").write_bytes(b"none")
-    with pytest.raises(UserError, match=r"IM-0000-0001.jpeg; fix them, or leave them out: .*--bad-images drop"):
+    with pytest.raises(UserError, match=r"IM-0000-0001.jpeg: neither .*; put them right, or .*--bad-images drop"):
         prepare_shared(hospital, 16, tmp_path / "shared")
-    prepare_shared(hospital, 16, tmp_path / "shared", "drop")
+    prepare_shared(hospital, 16, tmp_path / "shared", reading=Reading(bad_images="drop"))
     assert len(load_site(tmp_path / "shared").table) == 39
 
 
 def test_an_image_of_the_shared_set_may_not_be_trained_on(hospital, shared, tmp_path):
-    (hospital / "NORMAL" / "copy.jpeg").write_bytes(jpeg(40 + 3 * 30 + 1))
-    with pytest.raises(UserError, match=r"1 of your images are in the shared .* such as NORMAL/copy.jpeg"):
+    (hospital / "NORMAL" / "IM-0100-0001.jpeg").write_bytes(jpeg(40 + 3 * 30 + 1))
+    with pytest.raises(UserError, match=r"1 of your images are in the shared .* such as NORMAL/IM-0100-0001.jpeg"):
         prepare_site(hospital, "us", 16, tmp_path / "data", shared=shared)
 
 

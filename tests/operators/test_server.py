@@ -23,7 +23,14 @@ from fedxray.operators import server as command
 from fedxray.operators.checks import check_server
 from fedxray.operators.server import read_federation, start, status
 
-GOOD = {"host": "fl.example.org", "port": 8002, "sites": ["us", "st-mary"], "image_size": 64, "fit": "stretch", "valid_days": 360}
+GOOD = {
+    "host": "fl.example.org",
+    "port": 8002,
+    "sites": ["us", "st-mary"],
+    "image_size": 64,
+    "fit": "stretch",
+    "valid_days": 360,
+}
 WAIT_S = 60
 
 

@@ -47,7 +47,7 @@ def tested(results, config, tmp_path_factory):
         at, rows = folder.external(name), predictions[(predictions["path"] == "run-0") & (predictions["set"] == name)]
         write_table(at.split, rows[["image", "label", "aetiology", "patient"]].assign(split="test", site=name))
         write_array(at.pixels, np.zeros((len(rows), 16, 16), np.uint8))
-        make_site(at.split, [at.pixels], name, at.site)
+        make_site(at.split, [at.pixels], name, at.site, {"synthetic": False, "patients_known": name == "nih"})
         at.summary.write_bytes((results.root / "data" / "catalogue.json").read_bytes())
     images = {"folder": {"folder": str(root)}}
     external = [{"nih": {"archive": str(root)}}, images | {"site": "other-1"}]
@@ -109,7 +109,10 @@ def test_the_conclusions_have_the_external_tests_in_a_section_of_their_own(teste
         {"test": "nih", "source": "NIH ChestX-ray14, radiographs of mostly adults"} | told["outside_sets"][0],
         {"test": "other-1"} | told["outside_sets"][1],
     ]
-    assert [(row["images"], row["patients"], row["prevalence"]) for row in told["outside_sets"]] == [(60, 20, 0.5)] * 2
+    assert [(row["images"], row["patients"], row["prevalence"]) for row in told["outside_sets"]] == [
+        (60, 20, 0.5),
+        (60, "unknown: each image counts as one", 0.5),
+    ]
     assert [(row["test"], row["model"]) for row in told["outside_table"]][:5] == [
         *(("nih", name) for name in ("federated", "central", "us alone", "asia alone")),
         ("other-1", "federated"),
@@ -148,6 +151,7 @@ def test_every_other_figure_is_the_same_bytes(tested, results, tmp_path):
     before, after = drawn
     assert set(after) - set(before) == {"external.svg"}
     assert [name for name in before if before[name] != after[name]] == []
+    assert [b"patients unknown" in after[name] for name in ("external.svg", "roc.svg")] == [True, False]
 
 
 def test_no_mistake_is_shown_of_an_external_test(results, tmp_path):

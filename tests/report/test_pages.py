@@ -26,7 +26,7 @@ def text_of(page):
 def test_each_page_carries_the_note_and_opens_without_a_network(rendered):
     assert list(rendered) == pages()
     for name, page in rendered.items():
-        assert "Synthetic phantom data: these numbers show" in page, name
+        assert "Synthetic phantom data. These numbers show" in page, name
         assert "://" not in page, name
 
 
@@ -83,10 +83,9 @@ def several(config, results, tmp_path):
         write_json(folder.root / name / "catalogue.json", data | {"images": images, "patients": images - 1})
     fetched = {"dataset": "a-competition", "version": None, "bytes": 9, "sha256": "f" * 64}
     write_json(folder.root / "external/kermany/images.json", fetched)
-    write_json(
-        SiteFolder(folder.external("kermany").site).card,
-        {"splits": {"test": {"images": 303, "patients": 302, "prevalence": 0.5}}},
-    )
+    facts = {"images": 303, "patients": 302, "prevalence": 0.5}
+    card = {"splits": {"test": facts}, "provenance": {"patients_known": True}}
+    write_json(SiteFolder(folder.external("kermany").site).card, card)
     for path in (folder.summary, folder.comparison, folder.differences):
         table = read_table(path)
         path.unlink()

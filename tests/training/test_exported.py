@@ -1,10 +1,14 @@
+import io
 import json
+import os
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 from helpers.data import jpeg, make_settings
 
@@ -24,7 +28,7 @@ def export(folder, name="compact", size=32, threshold=0.5):
     network = build(settings)
     save_model(folder.parent / f"{name}.safetensors", get_parameters(network))
     origin = {"experiment": "quick", "cohort": "", "mode": "federated", "run": "federated/lr=0.003"}
-    about = {"threshold": threshold, "origin": origin, "note": "Synthetic phantom data"}
+    about = {"threshold": threshold, "origin": origin, "note": "Synthetic phantom data", "fit": "stretch"}
     export_model(folder.parent / f"{name}.safetensors", settings, folder, **about)
     return network, settings
 
@@ -150,6 +154,34 @@ def test_command_prints_a_header_and_a_line_per_image_and_writes_a_table(
     assert [f"{value:.4f}" for value in table["probability"]] == [line.split()[0] for line in lines]
 
 
+def test_a_table_for_standard_output_is_alone_there(exported, images, tmp_path, monkeypatch, capfd):
+    """By the sign for it and by a link to it, which stays; and a file whose name is no UTF-8 is in it by its bytes."""
+    (tmp_path / "link").symlink_to("/proc/self/fd/1" if sys.platform == "linux" else "/dev/fd/1")
+    (images / "b.jpeg").rename(os.fsdecode(os.fsencode(images) + b"/caf\xe9.jpeg"))
+    names = ["a.jpg", "caf\\xe9.jpeg", "more/c.JPG"]
+    assert run(monkeypatch, exported[0], images) is None
+    plain = capfd.readouterr().out
+    for path in ("-", tmp_path / "link"):
+        assert run(monkeypatch, exported[0], images, "--csv", path) is None
+        output = capfd.readouterr()
+        table = pd.read_csv(io.StringIO(output.out))
+        assert list(table.columns) == ["path", "probability", "decision"]
+        assert list(table["path"]) == [str(images / name) for name in names]
+        assert output.err == plain  # what a person reads
+        assert [line.split()[0] for line in plain.splitlines()[1:]] == [
+            f"{value:.4f}" for value in table["probability"]
+        ]
+    assert (tmp_path / "link").is_symlink()
+    assert not Path("-").exists()
+
+
+def test_an_image_that_cannot_be_read_is_named_whatever_its_name(exported, images, monkeypatch, capsys):
+    path = Path(os.fsdecode(os.fsencode(images) + b"/caf\xe9.png"))
+    path.write_bytes(b"no image")
+    assert run(monkeypatch, exported[0], path) == "error: 1 of 1 images are not predicted: see above"
+    assert f"error: {images}/caf\\xe9.png: cannot be read" in capsys.readouterr().err
+
+
 def test_a_broken_image_is_named_and_the_others_are_predicted(exported, images, monkeypatch, capsys):
     (images / "bad.png").write_bytes(b"no image")
     (images / "cut.jpg").write_bytes(jpeg(90)[:300])
@@ -159,7 +191,7 @@ def test_a_broken_image_is_named_and_the_others_are_predicted(exported, images, 
     assert len(output.out.splitlines()) == 4
     bad, cut = output.err.splitlines()
     reason = "neither JPEG, PNG, TIFF, BMP nor DICOM"
-    assert bad == f"error: {images / 'bad.png'}: cannot be read ({reason}); save it as JPEG or PNG of 8 bits"
+    assert bad == f"error: {images / 'bad.png'}: cannot be read ({reason}); save it as JPEG, PNG of 8 bits, or DICOM"
     assert cut.startswith(f"error: {images / 'cut.jpg'}: cannot be read (")
 
 
@@ -204,7 +236,7 @@ def test_a_model_that_is_not_what_was_exported_is_refused(copy, images):
 def test_an_export_that_fails_leaves_no_directory_that_predicts(copy, images, tmp_path, monkeypatch):
     save_model(tmp_path / "run.safetensors", get_parameters(build(make_settings(image_size=32, seed=2))))
     origin = {"experiment": "quick", "cohort": "", "mode": "central", "run": "central/lr=0.003"}
-    about = {"threshold": 0.5, "origin": origin}
+    about = {"threshold": 0.5, "origin": origin, "fit": "stretch"}
     with pytest.raises(UserError, match="not parameters of resnet18"):
         export_model(tmp_path / "run.safetensors", make_settings(model="resnet18", image_size=32), copy, **about)
     assert len(predict_images(copy, [images])[0]) == 3  # nothing was written yet

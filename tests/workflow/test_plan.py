@@ -3,13 +3,18 @@
 import os
 import re
 import shlex
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.data import jpeg
 from helpers.workflow import REPOSITORY, SMOKE, copy_repository, planned, snakemake
 from PIL import Image
+
+from fedxray.core.files import read_json
 
 REMOTE = "federation={where: remote, admin_kit: kit}"
 # A workflow that uses this one.
@@ -55,6 +60,28 @@ def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override
     assert [message in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
     assert "Traceback" not in done.stderr
     assert not (copy / "results" / "phantom").exists()
+
+
+def test_the_rules_run_the_python_that_runs_snakemake(copy, tmp_path):
+    """Started by its path, without its environment active, where `python` is another one, or none."""
+    (tmp_path / "python").write_text("#!/bin/sh\necho another python; exit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "results/other/config.json"]
+    for path in (f"{tmp_path}:/usr/bin:/bin", "/usr/bin:/bin"):
+        words = [*command, "--config", "experiment=other", "--forcerun", "record_config"]
+        done = subprocess.run(words, cwd=copy, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert (copy / "results" / "other" / "config.json").exists()
+
+
+def test_a_pattern_with_braces_reaches_the_jobs(copy, tmp_path):
+    for number, label in enumerate(("NORMAL", "PNEUMONIA")):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        (tmp_path / "images" / label / f"p00{number}-1.png").write_bytes(jpeg(90))
+    words = f"dataset={{source: folder, folder: '{tmp_path / 'images'}', patient: '/p([0-9]{{3}})-'}}"
+    done = snakemake(copy, "results/braces/config.json", "--config", "experiment=braces", words)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert read_json(copy / "results" / "braces" / "config.json")["dataset"]["patient"] == "/p([0-9]{3})-"
 
 
 def test_a_section_that_is_twice_in_any_configuration_file_is_one_line(copy, tmp_path):
