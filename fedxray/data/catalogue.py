@@ -294,10 +294,9 @@ def _persons(
         ]
         origin = HASHED
     else:
-        suspects = (
-            [name for name in table.unused if any(part in plain_name(name) for part in SUSPECTS)] if table else []
-        )
-        if suspects and reading.patient != "image":
+        unused = table.unused if table else []
+        suspects = [name for name in unused if any(part in plain_name(name) for part in SUSPECTS)]
+        if table and suspects and reading.patient != "image":
             raise UserError(
                 f"{table.name}: no column patient, but {', '.join(suspects)}: if that is it, say so: dataset.columns: "
                 f"{{patient: {suspects[0]}}} (--columns patient={suspects[0]!r})"

@@ -201,8 +201,8 @@ def _label(cell: str, labels: Mapping[str, str], multiple: str, table: Table, in
     else:
         mark = next((mark for mark in "|;," if mark in cell), "")
         parts = [part for part in (cell.split(mark) if mark else [cell]) if part.strip()] or [cell]
-        values = {labels.get(word(part)) for part in parts}
-        if None in values:
+        values = {labels.get(word(part), "") for part in parts}
+        if "" in values:
             unknown = next(part.strip() for part in parts if word(part) not in labels)
             uncertain = " (CheXpert's word for uncertain)" if word(unknown) == "-1" else ""
             raise UserError(

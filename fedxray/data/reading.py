@@ -72,7 +72,8 @@ def reading_of(values: Mapping[str, Any], where: str) -> Reading:
     """
     kept: dict[str, Any] = {}
     for item in fields(Reading):
-        value, default = values.get(item.name), vars(DEFAULT)[item.name]
+        value: Any = values.get(item.name)
+        default = vars(DEFAULT)[item.name]
         if value in (None, "", [], {}, ()):
             continue
         if isinstance(default, Mapping):
