@@ -287,10 +287,11 @@ def _persons(
         _stop_for_twins(f"{path}: {key}", [person.patient for person in persons])
         return persons, [f"names as of {pattern}"] * len(names)
     elif any(row["patient"] for row in facts):
+        _stop_for_twin_headers(path, [(row["patient"] or "", name) for row, name in zip(facts, names, strict=True)])
         secret = _secret(salt)
         known = [
-            Person(_hashed(patient, secret), "") if patient not in NO_PATIENT else None
-            for patient in (word(row["patient"] or "") for row in facts)
+            Person(_hashed(row["patient"], secret), "") if word(row["patient"] or "") not in NO_PATIENT else None
+            for row in facts
         ]
         origin = HASHED
     else:
@@ -331,6 +332,18 @@ def _stop_for_twins(where: str, cells: Sequence[str]) -> None:
     for key in keys:
         if seen.setdefault(word(key), key) != key:
             raise UserError(f"{where}: {seen[word(key)]} and {key} may be one patient; write it in one way")
+
+
+def _stop_for_twin_headers(path: Path, patients: Sequence[tuple[str, str]]) -> None:
+    """The same of DICOMs, each (PatientID, file), whose headers go into no message."""
+    seen: dict[str, tuple[str, str]] = {}
+    for patient, name in patients:
+        first = seen.setdefault(word(patient), (patient, name))
+        if first[0] != patient:
+            raise UserError(
+                f"{path}: {first[1]} and {name}: their PatientIDs differ in case or spaces alone, and may be of one patient; "
+                "write them in one way, or give a table with a column patient"
+            )
 
 
 def _secret(salt: Path) -> bytes:

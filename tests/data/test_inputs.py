@@ -4,8 +4,10 @@ import os
 import zipfile
 from argparse import ArgumentParser
 
+import numpy as np
 import pytest
 from helpers.data import jpeg
+from helpers.dicom import dicom
 
 from fedxray.core.errors import UserError
 from fedxray.data.catalogue import build_catalogue, join
@@ -301,3 +303,15 @@ def test_a_secret_that_is_cut_short_is_refused(tmp_path):
 
 def test_a_reading_has_a_default():
     assert reading_of({}, "dataset") == Reading()
+
+
+def test_dicoms_of_one_patient_in_two_cases_are_named_without_the_patient(tmp_path):
+    for number, patient in enumerate(("Qx 1", "QX  1", "Qx 2")):
+        pixels = np.full((9, 9), 40 + number, np.uint8)
+        content = dicom(pixels, PatientID=patient, ViewPosition="PA")
+        put(tmp_path, {f"{('NORMAL', 'PNEUMONIA')[number % 2]}/{number}.dcm": content})
+    with pytest.raises(UserError, match=r"NORMAL/0.dcm and PNEUMONIA/1.dcm: their PatientIDs differ in case") as error:
+        read(tmp_path)
+    assert "qx" not in str(error.value).replace(str(tmp_path), "").casefold()
+    (tmp_path / "PNEUMONIA" / "1.dcm").write_bytes(dicom(pixels + 9, PatientID="Qx 2", ViewPosition="PA"))
+    assert read(tmp_path)[2]["patients"] == 2  # Qx 1 and Qx 2
