@@ -108,10 +108,11 @@ rule catalogue_images:
         content=kept(content_of),
         reading=kept(read_by),
         title=lambda wildcards: SOURCES[wildcards.source].dataset.title,
+        salt=str(AT.salt),
     shell:
         "python {params.script:q} --source={input.images:q} --title {params.title:q} --processes {threads}"
-        " {params.reading} --output {output.catalogue:q} --summary {output.summary:q} --account {output.account:q}"
-        " --page {output.page:q} 2>&1 | tee {log:q}"
+        " {params.reading} --salt={params.salt:q} --output {output.catalogue:q} --summary {output.summary:q}"
+        " --account {output.account:q} --page {output.page:q} 2>&1 | tee {log:q}"
 
 
 rule resample_images:

@@ -11,7 +11,7 @@ from fedxray.data.catalogue import build_catalogue
 def main(options):
     """Write the catalogue, its summary, and the account as a table and a page."""
     how = reading.from_options(options)
-    salt = options.output.with_name("salt")
+    salt = options.salt or options.output.with_name("salt")
     table, files, summary = build_catalogue(options.source, how, options.processes, salt)
     write_json(options.summary, summary)
     write_table(options.account or options.output.with_name("account.csv"), files)
@@ -26,6 +26,7 @@ if __name__ == "__main__":
     arguments.add_argument("--source", type=Path, required=True, help="zip, directory or manifest.csv")
     arguments.add_argument("--title", default="", help="what the images are, for the page")
     reading.add_options(arguments)
+    arguments.add_argument("--salt", type=Path, help="the secret that hides patients of DICOMs; by default beside, too")
     arguments.add_argument("--processes", type=int, default=1)
     arguments.add_argument("--output", type=Path, required=True, help="catalogue.csv")
     arguments.add_argument("--summary", type=Path, required=True, help="catalogue.json: counts and checksum")

@@ -12,6 +12,19 @@ STYLE = (
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem;display:block;overflow-x:auto}"
     "th,td{padding:.25rem .75rem;text-align:left;border-bottom:1px solid #ddd}th{background:#f4f4f4}"
 )
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
 
 
 def lines(summary: dict) -> list[str]:
@@ -75,9 +88,4 @@ def page(title: str, account: pd.DataFrame, summary: dict, note: str = "") -> st
             groups[["duplicate_group", "file", "patient"]].to_html(index=False, border=0),
         ]
     parts.append(f"<p>fedxray {__version__}</p>")
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}'
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head>{head}</title><style>{STYLE}</style></head>\n<body>\n'
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    return PAGE.format(title=html.escape(title), style=STYLE, body="\n".join(parts))

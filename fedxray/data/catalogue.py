@@ -6,6 +6,7 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -66,6 +67,9 @@ def build_catalogue(
         table = find_table(reader, files, reading)
         said = by_folders(files, reading) if table is None else by_table(table, files, reader, reading)
     _stop_for_words(path, said, table, reading)
+    _stop_for_classes(path, said, table)
+    if not any(source.may_be_dicom(one.file) for one in said if not one.why):  # else its header may say whose it is
+        _persons(path, said, [], table, reading, salt)
     said, looked = _look(path, said, reading, processes)
     facts = [row for one, row in zip(said, looked, strict=True) if not one.why]
     account = pd.DataFrame(said).rename(columns={"split": "official_split", "site": "acquisition"})
@@ -76,9 +80,9 @@ def build_catalogue(
     taken = account["why"] == ""
     if reading.site:
         account.loc[taken, "acquisition"] = reading.site
-    _stop_for_classes(path, account, table)
+    _stop_for_classes(path, said, table)
     images = account[taken].reset_index(drop=True)
-    persons, origin = _persons(path, images, facts, [one.patient for one in said if not one.why], table, reading, salt)
+    persons, origin = _persons(path, said, facts, table, reading, salt)
     images["patient"], images["patient_from"] = [person.patient for person in persons], origin
     images["aetiology"] = _aetiologies(path, images, persons)
     for name in ("width", "height", "mode", "sha256_pixels"):
@@ -103,8 +107,8 @@ def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | N
     """One catalogue of several sources, {name: its catalogue}: images and patients get the source's name before them.
 
     `patients` gives {source: another name for its patients}: where two have the same name, as parts of one published
-    data set do, a key is the same person. A single catalogue stays as it is. Raises UserError as `bind`, whose images may
-    here be of two sources.
+    data set do, a key is the same person. A single catalogue stays as it is. Raises UserError as `bind`, whose images
+    may here be of two sources.
     """
     if len(catalogues) == 1:
         return next(iter(catalogues.values()))
@@ -179,8 +183,9 @@ def _stop_for_words(path: Path, said: Sequence[Said], table: Table | None, readi
             " Folders inside class folders: " + way("subfolders", "take") + "." if " inside class" in listed else ""
         )
         raise UserError(
-            f"{path}: {len(unlabelled)} files have no label: {listed}, such as {shown([one.file for one in unlabelled])}; "
-            f"declare the words by dataset.labels, or leave these files out: {way('unlabelled', 'drop')}.{inside}"
+            f"{path}: {len(unlabelled)} files have no label: {listed}, such as "
+            f"{shown([one.file for one in unlabelled])}; declare the words by dataset.labels, or leave these files "
+            f"out: {way('unlabelled', 'drop')}.{inside}"
         )
 
 
@@ -193,13 +198,14 @@ def _stop_for_bad(path: Path, bad: Sequence[Said], reading: Reading) -> None:
         )
 
 
-def _stop_for_classes(path: Path, account: pd.DataFrame, table: Table | None) -> None:
-    taken, why = set(account["label"][account["why"] == ""]), account["why"][account["why"] != ""]
+def _stop_for_classes(path: Path, said: Sequence[Said], table: Table | None) -> None:
+    """Raise UserError if no image of a class is left, with what was left out."""
+    taken, why = {one.label for one in said if not one.why}, Counter(one.why for one in said if one.why)
     for label, name in enumerate(CLASSES):
         if label not in taken:
             where = f"column {table.headers['label']}" if table else "folders"
-            counts = why.value_counts().head(4).items()
-            left_out = f" (left out: {', '.join(f'{count} {reason}' for reason, count in counts)})" if len(why) else ""
+            counts = ", ".join(f"{count} {reason}" for reason, count in why.most_common(4))
+            left_out = f" (left out: {counts})" if why else ""
             raise UserError(
                 f"{path}: no image is {name}{left_out}; both classes are needed: declare the words of the {where} by "
                 "dataset.labels, and the views to take by dataset.views"
@@ -222,14 +228,15 @@ def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) ->
     _stop_for_bad(path, [one for one in after if one.why.startswith(source.UNREADABLE)], reading)
     if unstated := [one.file for one in after if one.why == f"{source.VIEW}: not stated"]:
         raise UserError(
-            f"{path}: {len(unstated)} images do not say their view, such as {shown(unstated)}; if they are frontal, take "
+            f"{path}: {len(unstated)} images do not say their view, such as {shown(unstated)}; if they are frontal, "
+            "take "
             'them: dataset.views: [PA, AP, ""] (--views PA AP "")'
         )
     annotated = [one.file for one in after if one.why == source.BURNED_IN]
     if annotated and reading.burned_in == "stop":
         raise UserError(
-            f"{path}: {len(annotated)} images have annotations burned into their pixels, such as {shown(annotated)}; look "
-            f"at them, and then {way('burned_in', 'drop')} or take"
+            f"{path}: {len(annotated)} images have annotations burned into their pixels, such as {shown(annotated)}; "
+            f"look at them, and then {way('burned_in', 'drop')} or take"
         )
     return after, looked
 
@@ -266,16 +273,15 @@ def _inspect(names: tuple, path: Path) -> list[dict]:
 
 
 def _persons(
-    path: Path,
-    images: pd.DataFrame,
-    facts: Sequence[dict],
-    cells: Sequence[str],
-    table: Table | None,
-    reading: Reading,
-    salt: Path,
+    path: Path, said: Sequence[Said], facts: Sequence[dict], table: Table | None, reading: Reading, salt: Path
 ) -> tuple[list[Person], list[str]]:
-    """(the person of each image, where that comes from). Raises UserError for images of which it is not known."""
-    names, key = list(images["file"]), "dataset.patient"
+    """(the person of each image that is taken, where that comes from).
+
+    `facts` are those of these images, or empty if no header can say it. Raises UserError for images of which it is not
+    known.
+    """
+    taken = [one for one in said if not one.why]
+    names, cells, key = [one.file for one in taken], [one.patient for one in taken], "dataset.patient"
     column = table.headers.get("patient") if table else None
     pattern = reading.patient if reading.patient != "image" else ""
     if column and ("patient" in reading.columns or not pattern):
@@ -295,8 +301,9 @@ def _persons(
         ]
         origin = HASHED
     else:
-        unused = table.unused if table else []
-        suspects = [name for name in unused if any(part in plain_name(name) for part in SUSPECTS)]
+        suspects = (
+            [name for name in table.unused if any(part in plain_name(name) for part in SUSPECTS)] if table else []
+        )
         if table and suspects and reading.patient != "image":
             raise UserError(
                 f"{table.name}: no column patient, but {', '.join(suspects)}: if that is it, say so: dataset.columns: "
@@ -310,9 +317,9 @@ def _persons(
     if unknown and reading.patient != "image":
         of = "" if len(unknown) == len(names) else f" of {len(unknown)} images"
         raise UserError(
-            f"{path}: the patient{of} is not known, such as of {shown(unknown)}{hint(names) if not of else ''}; give a table "
-            f"with a column patient, or a regular expression whose group is the patient, by {key}; if each image is "
-            f"another patient: {way('patient', 'image')}"
+            f"{path}: the patient{of} is not known, such as of {shown(unknown)}{hint(names) if not of else ''}; give a "
+            f"table with a column patient, or a regular expression whose group is the patient, by {key}; if each image "
+            f"is another patient: {way('patient', 'image')}"
         )
     return (
         [person or Person(name, "") for name, person in zip(names, known, strict=True)],
@@ -325,8 +332,8 @@ def _stop_for_twins(where: str, cells: Sequence[str]) -> None:
     keys = sorted(set(cells))
     if spoilt := [key for key in keys if WRITTEN_BY_EXCEL.fullmatch(key)]:
         raise UserError(
-            f"{where}: {spoilt[0]} is a number that Excel has shortened, and may be several patients; format the column "
-            "as text, and export it again"
+            f"{where}: {spoilt[0]} is a number that Excel has shortened, and may be several patients; format the "
+            "column as text, and export it again"
         )
     seen: dict[str, str] = {}
     for key in keys:
@@ -347,12 +354,19 @@ def _stop_for_twin_headers(path: Path, patients: Sequence[tuple[str, str]]) -> N
 
 
 def _secret(salt: Path) -> bytes:
-    """The secret in the file `salt`, which its owner alone can read; it is drawn if the file is not there."""
+    """The secret in the file `salt`, which its owner alone can read; it is drawn if the file is not there.
+
+    The catalogues of several sources may be made at once: the first that has drawn it counts. Raises UserError if the
+    file is cut short.
+    """
     if not salt.exists():
         salt.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(salt, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w") as file:
+        drawn = salt.with_name(f".{salt.name}.{secrets.token_hex(4)}.tmp")
+        with open(os.open(drawn, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32) + "\n")
+        with suppress(FileExistsError):
+            os.link(drawn, salt)
+        drawn.unlink()
     secret = salt.read_bytes()
     if len(secret.strip()) < 32:
         raise UserError(f"{salt}: not a secret of fedxray, or cut short; delete it, and another is drawn")
@@ -371,8 +385,8 @@ def _aetiologies(path: Path, images: pd.DataFrame, persons: Sequence[Person]) ->
         if person.aetiology and (person.aetiology == "none") == bool(label):
             said = "normal" if person.aetiology == "none" else f"pneumonia ({person.aetiology})"
             raise UserError(
-                f"{path}: {name}: its name says {said}, but its label is {CLASSES[label]}; correct one of them, or say whose images "
-                "these are by dataset.patient, if they are not of that data set"
+                f"{path}: {name}: its name says {said}, but its label is {CLASSES[label]}; correct one of them, or say "
+                "whose images these are by dataset.patient, if they are not of that data set"
             )
         aetiologies.append((person.aetiology or "unknown") if label else "none")
     return aetiologies
@@ -429,8 +443,9 @@ def _greys(facts: Sequence[dict], reading: Reading) -> list[float] | None:
     reaches = [row["reach"] for row in facts if row["reach"] is not None]
     if reaches and max(reaches) < DARK:
         raise UserError(
-            f"DICOM: {len(reaches)} images have no window, and their values span at most {max(reaches):.0%} of what their "
-            "header allows, so that they would be nearly black; say their lowest and highest value by dataset.greys"
+            f"DICOM: {len(reaches)} images have no window, and their values span at most {max(reaches):.0%} of what "
+            "their header allows, so that they would be nearly black; say their lowest and highest value by "
+            "dataset.greys"
         )
     deep = [row for row in facts if row["low"] is not None]
     if not deep:

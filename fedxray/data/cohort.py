@@ -79,8 +79,8 @@ def draw_cohort(
 def settle(catalogue: pd.DataFrame, column: str, order: list[str], conflicts: str) -> pd.DataFrame:
     """The catalogue in which each patient has one value of `column`: the hospital, or the official split.
 
-    The one that comes first in `order` counts (test before all others): with `merge` for all images of the patient, with
-    `first` for those that have it, and the others are left out. Raises UserError, which names a patient, for `stop`.
+    The one that comes first in `order` counts: with `merge` for all images of the patient, with `first` for those that
+    have it, and the others are left out. Raises UserError, which names a patient, for `stop`.
     """
     places = catalogue.groupby("patient")[column].nunique()
     torn = places.index[places > 1]
@@ -92,9 +92,9 @@ def settle(catalogue: pd.DataFrame, column: str, order: list[str], conflicts: st
         where = " and ".join(f"{value or 'none'} ({image})" for value, image in two[[column, "image"]].to_numpy()[:2])
         kind = "hospitals" if column == "acquisition" else "official splits"
         raise UserError(
-            f"split: {len(torn)} patients are at two {kind}, or share an image with one there, such as {torn[0]}: {where}; "
-            "correct the table, or settle it by split.conflicts: merge (all images of each to the first) or first (only "
-            "the images there)"
+            f"split: {len(torn)} patients are at two {kind}, or share an image with one there, such as {torn[0]}: "
+            f"{where}; correct the table, or settle it by split.conflicts: merge (all images of each to the first) or "
+            "first (only the images there)"
         )
     rank = rows[column].map(lambda value: order.index(value) if value in order else len(order))
     best = rows.assign(rank=rank).sort_values("rank", kind="stable").groupby("patient")[column].first()
@@ -191,8 +191,8 @@ def _check_names(catalogue: pd.DataFrame, sites: list[str]) -> None:
         shown = ", ".join(name or "(none)" for name in named[:8]) + (", ..." if len(named) > 8 else "")
         example = f"{{{unknown[0] or 'NAME'}: {(absent or sites)[0]}}}" if unknown else ""
         raise UserError(
-            f"split.partition: acquisition, but the images name {shown}, and `sites` {', '.join(sites)}; names must be the "
-            "same: change `sites`, or say which is which by dataset.sites"
+            f"split.partition: acquisition, but the images name {shown}, and `sites` {', '.join(sites)}; names must be "
+            "the same: change `sites`, or say which is which by dataset.sites"
             + (f", such as {example}; drop leaves a hospital out" if example else "")
         )
 

@@ -182,7 +182,9 @@ class _Paths:
         stem = _stem(name)
         same = [file for names in self.files.values() for file in names if _stem(file) == stem]
         if same:  # the one whose folders are most alike
-            return f"; did you mean {max(same, key=lambda file: len(posixpath.commonprefix((file[::-1], name[::-1]))))}?"
+            return (
+                f"; did you mean {max(same, key=lambda file: len(posixpath.commonprefix((file[::-1], name[::-1]))))}?"
+            )
         near = get_close_matches(name, [names[0] for names in list(self.files.values())[:20_000]], 1)
         return f"; did you mean {near[0]}?" if near else "; paths are relative to the table"
 
@@ -193,7 +195,10 @@ def _stem(name: str) -> str:
 
 
 def _label(cell: str, labels: Mapping[str, str], multiple: str, table: Table, index: int) -> tuple[str, int]:
-    """(why it is not taken, label): 0, 1, or -1 if there is a reason. Raises UserError for a word that is not declared."""
+    """(why it is not taken, label): 0, 1, or -1 if there is a reason.
+
+    Raises UserError for a word that is not declared.
+    """
     if not cell:
         return f"{NO_LABEL}: an empty cell", -1
     if word(cell) in labels:
@@ -201,18 +206,19 @@ def _label(cell: str, labels: Mapping[str, str], multiple: str, table: Table, in
     else:
         mark = next((mark for mark in "|;," if mark in cell), "")
         parts = [part for part in (cell.split(mark) if mark else [cell]) if part.strip()] or [cell]
-        values = {labels.get(word(part), "") for part in parts}
-        if "" in values:
-            unknown = next(part.strip() for part in parts if word(part) not in labels)
+        unknown = next((part.strip() for part in parts if word(part) not in labels), None)
+        if unknown is not None:
             uncertain = " (CheXpert's word for uncertain)" if word(unknown) == "-1" else ""
             raise UserError(
-                f"{table.at(index)}: label {unknown!r}{uncertain} is not known; {nearest(unknown, labels)}; say what it "
-                f"is: dataset.labels: {{{unknown!r}: 0, 1 or drop}} (--labels={unknown!r}=drop)"
+                f"{table.at(index)}: label {unknown!r}{uncertain} is not known; {nearest(unknown, labels)}; say what "
+                f"it is: dataset.labels: {{{unknown!r}: 0, 1 or drop}} (--labels={unknown!r}=drop)"
             )
         if multiple == "stop" and len(parts) > 1:
             raise UserError(
-                f"{table.at(index)}: label {cell!r} has several findings; say what then holds: dataset.multiple: any or only"
+                f"{table.at(index)}: label {cell!r} has several findings; say what then holds: dataset.multiple: any "
+                "or only"
             )
+        values = {labels[word(part)] for part in parts}
         value = "1" if multiple == "any" and "1" in values else values.pop() if len(values) == 1 else "drop"
     return (DROPPED, -1) if value == "drop" else ("", int(value))
 
@@ -223,8 +229,8 @@ def by_folders(files: Sequence[File], reading: Reading) -> list[Said]:
     What lies anywhere in a folder of a word that is to be dropped is left out. Else:
     A class folder is one of a declared name, and so are the folders beside it, of whatever names: their files have no
     label, nor have those of a folder above it. Files in folders inside a class folder have its label if
-    `reading.subfolders` is `take`. Of class folders inside one another the innermost counts, if the outer one may be the
-    name of the whole data set, as there is none of another class beside it; else their files have no label.
+    `reading.subfolders` is `take`. Of class folders inside one another the innermost counts, if the outer one may be
+    the name of the whole data set, as there is none of another class beside it; else their files have no label.
     """
     labels = LABELS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")

@@ -99,7 +99,8 @@ def _compiled(pattern: str, key: str) -> re.Pattern:
         raise UserError(f"{key}: {pattern!r} is no regular expression ({error})") from error
     if not compiled.groups:
         raise UserError(
-            f"{key}: {pattern!r} is neither image nor a known naming ({', '.join(PATTERNS)}), and as a regular expression "
+            f"{key}: {pattern!r} is neither image nor a known naming ({', '.join(PATTERNS)}), and as a regular "
+            "expression "
             r"it has no group; put the patient's part in parentheses, such as ^ward/(\d+)-"
         )
     return compiled

@@ -54,8 +54,8 @@ def tabulate_cohorts(cohorts: Mapping[str, Iterable[dict]]) -> pd.DataFrame:
 def write_registry(path: Path, cards: Mapping[str, dict], image_size: int, fit: str) -> None:
     """Write the registry of a remote federation, from {participant: its data card}, to `path`.
 
-    Raises UserError if a participant holds images of another size than `image_size` (pixels of a side) or another `fit`, or none of a
-    split that it needs, and if `path` exists and has other checksums of one.
+    Raises UserError if a participant holds images of another size than `image_size` (pixels of a side) or another
+    `fit`, or none of a split that it needs, and if `path` exists and has other checksums of one.
     """
     for name, card in cards.items():
         if card["image_size"] != image_size:
@@ -100,8 +100,8 @@ def own_validation(path: Path) -> list[str]:
 
 
 def note_of(path: Path, further: Iterable[dict] = ()) -> str:
-    """The note that each figure, page and model must have if data in the registry `path`, or of the cards `further`, are
-    synthetic, or if in some of them nobody knows which images are of one patient; else empty.
+    """The note that each figure, page and model must have if data in the registry `path`, or of the cards `further`,
+    are synthetic, or if in some of them nobody knows which images are of one patient; else empty.
     """
     table = read_table(path, ("synthetic", "patients_known"))
     origins = [card["provenance"] for card in further]

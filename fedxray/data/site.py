@@ -44,8 +44,8 @@ def make_site(split: Path, pixels: Sequence[Path], site: str, folder: Path, prov
     """Write the folder of `site` from the split and the pixels; `shared` gets the validation set alone.
 
     `pixels` are the arrays of the sources, whose images follow one another as in the split. `provenance` says where the
-    data come from, and goes into the card: `source_sha256` (of the catalogues), `synthetic`, `patients_known`, `fit` and
-    `split` (seed and fractions), plain values that identify no patient.
+    data come from, and goes into the card: `source_sha256` (of the catalogues), `synthetic`, `patients_known`, `fit`
+    and `split` (seed and fractions), plain values that identify no patient.
     """
     cohort = read_table(split)
     of_site = (cohort["site"] == site) & (cohort["split"] != "unused")

@@ -1,4 +1,6 @@
-"""The files of a source: a zip, which is never unpacked, or a folder. All are listed, and each that is no image has a reason."""
+"""The files of a source: a zip, which is never unpacked, or a folder. All are listed, the reason with those that are no
+images.
+"""
 
 import lzma
 import os
@@ -22,6 +24,7 @@ UNREADABLE, UNLISTED, BURNED_IN = listing.UNREADABLE, listing.UNLISTED, "annotat
 
 # What a file in a damaged archive raises.
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError, ValueError)
+PLAIN = tuple(suffix for suffix in SUFFIXES if suffix not in (".dcm", ".dicom"))
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
@@ -111,7 +114,7 @@ def open_source(path: str | Path) -> Reader:
 
 
 def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
-    """Every file of the source, sorted by name; a hidden folder, or one that may not be listed, is one with "/" after it.
+    """Every file of the source, sorted by name; a folder that is hidden, or may not be listed, comes with "/" after it.
 
     Links to folders are followed, each folder once. `known` are patterns of names of further files of a known data set.
     Raises UserError for a zip that has a name twice.
@@ -126,6 +129,11 @@ def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
         if not file.why and first != file.name and first in names:
             files[number] = File(file.name, COPY)
     return sorted(files)
+
+
+def may_be_dicom(name: str) -> bool:
+    """Whether a file, by its name, may be a DICOM."""
+    return PurePosixPath(name).suffix.lower() not in PLAIN
 
 
 def printable(name: str) -> str:

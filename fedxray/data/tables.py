@@ -54,8 +54,8 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
     for number, row in rows:
         if len(row) != len(names):
             raise UserError(
-                f"{name}: row {number} has {len(row)} cells and row {first} {len(names)}; correct it (a comma inside a cell "
-                "needs quotes around the cell)"
+                f"{name}: row {number} has {len(row)} cells and row {first} {len(names)}; correct it (a comma inside a "
+                "cell needs quotes around the cell)"
             )
     if not rows:
         raise UserError(f"{name}: no rows below the names of columns; it needs one for each image")
@@ -67,7 +67,8 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
     for role, place in places.items():
         if broken := [number for number, row in rows if len(row[place].strip().splitlines()) > 1]:
             raise UserError(
-                f"{name}: row {broken[0]}: column {headers[role]} has a line's end inside a cell; look for a stray quote"
+                f"{name}: row {broken[0]}: column {headers[role]} has a line's end inside a cell; look for a stray "
+                "quote"
             )
     columns = {role: [clean(row[place]) for _, row in rows] for role, place in places.items()}
     unused = [column for column in names if column and column not in headers.values()]
@@ -75,14 +76,11 @@ def parse_table(data: bytes, name: str, declared: Mapping[str, str]) -> Table:
 
 
 def _decode(data: bytes, name: str) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    else:
-        encoding = "utf-8-sig"
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        row = data.count(b"\n", 0, error.start) + 1
+        row = len(data[: error.start + 1].splitlines())
         raise UserError(f"{name}: row {row} is not UTF-8; save it as UTF-8 (in Excel: CSV UTF-8)") from error
     if "\0" in text:
         raise UserError(f"{name}: no text (it has zero bytes); save it as UTF-8 (in Excel: CSV UTF-8)")

@@ -124,6 +124,7 @@ class Folder:
         self.experiment = root / "experiment.json"  # the part of it that says which runs there are
         self.cohorts = root / "cohort"
         self.sites = root / "sites"
+        self.salt = root / "salt"  # the secret that hides the patients of DICOMs; one, so that sources can be compared
         self.registry = root / "sites" / "registry.csv"
         self.project = root / "federation" / "project.yml"
         self.kits = root / "federation" / "kits.json"

@@ -37,9 +37,10 @@ def prepare_site(
     """Write the site's directory into `output`: its patients in train and test, and a validation set.
 
     The validation set is the organiser's `shared` (a directory in the same form), or `own_validation`, a share of the
-    site's own patients. Beside it lies the account of every file, and `salt`, the secret by which the patients of DICOMs
-    are hashed (by default beside `output`); both stay at the site. Raises UserError as `build_catalogue`, and if there is none or both, if the shared set does not fit or has images of this
-    hospital in it, and if a class is missing in a split.
+    site's own patients. Beside it lies the account of every file, and `salt`, the secret by which the patients of
+    DICOMs are hashed (by default beside `output`); both stay at the site. Raises UserError as `build_catalogue`, and if
+    there is none or both, if the shared set does not fit or has images of this hospital in it, and if a class is
+    missing in a split.
     """
     if (shared is None) == (not own_validation):
         raise UserError(
@@ -110,7 +111,10 @@ def _parent(output: Path) -> Path:
 def _read(
     images: Path, size: int, fit: str, reading: Reading, salt: Path, processes: int, scratch: Path
 ) -> tuple[pd.DataFrame, dict, pd.DataFrame]:
-    """(the catalogue, its provenance for a card, the account); writes `pixels.npy` and the account's page to `scratch`."""
+    """(the catalogue, its provenance for a card, the account).
+
+    Writes `pixels.npy` and the account's page into `scratch`.
+    """
     catalogue, files, summary = build_catalogue(images, reading, processes, salt)
     print(*account.lines(summary), sep="\n")
     write_text(scratch / ACCOUNT_PAGE, account.page(f"Account of {images}", files, summary))

@@ -110,7 +110,7 @@ class Results:
         machine = self._machine() | {"training, all runs": f"{self.points['seconds'].sum():.0f} s"}
         return {
             "data": [
-                {"source": source, **self._of(source, "catalogue"), "archive": self._of(source, "images")}
+                {"source": source, **self._summary(source), "archive": self._archive(source)}
                 for source in (*self.sources, *self.external)
             ],
             "partitions": [
@@ -166,14 +166,18 @@ class Results:
         ordered = sorted(packages.items(), key=lambda pair: pair[0].lower())
         return {"tables": {"Machine": _named(self._machine().items()), "Packages": _named(ordered)}}
 
-    def _of(self, source: datasets.Source, name: str) -> dict:
-        """A record of a source by its name; empty if there is none, as of images that were not fetched."""
-        record = self.folder.root / source.folder / f"{name}.json"
+    def _summary(self, source: datasets.Source) -> dict:
+        """The counts of a source's catalogue."""
+        return read_json(self.folder.data(source.folder).summary)
+
+    def _archive(self, source: datasets.Source) -> dict:
+        """The record of a source's download; empty if its images were not fetched."""
+        record = self.folder.data(source.folder).archive_record
         return read_json(record) if record.exists() else {}
 
     def _catalogues(self) -> list[dict]:
         """A row for each value that a catalogue's summary has, and a column for each source."""
-        columns = {source.name: dict(flat(self._of(source, "catalogue"))) for source in (*self.sources, *self.external)}
+        columns = {source.name: dict(flat(self._summary(source))) for source in (*self.sources, *self.external)}
         if len(columns) == 1:
             return _named(*(values.items() for values in columns.values()))
         keys = dict.fromkeys(key for values in columns.values() for key in values)

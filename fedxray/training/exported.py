@@ -47,8 +47,8 @@ def export_model(
 ) -> None:
     """Write `model.safetensors` (a copy of the file `model`), `model.onnx` and `config.json` into `output`.
 
-    `origin` says which model it is: its experiment, cohort, mode and run (the run's folder below `runs/`); `fit` how the
-    images that it learned from became squares.
+    `origin` says which model it is: its experiment, cohort, mode and run (the run's folder below `runs/`); `fit` how
+    the images that it learned from became squares.
     It writes `config.json` last, so that a directory with this file is complete. The same model gives the same bytes.
     Raises UserError if the model is missing or does not fit `settings`, and for a threshold outside 0 to 1.
     """

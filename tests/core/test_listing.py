@@ -39,8 +39,18 @@ def test_what_systems_leave_behind_is_hidden(name, hidden):
 
 @pytest.mark.parametrize(
     ("name", "document"),
-    [("manifest.csv", True), ("a/README", True), ("LICENSE.txt", True), ("a.PDF", True), ("DICOMDIR", True)]
-    + [("a.png", False), ("a", False), ("a.dcm", False), ("a.npy", False), ("notes.zip", False)],
+    [
+        ("manifest.csv", True),
+        ("a/README", True),
+        ("LICENSE.txt", True),
+        ("a.PDF", True),
+        ("DICOMDIR", True),
+        ("a.png", False),
+        ("a", False),
+        ("a.dcm", False),
+        ("a.npy", False),
+        ("notes.zip", False),
+    ],
 )
 def test_documents_hold_no_image(name, document):
     assert is_document(name) is document

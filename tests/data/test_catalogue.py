@@ -5,6 +5,7 @@ import hmac
 import os
 import random
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from PIL import Image
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_table, write_table
 from fedxray.data import account
-from fedxray.data.catalogue import ACCOUNT, COLUMNS, bind, join, read_catalogue
+from fedxray.data.catalogue import ACCOUNT, COLUMNS, _secret, bind, join, read_catalogue
 from fedxray.data.names import BY_IMAGE, HASHED
 
 TRAIN = "chest_xray/train"
@@ -296,6 +297,19 @@ def test_a_dicoms_patient_is_hashed_with_a_secret_that_stays(of_dicom, tmp_path)
     written += account.lines(summary)
     for secret in ("QX-0", *SECRETS.values()):
         assert not [text for text in written if secret in text]
+
+
+def test_an_empty_secret_is_none(of_dicom, tmp_path):
+    (tmp_path / "salt").touch()
+    with pytest.raises(UserError, match=r"salt: not a secret of fedxray, or cut short; delete it"):
+        catalogued(of_dicom)
+
+
+def test_catalogues_that_are_made_at_once_have_one_secret(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        drawn = set(pool.map(_secret, [tmp_path / "kit" / "salt"] * 40))
+    assert [path.name for path in (tmp_path / "kit").iterdir()] == ["salt"]
+    assert drawn == {(tmp_path / "kit" / "salt").read_bytes()}
 
 
 def test_a_dicom_without_a_patient_is_not_known(of_dicom):

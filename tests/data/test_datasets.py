@@ -77,7 +77,10 @@ def test_several_sources_and_an_external_test(tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"source": "kermany", "archive": "/no"}, r"dataset\.archive: /no does not exist, or may not be read; correct the path"),
+        (
+            {"source": "kermany", "archive": "/no"},
+            r"dataset\.archive: /no does not exist, or may not be read; correct the path",
+        ),
         ({"source": "folder"}, r"dataset\.folder: the empty path does not exist, or may not be read; correct the path"),
         ({"folder": "/"}, r"dataset\.folder is given, but the source is phantom.*set dataset\.source to folder"),
         ({"archive": "/"}, r"source is phantom, .*set dataset\.source to kermany or nih or rsna"),

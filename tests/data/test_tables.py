@@ -136,8 +136,10 @@ def test_a_declared_column_that_is_not_there(column):
 
 
 def test_other_encodings_are_named_by_their_row():
-    with pytest.raises(UserError, match="row 3 is not UTF-8; save it as UTF-8"):
-        parse_table("image,label,site\na,1,us\nb,0,Köln\n".encode("cp1252"), "t.csv", {})
+    for end in ("\n", "\r\n", "\r"):
+        text = "image,label,site\na,1,us\nb,0,Köln\n".replace("\n", end)
+        with pytest.raises(UserError, match="row 3 is not UTF-8; save it as UTF-8"):
+            parse_table(text.encode("cp1252"), "t.csv", {})
     for encoding in ("utf-16-le", "utf-32"):  # without a mark, or of a kind that no program of tables writes
         with pytest.raises(UserError, match=r"no text|not UTF-8"):
             parse_table("image,label\na,1\n".encode(encoding), "t.csv", {})

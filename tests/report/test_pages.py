@@ -91,7 +91,7 @@ def several(config, results, tmp_path):
         path.unlink()
         write_table(path, pd.concat([table, table[table["test_set"] == "us"].assign(test_set="kermany")]))
     section = config["dataset"] | {"sources": sources, "external": [entries["kermany"]]}
-    return config | {"dataset": section}, folder
+    return config | {"dataset": section, "split": config["split"] | {"partition": "acquisition"}}, folder
 
 
 def test_pages_of_one_data_set_say_what_it_says_of_itself(config, results, tmp_path):

@@ -203,7 +203,7 @@ def make(copy, target, experiment, dataset):
 
 def test_the_content_of_a_folder_decides_what_is_due(copy, tmp_path):
     images = own_images(tmp_path / "images")
-    about = ("pixels.npy", "own", f"dataset={{source: folder, folder: {images}}}")
+    about = ("pixels.npy", "own", f"dataset={{source: folder, folder: {images}, patient: image}}")
     make(copy, *about)
     draw(images / "NORMAL" / "p0.bmp", 0, 1_000_000)  # the same pixels with another time
     (images / "README.txt").write_text("x")
@@ -224,7 +224,7 @@ def test_the_content_of_a_folder_decides_what_is_due(copy, tmp_path):
 
 def test_an_archive_that_is_replaced_by_an_older_one_is_due(copy, tmp_path):
     path = tmp_path / "images.zip"
-    about = ("catalogue.csv", "archived", f"dataset={{source: kaggle, archive: {path}}}")
+    about = ("catalogue.csv", "archived", f"dataset={{source: kermany, archive: {path}, patient: image}}")
 
     def pack(folder):
         with zipfile.ZipFile(path, "w") as archive:
@@ -245,12 +245,15 @@ def test_an_archive_that_is_replaced_by_an_older_one_is_due(copy, tmp_path):
 def test_an_image_that_changes_during_a_run_is_due_and_jobs_look_at_nothing(tmp_path):
     """It changes when its catalogue has been made, just before the next step reads it. Jobs run as on a cluster."""
     copy, images, other = copy_repository(tmp_path / "copy"), own_images(tmp_path / "images"), tmp_path / "other.bmp"
-    about = ("pixels.npy", "changing", f"dataset={{source: folder, folder: {images}}}")
+    about = ("pixels.npy", "changing", f"dataset={{source: folder, folder: {images}, patient: image}}")
     draw(other, 99)
     step = copy / "scripts" / "resample_images.py"
     change = f"import os\nos.replace({str(other)!r}, {str(images / 'NORMAL' / 'p0.bmp')!r})\n"
     step.write_text(change + step.read_text())
-    make(copy, *about)
+    done = snakemake(
+        copy, "results/changing/data/pixels.npy", "--config", "experiment=changing", "image_size=16", about[2]
+    )
+    assert "NORMAL/p0.bmp has changed since the catalogue was made; run the workflow again" in done.stdout + done.stderr
     assert not other.exists()
     (record,) = (copy / ".snakemake" / "fedxray-content").iterdir()
     before = record.read_bytes()
