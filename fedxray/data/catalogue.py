@@ -348,8 +348,8 @@ def _stop_for_twin_headers(path: Path, patients: Sequence[tuple[str, str]]) -> N
         first = seen.setdefault(word(patient), (patient, name))
         if first[0] != patient:
             raise UserError(
-                f"{path}: {first[1]} and {name}: their PatientIDs differ in case or spaces alone, and may be of one patient; "
-                "write them in one way, or give a table with a column patient"
+                f"{path}: {first[1]} and {name}: their PatientIDs differ in case or spaces alone, and may be of one "
+                "patient; write them in one way, or give a table with a column patient"
             )
 
 
