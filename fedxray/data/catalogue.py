@@ -164,7 +164,7 @@ def way(key: str, value: str) -> str:
 def _stop_for_words(path: Path, said: Sequence[Said], table: Table | None, reading: Reading) -> None:
     """Raise UserError for files that are left out, and for which `reading` has no word."""
     unlabelled = [one for one in said if one.why.startswith((source.NO_LABEL, source.NOT_AN_IMAGE))]
-    if not any(one.why == "" for one in said) and not any(one.why.startswith(source.UNREADABLE) for one in said):
+    if not any(one.why == "" or one.why.startswith((source.UNREADABLE, source.UNLISTED)) for one in said):
         tables = [one.file for one in said if one.file.lower().endswith(".csv") and "/" not in one.file]
         near = f"; there is {tables[0]}: if it lists the images, give it in place of the folder" if tables else ""
         kinds = sorted({one.why for one in unlabelled})[:3]
@@ -293,6 +293,7 @@ def _persons(
         _stop_for_twins(f"{path}: {key}", [person.patient for person in persons])
         return persons, [f"names as of {pattern}"] * len(names)
     elif any(row["patient"] for row in facts):
+        _stop_for_twin_headers(path, [(row["patient"] or "", name) for row, name in zip(facts, names, strict=True)])
         secret = _secret(salt)
         known = [
             Person(_hashed(row["patient"], secret), "") if word(row["patient"] or "") not in NO_PATIENT else None
@@ -338,6 +339,18 @@ def _stop_for_twins(where: str, cells: Sequence[str]) -> None:
     for key in keys:
         if seen.setdefault(word(key), key) != key:
             raise UserError(f"{where}: {seen[word(key)]} and {key} may be one patient; write it in one way")
+
+
+def _stop_for_twin_headers(path: Path, patients: Sequence[tuple[str, str]]) -> None:
+    """The same of DICOMs, each (PatientID, file), whose headers go into no message."""
+    seen: dict[str, tuple[str, str]] = {}
+    for patient, name in patients:
+        first = seen.setdefault(word(patient), (patient, name))
+        if first[0] != patient:
+            raise UserError(
+                f"{path}: {first[1]} and {name}: their PatientIDs differ in case or spaces alone, and may be of one "
+                "patient; write them in one way, or give a table with a column patient"
+            )
 
 
 def _secret(salt: Path) -> bytes:

@@ -181,8 +181,12 @@ class _Paths:
             return "; it is outside the folder of the table: put the table into a folder above all images"
         stem = _stem(name)
         same = [file for names in self.files.values() for file in names if _stem(file) == stem]
-        same = same or get_close_matches(name, [names[0] for names in list(self.files.values())[:20_000]], 1)
-        return f"; did you mean {same[0]}?" if same else "; paths are relative to the table"
+        if same:  # the one whose folders are most alike
+            return (
+                f"; did you mean {max(same, key=lambda file: len(posixpath.commonprefix((file[::-1], name[::-1]))))}?"
+            )
+        near = get_close_matches(name, [names[0] for names in list(self.files.values())[:20_000]], 1)
+        return f"; did you mean {near[0]}?" if near else "; paths are relative to the table"
 
 
 def _stem(name: str) -> str:

@@ -106,7 +106,7 @@ def _rows(text: str, name: str, separator: str) -> list[tuple[int, list[str]]]:
         except StopIteration:
             return rows
         except csv.Error as error:
-            raise UserError(f"{name}: row {number}: {error}; look for a stray quote there") from error
+            raise UserError(f"{name}: row {number}: {clean(str(error))}; look for a stray quote there") from error
         if any(clean(cell) for cell in row):
             rows.append((number, row))
 

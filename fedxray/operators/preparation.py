@@ -55,6 +55,7 @@ def prepare_site(
         catalogue, source, files = _read(
             images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch
         )
+        _stop_for_others(images, catalogue, site)
         split = draw_cohort(catalogue, [site], seed, test="redraw", balance="none", partition="iid", **fractions)
         if shared is not None:
             split = _append(split, shared, image_size, scratch / "pixels.npy")
@@ -89,6 +90,17 @@ def prepare_shared(
         columns = ["image", "label", "aetiology", "patient"]
         write_table(scratch / "split.csv", catalogue[columns].assign(split="validation", site=SHARED))
         _write(scratch, SHARED, output, source, files)
+
+
+def _stop_for_others(images: Path, catalogue: pd.DataFrame, site: str) -> None:
+    """Raise UserError if the table names several hospitals: the data set is of one."""
+    named = sorted(set(catalogue["acquisition"]) - {""})
+    if len(named) > 1:
+        raise UserError(
+            f"{images}: the column site names several hospitals ({', '.join(named[:8])}), and the data set is of "
+            f"{site} alone; say which are others, by --sites={named[0]!r}=drop, and which are you, by "
+            f"--sites={named[-1]!r}={site}"
+        )
 
 
 def _parent(output: Path) -> Path:

@@ -77,8 +77,11 @@ def test_several_sources_and_an_external_test(tmp_path):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"source": "kermany", "archive": "/no"}, r"dataset\.archive: /no does not exist; correct the path"),
-        ({"source": "folder"}, r"dataset\.folder: the empty path does not exist; correct the path"),
+        (
+            {"source": "kermany", "archive": "/no"},
+            r"dataset\.archive: /no does not exist, or may not be read; correct the path",
+        ),
+        ({"source": "folder"}, r"dataset\.folder: the empty path does not exist, or may not be read; correct the path"),
         ({"folder": "/"}, r"dataset\.folder is given, but the source is phantom.*set dataset\.source to folder"),
         ({"archive": "/"}, r"source is phantom, .*set dataset\.source to kermany or nih or rsna"),
         (
@@ -190,3 +193,8 @@ def test_a_plan_loads_no_library_for_the_data_sets():
     code = "import sys; import fedxray.data.datasets; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"numpy", "pandas", "PIL", "requests", "kaggle", "torch"} & set(done.stdout.split())
+
+
+def test_a_path_that_no_file_system_takes_does_not_exist():
+    with pytest.raises(UserError, match=r"dataset\.folder: /a+ does not exist, or may not be read"):
+        datasets.sources(of(source="folder", folder="/" + "a" * 300))

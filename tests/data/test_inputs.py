@@ -4,14 +4,18 @@ import os
 import zipfile
 from argparse import ArgumentParser
 
+import numpy as np
 import pytest
 from helpers.data import jpeg
+from helpers.dicom import dicom
 
 from fedxray.core.errors import UserError
 from fedxray.data.catalogue import build_catalogue, join
 from fedxray.data.cohort import draw_cohort
 from fedxray.data.datasets import DATASETS
 from fedxray.data.reading import Reading, add_options, from_options, over, reading_of
+from fedxray.data.site import load_site
+from fedxray.operators.preparation import prepare_site
 
 IMAGES = {f"i{number}.jpeg": jpeg(100 + number) for number in range(4)}
 BY_IMAGE = {"patient": "image"}
@@ -134,6 +138,12 @@ def test_what_a_table_lists_and_is_not_there_is_said_first(tmp_path, image, said
     refused(tmp_path, said, **BY_IMAGE)
 
 
+def test_what_is_near_has_the_same_folders(tmp_path):
+    put(tmp_path, images(*(f"{name}/p{number}/a.jpeg" for name in ("NORMAL", "PNEUMONIA") for number in range(3))))
+    put(tmp_path, {"manifest.csv": table("x/PNEUMONIA/p1/a.jpeg,1")})
+    refused(tmp_path, r"did you mean PNEUMONIA/p1/a.jpeg\?", **BY_IMAGE)
+
+
 def test_absolute_paths_by_the_link_that_the_user_knows(tmp_path):
     real = put(tmp_path / "disk", images("a.jpeg", "b.jpeg"))
     (tmp_path / "link").symlink_to(real)
@@ -225,6 +235,20 @@ def test_paths_that_are_no_source(tmp_path):
     refused(tmp_path / "a.jpeg" / "b", "no such file|cannot be read")
 
 
+# A hospital's own command
+
+
+def test_a_table_of_several_hospitals_is_not_one_hospitals_data(tmp_path):
+    rows = [f"i{number}.jpeg,{number % 2},P{number},{('us', 'asia')[number // 20]}" for number in range(40)]
+    files = {f"i{number}.jpeg": jpeg(60 + number) for number in range(40)}
+    put(tmp_path / "in", files | {"manifest.csv": table(*rows, header="image,label,patient,site")})
+    with pytest.raises(UserError, match=r"names several hospitals \(asia, us\).*is of us alone.*--sites='asia'=drop"):
+        prepare_site(tmp_path / "in", "us", 16, tmp_path / "out", own_validation=0.2)
+    reading = reading_of({"sites": {"asia": "drop"}}, "dataset")
+    prepare_site(tmp_path / "in", "us", 16, tmp_path / "out", own_validation=0.2, reading=reading)
+    assert set(load_site(tmp_path / "out").table["image"]) == {f"i{number}.jpeg" for number in range(20)}
+
+
 # Several sources
 
 
@@ -279,3 +303,15 @@ def test_a_secret_that_is_cut_short_is_refused(tmp_path):
 
 def test_a_reading_has_a_default():
     assert reading_of({}, "dataset") == Reading()
+
+
+def test_dicoms_of_one_patient_in_two_cases_are_named_without_the_patient(tmp_path):
+    for number, patient in enumerate(("Qx 1", "QX  1", "Qx 2")):
+        pixels = np.full((9, 9), 40 + number, np.uint8)
+        content = dicom(pixels, PatientID=patient, ViewPosition="PA")
+        put(tmp_path, {f"{('NORMAL', 'PNEUMONIA')[number % 2]}/{number}.dcm": content})
+    with pytest.raises(UserError, match=r"NORMAL/0.dcm and PNEUMONIA/1.dcm: their PatientIDs differ in case") as error:
+        read(tmp_path)
+    assert "qx" not in str(error.value).replace(str(tmp_path), "").casefold()
+    (tmp_path / "PNEUMONIA" / "1.dcm").write_bytes(dicom(pixels + 9, PatientID="Qx 2", ViewPosition="PA"))
+    assert read(tmp_path, greys=[0, 255])[2]["patients"] == 2  # Qx 1 and Qx 2

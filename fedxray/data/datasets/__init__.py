@@ -5,10 +5,10 @@ A new one is a file beside these with a `DATASET`, which `DATASETS` lists and co
 imports no library, because the workflow loads it each time that it plans.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from fedxray.core.errors import UserError
@@ -163,9 +163,10 @@ def _checked(source: Source) -> Source:
                 f"dataset.source to {' or '.join(others)}"
             )
     path = source.path
-    if (path or not dataset.rule) and not (path and Path(path).exists()):
+    if (path or not dataset.rule) and not (path and os.path.exists(path)):
         raise UserError(
-            f"config: {source.key}.{dataset.path_key}: {path or 'the empty path'} does not exist; correct the path"
+            f"config: {source.key}.{dataset.path_key}: {path or 'the empty path'} does not exist, or may not be read; "
+            "correct the path"
         )
     _ = source.reading
     return source
