@@ -113,6 +113,11 @@ def checked(reading: Reading, where: str) -> Reading:
     return reading
 
 
+def way(key: str, value: str) -> str:
+    """How to say a word of the section `dataset`: in the configuration, and on a command line."""
+    return f"dataset.{key}: {value} (--{key.replace('_', '-')} {value})"
+
+
 def add_options(parser: ArgumentParser) -> None:
     """Let a script or command take a reading on its command line, as `Reading.options` writes it."""
     group = parser.add_argument_group("how the images are read", "as in the section dataset of config.yaml")

@@ -293,7 +293,7 @@ def test_a_reading_comes_back_from_its_command_line(values):
 
 
 def test_a_secret_that_is_cut_short_is_refused(tmp_path):
-    from fedxray.data.catalogue import _secret
+    from fedxray.data.patients import _secret
 
     assert len(_secret(tmp_path / "salt")) > 32
     (tmp_path / "salt").write_text("\n")
