@@ -49,7 +49,7 @@ def persons_of(
         return persons, [f"names as of {pattern}"] * len(names)
     elif any(row["patient"] for row in facts):
         _stop_for_twin_headers(path, [(row["patient"] or "", name) for row, name in zip(facts, names, strict=True)])
-        secret = _secret(salt)
+        secret = secret_of(salt)
         known = [
             Person(_hashed(row["patient"], secret), "") if word(row["patient"] or "") not in NO_PATIENT else None
             for row in facts
@@ -108,7 +108,7 @@ def _stop_for_twin_headers(path: Path, patients: Sequence[tuple[str, str]]) -> N
             )
 
 
-def _secret(salt: Path) -> bytes:
+def secret_of(salt: Path) -> bytes:
     """The secret in the file `salt`, which its owner alone can read; it is drawn if the file is not there.
 
     The catalogues of several sources may be made at once: the first that has drawn it counts. Raises UserError if the

@@ -18,8 +18,9 @@ from PIL import Image
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_table, write_table
 from fedxray.data import account
-from fedxray.data.catalogue import ACCOUNT, COLUMNS, _secret, bind, join, read_catalogue
+from fedxray.data.catalogue import ACCOUNT, COLUMNS, bind, join, read_catalogue
 from fedxray.data.names import BY_IMAGE, HASHED
+from fedxray.data.patients import secret_of
 
 TRAIN = "chest_xray/train"
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -307,7 +308,7 @@ def test_an_empty_secret_is_none(of_dicom, tmp_path):
 
 def test_catalogues_that_are_made_at_once_have_one_secret(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        drawn = set(pool.map(_secret, [tmp_path / "kit" / "salt"] * 40))
+        drawn = set(pool.map(secret_of, [tmp_path / "kit" / "salt"] * 40))
     assert [path.name for path in (tmp_path / "kit").iterdir()] == ["salt"]
     assert drawn == {(tmp_path / "kit" / "salt").read_bytes()}
 

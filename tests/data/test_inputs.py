@@ -13,6 +13,7 @@ from fedxray.core.errors import UserError
 from fedxray.data.catalogue import build_catalogue, join
 from fedxray.data.cohort import draw_cohort
 from fedxray.data.datasets import DATASETS
+from fedxray.data.patients import secret_of
 from fedxray.data.reading import Reading, add_options, from_options, over, reading_of
 from fedxray.data.site import load_site
 from fedxray.operators.preparation import prepare_site
@@ -293,12 +294,11 @@ def test_a_reading_comes_back_from_its_command_line(values):
 
 
 def test_a_secret_that_is_cut_short_is_refused(tmp_path):
-    from fedxray.data.patients import _secret
 
-    assert len(_secret(tmp_path / "salt")) > 32
+    assert len(secret_of(tmp_path / "salt")) > 32
     (tmp_path / "salt").write_text("\n")
     with pytest.raises(UserError, match="not a secret"):
-        _secret(tmp_path / "salt")
+        secret_of(tmp_path / "salt")
 
 
 def test_a_reading_has_a_default():
