@@ -96,7 +96,9 @@ def test_a_slow_network_takes_its_time_and_leaves_the_same_bytes(machines, tmp_p
 
 def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(machines, tmp_path):
     registry = tmp_path / "registry.csv"
-    code, said = Run(machines, "register_sites", registry, {"--image-size": "16", "--output": registry}).end()
+    code, said = Run(
+        machines, "register_sites", registry, {"--image-size": "16", "--fit": "stretch", "--output": registry}
+    ).end()
     assert code == 0, said
     table = read_table(registry)
     assert dict(zip(table["site"], table["train_images"], strict=True)) == dict.fromkeys(SITES, 24) | {"shared": 0}

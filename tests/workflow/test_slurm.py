@@ -34,10 +34,14 @@ SWEEP = {
 }
 TABLES = ["results/slurm/summary.csv", "results/slurm/comparison.csv"]
 BROKEN = "central/lr=0.01,epochs=2,seed=1"
-# A python that fails if the file `broken` exists. The scripts stay as they are, and so do their results.
-PYTHON = """#!/bin/sh
-case "$*" in *train_central*"--lr 0.01 "*) [ -e {flag} ] && echo "error: broken on purpose" && exit 1;; esac
-exec "{python}" "$@"
+# Every Python on the cluster runs this first: one script fails while the file `broken` exists. The scripts stay as they
+# are, and so do their results.
+FAILS = """
+import os, sys
+words = " ".join(sys.orig_argv)
+if "train_central.py" in words and "--lr 0.01 " in words and os.path.exists({flag!r}):
+    print("error: broken on purpose", flush=True)
+    os._exit(1)
 """
 
 
@@ -132,13 +136,12 @@ def swept(slurm, tmp_path_factory):
     """
     folder = copy_repository(tmp_path_factory.mktemp("swept"))
     (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
-    flag, python = folder / "broken", folder / "bin" / "python"
+    flag, first = folder / "broken", folder / "first" / "sitecustomize.py"
     flag.touch()
-    python.parent.mkdir()
-    python.write_text(PYTHON.format(flag=flag, python=sys.executable))
-    python.chmod(0o755)
-    path = f"{python.parent}:{slurm['PATH']}:{ENVIRONMENT['PATH']}"
-    environment = ENVIRONMENT | slurm | {"PATH": path, "PYTHONPATH": str(folder)}
+    first.parent.mkdir()
+    first.write_text(FAILS.format(flag=str(flag)))
+    path = f"{slurm['PATH']}:{ENVIRONMENT['PATH']}"
+    environment = ENVIRONMENT | slurm | {"PATH": path, "PYTHONPATH": f"{folder}:{first.parent}"}
 
     run = submit(folder, environment, "--set-resources", "train_federated:gpu=2", "--", *TABLES)
     try:
