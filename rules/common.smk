@@ -57,6 +57,7 @@ try:
         source.folder: source
         for source in [*datasets.sources(config), *datasets.external(config)] * HERE
     }
+    datasets.check_apart(SOURCES.values(), Path("results"))
 except UserError as error:
     sys.exit(f"error: {error}")
 

@@ -198,3 +198,17 @@ def test_a_plan_loads_no_library_for_the_data_sets():
 def test_a_path_that_no_file_system_takes_does_not_exist():
     with pytest.raises(UserError, match=r"dataset\.folder: /a+ does not exist, or may not be read"):
         datasets.sources(of(source="folder", folder="/" + "a" * 300))
+
+
+def test_results_do_not_lie_among_the_images(tmp_path, monkeypatch):
+    images, config = tmp_path / "images", yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    images.mkdir()
+    (images / "list.csv").touch()
+    for path in (images, images / "list.csv"):
+        config["dataset"] |= {"source": "folder", "folder": str(path)}
+        datasets.check_apart(datasets.sources(config), tmp_path / "results")
+        with pytest.raises(UserError, match=r"dataset\.folder: .*: the results would lie among these images; move"):
+            datasets.check_apart(datasets.sources(config), images / "work" / "results")
+    config["dataset"] |= {"source": "kermany", "folder": "", "archive": str(tmp_path / "a.zip")}
+    (tmp_path / "a.zip").touch()
+    datasets.check_apart(datasets.sources(config), tmp_path / "results")

@@ -7,8 +7,9 @@ imports no library, because the workflow loads it each time that it plans.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fedxray.core.errors import UserError
@@ -87,6 +88,18 @@ def sources(config: Mapping) -> list[Source]:
             )
         _refuse_same_patients(entry, entries)
     return _unique(entries)
+
+
+def check_apart(sources: Iterable[Source], results: Path) -> None:
+    """Raise UserError if an experiment's results lie in the folder of its images, and would be read as such."""
+    for source in sources:
+        path = Path(source.path).resolve()
+        folder = path if path.is_dir() else path.parent
+        if source.path and path.suffix.lower() != ".zip" and results.resolve().is_relative_to(folder):
+            raise UserError(
+                f"config: {source.key}.{source.dataset.path_key}: {source.path}: the results would lie among these "
+                "images; move the images into a folder of their own"
+            )
 
 
 def _partitions(config: Mapping) -> set[str]:
