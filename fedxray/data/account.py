@@ -37,8 +37,8 @@ def lines(summary: dict) -> list[str]:
     return [
         f"files: {summary['files']} seen, {summary['images']} images taken, {sum(left_out.values())} left out",
         f"left out: {_counts(left_out)}",
-        f"labels: {_counts(summary['labels'])}, by {_counts(summary['labels_from'])}",
-        f"patients: {summary['patients']}, by {_counts(summary['patients_from'])}",
+        f"labels: {_counts(summary['labels'])}, from {_origins(summary['labels_from'])}",
+        f"patients: {summary['patients']}, from {_origins(summary['patients_from'])}",
         f"duplicates: {grouped}{joined}; hospitals: {_counts(summary['sites'])}; splits: "
         f"{_counts(summary['official_splits'])}",
     ]
@@ -47,6 +47,10 @@ def lines(summary: dict) -> list[str]:
 def _counts(counts: dict) -> str:
     named = {key or "not stated": value for key, value in counts.items()}
     return ", ".join(f"{value} {key}" for key, value in named.items()) or "none"
+
+
+def _origins(counts: dict) -> str:
+    return ", ".join(f"{key} ({value} images)" for key, value in counts.items())
 
 
 def page(title: str, account: pd.DataFrame, summary: dict, note: str = "") -> str:
@@ -73,9 +77,12 @@ def page(title: str, account: pd.DataFrame, summary: dict, note: str = "") -> st
     )
     if unused := summary["columns_not_used"]:
         parts.append(f"<p>Columns of the table that are not used: {html.escape(', '.join(unused))}.</p>")
-    for name, counts in facts.items():
-        table = pd.DataFrame({"what": [key or "not stated" for key in counts], "count": list(counts.values())})
-        parts += [f"<h2>{name}</h2>", table.to_html(index=False, border=0)]
+    rows = [
+        ("" if number else name, key or "not stated", count)
+        for name, counts in facts.items()
+        for number, (key, count) in enumerate(counts.items())
+    ]
+    parts.append(pd.DataFrame(rows, columns=["", "what", "count"]).to_html(index=False, border=0))
     kinds = account["why"].str.split(":").str[0]
     for why, rows in account[account["taken"] == "no"].groupby(kinds, sort=True):
         shown = rows[["file", "why"]].head(SHOWN)

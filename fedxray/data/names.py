@@ -30,7 +30,7 @@ PADCHEST = rf"(?:^|/)\d{{20,}}_[0-9a-z_-]+{END}"
 OF_MIMIC = r"(?:^|/)(p\d{8})/"  # without the folders of studies
 AETIOLOGIES = {"bacteria": "bacteria", "virus": "virus", "BACTERIA": "bacteria", "VIRUS": "virus"}
 HASHED = "DICOM PatientID, hashed"  # where patients come from, as is BY_IMAGE
-BY_IMAGE = "unknown: each image counts as one"
+BY_IMAGE = "nothing known: each image counts as one"
 SHOWN = 3  # names in an error
 
 

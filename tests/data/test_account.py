@@ -28,8 +28,8 @@ def test_five_lines_have_every_count(made):
     assert account.lines(summary) == [
         "files: 57 seen, 30 images taken, 27 left out",
         "left out: 1 document, 2 hidden, 22 no label, 1 not an image, 1 unreadable",
-        "labels: 16 NORMAL, 14 PNEUMONIA, by 30 folder",
-        "patients: 28, by 30 unknown: each image counts as one",
+        "labels: 16 NORMAL, 14 PNEUMONIA, from folder (30 images)",
+        "patients: 28, from nothing known: each image counts as one (30 images)",
         "duplicates: 3 images that are there more than once (2 patients fewer by them); hospitals: 30 not stated; "
         "splits: 30 not stated",
     ]
