@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -120,9 +121,12 @@ def full(folder: Path) -> str:
     return next((name for name, place in places.items() if shutil.disk_usage(place).free < LEAST), "")
 
 
-def shown(path: str | Path) -> str:
-    r"""A path as text that can be printed and stored: a byte of its name that is not UTF-8 is written as \xe9."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def printable(path: str | Path) -> str:
+    r"""A path as text of one line that can be printed and stored: line breaks and what is not UTF-8 become \xe9."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return re.sub(
+        r"[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]", lambda found: found[0].encode("unicode_escape").decode(), text
+    )
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from fedxray import __version__
 
 SHOWN = 20  # files of each reason on the page; the table has all
 STYLE = (
-    "h1{overflow-wrap:anywhere}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}"
+    "h1{overflow-wrap:anywhere}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a}"
     "table{border-collapse:collapse;margin:.5rem 0 1.5rem;display:block;overflow-x:auto}"
     "th,td{padding:.25rem .75rem;text-align:left;border-bottom:1px solid #ddd}th{background:#f4f4f4}"
 )

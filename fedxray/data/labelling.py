@@ -13,21 +13,11 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from fedxray.core.errors import UserError
+from fedxray.core.files import printable
+from fedxray.data import source
 from fedxray.data.names import SHOWN, official_split
 from fedxray.data.reading import DEFAULT, Reading
-from fedxray.data.source import (
-    COPY,
-    DAMAGED,
-    DOCUMENT,
-    DROPPED,
-    HIDDEN,
-    KNOWN,
-    NO_LABEL,
-    UNREADABLE,
-    File,
-    Reader,
-    printable,
-)
+from fedxray.data.source import DROPPED, NO_LABEL, UNREADABLE, File, Reader
 from fedxray.data.tables import Table, parse_table
 from fedxray.data.words import nearest, normalised, word
 
@@ -35,7 +25,7 @@ LABELS = {"normal": "0", "pneumonia": "1"}  # words of every source; the user's 
 NUMBERS = {
     "0": "0",
     "1": "1",
-}  # in a table; a folder of such a name may be a patient's, or a part of a cross-validation
+}  # in a table alone: a folder called so may be a patient's
 SPLITS = {"train": "train", "val": "val", "test": "test"}
 SYNTHETIC = {"yes": True, "no": False, "": False}
 MISSING = f"{UNREADABLE}: listed, but not there"
@@ -64,7 +54,7 @@ def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table
     if reader.root != reader.path:
         found = [reader.path.name]
     else:
-        names = [file.name for file in files if file.why not in (HIDDEN, COPY)]
+        names = [file.name for file in files if file.why not in (source.HIDDEN, source.COPY)]
         found = [name for name in names if fnmatch(PurePosixPath(name).name.lower(), reading.table.lower())]
     if not found and reading.table != DEFAULT.table:
         raise UserError(
@@ -79,7 +69,7 @@ def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table
         data = reader.read(found[0])
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror})") from error
-    except DAMAGED as error:
+    except source.DAMAGED as error:
         raise UserError(f"{where}: damaged in the archive; download it again") from error
     return replace(parse_table(data, where, reading.columns), folder=posixpath.dirname(found[0]))
 
@@ -135,9 +125,13 @@ def _of_file(file: File, said: Said | None) -> Said:
     """What is said of a file that is there; one that no row lists has no label."""
     if said is None:
         return Said(file.name, file.why or f"{NO_LABEL}: not in the table")
-    if file.why == KNOWN:
+    if file.why == source.KNOWN:
         return said
-    if file.why in (HIDDEN, COPY, DOCUMENT):  # nobody would miss such a file, but this one is wanted
+    if file.why in (
+        source.HIDDEN,
+        source.COPY,
+        source.DOCUMENT,
+    ):  # this one is wanted
         return said._replace(why=f"{UNREADABLE}: listed, but {file.why}", label=-1)
     return said._replace(why=file.why, label=-1) if file.why else said
 

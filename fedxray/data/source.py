@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from fedxray.core import listing
 from fedxray.core.errors import UserError
+from fedxray.core.files import printable
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".tif", ".tiff", ".dcm", ".dicom")
 # Why a file is not taken. The first five need no word in the configuration.
@@ -134,14 +135,6 @@ def list_files(reader: Reader, known: tuple[str, ...] = ()) -> list[File]:
 def may_be_dicom(name: str) -> bool:
     """Whether a file, by its name, may be a DICOM."""
     return PurePosixPath(name).suffix.lower() not in PLAIN
-
-
-def printable(name: str) -> str:
-    """The name as text that can be written in one line: line breaks and what is not UTF-8 as \\xNN."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return re.sub(
-        r"[\x00-\x08\n-\x1f\x7f-\x9f\u2028\u2029]", lambda found: found[0].encode("unicode_escape").decode(), text
-    )
 
 
 def _why(reader: Reader, name: str, known: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ from torch import nn
 
 from fedxray.core import cli
 from fedxray.core.errors import UserError
-from fedxray.core.files import atomic, is_output, read_json, sha256, shown, write_json, write_table
+from fedxray.core.files import atomic, is_output, printable, read_json, sha256, write_json, write_table
 from fedxray.core.parameters import load_model
 from fedxray.data.pixels import Unreadable, to_grey
 from fedxray.data.source import SUFFIXES
@@ -161,7 +161,7 @@ def _read_images(
         try:
             images[file] = to_grey(file.read_bytes(), config["image_size"], config["fit"], greys)
         except (Unreadable, OSError) as error:
-            broken.append(f"{shown(file)}: cannot be read ({error}); save it as JPEG, PNG of 8 bits, or DICOM")
+            broken.append(f"{printable(file)}: cannot be read ({error}); save it as JPEG, PNG of 8 bits, or DICOM")
     return images, broken
 
 
@@ -212,7 +212,7 @@ def _print_predictions(options) -> None:
         file=lines,
     )
     for prediction in predictions:
-        print(f"{prediction.probability:.4f}  {prediction.decision:<9}  {shown(prediction.path)}", file=lines)
+        print(f"{prediction.probability:.4f}  {prediction.decision:<9}  {printable(prediction.path)}", file=lines)
     if csv:
         _write_csv(csv, predictions)
     for line in broken:
@@ -222,7 +222,7 @@ def _print_predictions(options) -> None:
 
 
 def _write_csv(path: Path, predictions: list[Prediction]) -> None:
-    rows = [(shown(prediction.path), *prediction[1:]) for prediction in predictions]
+    rows = [(printable(prediction.path), *prediction[1:]) for prediction in predictions]
     try:
         write_table(path, pd.DataFrame(rows, columns=Prediction._fields))
     except BrokenPipeError:  # who reads it has enough

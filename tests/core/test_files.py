@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from fedxray.core.errors import UserError, disk_line
-from fedxray.core.files import TEXT, atomic, preallocated, read_table, shown, write_table, write_text
+from fedxray.core.files import TEXT, atomic, preallocated, printable, read_table, write_table, write_text
 
 
 def test_a_table_survives_its_file(tmp_path):
@@ -154,8 +154,8 @@ def test_all_space_of_an_array_is_taken_before_it_is_filled(tmp_path, monkeypatc
 
 
 def test_a_name_that_is_no_utf8_is_shown_by_its_bytes():
-    assert shown(os.fsdecode(b"a/caf\xe9.png")) == "a/caf\\xe9.png"
-    assert shown("a/café.png") == "a/café.png"
+    assert printable(os.fsdecode(b"a/caf\xe9.png")) == "a/caf\\xe9.png"
+    assert printable("a/café.png") == "a/café.png"
 
 
 FULL = """

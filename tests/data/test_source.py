@@ -8,7 +8,8 @@ import pytest
 from helpers.data import png, write_images
 
 from fedxray.core.errors import UserError
-from fedxray.data.source import list_files, open_source, printable
+from fedxray.core.files import printable
+from fedxray.data.source import list_files, open_source
 
 TRAIN = "chest_xray/train"
 
