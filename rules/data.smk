@@ -1,43 +1,10 @@
 # From the sources of images to each site's own data: catalogue, pixels, cohort, sites.
 
 DATA = DataFolder(AT.root / "{source}")
-CONTENT = Content(Path(".snakemake") / "fedxray-content", look=workflow.is_main_process)
 
 
 wildcard_constraints:
     source="(data|external)(/[^/]+)?",
-
-
-def made_by(rule):
-    """A pattern of the wildcard `source`: the sources whose images this rule makes; none has an empty folder."""
-    folders = [
-        folder
-        for folder, source in SOURCES.items()
-        if source.dataset.rule == rule and not source.path
-    ]
-    return "|".join(map(re.escape, folders)) or "-"
-
-
-def images_of(wildcards):
-    """Where the images of a source are: where a rule makes them, or where the user has them. These are dated by their
-    content, and not by the time of the folder or archive.
-    """
-    source = SOURCES[wildcards.source]
-    return ancient(source.path) if source.path else AT.data(source.folder).images
-
-
-def content_of(wildcards):
-    """A parameter: a digest of the images that the user has; empty if a rule makes them."""
-    source = SOURCES[wildcards.source]
-    if not source.path:
-        return ""
-    account = AT.data(source.folder).account
-    return CONTENT.digest(source.path, account, source.reading.table)
-
-
-def read_by(wildcards):
-    """A parameter: how the files of a source are read, as the script takes it."""
-    return shlex.join(SOURCES[wildcards.source].reading.options())
 
 
 rule draw_phantom:

@@ -4,18 +4,6 @@
 OUTSIDE = AT.external("{external}")
 
 
-def same_patients(wildcards):
-    """A parameter: the catalogues of hospitals' images in which a patient's key means the same person as in a test's,
-    because both are of one published data set.
-    """
-    dataset = EXTERNAL[wildcards.external].dataset
-    return [
-        AT.data(folder).catalogue
-        for folder, source in SOURCES.items()
-        if folder.startswith("data") and dataset.handle and source.dataset == dataset
-    ]
-
-
 rule make_external:
     input:
         catalogue=OUTSIDE.catalogue,
