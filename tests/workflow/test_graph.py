@@ -66,16 +66,17 @@ def test_only_what_a_change_touches_runs_again(finished):
 
 @pytest.fixture(scope="module")
 def tested(finished, tmp_path_factory):
-    """The results of the whole graph, and then of the same with an external test."""
+    """The results of the whole graph, and then the tables and the figure of the same with an external test."""
     copy = tmp_path_factory.mktemp("tested") / "copy"
     shutil.copytree(finished, copy, symlinks=True)
-    done = snakemake(copy, *SMOKE, *EXTERNAL)
+    targets = [f"results/smoke/{name}" for name in ("comparison.csv", "differences.csv", "figures/external.svg")]
+    done = snakemake(copy, *targets, *SMOKE, *EXTERNAL)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert not TRAINING & {line.split()[0] for line in done.stdout.splitlines() if line.startswith("train_")}
     return copy / "results" / "smoke"
 
 
-def test_the_external_test_has_rows_a_figure_and_a_section(tested):
+def test_the_external_test_has_rows_and_a_figure(tested):
     comparison, differences = read_table(tested / "comparison.csv"), read_table(tested / "differences.csv")
     rows = comparison[comparison["test_set"] == "phantom"]
     assert list(zip(rows["mode"], rows["site"], strict=True)) == [
@@ -87,7 +88,6 @@ def test_the_external_test_has_rows_a_figure_and_a_section(tested):
     assert (differences["test_set"] == "phantom").sum() == 4 * differences["metric"].nunique()
     for file in ("figures/external.svg", "figures/external.png", "external/phantom/account.html"):
         assert (tested / file).stat().st_size > 0
-    assert "<h2>External tests</h2>" in (tested / "report" / "conclusions.html").read_text()
     assert "phantom" not in set(read_table(tested / "sites" / "registry.csv")["site"])
 
 
