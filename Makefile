@@ -23,7 +23,7 @@ run: .venv/ready ## the whole experiment on synthetic data, ending with the comp
 	@cat results/phantom/logs/contrast_models.log
 	@echo "report.html has the figures; results/phantom/comparison.csv every number"
 
-check: .venv/ready lint ## style, types, contracts and the unit tests: about a minute
+check: .venv/ready lint ## style, types, contracts and the unit tests: a minute and a half
 	python -m pytest -m unit -n 2 --dist loadfile
 
 test: .venv/ready lint ## every check and test: many wait for real timeouts, so more run at once than there are cores
