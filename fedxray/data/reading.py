@@ -17,6 +17,26 @@ FITS = ("stretch", "pad")  # how an image becomes a square
 STOP_OR_DROP = ("stop", "drop")
 ROLES = ("image", "label", "patient", "site", "split", "view", "synthetic")  # what a column of a table may be
 
+HELP = {  # of the options
+    "patient": "whose image it is: image, a known naming such as nih, or a regular expression with a group",
+    "columns": "names of the table's columns, such as image=File patient=MRN",
+    "labels": "words of labels or class folders: each 0, 1 or drop",
+    "multiple": "a label of several findings",
+    "sites": "words of the column site: each a hospital or drop",
+    "splits": "words of the column split: each train, val, test or drop",
+    "site": "the hospital of all images",
+    "unlabelled": "files without a label",
+    "bad_images": "images that cannot be read",
+    "subfolders": "folders inside a class folder",
+    "views": "views to take; an empty word is for one that is not stated",
+    "burned_in": "DICOM with annotations in its pixels",
+    "greys": "lowest and highest grey of images of more than 8 bits",
+    "table": "pattern of the name of the table",
+    "suffix": "what the table's image names lack, such as .dcm",
+    "anywhere": "the table names files without their folders",
+    "known": "patterns of further files that are no labelled images",
+}
+
 
 def _mapping() -> Any:
     return field(default_factory=lambda: MappingProxyType({}))
@@ -129,16 +149,17 @@ def add_options(parser: ArgumentParser) -> None:
     choices |= {"unlabelled": STOP_OR_DROP, "bad_images": STOP_OR_DROP}
     for item in fields(Reading):
         option, default = f"--{item.name.replace('_', '-')}", vars(DEFAULT)[item.name]
+        words = {"help": HELP[item.name]}
         if isinstance(default, bool):
-            group.add_argument(option, action="store_true")
+            group.add_argument(option, action="store_true", **words)
         elif isinstance(default, Mapping):
-            group.add_argument(option, nargs="+", action="extend", metavar="WORD=VALUE", default=None)
+            group.add_argument(option, nargs="+", action="extend", metavar="WORD=VALUE", default=None, **words)
         elif item.name == "greys":
-            group.add_argument(option, nargs=2, type=float, metavar=("LOW", "HIGH"), default=None)
+            group.add_argument(option, nargs=2, type=float, metavar=("LOW", "HIGH"), default=None, **words)
         elif isinstance(default, tuple):
-            group.add_argument(option, nargs="+", action="extend", default=None)
+            group.add_argument(option, nargs="+", action="extend", default=None, **words)
         else:
-            group.add_argument(option, choices=choices.get(item.name), default=None)
+            group.add_argument(option, choices=choices.get(item.name), default=None, **words)
 
 
 def from_options(options: Namespace, default: Mapping[str, Any] | None = None) -> Reading:
