@@ -203,8 +203,7 @@ def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) ->
     if unstated := [one.file for one in after if one.why == f"{source.VIEW}: not stated"]:
         raise UserError(
             f"{path}: {len(unstated)} images do not say their view, such as {shown(unstated)}; if they are frontal, "
-            "take "
-            'them: dataset.views: [PA, AP, ""] (--views PA AP "")'
+            'take them: dataset.views: [PA, AP, ""] (--views PA AP "")'
         )
     annotated = [one.file for one in after if one.why == source.BURNED_IN]
     if annotated and reading.burned_in == "stop":

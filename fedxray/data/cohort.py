@@ -87,10 +87,10 @@ def settle(catalogue: pd.DataFrame, column: str, order: list[str], conflicts: st
     if not len(torn):
         return catalogue
     rows = catalogue[catalogue["patient"].isin(torn)]
+    kind = "hospitals" if column == "acquisition" else "official splits"
     if conflicts == "stop":
         two = rows[rows["patient"] == torn[0]].drop_duplicates(column)
         where = " and ".join(f"{value or 'none'} ({image})" for value, image in two[[column, "image"]].to_numpy()[:2])
-        kind = "hospitals" if column == "acquisition" else "official splits"
         raise UserError(
             f"split: {len(torn)} patients are at two {kind}, or share an image with one there, such as {torn[0]}: "
             f"{where}; correct the table, or settle it by split.conflicts: merge (all images of each to the first) or "
@@ -98,7 +98,7 @@ def settle(catalogue: pd.DataFrame, column: str, order: list[str], conflicts: st
         )
     rank = rows[column].map(lambda value: order.index(value) if value in order else len(order))
     best = rows.assign(rank=rank).sort_values("rank", kind="stable").groupby("patient")[column].first()
-    log.warning("%d patients of two values of %s: %s", len(torn), column, conflicts)
+    log.warning("%d patients are at two %s, settled by split.conflicts: %s", len(torn), kind, conflicts)
     if conflicts == "merge":
         return catalogue.assign(**{column: catalogue["patient"].map(best).fillna(catalogue[column])})
     return catalogue.drop(rows.index[rows[column] != rows["patient"].map(best)])

@@ -22,10 +22,7 @@ from fedxray.data.tables import Table, parse_table
 from fedxray.data.words import nearest, normalised, word
 
 LABELS = {"normal": "0", "pneumonia": "1"}  # words of every source; the user's are added
-NUMBERS = {
-    "0": "0",
-    "1": "1",
-}  # in a table alone: a folder called so may be a patient's
+NUMBERS = {"0": "0", "1": "1"}  # in a table alone: a folder called so may be a patient's
 SPLITS = {"train": "train", "val": "val", "test": "test"}
 SYNTHETIC = {"yes": True, "no": False, "": False}
 MISSING = f"{UNREADABLE}: listed, but not there"
@@ -77,8 +74,8 @@ def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table
 def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Reading) -> list[Said]:
     """What the table says of each file, in the order of `files`, and then of those that it lists but are not there.
 
-    Without a column split, the folders say it.
-    Raises UserError for a word that is not declared, and for an image that two rows describe differently.
+    Without a column split, the folders say it. Raises UserError for a word that is not declared, and for an image that
+    two rows describe differently.
     """
     labels = LABELS | NUMBERS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")
@@ -127,11 +124,7 @@ def _of_file(file: File, said: Said | None) -> Said:
         return Said(file.name, file.why or f"{NO_LABEL}: not in the table")
     if file.why == source.KNOWN:
         return said
-    if file.why in (
-        source.HIDDEN,
-        source.COPY,
-        source.DOCUMENT,
-    ):  # this one is wanted
+    if file.why in (source.HIDDEN, source.COPY, source.DOCUMENT):  # this one is wanted
         return said._replace(why=f"{UNREADABLE}: listed, but {file.why}", label=-1)
     return said._replace(why=file.why, label=-1) if file.why else said
 
@@ -220,11 +213,11 @@ def _label(cell: str, labels: Mapping[str, str], multiple: str, table: Table, in
 def by_folders(files: Sequence[File], reading: Reading) -> list[Said]:
     """What its folders say of each file: the class folder its label, a folder train, val or test its split.
 
-    What lies anywhere in a folder of a word that is to be dropped is left out. Else:
-    A class folder is one of a declared name, and so are the folders beside it, of whatever names: their files have no
-    label, nor have those of a folder above it. Files in folders inside a class folder have its label if
-    `reading.subfolders` is `take`. Of class folders inside one another the innermost counts, if the outer one may be
-    the name of the whole data set, as there is none of another class beside it; else their files have no label.
+    What lies anywhere in a folder of a word that is to be dropped is left out. Of the others, a class folder is one of
+    a declared name, and so are the folders beside it, of whatever names: their files have no label, nor have those of a
+    folder above it. Files in folders inside a class folder have its label if `reading.subfolders` is `take`. Of class
+    folders inside one another the innermost counts, if the outer one may be the name of the whole data set, as there is
+    none of another class beside it; else their files have no label.
     """
     labels = LABELS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")

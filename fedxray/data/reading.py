@@ -172,9 +172,8 @@ def from_options(options: Namespace, default: Mapping[str, Any] | None = None) -
         if isinstance(vars(DEFAULT)[name], Mapping) and value is not None:
             if wrong := [word for word in value if "=" not in word]:
                 raise UserError(f"--{name}: {wrong[0]}: write it as WORD=VALUE")
-            cut = (
-                str.partition if name == "columns" else str.rpartition
-            )  # a column may have "=" in its name, as a word may
+            # A column may have "=" in its name, and so may a word of the others.
+            cut = str.partition if name == "columns" else str.rpartition
             given[name] = {key: target for key, _, target in (cut(word, "=") for word in value)}
     return reading_of(over(default or {}, given), "--reading")
 

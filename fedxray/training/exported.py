@@ -18,6 +18,7 @@ from torch import nn
 from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import atomic, is_output, printable, read_json, sha256, write_json, write_table
+from fedxray.core.listing import UNLISTED, walk
 from fedxray.core.parameters import load_model
 from fedxray.data.pixels import Unreadable, to_grey
 from fedxray.data.source import SUFFIXES
@@ -166,21 +167,27 @@ def _read_images(
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
-    """The files among `paths`, each once, and in their folders all that are images by name (not hidden), sorted."""
+    """The files among `paths`, each once, and in their folders all that are images by name (not hidden), sorted.
+
+    Raises UserError for a path that does not exist, and for a folder without images or with one that may not be listed.
+    """
     files = []
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; check its name")
-        inside = [path] if path.is_file() else sorted(path.rglob("*"))
-        images = [file for file in inside if file.is_file() and (file == path or _is_image(file))]
+        images = [path] if path.is_file() else _images_below(path)
         if not images:
             raise UserError(f"{path}: no images in it ({', '.join(SUFFIXES)}); give a folder of chest X-rays")
         files += images
     return list(dict.fromkeys(files))
 
 
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+def _images_below(folder: Path) -> list[Path]:
+    """The files below the folder that are images by name, sorted, as the catalogue finds them."""
+    found = list(walk(folder))
+    if closed := [one for one in found if one.why.startswith(UNLISTED)]:
+        raise UserError(f"{folder / closed[0].name}: {closed[0].why}; let it be read, or name the others one by one")
+    return sorted(folder / one.name for one in found if not one.why and Path(one.name).suffix.lower() in SUFFIXES)
 
 
 def main() -> None:

@@ -200,7 +200,7 @@ def test_a_path_that_no_file_system_takes_does_not_exist():
         datasets.sources(of(source="folder", folder="/" + "a" * 300))
 
 
-def test_results_do_not_lie_among_the_images(tmp_path, monkeypatch):
+def test_results_do_not_lie_among_the_images(tmp_path):
     images, config = tmp_path / "images", yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
     images.mkdir()
     (images / "list.csv").touch()
@@ -212,3 +212,11 @@ def test_results_do_not_lie_among_the_images(tmp_path, monkeypatch):
     config["dataset"] |= {"source": "kermany", "folder": "", "archive": str(tmp_path / "a.zip")}
     (tmp_path / "a.zip").touch()
     datasets.check_apart(datasets.sources(config), tmp_path / "results")
+
+
+def test_what_only_the_phantom_has_is_not_ignored_elsewhere(tmp_path):
+    for key in ("patients", "seed"):
+        with pytest.raises(UserError, match=rf"dataset\.sources\.0\.folder\.{key}: is of the phantom, which is drawn"):
+            datasets.sources(of(sources=[{"folder": {"folder": str(tmp_path), key: 50}}]))
+    (source,) = datasets.sources(of(sources=[{"phantom": {"patients": 50}}]))
+    assert source.section["phantom"]["patients"] == 50

@@ -17,7 +17,7 @@ from fedxray.core.files import read_json, read_table, write_json
 from fedxray.core.parameters import save_model
 from fedxray.data.pixels import to_grey
 from fedxray.training import exported as library
-from fedxray.training.exported import export_model, predict_images
+from fedxray.training.exported import export_model, find_images, predict_images
 from fedxray.training.models import build, get_parameters
 from fedxray.training.trainer import predict
 
@@ -245,3 +245,25 @@ def test_an_export_that_fails_leaves_no_directory_that_predicts(copy, images, tm
         export_model(tmp_path / "run.safetensors", make_settings(image_size=32, seed=2), copy, **about)
     with pytest.raises(UserError, match=r"config\.json: no such file"):
         predict_images(copy, [images])
+
+
+def test_a_folder_has_the_images_that_the_catalogue_finds_in_it(images, tmp_path, monkeypatch):
+    expected = find_images([images])
+    (images / ".ipynb_checkpoints").mkdir()
+    (images / ".ipynb_checkpoints" / "copy.png").write_bytes(b"x")
+    (images / "Thumbs.db").write_bytes(b"x")
+    assert find_images([images]) == expected
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "more.png").write_bytes(b"x")
+    (images / "linked").symlink_to(tmp_path / "elsewhere")
+    assert find_images([images]) == sorted([*expected, images / "linked" / "more.png"])
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("elsewhere"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UserError, match="linked: a folder that may not be listed: Permission denied; let it be read"):
+        find_images([images])

@@ -156,6 +156,8 @@ def _entry(section: Mapping, kind: str, number: int) -> Source:
             f"config: {key}: name one data set ({', '.join(DATASETS)}), such as {{nih: {{archive: nih.zip}}}}"
         )
     dataset, given = get(named[0]), entry[named[0]] or {}
+    if drawn := {"patients", "seed"} & set(given) if dataset.name != phantom.DATASET.name else set():
+        raise UserError(f"config: {key}.{dataset.name}.{min(drawn)}: is of the phantom, which is drawn; take it out")
     name = entry.get("site") or dataset.name
     folder = f"data/{name}" if kind == "sources" else f"external/{name}"
     shared = {k: value for k, value in section.items() if k not in (*OWN, "source", "sources", "external")}
