@@ -187,6 +187,11 @@ def _check_names(catalogue: pd.DataFrame, sites: list[str]) -> None:
     """Raise UserError unless the images name these sites, exactly."""
     named = sorted(set(catalogue["acquisition"]))
     unknown, absent = [name for name in named if name not in sites], [site for site in sites if site not in named]
+    if named == [""]:
+        raise UserError(
+            "split.partition: acquisition, but no image says its hospital; name the column that does, by "
+            "dataset.columns: {site: NAME}, or give each source its `site`"
+        )
     if unknown or absent:
         shown = ", ".join(name or "(none)" for name in named[:8]) + (", ..." if len(named) > 8 else "")
         example = f"{{{unknown[0] or 'NAME'}: {(absent or sites)[0]}}}" if unknown else ""

@@ -387,3 +387,10 @@ def test_the_scripts_draw_and_check(tmp_path):
     assert read_json(tmp_path / "split.json") == settings
     assert read_table(counts).equals(check_split(table, SITES))
     assert read_json(unlike) == heterogeneity(table, SITES)
+
+
+def test_images_of_no_hospital_ask_for_the_column_that_names_it():
+    with pytest.raises(
+        UserError, match=r"no image says its hospital; name the column .* dataset\.columns: \{site: NAME\}"
+    ):
+        draw(catalogue().assign(acquisition=""), SITES, partition="acquisition")
