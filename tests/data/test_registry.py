@@ -53,11 +53,11 @@ def test_the_registry_has_a_row_for_each_card_and_survives_its_file(site_folders
 def test_the_bytes_of_a_registry(path):
     """Training depends on this file: a version that writes other bytes for the same data reruns everything."""
     part = {"images": 3, "patients": 2, "prevalence": 0.6667}
-    card = {"schema": 1, "site": "us", "image_size": 16, "images": 9, "patients": 6}
+    card = {"schema": 2, "site": "us", "image_size": 16, "images": 9, "patients": 6}
     card |= {"sha256": {"images": "a", "table": "b"}, "splits": dict.fromkeys(("train", "validation", "test"), part)}
     origin = {"source_sha256": "c", "synthetic": True, "patients_known": False, "fit": "pad", "split": {"seed": 1}}
     card |= {"provenance": origin | {"fedxray": __version__}}
-    row = f'us,1,16,pad,9,6,3,2,3,2,3,2,0.6667,a,b,c,"{{""seed"": 1}}",True,False,{__version__}'
+    row = f'us,2,16,pad,9,6,3,2,3,2,3,2,0.6667,a,b,c,"{{""seed"": 1}}",True,False,{__version__}'
     write_table(path, tabulate([card]))
     assert path.read_text() == f"{','.join(COLUMNS)}\n{row}\n"
     write_table(path, tabulate_cohorts({"": [card], "partition=iid": [card]}))
