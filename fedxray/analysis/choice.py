@@ -13,8 +13,8 @@ from fedxray.experiment.folder import Folder
 
 COST = ["parameters", "bytes_sent", "seconds"]
 VALIDATION = ["validation_auroc", "validation_accuracy", "validation_loss"]
-MODEL_KEY = ["cohort", "mode", "site"]  # what is compared: for each of these one point is chosen
-COUNTS = {"rounds": "Int64", "local_epochs": "Int64"}  # whole numbers, or empty where a mode has none
+MODEL_KEY = ["cohort", "mode", "method", "site"]  # what is compared: for each of these one point is chosen
+COUNTS = {"steps": "Int64", "rounds": "Int64"}  # whole numbers, or empty where a mode has none
 
 
 def table_of_runs(runs: Iterable[Run], folder: Folder) -> pd.DataFrame:
@@ -23,9 +23,11 @@ def table_of_runs(runs: Iterable[Run], folder: Folder) -> pd.DataFrame:
     for run in runs:
         record, curves = folder.run(run.path).read_record(), folder.run(run.path).read_curves()
         last = curves[curves["series"] == "global"].iloc[-1]
-        row = {"cohort": run.model.cohort.name, "mode": run.model.mode, "site": run.model.site}
-        row |= {"lr": run.point["lr"], "epochs": record["epochs"], "rounds": record["rounds"]}
-        row |= {"local_epochs": record["local_epochs"]} | dict(run.point) | {"seed": run.seed}
+        federated, model = record["method"] is not None, run.model
+        row = {"cohort": model.cohort.name, "mode": model.mode, "method": model.method, "site": model.site}
+        row |= {"lr": run.point["lr"], "epochs": run.point["epochs"]}
+        row |= {name: run.point.get(name) for name in ("round", "steps")} | run.point | run.method.numbers
+        row |= {"seed": run.seed, "rounds": record["schedule"]["rounds"] if federated else None}
         row |= {name: record[name] for name in COST} | {name: last[name] for name in VALIDATION}
         rows.append(row | {"path": run.path})
     return pd.DataFrame(rows).astype(COUNTS)
@@ -58,7 +60,7 @@ def with_thresholds(points: pd.DataFrame, thresholds: Mapping[str, float]) -> pd
 
 def point_columns(table: pd.DataFrame) -> list[str]:
     """The columns of a table of runs that say which point a run is, without its seed."""
-    other = {*MODEL_KEY, "seed", *COST, *VALIDATION, "path", "chosen", "threshold"}
+    other = {*MODEL_KEY, "seed", "rounds", *COST, *VALIDATION, "path", "chosen", "threshold"}
     return [name for name in table if name not in other]
 
 
