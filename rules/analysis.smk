@@ -117,9 +117,10 @@ rule contrast_models:
         bootstrap=BOOTSTRAP,
         external=OF_EXTERNAL,
         margin=EVALUATION["margin"],
+        reference=EVALUATION["reference"],
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q} {params.bootstrap}"
-        " --margin {params.margin} {params.external} --summary {output.summary:q} --differences {output.differences:q} 2>&1 | tee {log:q}"
+        " --margin {params.margin} --reference {params.reference:q} {params.external} --summary {output.summary:q} --differences {output.differences:q} 2>&1 | tee {log:q}"
 
 
 # The sites evaluate the chosen federated models through the federation. Their metrics must agree with those from here.
