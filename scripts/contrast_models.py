@@ -5,13 +5,14 @@ from pathlib import Path
 from fedxray.analysis import bootstrap, external
 from fedxray.analysis.comparison import summarise
 from fedxray.analysis.contrasts import contrast
+from fedxray.analysis.methods import said, table_of_methods
 from fedxray.analysis.sentences import summary_text
 from fedxray.core import cli
 from fedxray.core.files import read_table, write_table
 
 
 def main(options):
-    """Write the summary and the differences, and print what they say."""
+    """Write the summary, the differences and what they say of each method, and print it."""
     chosen = read_table(options.chosen, ("path", "threshold"))
     predictions = read_table(options.predictions, ("path", "set", "patient", "label", "probability"))
     inputs = chosen, predictions, options.replicates, options.confidence, options.seed
@@ -19,7 +20,9 @@ def main(options):
     contrasts = contrast(*inputs, options.margin, options.reference, options.external)
     write_table(options.summary, summary)
     write_table(options.differences, contrasts)
-    print(summary_text(summary, contrasts, options.confidence))
+    methods = table_of_methods(chosen, predictions, summary, contrasts)
+    write_table(options.methods, methods)
+    print("\n".join([summary_text(summary, contrasts, options.confidence), *said(methods)]))
 
 
 if __name__ == "__main__":
@@ -32,4 +35,5 @@ if __name__ == "__main__":
     arguments.add_argument("--reference", required=True, help="central, alone, or the name of a method")
     arguments.add_argument("--summary", type=Path, required=True, help="summary.csv, to write")
     arguments.add_argument("--differences", type=Path, required=True, help="differences.csv, to write")
+    arguments.add_argument("--methods", type=Path, required=True, help="methods.csv, to write")
     cli.run(main, arguments)

@@ -10,6 +10,7 @@ from helpers.data import make_settings, make_sites
 
 from fedxray.analysis.comparison import compare, summarise
 from fedxray.analysis.contrasts import contrast
+from fedxray.analysis.methods import table_of_methods
 from fedxray.core.files import write_json, write_table
 from fedxray.core.parameters import save_model
 from fedxray.experiment.cohorts import Cohort
@@ -50,8 +51,11 @@ def results(tmp_path_factory, config):
     write_table(folder.chosen, chosen)
     write_table(folder.predictions, predictions)
     write_table(folder.comparison, compare(chosen, predictions, *DRAW))
-    write_table(folder.summary, summarise(chosen, predictions, *DRAW))
-    write_table(folder.differences, contrast(chosen, predictions, *DRAW, margin=0.02, reference="central"))
+    summary = summarise(chosen, predictions, *DRAW)
+    contrasts = contrast(chosen, predictions, *DRAW, margin=0.02, reference="central")
+    write_table(folder.summary, summary)
+    write_table(folder.differences, contrasts)
+    write_table(folder.methods, table_of_methods(chosen, predictions, summary, contrasts))
     write_table(folder.agreement, pd.DataFrame({"metric": ["auroc"] * 36}))
     for _, run in chosen.iterrows():
         _write_run(folder.run(run["path"]), run)
