@@ -52,7 +52,7 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
         faults = [*_across(config), *_swept(config, schema)]
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
-    if faults := list(dict.fromkeys([*_of_methods(config), *_unused(config, given or {})])):
+    if faults := list(dict.fromkeys([*_of_methods(config), *_of_reference(config), *_unused(config, given or {})])):
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
 
 
@@ -252,6 +252,15 @@ def _of_methods(config: dict) -> Iterator[str]:
             )
         if any(len(cohort.sites) > 4 for cohort in experiment.cohorts):
             yield "evaluation.contributions: of more than four hospitals there are too many coalitions; name fewer sites"
+
+
+def _of_reference(config: dict) -> Iterator[str]:
+    """Faults of the model that others are compared with: a method must have a global model, beside another method."""
+    models = [run.model for run in Experiment.from_config(config).runs]
+    methods = [model.method for model in models if model.mode == "federated" and model.method]
+    possible, reference = list(dict.fromkeys(["central", "alone", *methods])), config["evaluation"]["reference"]
+    if reference not in possible:
+        yield f"evaluation.reference: {_shown(reference)} has no global model here; take {' or '.join(possible[:8])}"
 
 
 def _of_round(passes: float, epochs: int, tail: int) -> Iterator[str]:
