@@ -102,6 +102,7 @@ rule contrast_models:
     output:
         summary=AT.summary,
         differences=shown(AT.differences, "differences_table"),
+        methods=shown(AT.methods, "methods_table"),
     log:
         AT.log("contrast_models"),
     benchmark:
@@ -117,9 +118,11 @@ rule contrast_models:
         bootstrap=BOOTSTRAP,
         external=OF_EXTERNAL,
         margin=EVALUATION["margin"],
+        reference=EVALUATION["reference"],
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q} {params.bootstrap}"
-        " --margin {params.margin} {params.external} --summary {output.summary:q} --differences {output.differences:q} 2>&1 | tee {log:q}"
+        " --margin {params.margin} --reference {params.reference:q} {params.external} --summary {output.summary:q} --differences {output.differences:q}"
+        " --methods {output.methods:q} 2>&1 | tee {log:q}"
 
 
 # The sites evaluate the chosen federated models through the federation. Their metrics must agree with those from here.

@@ -44,11 +44,12 @@ gc.set_threshold(10_000_000)
 
 schema = yaml.safe_load((HOME / "config" / "schema.yaml").read_text())
 defaults = yaml.safe_load((HOME / "config" / "config.yaml").read_text())
+given = dict(config)  # what the user gave; below it are the defaults
 update_config(defaults, config)
 config.update(typed(defaults, schema))
 try:
     check_files([HOME / "config" / "config.yaml", *workflow.configfiles])
-    check_config(config, schema)
+    check_config(config, schema, given)
     EXPERIMENT = Experiment.from_config(config)
     check_names(EXPERIMENT)
     # By the folder of its catalogue and pixels. Hospitals elsewhere have images of their own.
@@ -95,7 +96,7 @@ SITES = {
 }
 # By mode and the folder that a job writes; the hospitals that are trained alone share it.
 RUNS = {mode: {} for mode in EXPERIMENT.modes}
-for run in EXPERIMENT.runs:
+for run in EXPERIMENT.jobs:
     RUNS[run.model.mode].setdefault(run.job, run)
 
 # Such a folder, with a wildcard for each value of its point. One wildcard for all of it would not do: Snakemake splits
@@ -104,7 +105,9 @@ JOBS, VALUES = {}, set()
 for mode, runs in RUNS.items():
     first = next(iter(runs.values()))
     names = [*first.point, "seed"]
-    JOBS[mode] = "{within}/" * bool(first.model.cohort.name) + ",".join(
+    JOBS[mode] = "{within}/" * bool(first.model.cohort.name) + "{method}/" * bool(
+        first.folder
+    ) + ",".join(
         f"{name}={{{name}}}" for name in names
     )
     VALUES.update(names)
@@ -115,6 +118,7 @@ wildcard_constraints:
     cohort="cohort(/[^/]+)?",
     external="[^/]+",
     site="([^/]+/)?[^/]+",
+    method="[^/]+",
     within="[^/]+",
 
 
@@ -149,7 +153,7 @@ HETEROGENEITY = [AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohort
 # In the graph a run's record stands for the run, because it is written with the model, and a site's card for its data,
 # because it has the checksums of images and table. Each input of each job costs time in the plan of a large sweep.
 RECORDS = [
-    AT.runs / mode / job if mode == "alone" else RunFolder(AT.runs / mode / job).record
+    AT.runs / mode / job if mode in ("alone", "coalition") else RunFolder(AT.runs / mode / job).record
     for mode, runs in RUNS.items()
     for job in runs
 ]
@@ -196,10 +200,20 @@ def settings(mode):
     )
 
 
-def schedule_of(wildcards):
-    """A parameter: how a federated run is scheduled, as its script takes it."""
-    point = run_of("federated", wildcards).point
-    return f"--rounds {point['rounds']} --local-epochs {point['local_epochs']}"
+def schedule(mode):
+    """A parameter: how a run is scheduled, and of a federation its method, as its script takes them."""
+
+    def options(wildcards):
+        run = run_of(mode, wildcards)
+        rounds = {name: run.point.get(name, 0) for name in ("round", "steps")}
+        if mode == "alone":
+            return f"--budget {run.budget}"
+        return (
+            f"--round {rounds['round']} --steps {rounds['steps']} --budget {run.budget} "
+            + shlex.join(run.method.options())
+        )
+
+    return kept(options)
 
 
 # The statistics' options, as the scripts take them.

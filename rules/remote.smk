@@ -64,7 +64,7 @@ rule train_remote:
         absent=config["federation"]["absent"],
         min_sites=config["federation"]["min_sites"],
         settings=settings("federated"),
-        schedule=kept(schedule_of),
+        schedule=schedule("federated"),
         live=f"{config['experiment']}/federated/{JOBS['federated']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --absent {{params.absent}}"
@@ -90,10 +90,11 @@ rule train_alone_remote:
         **step("train_alone_remote"),
         **ADMIN,
         settings=settings("alone"),
+        schedule=schedule("alone"),
         live=f"{config['experiment']}/alone/{JOBS['alone']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --live {{params.live:q}}"
-        " {params.settings} --output {output.runs:q} 2>&1 | tee -i {log:q}"
+        " {params.schedule} {params.settings} --output {output.runs:q} 2>&1 | tee -i {log:q}"
 
 
 rule evaluate_remote:

@@ -28,7 +28,7 @@ if not ONCE:
             sites=site_cards("federated"),
             shared=shared_card("federated"),
             settings=settings("federated"),
-            schedule=kept(schedule_of),
+            schedule=schedule("federated"),
             live=str(AT.live / "federated" / JOBS["federated"]),
             absent=config["federation"]["absent"],
             min_sites=config["federation"]["min_sites"],
@@ -62,7 +62,7 @@ else:
             sites=site_cards("federated"),
             shared=shared_card("federated"),
             settings=settings("federated"),
-            schedule=kept(schedule_of),
+            schedule=schedule("federated"),
         shell:
             "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
             " {params.settings} --output {output.model:q} 2>&1 | tee {log:q}"
@@ -112,7 +112,36 @@ rule train_alone:
     params:
         **step("train_alone"),
         sites=site_cards("alone"),
+        schedule=schedule("alone"),
         settings=settings("alone"),
     shell:
-        "python {params.script:q} --sites {params.sites:q} {params.settings} --output {output.runs:q} 2>&1"
-        " | tee {log:q}"
+        "python {params.script:q} --sites {params.sites:q} {params.schedule} {params.settings}"
+        " --output {output.runs:q} 2>&1 | tee {log:q}"
+
+
+if "coalition" in EXPERIMENT.modes:
+
+    # What each hospital brings: one job trains all coalitions of a point, in one process.
+    rule train_coalitions:
+        input:
+            data=data("coalition"),
+        output:
+            runs=directory(run_folder("coalition").path),
+        log:
+            AT.log(f"train/coalition/{JOBS['coalition']}"),
+        benchmark:
+            AT.benchmark(f"train/coalition/{JOBS['coalition']}")
+        threads: config["training"]["threads"]
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(480),
+            gpu=GPU,
+        params:
+            **step("train_coalitions"),
+            sites=site_cards("coalition"),
+            shared=shared_card("coalition"),
+            settings=settings("coalition"),
+            schedule=schedule("coalition"),
+        shell:
+            "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
+            " {params.settings} --output {output.runs:q} 2>&1 | tee {log:q}"

@@ -16,9 +16,11 @@ def main(options):
     """Write one row per chosen run: its path, and the SHA-256 that both engines' models have."""
     cohorts = {cohort.name: cohort for cohort in Experiment.read(options.experiment).cohorts}
     results, points = Folder(options.results), read_table(options.points)
-    chosen, rows = points[points["chosen"] & (points["mode"] == "federated")], []
-    for path, cohort in zip(chosen["path"], chosen["cohort"], strict=True):
-        print(f"{path} ({len(rows) + 1} of {len(chosen)})")
+    # Each hospital's own model lies below the run that it was trained with, which is repeated once.
+    chosen, rows = points[points["chosen"] & points["mode"].isin(["federated", "personal"])], []
+    runs = dict(zip(chosen["path"].str.split("/personal/").str[0], chosen["cohort"], strict=True))
+    for path, cohort in runs.items():
+        print(f"{path} ({len(rows) + 1} of {len(runs)})")
         engine = one_host_of_cohort(cohorts[cohort], options)
         same = confirm(engine, results.run(path).path, options.output.parent / "workspace")
         rows.append({"path": path, "sha256": same})

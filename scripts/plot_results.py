@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedxray.analysis import bootstrap, external
-from fedxray.analysis.choice import federated_curves, global_curves
+from fedxray.analysis.choice import MODEL_KEY, federated_curves, global_curves, leading, of_models
 from fedxray.analysis.cohorts import cohorts_of
 from fedxray.analysis.external import apart
 from fedxray.core import cli
@@ -15,11 +15,13 @@ from fedxray.report.figures import results, save, sweep
 
 
 def main(options):
-    """Draw the figures that are asked for."""
+    """Draw the figures that are asked for; most show of several methods the one that validation chose."""
     folder = Folder(options.results)
-    points, chosen, summary = read_table(folder.points), read_table(folder.chosen), read_table(folder.summary)
+    points, chosen = read_table(folder.points), leading(read_table(folder.chosen))
     predictions, _ = apart(read_table(folder.predictions), options.external)
+    summary = of_models(read_table(folder.summary), chosen, MODEL_KEY)
     contrasts, _ = apart(read_table(folder.differences), options.external)
+    contrasts = of_models(contrasts[contrasts["question"] != "methods"], chosen, MODEL_KEY[:3])
     with_external, (summary, _) = summary, apart(summary, options.external)
     draw = options.replicates, options.confidence, options.seed
     figures = {

@@ -3,22 +3,26 @@
 from pathlib import Path
 
 from fedxray.core import cli
+from fedxray.data.site import train_images
 from fedxray.experiment import settings
+from fedxray.federation import policy
 from fedxray.federation.pooled import Pooled
 from fedxray.runs import train_alone
 
 
 def main(options):
     """Train, and write each site's run into a folder below `options.output`."""
-    values = settings.from_options(options)
-    for folder in (card.parent for card in options.sites):
+    values, folders = settings.from_options(options), [card.parent for card in options.sites]
+    schedule = policy.alone(values.epochs, options.budget, train_images(folders), values.batch_size)
+    for folder in folders:
         print(f"{folder.name} alone")
-        train_alone(Pooled(folder.name, [folder]), values, options.output / folder.name)
+        train_alone(Pooled(folder.name, [folder], own=True), values, schedule, options.output / folder.name)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
     arguments.add_argument("--output", type=Path, required=True, help="folder that gets a run's folder for each site")
+    policy.add_budget(arguments)
     settings.add_options(arguments)
     cli.run(main, arguments)

@@ -1,13 +1,15 @@
 """Train one model of each hospital alone, at that hospital, by a remote federation.
 
-Each is a job of one site and one round of all epochs. It equals training there without a federation, bit for bit.
+Each is a job of one site, whose optimizer goes on if there are several rounds. It equals training there without a federation, bit for bit.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
 from fedxray.core import cli
+from fedxray.data.registry import train_images
 from fedxray.experiment import settings
+from fedxray.federation import policy
 from fedxray.flare.options import add_remote, remote_of
 from fedxray.runs import train_alone
 
@@ -15,10 +17,12 @@ from fedxray.runs import train_alone
 def main(options):
     """Run the jobs, and write each site's run into a folder below `options.output`."""
     engine, values = remote_of(options), settings.from_options(options)
+    images = train_images(options.registry, engine.sites)
+    schedule = policy.alone(values.epochs, options.budget, images, values.batch_size)
     for site in engine.sites:
         print(f"{site} alone")
         live = f"{options.live}/{site}" if options.live else ""
-        train_alone(replace(engine, sites=[site], live=live), values, options.output / site)
+        train_alone(replace(engine, sites=[site], live=live), values, schedule, options.output / site)
 
 
 if __name__ == "__main__":
@@ -26,5 +30,6 @@ if __name__ == "__main__":
     add_remote(arguments)
     arguments.add_argument("--live", default="", help="folder for these runs, below the server's TensorBoard folder")
     arguments.add_argument("--output", type=Path, required=True, help="folder that gets a run's folder for each site")
+    policy.add_budget(arguments)
     settings.add_options(arguments)
     cli.run(main, arguments)

@@ -5,7 +5,8 @@ from pathlib import Path
 from fedxray.core import cli
 from fedxray.experiment import settings
 from fedxray.experiment.experiment import POOLED
-from fedxray.federation.policy import Schedule
+from fedxray.experiment.method import PLAIN
+from fedxray.federation import policy
 from fedxray.federation.pooled import Pooled
 from fedxray.runs import train_run
 
@@ -13,8 +14,8 @@ from fedxray.runs import train_run
 def main(options):
     """Train, and write the run into the folder of `options.output`."""
     values, folders = settings.from_options(options), [card.parent for card in options.sites]
-    engine, schedule = Pooled(POOLED, folders), Schedule(1, values.epochs)
-    train_run(engine, "central", values, schedule, options.output.parent, [folder.name for folder in folders])
+    schedule, names = policy.alone(values.epochs, "passes", {}, 0), [folder.name for folder in folders]
+    train_run(Pooled(POOLED, folders), "central", values, PLAIN, schedule, options.output.parent, names)
 
 
 if __name__ == "__main__":

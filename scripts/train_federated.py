@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from fedxray.core import cli
-from fedxray.experiment import settings
+from fedxray.data.site import train_images
+from fedxray.experiment import method, settings
 from fedxray.federation import policy
 from fedxray.flare.options import add_one_host, one_host_of
 from fedxray.runs import train_run
@@ -11,15 +12,16 @@ from fedxray.runs import train_run
 
 def main(options):
     """Run the federation, and write the run into the folder of `options.output`."""
-    values = settings.from_options(options)
-    schedule = policy.from_options(options, values)
-    train_run(one_host_of(options), "federated", values, schedule, options.output.parent)
+    values, way = settings.from_options(options), method.from_options(options)
+    schedule = policy.from_options(options, values, way, train_images([card.parent for card in options.sites]))
+    train_run(one_host_of(options), "federated", values, way, schedule, options.output.parent)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     add_one_host(arguments)
     policy.add_options(arguments)
+    method.add_options(arguments)
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
     settings.add_options(arguments)
     cli.run(main, arguments)

@@ -1,9 +1,10 @@
-"""Train one model by federated averaging in one process. It equals a federation's model bit for bit."""
+"""Train one model by a federation in one process. It equals that of a federation of processes bit for bit."""
 
 from pathlib import Path
 
 from fedxray.core import cli
-from fedxray.experiment import settings
+from fedxray.data.site import train_images
+from fedxray.experiment import method, settings
 from fedxray.federation import policy
 from fedxray.federation.inprocess import InProcess
 from fedxray.runs import train_run
@@ -11,10 +12,10 @@ from fedxray.runs import train_run
 
 def main(options):
     """Train, and write the run into the folder of `options.output`."""
-    values = settings.from_options(options)
-    schedule = policy.from_options(options, values)
+    values, way = settings.from_options(options), method.from_options(options)
+    schedule = policy.from_options(options, values, way, train_images([card.parent for card in options.sites]))
     engine = InProcess({card.parent.name: card.parent for card in options.sites}, options.shared.parent)
-    train_run(engine, "federated", values, schedule, options.output.parent)
+    train_run(engine, "federated", values, way, schedule, options.output.parent)
 
 
 if __name__ == "__main__":
@@ -22,6 +23,7 @@ if __name__ == "__main__":
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
     arguments.add_argument("--shared", type=Path, required=True, help="card.json of the shared validation set")
     policy.add_options(arguments)
+    method.add_options(arguments)
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
     settings.add_options(arguments)
     cli.run(main, arguments)

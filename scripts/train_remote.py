@@ -1,4 +1,4 @@
-"""Train one model by federated averaging, by a remote federation.
+"""Train one model by a remote federation.
 
 This machine has the admin's startup kit, and sees no site's data. The script takes up a job of the same content that
 runs there already, or whose result nobody fetched; a job that was cut short goes on after its last round.
@@ -7,7 +7,8 @@ runs there already, or whose result nobody fetched; a job that was cut short goe
 from pathlib import Path
 
 from fedxray.core import cli
-from fedxray.experiment import settings
+from fedxray.data.registry import train_images
+from fedxray.experiment import method, settings
 from fedxray.federation import policy
 from fedxray.flare.options import add_absence, add_remote, remote_of
 from fedxray.runs import train_run
@@ -15,9 +16,10 @@ from fedxray.runs import train_run
 
 def main(options):
     """Run the job, and write the run into the folder of `options.output`."""
-    values = settings.from_options(options)
-    schedule = policy.from_options(options, values)
-    train_run(remote_of(options, options.live), "federated", values, schedule, options.output.parent)
+    values, way = settings.from_options(options), method.from_options(options)
+    engine = remote_of(options, options.live)
+    schedule = policy.from_options(options, values, way, train_images(options.registry, engine.sites))
+    train_run(engine, "federated", values, way, schedule, options.output.parent)
 
 
 if __name__ == "__main__":
@@ -25,6 +27,7 @@ if __name__ == "__main__":
     add_remote(arguments)
     add_absence(arguments)
     policy.add_options(arguments)
+    method.add_options(arguments)
     arguments.add_argument("--live", default="", help="folder for this run, below the server's TensorBoard folder")
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
     settings.add_options(arguments)

@@ -92,6 +92,12 @@ def read_checksums(path: Path, sites: list[str] | None = None) -> dict[str, dict
     return {name: checksums[name] for name in wanted}
 
 
+def train_images(path: Path, sites: list[str]) -> dict[str, int]:
+    """{site: its number of training images} of `sites`, of the registry `path`."""
+    table = read_table(path, ("site", "train_images")).set_index("site")["train_images"]
+    return {site: int(table[site]) for site in sites}
+
+
 def own_validation(path: Path) -> list[str]:
     """The sites in the registry `path` that validate on patients of their own, and not on the shared set."""
     table = read_table(path, ("site", "split"))

@@ -1,7 +1,7 @@
 """A site's data set: a folder with its train and test images, the validation set, their table and a data card."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,6 +114,12 @@ def load_site(folder: Path) -> SiteData:
             f"{changed[0]}: changed since its data card was written; make the site's data again (make_site)"
         )
     return SiteData(card["site"], np.load(files.images, allow_pickle=False), read_table(files.table))
+
+
+def train_images(folders: Iterable[Path]) -> dict[str, int]:
+    """{site: its number of training images}, from the data cards in the sites' directories, each of the site's name."""
+    cards = {folder.name: read_json(SiteFolder(folder).card) for folder in folders}
+    return {site: card["splits"]["train"]["images"] for site, card in cards.items()}
 
 
 def pool(sites: list[SiteData], split: str) -> tuple[np.ndarray, np.ndarray]:

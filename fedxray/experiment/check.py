@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from jsonschema.validators import extend
 from fedxray.core.errors import UserError
 from fedxray.core.yaml_file import check_keys
 from fedxray.experiment.experiment import Experiment
-from fedxray.experiment.sweep import COHORT_AXES, points
+from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, faults_of, method_of
+from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, Point, points
 
 KINDS = {
     "integer": "a whole number",
@@ -28,12 +30,21 @@ KINDS = {
 PATHS = ("archive", "folder", "admin_kit")  # keys whose value is a path
 SHOWN = 60  # characters of a value in a message
 POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
+# {a number of a method: which ones use it}
+OWNERS = {
+    name: ", ".join(owner for table in (NUMBERS, MEAN_NUMBERS) for owner, names in table.items() if name in names)
+    for names in (*NUMBERS.values(), *MEAN_NUMBERS.values())
+    for name in names
+} | {"finetune_stop": "finetune"}
 # Of a file's name, in bytes. File systems take 255, and a log or a temporary file adds some to the name of its run.
 NAME = 230
 
 
-def check_config(config: dict, schema: dict) -> None:
-    """Raise UserError, a line for each fault, if `config` is not what `schema` and the experiment want."""
+def check_config(config: dict, schema: dict, given: Mapping | None = None) -> None:
+    """Raise UserError, a line for each fault, if `config` is not what `schema` and the experiment want.
+
+    `given` is the part of it that the user gave: the rest are defaults.
+    """
     faults = list(_unusable(config))
     if not faults:
         faults = [_fault(error) for error in Checker(schema).iter_errors(config)]
@@ -41,7 +52,8 @@ def check_config(config: dict, schema: dict) -> None:
         faults = [*_across(config), *_swept(config, schema)]
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
-    points(config)
+    if faults := list(dict.fromkeys([*_of_methods(config), *_of_reference(config), *_unused(config, given or {})])):
+        raise UserError("\n".join(f"config: {fault}" for fault in faults))
 
 
 def check_files(paths: Iterable[Path]) -> None:
@@ -217,6 +229,79 @@ def _of_federation(config: dict) -> list[str]:
                 f"sweep: {key} cannot be swept in a remote federation, whose sites have the data that they have"
             )
     return faults
+
+
+def _of_methods(config: dict) -> Iterator[str]:
+    """Faults of the method and the budget of each point of the sweep."""
+    for point in points(config):
+        yield from faults_of(_algorithm(config, point), point.get("sites", len(config["sites"])))
+        epochs = point.get("training.epochs", config["training"]["epochs"])
+        passes, steps = (point.get(f"federation.{key}", config["federation"][key]) for key in ("round", "steps"))
+        tail = _algorithm(config, point)["finetune"]
+        if tail >= epochs:
+            yield f"algorithm.finetune: {tail} of {epochs} epochs leaves none for the federation; take fewer"
+        elif not steps:
+            yield from _of_round(passes, epochs - tail, tail)
+    experiment = Experiment.from_config(config)
+    if config["evaluation"]["contributions"]:
+        federated = [run for run in experiment.jobs if run.model.mode == "federated"]
+        if len(federated) > len(experiment.cohorts) * len(config["seeds"]) or federated[0].method.is_personal:
+            yield (
+                "evaluation.contributions: needs one method that has a global model, and one point of it; leave the "
+                "others out of the sweep"
+            )
+        if any(len(cohort.sites) > 4 for cohort in experiment.cohorts):
+            yield "evaluation.contributions: of more than four hospitals there are too many coalitions; name fewer sites"
+
+
+def _of_reference(config: dict) -> Iterator[str]:
+    """Faults of the model that others are compared with: a method must have a global model, beside another method."""
+    models = [run.model for run in Experiment.from_config(config).runs]
+    methods = [model.method for model in models if model.mode == "federated" and model.method]
+    possible, reference = list(dict.fromkeys(["central", "alone", *methods])), config["evaluation"]["reference"]
+    if reference not in possible:
+        yield f"evaluation.reference: {_shown(reference)} has no global model here; take {' or '.join(possible[:8])}"
+
+
+def _of_round(passes: float, epochs: int, tail: int) -> Iterator[str]:
+    """Faults of a round's length: it must be whole epochs or divide one, and divide the epochs of the federation."""
+    length = Fraction(str(passes))
+    budget = f"{epochs} epochs" + f" (training.epochs less {tail} of algorithm.finetune)" * bool(tail)
+    if length < 1 and (1 / length).denominator != 1:
+        parts = 1 / length
+        near = sorted({max(1, int(parts)), int(parts) + 1})
+        yield (
+            f"federation.round: {passes:g} of an epoch does not divide it; take {' or '.join(f'{1 / n:g}' for n in near)}"
+        )
+    elif length >= 1 and (length.denominator != 1 or epochs % length):
+        near = [n for n in range(1, epochs + 1) if epochs % n == 0]
+        best = sorted(near, key=lambda n: abs(n - passes))[:2]
+        yield (
+            f"federation.round: {passes:g} does not divide the budget of {budget}; take "
+            f"{' or '.join(map(str, sorted(best)))}, or another training.epochs"
+        )
+
+
+def _algorithm(config: dict, point: Point) -> dict:
+    """The section `algorithm` of a point."""
+    return config["algorithm"] | {key.partition(".")[2]: point[key] for key in METHOD_AXES if key in point}
+
+
+def _unused(config: dict, given: Mapping) -> Iterator[str]:
+    """Numbers of a method that the user gave and no method uses."""
+    sweep = config["sweep"]
+    methods = [method_of(_algorithm(config, point)) for point in points(config)]
+    named = {f"algorithm.{name}": name for name in given.get("algorithm", {})}
+    named |= {f"sweep.grid.{key}": key.partition(".")[2] for key in sweep["grid"] if key in METHOD_AXES}
+    for where, name in named.items():
+        if name in OWNERS and not any(name in method.numbers for method in methods):
+            yield f"{where}: no method here uses it; it is a number of {OWNERS[name]}: remove it, or choose that"
+    for entry in sweep["points"]:
+        method = method_of(_algorithm(config, entry))
+        for key in entry:
+            name = key.partition(".")[2]
+            if key in METHOD_AXES and name in OWNERS and name not in method.numbers:
+                yield f"sweep.points: {key}: {method.slug} does not use it; it is a number of {OWNERS[name]}: remove it"
 
 
 def _swept(config: dict, schema: dict) -> list[str]:

@@ -1,39 +1,58 @@
 """An experiment: its cohorts, models and runs, from its configuration alone."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from fedxray.core.files import read_json
 from fedxray.experiment.cohorts import Cohort, cohort_of
+from fedxray.experiment.method import PLAIN, Method, method_of
 from fedxray.experiment.settings import Settings
-from fedxray.experiment.sweep import COHORT_AXES, FEDERATION_AXES, Point, leaves, name_of, points
+from fedxray.experiment.sweep import COHORT_AXES, FEDERATION_AXES, METHOD_AXES, Point, leaves, name_of, points
 
-MODES = ("federated", "central", "alone")
+
+# What is no part of a point as every mode has it.
+NOT_IN_POINTS = (*COHORT_AXES, *FEDERATION_AXES, *METHOD_AXES, "federation.budget")
+# federated: a federation's one model. central: trained on all images. alone: by each hospital by itself. personal: each
+# hospital's own model of a federation. coalition: federated among some of the hospitals.
+MODES = ("federated", "central", "alone", "personal", "coalition")
 KINDS = get_type_hints(Settings)
 POOLED = "pooled"  # the `site` of a model that is trained on all hospitals' images; and their common test set
 
 
 @dataclass(frozen=True)
 class Model:
-    """One of the models that are compared. For each, one point is chosen by the validation set."""
+    """One of the models that are compared. For each, one point is chosen by validation."""
 
     cohort: Cohort
-    mode: str  # federated | central | alone
-    site: str  # `pooled`, or the site that is trained alone
+    mode: str  # one of `MODES`
+    method: str  # what tells it from the experiment's others of this mode: a method's slug; empty if there are none
+    site: str  # `pooled`, or the site whose model it is; of a coalition its sites, joined by +
 
     @property
     def name(self) -> str:
         """The model's name in figures, tables and sentences."""
-        return model_name(self.mode, self.site)
+        return model_name(self.mode, self.method, self.site)
 
 
-def model_name(mode: str, site: str) -> str:
-    """The name of a model of this mode and site in figures, tables and sentences."""
-    return f"{site} alone" if mode == "alone" else mode
+def model_name(mode: str, method: str, site: str) -> str:
+    """The name of a model in figures, tables and sentences."""
+    of_method = f" ({method})" if method else ""
+    if mode in ("alone", "coalition"):
+        return f"{site} {'alone' if mode == 'alone' else 'together'}{of_method}"
+    if mode == "personal":
+        return f"{method or 'personal model'} of {site}"
+    return method or mode
+
+
+def mode_name(mode: str, method: str) -> str:
+    """The name of the models of a mode and method at all hospitals."""
+    if mode == "alone":
+        return "each hospital alone" + (f" ({method})" if method else "")
+    return method or {"personal": "personal models"}.get(mode, mode)
 
 
 @dataclass(frozen=True)
@@ -41,24 +60,34 @@ class Run:
     """One model to train: with one point and one seed."""
 
     model: Model
-    point: dict[str, Any] = field(hash=False)  # by name, as the mode has it: a federation has rounds, the others epochs
+    point: dict[str, Any] = field(hash=False)  # by name, as the mode has it
+    method: Method = field(hash=False)  # of a federation; else `PLAIN`
+    folder: str  # of the method, with its swept numbers; empty if it is no federation's
+    budget: str  # passes | steps
     seed: int
 
     @cached_property
     def job(self) -> str:
-        """The folder below `runs/<mode>/` that one job of the workflow writes: a run's, or that of all hospitals alone.
+        """The folder below `runs/<mode>/` that one job of the workflow writes.
 
-        Its name is the point, such as lr=0.003,rounds=20,local_epochs=1,seed=1; if there are several cohorts, it lies
-        in a folder of the cohort's name. So a new value of a sweep adds runs and moves none.
+        Its name is the point, such as lr=0.003,epochs=20,round=1.0,seed=1, of a federation in a folder of its method;
+        if there are several cohorts, it lies in a folder of the cohort's name. So a new value of a sweep adds runs and
+        moves none.
         """
         point = ",".join(f"{name}={value}" for name, value in (*self.point.items(), ("seed", self.seed)))
-        return "/".join(filter(None, [self.model.cohort.folder, point]))
+        return "/".join(filter(None, [self.model.cohort.folder, self.folder, point]))
+
+    @property
+    def trained_as(self) -> str:
+        """The mode whose job trains it: personal models are trained with the federated one."""
+        return "federated" if self.model.mode == "personal" else self.model.mode
 
     @cached_property
     def path(self) -> str:
         """The run's folder below `runs/`."""
-        site = [self.model.site] if self.model.mode == "alone" else []
-        return "/".join([self.model.mode, self.job, *site])
+        within = {"personal": ["personal", self.model.site]}
+        within |= dict.fromkeys(("alone", "coalition"), [self.model.site])
+        return "/".join([self.trained_as, self.job, *within.get(self.model.mode, [])])
 
 
 @dataclass(frozen=True)
@@ -71,9 +100,12 @@ class Experiment:
     @classmethod
     def from_config(cls, config: Mapping) -> "Experiment":
         """The experiment of a whole configuration. It keeps only the parts that decide which runs there are."""
-        parts = {key: config[key] for key in ("sites", "image_size", "split", "model", "training", "seeds", "sweep")}
-        federation = {key: config["federation"][key] for key in ("where", "rounds", "local_epochs")}
-        return cls(parts | {"federation": federation}, bool(config["dataset"]["external"]))
+        keys = ("sites", "image_size", "split", "trouble", "model", "training", "algorithm", "seeds", "sweep")
+        parts = {key: config[key] for key in keys if key in config}
+        federation = {key: config["federation"][key] for key in ("where", "round", "steps", "budget")}
+        contributions = config["evaluation"]["contributions"]
+        further = {"federation": federation, "evaluation": {"contributions": contributions}}
+        return cls(parts | further, bool(config["dataset"]["external"]))
 
     @classmethod
     def read(cls, path: Path) -> "Experiment":
@@ -82,8 +114,12 @@ class Experiment:
 
     @cached_property
     def modes(self) -> tuple[str, ...]:
-        """The modes of training; a federation of other machines has no central one, which would need all images."""
-        return MODES if self.config["federation"]["where"] == "here" else ("federated", "alone")
+        """The modes that are trained; a federation of other machines has no central one, which would need all images."""
+        if self.config["federation"]["where"] == "remote":
+            return ("federated", "alone")
+        return ("federated", "central", "alone") + ("coalition",) * any(
+            coalitions(cohort.sites) for cohort in self._coalesced
+        )
 
     @cached_property
     def points(self) -> list[Point]:
@@ -96,30 +132,54 @@ class Experiment:
         return list(dict.fromkeys(cohort_of(point, self.config) for point in self.points))
 
     @cached_property
-    def runs(self) -> list[Run]:
-        """Every run of every point: federated, central, and each site alone, for each seed; each path once."""
+    def jobs(self) -> list[Run]:
+        """Every run that is trained, of each point: federated, central, each site alone, and coalitions; each once.
+
+        A federated run with a personal method is one of them, and trains the models of all its sites.
+        """
         cohorts = {cohort: cohort for cohort in self.cohorts}
         runs = {}
         for mode, point, seed in product(self.modes, self.points, self.config["seeds"]):
-            cohort, run_point = cohorts[cohort_of(point, self.config)], self._point(mode, point)
-            for site in cohort.sites if mode == "alone" else [POOLED]:
-                run = Run(Model(cohort, mode, site), run_point, seed)
+            cohort = cohorts[cohort_of(point, self.config)]
+            names = {"alone": cohort.sites, "coalition": coalitions(cohort.sites)}.get(mode, [POOLED])
+            for site in names:
+                run = self._run(mode, cohort, point, site, seed)
                 runs.setdefault(run.path, run)
         return list(runs.values())
 
     @cached_property
+    def runs(self) -> list[Run]:
+        """Every run whose model is compared: `jobs`, with the sites' models in place of a personal method's global one."""
+        runs = []
+        for run in self.jobs:
+            if run.trained_as == "federated" and run.method.is_personal:
+                runs += [
+                    replace(run, model=replace(run.model, mode="personal", site=site))
+                    for site in run.model.cohort.sites
+                ]
+            else:
+                runs.append(run)
+        return sorted(runs, key=lambda run: MODES.index(run.model.mode))
+
+    @cached_property
     def is_swept(self) -> bool:
         """Whether any model has several points to choose from."""
-        return len({(run.model.mode, run.job) for run in self.runs}) > (
-            len(self.cohorts) * len(self.config["seeds"]) * len(self.modes)
-        )
+        return len(self.runs) > len({run.model for run in self.runs}) * len(self.config["seeds"])
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """The slugs of its federated and personal methods, each once, with their budget."""
+        return list(dict.fromkeys(self._slug(point) for point in self.points))
 
     def settings(self, run: Run) -> Settings:
         """The training settings of a run: those of the configuration, with the values of its point."""
-        values = self._common | run.point | {"seed": run.seed}
-        if run.model.mode == "federated":
-            values["epochs"] = values.pop("rounds") * values.pop("local_epochs")
+        values = self._common | {name: value for name, value in run.point.items() if name in KINDS} | {"seed": run.seed}
         return Settings(**{name: KINDS[name](value) for name, value in values.items()})
+
+    @property
+    def _coalesced(self) -> list[Cohort]:
+        """The cohorts whose coalitions are trained."""
+        return self.cohorts if self.config["evaluation"]["contributions"] else []
 
     @cached_property
     def _common(self) -> dict[str, Any]:
@@ -128,11 +188,53 @@ class Experiment:
         values |= {"model": self.config["model"]["name"], "image_size": self.config["image_size"]}
         return values | {"class_weights": self.config["split"]["balance"] == "weighted_loss"}
 
-    def _point(self, mode: str, point: Point) -> dict[str, Any]:
-        """A point by name as `mode` has it: a federation has rounds of local epochs, the others as many epochs."""
-        federation = {name_of(key): point.get(key, self.config["federation"][name_of(key)]) for key in FEDERATION_AXES}
-        budget = {"epochs": federation["rounds"] * federation["local_epochs"]}
-        further = {key: value for key, value in point.items() if key not in (*COHORT_AXES, *FEDERATION_AXES)}
-        lr = float(further.pop("training.lr", self.config["training"]["lr"]))
-        named = {name_of(key): value for key, value in further.items()}
-        return {"lr": lr} | (federation if mode == "federated" else budget) | named
+    def _run(self, mode: str, cohort: Cohort, point: Point, site: str, seed: int) -> Run:
+        """The run of a point, with of the point what the mode uses."""
+        method, budget = self._method(point), point.get("federation.budget", self.config["federation"]["budget"])
+        further = {name_of(key): value for key, value in point.items() if key not in NOT_IN_POINTS}
+        values = {name: further.pop(name, self.config["training"][name]) for name in ("lr", "epochs")}
+        values["lr"], folder, name = float(values["lr"]), "", ""
+        if mode in ("federated", "coalition"):
+            rounds = {name_of(key): point.get(key, self.config["federation"][name_of(key)]) for key in FEDERATION_AXES}
+            values |= {"round": float(rounds["round"])} | ({"steps": rounds["steps"]} if self._has_steps else {})
+            swept = {key.partition(".")[2] for key in point if key in METHOD_AXES}
+            numbers = {name: value for name, value in method.numbers.items() if name in swept}
+            folder = "+".join([method.slug, *(f"{name}={value}" for name, value in numbers.items())])
+            name = self._slug(point) if len(self.methods) > 1 else ""
+        else:
+            method = PLAIN
+            if mode == "alone" and budget == "steps" and len(self._budgets) > 1:
+                name = budget
+        if mode == "central":
+            budget = "passes"
+        elif len(self._budgets) > 1:
+            values["budget"] = budget
+        return Run(Model(cohort, mode, name, site), values | further, method, folder, budget, seed)
+
+    @cached_property
+    def _has_steps(self) -> bool:
+        """Whether a round of any point is so many local steps."""
+        return any(point.get("federation.steps", self.config["federation"]["steps"]) for point in self.points)
+
+    @cached_property
+    def _budgets(self) -> set[str]:
+        """The budgets that the sweep varies."""
+        return {point.get("federation.budget", self.config["federation"]["budget"]) for point in self.points}
+
+    def _method(self, point: Point) -> Method:
+        """The method of a point."""
+        own = {key.partition(".")[2]: value for key, value in point.items() if key in METHOD_AXES}
+        return method_of(self.config["algorithm"] | own)
+
+    def _slug(self, point: Point) -> str:
+        """What a point's federated method is called."""
+        budget = point.get("federation.budget", self.config["federation"]["budget"])
+        return self._method(point).slug + "+steps" * (budget == "steps")
+
+
+def coalitions(sites: Sequence[str]) -> list[str]:
+    """The coalitions of sites that are neither one site nor all, each joined by +; none of over four sites."""
+    if len(sites) > 4:
+        return []
+    sizes = range(2, len(sites))
+    return ["+".join(members) for size in sizes for members in combinations(sites, size)]

@@ -3,7 +3,7 @@
 results/<experiment>/
     data/[<source>/] external/<source>/    catalogue and pixels of each source; of an external one, its test set
     cohort/ sites/ federation/             who is where, what each site holds, startup kits
-    runs/<mode>/[<cohort>/]<point>/        a run: model, curves, record; of mode alone below it for each site
+    runs/<mode>/[<cohort>/][<method>/]<point>/   a run: model, curves, record; of mode alone below it for each site
     live/                                  curves of the runs as they are trained, for TensorBoard
     *.csv model/ figures/ report/ tensorboard/
 """
@@ -29,22 +29,23 @@ CURVE_COLUMNS = [
 class RunRecord(TypedDict):
     """What a run was trained with and what it cost, beside its `settings` and its engine's `checks`."""
 
-    mode: str  # federated | central | alone
+    mode: str  # federated | central | alone | personal | coalition
     engine: str  # nvflare if a federation of separate processes trained, else inprocess
-    site: str  # pooled, or the site that was trained alone
+    site: str  # pooled, or the site whose model it is; of a coalition its sites, joined by +
     lr: float
-    epochs: int  # passes over the data
-    rounds: int | None  # of a federated run
-    local_epochs: int | None
+    epochs: int  # passes over the data, of the mean site
+    schedule: dict  # the fields of `federation.policy.Schedule`
+    method: dict | None  # of a federation: the fields of `experiment.method.Method`
     seed: int
     sites: list[str]
     train_images: int
     parameters: int
-    bytes_sent: int
+    bytes_sent: int  # of a federation, to all sites and back: counted from what travelled
     seconds: float
     energy_j: float | None  # joules; None where they cannot be read
     device: str
     machine: dict[str, str]
+    rounds_at_sites: list[dict]  # of a federation: how far each site's answer was from the others', by round
 
 
 class RunFolder:
@@ -56,13 +57,21 @@ class RunFolder:
         self.curves = self.path / "metrics.csv"
         self.record = self.path / "record.json"
 
+    def personal(self, site: str) -> "RunFolder":
+        """The folder of a site's own model, of a run whose method is personal."""
+        return RunFolder(self.path / "personal" / site)
+
     def write(
-        self, parameters: Parameters, curves: "pd.DataFrame", record: RunRecord, settings: Settings, checks: dict
+        self, parameters: Parameters | None, curves: "pd.DataFrame", record: RunRecord, settings: Settings, checks: dict
     ) -> None:
-        """Write the run's files (docs/architecture.md has their columns); the model last: it means a whole run."""
+        """Write the run's files (docs/architecture.md has their columns); the model last: it means a whole run.
+
+        A site's own model of a remote federation stays there: `parameters` is None, and there is no file of it.
+        """
         write_table(self.curves, curves[CURVE_COLUMNS])
         write_json(self.record, {**record, "settings": asdict(settings), "checks": checks})
-        save_model(self.model, parameters)
+        if parameters is not None:
+            save_model(self.model, parameters)
 
     def read_record(self) -> dict:
         """The record (`RunRecord`), with `settings` and `checks`."""
@@ -137,6 +146,9 @@ class Folder:
         self.comparison = root / "comparison.csv"
         self.summary = root / "summary.csv"
         self.differences = root / "differences.csv"
+        self.methods = root / "methods.csv"
+        self.contributions = root / "contributions.csv"
+        self.own_thresholds = root / "own_thresholds.csv"
         self.agreement = root / "agreement.csv"
         self.at_sites = root / "at_sites.csv"
         self.model = root / "model"

@@ -1,8 +1,9 @@
 """What one run trains with, and the options by which scripts take it. It imports no PyTorch, which takes seconds."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import NamedTuple, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 
 class Compute(NamedTuple):
@@ -20,7 +21,7 @@ class Settings:
     model: str
     image_size: int  # pixels of a side
     seed: int
-    epochs: int  # passes over the data in the whole run; in a federation rounds x local_epochs
+    epochs: int  # the budget: passes over the data in the whole run
     lr: float
     optimizer: str  # adamw | sgd
     weight_decay: float
@@ -45,7 +46,7 @@ class Settings:
 
     def options(self) -> list[str]:
         """The settings as options and values on a command line, for `add_options`."""
-        return [word for name, option in OPTIONS.items() for word in (option, _text(vars(self)[name]))]
+        return options_of(self, OPTIONS)
 
 
 OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(Settings)}
@@ -54,19 +55,35 @@ OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(S
 def add_options(parser: ArgumentParser) -> None:
     """Let a script take every setting of a run on its command line, as `Settings.options` writes them."""
     group = parser.add_argument_group("settings of the run", "as in config.yaml, which says what each is")
-    kinds = get_type_hints(Settings)
-    for name, option in OPTIONS.items():
-        if kinds[name] is bool:
-            group.add_argument(option, required=True, choices=["true", "false"])
-        else:
-            group.add_argument(option, required=True, type=kinds[name])
+    add_fields(group, Settings, OPTIONS)
 
 
 def from_options(options: Namespace) -> Settings:
     """The settings from the options of `add_options`."""
-    kinds = get_type_hints(Settings)
-    values = {name: vars(options)[name] for name in OPTIONS}
-    return Settings(**{name: value == "true" if kinds[name] is bool else value for name, value in values.items()})
+    return values_of(options, Settings, OPTIONS)
+
+
+def options_of(value: Any, options: Mapping[str, str]) -> list[str]:
+    """The fields of a dataclass as words of a command line; `options` is {field: its option}."""
+    return [word for name, option in options.items() for word in (option, _text(vars(value)[name]))]
+
+
+def add_fields(parser: Any, kind: type, options: Mapping[str, str]) -> None:
+    """Let a parser, or a group of one, take the fields of the dataclass `kind`, each of which is required."""
+    kinds = get_type_hints(kind)
+    for name, option in options.items():
+        if kinds[name] is bool:
+            parser.add_argument(option, required=True, choices=["true", "false"])
+        else:
+            parser.add_argument(option, required=True, type=kinds[name])
+
+
+def values_of(arguments: Namespace, kind: type, options: Mapping[str, str]) -> Any:
+    """The dataclass of the fields that `add_fields` has let a parser take."""
+    kinds = get_type_hints(kind)
+    found = vars(arguments)
+    values = {name: found[option[2:].replace("-", "_")] for name, option in options.items()}
+    return kind(**{name: value == "true" if kinds[name] is bool else value for name, value in values.items()})
 
 
 def _text(value) -> str:

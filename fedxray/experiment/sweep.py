@@ -8,11 +8,13 @@ from itertools import product
 from typing import Any
 
 from fedxray.core.errors import UserError
+from fedxray.experiment.method import KEYS as METHOD_KEYS
 
 # The parameter of each way of bringing patients to sites; no other way uses it.
 KNOBS = {"dirichlet": "split.alpha", "quantity": "split.power", "aetiology": "split.viral_share"}
 COHORT_AXES = ("sites", "split.partition", *KNOBS.values())
-FEDERATION_AXES = ("federation.rounds", "federation.local_epochs")
+FEDERATION_AXES = ("federation.round", "federation.steps")  # of federated runs alone
+METHOD_AXES = tuple(f"algorithm.{name}" for name in METHOD_KEYS)  # the same
 # How a run computes, not what.
 FIXED = tuple(f"training.{key}" for key in ("device", "mixed_precision", "compile", "threads"))
 
@@ -65,7 +67,8 @@ def _sweepable(config: Mapping) -> Point:
     values = {"sites": len(config["sites"]), "model.name": config["model"]["name"]}
     values |= {f"split.{name_of(key)}": config["split"][name_of(key)] for key in COHORT_AXES[1:]}
     values |= {key: value for key, value in leaves({"training": config["training"]}) if key not in FIXED}
-    return values | {key: config["federation"][name_of(key)] for key in FEDERATION_AXES}
+    values |= {key: config["federation"][name_of(key)] for key in (*FEDERATION_AXES, "federation.budget")}
+    return values | {key: value for key, value in leaves({"algorithm": config["algorithm"]})}
 
 
 def _typed(value, base):

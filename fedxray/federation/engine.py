@@ -11,8 +11,10 @@ from typing import NamedTuple, Protocol
 
 from fedxray.core.parameters import Parameters
 from fedxray.experiment.settings import Settings
+from fedxray.experiment.method import Method
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
+from fedxray.training.rows import EpochRow
 
 
 class Model(NamedTuple):
@@ -20,6 +22,14 @@ class Model(NamedTuple):
 
     path: Path
     settings: Settings
+
+
+@dataclass(frozen=True)
+class Own:
+    """A site's own model of a personal method: what an engine returns of it."""
+
+    parameters: Parameters | None  # None if it stays at the site
+    rows: list[EpochRow]
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Trained:
     device: str  # where the model was trained; of a federation, where its server is
     machine: dict[str, str]  # of `training.place`
     energy_j: float | None  # joules; None where they cannot be read
+    personal: dict[str, Own] = field(default_factory=dict)  # of a personal method: each site's
     checks: dict = field(default_factory=dict)  # of a federation: what its job must do, each seen in its results
 
 
@@ -51,7 +62,7 @@ class Engine(Protocol):
     def sites(self) -> Sequence[str]:
         """The names of the sites that take part."""
 
-    def train(self, settings: Settings, schedule: Schedule, scratch: Path) -> Trained:
+    def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path) -> Trained:
         """Train one model. Raises UserError, with why, if any part of the run failed."""
 
 

@@ -1,4 +1,4 @@
-"""Federated averaging in this process, without a network: equal bit for bit to a federation of processes."""
+"""A federation in this process, without a network: equal bit for bit to a federation of processes."""
 
 import logging
 from collections.abc import Mapping
@@ -10,10 +10,11 @@ from fedxray.core.machine import EnergyMeter
 from fedxray.core.parameters import load_model
 from fedxray.data.labels import SHARED
 from fedxray.data.site import SiteData, SiteFolder, load_site
+from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
-from fedxray.federation.engine import Evaluated, Model, Trained
+from fedxray.federation.engine import Evaluated, Model, Own, Trained
 from fedxray.federation.policy import Schedule
-from fedxray.federation.records import round_line
+from fedxray.federation.records import personal_line, round_line
 from fedxray.federation.rounds import ServerRounds, SiteRounds
 from fedxray.training.metrics import choose_threshold, evaluate
 from fedxray.training.models import restore
@@ -37,23 +38,23 @@ class InProcess:
         """The sites' names."""
         return list(self.folders)
 
-    def train(self, settings: Settings, schedule: Schedule, scratch: Path | None = None) -> Trained:
-        """Train one model, and log a line for each round."""
+    def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path | None = None) -> Trained:
+        """Train one model, and each site's own if the method is personal; log a line for each round."""
         meter, loaded = EnergyMeter(), self._load()
-        schedule.check(settings)
-        validation = load_site(self.validation).part("validation")
-        server = ServerRounds(settings, schedule.local_epochs, validation)
-        sites = {
-            site: SiteRounds(settings, schedule.local_epochs, data.part("train"), data.part("validation"))
-            for site, data in loaded.items()
-        }
+        server = ServerRounds(settings, method, schedule, load_site(self.validation).part("validation"))
+        sites = {site: SiteRounds(settings, method, schedule, data) for site, data in loaded.items()}
         records = []
         for number in range(schedule.rounds):
-            parameters = server.parameters
-            updates = {site: part.train(parameters, number) for site, part in sites.items()}
+            sent = server.send()
+            updates = {site: part.train(sent, number) for site, part in sites.items()}
             records.append(server.aggregate(number, updates))
             log.info(round_line(records[-1], schedule.rounds))
-        return Trained(server.parameters, records, *place_of(settings), meter.joules())
+        personal = {}
+        for site, part in sites.items() if method.is_personal else ():
+            own = part.personal(server.send())
+            personal[site] = Own(own.parameters, own.rows)
+            log.info(personal_line(site, own.rows))
+        return Trained(server.parameters, records, *place_of(settings), meter.joules(), personal)
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path | None = None) -> Evaluated:
         """Evaluate each model on each site's test set, at the threshold of the validation set."""

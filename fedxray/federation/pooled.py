@@ -1,19 +1,21 @@
 """Training without a federation: on the images of one hospital alone, or on those of all (central training)."""
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedxray.core.machine import EnergyMeter
 from fedxray.data.site import load_site, pool
+from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Trained
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord, epoch_line
 from fedxray.training.models import build, get_parameters
 from fedxray.training.place import place_of
-from fedxray.training.rows import EpochRow
+from fedxray.training.rows import EpochRow, Validation
 from fedxray.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ class Pooled:
 
     site: str
     folders: Sequence[Path]  # directories of sites' data; the validation set is the first one's
+    own: bool = False  # validate on the site's own patients alone
 
     name = "inprocess"
 
@@ -36,21 +39,30 @@ class Pooled:
         """The one site's name."""
         return [self.site]
 
-    def train(self, settings: Settings, schedule: Schedule, scratch: Path | None = None) -> Trained:
-        """Train in one round of all epochs, and log a line for each epoch."""
+    def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path | None = None) -> Trained:
+        """Train the steps of all rounds as one, and log a line for each epoch; `method` is `PLAIN`."""
         meter, sites = EnergyMeter(), [load_site(folder) for folder in self.folders]
-        schedule.check(settings)
-        if schedule.rounds != 1:
-            raise ValueError(f"{schedule.rounds} rounds, but there is nothing to average")
+        start = time.perf_counter()
 
         def report(row: EpochRow) -> None:
-            log.info(epoch_line(row, settings.epochs))
+            log.info(epoch_line(row, schedule.epochs))
 
         model, train = build(settings), pool(sites, "train")
-        rows = Trainer(settings, train, sites[0].part("validation")).fit(model, 0, settings.epochs, report)
+        validation = sites[0].own_validation() if self.own else sites[0].part("validation")
+        trainer = Trainer(settings, train, validation)
+        segments = [
+            segment for number in range(schedule.rounds) for segment in schedule.round_segments(number, trainer.batches)
+        ]
+        fitted = trainer.fit(model, segments, schedule.total(trainer.batches), report)
+        rows = fitted.rows
         record: RoundRecord = {
-            **rows[-1],
             "round": 1,
+            "epoch": rows[-1]["epoch"],
+            "train_loss": rows[-1]["train_loss"],
+            "validation": {name: rows[-1][name] for name in Validation.__annotations__},
+            "seconds": round(time.perf_counter() - start, 3),
+            "bytes": 0,
+            "distances": {},
             "images": {self.site: len(train[1])},
             "sites": {self.site: rows},
             "absent": {},

@@ -1,19 +1,23 @@
 """The records of a run's rounds: their types, and the tables and lines made from them."""
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import pandas as pd
 
 from fedxray.training.rows import EpochRow, Validation
 
 
-class RoundRecord(Validation):
+class RoundRecord(TypedDict):
     """What the server knows of one round (`ServerRounds.aggregate`)."""
 
     round: int  # from 1
-    epoch: int  # passes over the data so far
-    train_loss: float  # of each site's last epoch, weighted by images
+    epoch: int | None  # the epoch that ended in the round (from 1); None: none did
+    train_loss: float | None  # of each site's last epoch, or part of one, weighted by images
+    validation: Validation | None  # of the global model, if an epoch ended
     seconds: float  # since the last round
+    bytes: int  # that travelled: to each site that answered, and back
+    distances: dict[str, float]  # of each site's answer from the median of all in each coordinate
     images: dict[str, int]  # training images of each site that answered
     sites: dict[str, list[EpochRow]]
     absent: dict[str, str]  # each site that did not answer, and why
@@ -21,11 +25,18 @@ class RoundRecord(Validation):
 
 def curves_of(records: Sequence[RoundRecord]) -> pd.DataFrame:
     """The rows of a federated run's `metrics.csv`: those of the global model, then those of each site."""
-    tables = [pd.DataFrame(records).assign(series="global")]
+    tables, seconds, rows = [], 0.0, []
+    for record in records:
+        seconds += record["seconds"]
+        if validation := record["validation"]:
+            row = {"epoch": record["epoch"], "train_loss": record["train_loss"], **validation}
+            rows.append(row | {"seconds": round(seconds, 3)})
+            seconds = 0.0
+    tables.append(pd.DataFrame(rows).assign(series="global"))
     for site in sites_of(records):
-        rows = [row for record in records for row in record["sites"].get(site, [])]
-        tables.append(pd.DataFrame(rows).assign(series=site))
-    return pd.concat(tables)
+        of_site = [row for record in records for row in record["sites"].get(site, [])]
+        tables.append(pd.DataFrame(of_site).assign(series=site))
+    return pd.concat([table for table in tables if len(table)])
 
 
 def sites_of(records: Sequence[RoundRecord]) -> list[str]:
@@ -43,13 +54,27 @@ def epochs_of(records: Sequence[RoundRecord]) -> dict[str, int]:
     return {site: sum(len(record["sites"].get(site, [])) for record in records) for site in sites_of(records)}
 
 
+def distances_of(records: Sequence[RoundRecord]) -> list[dict]:
+    """How far each site's answer was from the others' in each round, for `analysis/suspects.py`."""
+    return [{"round": record["round"], "distance": record["distances"]} for record in records]
+
+
 def round_line(record: RoundRecord, rounds: int) -> str:
     """One line of progress for a round."""
     missing = "".join(f"  without {site}: {why}" for site, why in record["absent"].items())
+    loss, validation = record["train_loss"], record["validation"]
+    measured = f"  validation AUROC {validation['validation_auroc']:.4f}" if validation else ""
     return (
-        f"round {record['round']}/{rounds}  loss {record['train_loss']:.4f}  "
-        f"validation AUROC {record['validation_auroc']:.4f}  {record['seconds']:.1f} s{missing}"
+        f"round {record['round']}/{rounds}  loss {'-' if loss is None else f'{loss:.4f}'}{measured}  "
+        f"{record['seconds']:.1f} s{missing}"
     )
+
+
+def personal_line(site: str, rows: Sequence[EpochRow]) -> str:
+    """One line of progress for a site's own model."""
+    first, last = rows[0]["validation_auroc"], rows[-1]["validation_auroc"]
+    further = f", {last:.4f} after {len(rows) - 1} further epochs" if len(rows) > 1 else ""
+    return f"{site}'s own model  AUROC on its own validation {first:.4f}{further}"
 
 
 def epoch_line(row: EpochRow, epochs: int) -> str:

@@ -1,54 +1,124 @@
-"""A round of federated averaging, whatever carries the models: the site's part and the server's."""
+"""A round of a federation, whatever carries the models: the site's part and the server's."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from fedxray.core.parameters import Parameters
+from fedxray.data.site import SiteData
+from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
-from fedxray.federation.algorithms.fedavg import fedavg
+from fedxray.federation.algorithms import algorithm_of
+from fedxray.federation.means import distances, mean_of
+from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
-from fedxray.training.models import build, get_parameters, set_parameters
-from fedxray.training.rows import EpochRow
-from fedxray.training.trainer import Part, Trainer, validate
+from fedxray.training.models import build, get_parameters, norms_of, restore, set_parameters
+from fedxray.training.rows import EpochRow, Segment
+from fedxray.training.trainer import Correct, Part, Report, Trainer, silent, validate
 
 
 @dataclass(frozen=True)
 class Update:
-    """What a site answers in a round: its model, how many images it trained on, and one row of metrics per epoch."""
+    """What a site answers in a round."""
+
+    parameters: Parameters  # all that travels: of federated averaging its model
+    images: int  # that it trained on
+    train_loss: float  # of the round's last epoch, or part of one; NaN if the round had no step
+    rows: list[EpochRow]  # one per epoch that ended
+
+
+@dataclass(frozen=True)
+class Personal:
+    """A site's own model after the last round, which stays at the site, and its rows, which may leave it."""
 
     parameters: Parameters
-    images: int
-    rows: list[EpochRow]
+    rows: list[EpochRow]  # on the site's own validation: before it was trained further, then after each such epoch
 
 
 class SiteRounds:
-    """A site's part: in each round it trains `local_epochs` epochs of the run on its own data."""
+    """A site's part: in each round it trains some steps of the run on its own data, as its algorithm says.
 
-    def __init__(self, settings: Settings, local_epochs: int, train: Part, validation: Part):
-        self.local_epochs = local_epochs
+    It is what an algorithm trains with (`algorithms.fedavg.Site`). `state` is all that it keeps between rounds; set it,
+    and the next round is as it would have been.
+    """
+
+    def __init__(self, settings: Settings, method: Method, schedule: Schedule, data: SiteData):
+        self.method, self.schedule, self.algorithm = method, schedule, algorithm_of(method)
         self.model = build(settings)
-        self.trainer = Trainer(settings, train, validation)
+        self.norms = norms_of(self.model)
+        train = data.part("train")
+        self.trainer = Trainer(settings, train, data.part("validation"))
+        self.own_trainer = Trainer(settings, train, data.own_validation())
+        self.segments: list[Segment] = []
+        self.rows: list[EpochRow] = []
+        self.loss, self.report = np.nan, silent
 
-    def train(
-        self, parameters: Parameters, number: int, report: Callable[[EpochRow], None] = lambda row: None
-    ) -> Update:
-        """Train round `number` (from 0) from the global `parameters`; give each epoch's row to `report` as it ends."""
+    @property
+    def state(self) -> Parameters:
+        """What the site keeps between rounds; of plain federated averaging nothing."""
+        return self.algorithm.state
+
+    @state.setter
+    def state(self, state: Parameters) -> None:
+        self.algorithm.state = state
+
+    @property
+    def steps(self) -> int:
+        """The steps of this round."""
+        return sum(segment.last - segment.first for segment in self.segments)
+
+    def train(self, sent: Parameters, number: int, report: Report = silent) -> Update:
+        """Train round `number` (from 0) from what the server `sent`; give each epoch's row to `report` as it ends."""
+        self.segments, self.report = self.schedule.round_segments(number, self.trainer.batches), report
+        self.rows, self.loss = [], np.nan
+        answer = self.algorithm.train(self, sent)
+        return Update(answer, len(self.trainer.labels), self.loss, self.rows)
+
+    def fit(
+        self, model: Parameters, moments: Parameters | None = None, correct: Correct | None = None, quiet: bool = False
+    ) -> tuple[Parameters, Parameters]:
+        """The model, and its optimizer's moments, after this round's steps from `model`; see `Trainer.fit`."""
+        set_parameters(self.model, model)
+        total = self.schedule.total(self.trainer.batches)
+        segments = [segment._replace(epoch=None) for segment in self.segments] if quiet else self.segments
+        fitted = self.trainer.fit(self.model, segments, total, self.report, moments, correct)
+        if not quiet:
+            self.rows, self.loss = fitted.rows, fitted.train_loss
+        return get_parameters(self.model), fitted.moments()
+
+    def personal(self, sent: Parameters, report: Report = silent) -> Personal:
+        """The site's own model, after the passes of the schedule that follow the last round.
+
+        With `finetune_stop: validation` it is that of the epoch (or of none) with the highest AUROC on the site's own
+        validation patients, the first of several such.
+        """
+        trainer, total = self.own_trainer, self.schedule.total(self.trainer.batches)
+        parameters, moments = self.algorithm.personal(self, sent)
         set_parameters(self.model, parameters)
-        first = number * self.local_epochs
-        rows = self.trainer.fit(self.model, first, first + self.local_epochs, report)
-        return Update(get_parameters(self.model), len(self.trainer.labels), rows)
+        done = self.schedule.epochs - self.schedule.tail
+        measured = validate(self.model, trainer.validation, trainer.settings.compute)
+        rows: list[EpochRow] = [{"epoch": done, "train_loss": np.nan, **measured, "seconds": 0.0}]
+        best = rows[0]["validation_auroc"]
+        for segment in self.schedule.tail_segments(trainer.batches):
+            fitted = trainer.fit(self.model, [segment], total, report, moments)
+            moments = fitted.moments()
+            rows += fitted.rows
+            if self.method.finetune_stop == "budget" or rows[-1]["validation_auroc"] > best:
+                parameters, best = get_parameters(self.model), rows[-1]["validation_auroc"]
+        return Personal(parameters, rows)
 
 
 class ServerRounds:
-    """The server's part: it holds the global model, averages the sites' updates, and validates their mean."""
+    """The server's part: it holds the global model, gives the mean of the sites' answers to its algorithm, and validates.
 
-    def __init__(self, settings: Settings, local_epochs: int, validation: Part):
-        self.settings = settings
-        self.local_epochs = local_epochs
-        self.validation = validation
+    `parameters` and `state` are all that a server needs to go on after a round.
+    """
+
+    def __init__(self, settings: Settings, method: Method, schedule: Schedule, validation: Part):
+        self.settings, self.method, self.schedule = settings, method, schedule
+        self.algorithm, self.validation = algorithm_of(method), validation
         self.model = build(settings)
         self.start = time.perf_counter()
 
@@ -67,23 +137,56 @@ class ServerRounds:
     def parameters(self, parameters: Parameters) -> None:
         set_parameters(self.model, parameters)
 
-    def aggregate(self, number: int, updates: dict[str, Update], absent: dict[str, str] | None = None) -> RoundRecord:
-        """Average the updates (by site) of round `number` (from 0) into the global model; returns the round's record.
+    @property
+    def state(self) -> Parameters:
+        """What the algorithm keeps between rounds, beside the model."""
+        return self.algorithm.state
+
+    @state.setter
+    def state(self, state: Parameters) -> None:
+        self.algorithm.state = state
+
+    def send(self) -> Parameters:
+        """What every site gets."""
+        return self.algorithm.send(self.parameters)
+
+    def aggregate(
+        self, number: int, updates: Mapping[str, Update], absent: dict[str, str] | None = None
+    ) -> RoundRecord:
+        """Make the global model of round `number` (from 0) of the sites' updates; returns the round's record.
 
         `absent` is {site: why} of the sites that did not answer.
         """
-        images = {site: updates[site].images for site in sorted(updates)}
-        set_parameters(self.model, fedavg({site: update.parameters for site, update in updates.items()}, images))
-        losses = {site: updates[site].rows[-1]["train_loss"] for site in images}
+        absent, images = absent or {}, {site: updates[site].images for site in sorted(updates)}
+        answers = {site: updates[site].parameters for site in images}
+        down = len(images) * _size(self.send())
+        mean = mean_of(answers, images, self.method, self._loss)
+        share = len(images) / (len(images) + len(absent))
+        self.parameters = self.algorithm.update(self.parameters, mean, share)
+        epoch, rows = self.schedule.epoch(number), {site: updates[site].rows for site in images}
+        losses = {site: updates[site].train_loss for site in images if not np.isnan(updates[site].train_loss)}
+        weight = sum(images[site] for site in losses)
         record: RoundRecord = {
             "round": number + 1,
-            "epoch": (number + 1) * self.local_epochs,
-            "train_loss": sum(losses[site] * images[site] for site in images) / sum(images.values()),
-            **validate(self.model, self.validation, self.settings.compute),
+            "epoch": epoch,
+            "train_loss": sum(losses[site] * images[site] for site in losses) / weight if losses else None,
+            "validation": None if epoch is None else validate(self.model, self.validation, self.settings.compute),
             "seconds": round(time.perf_counter() - self.start, 3),
+            "bytes": down + sum(map(_size, answers.values())),
+            "distances": distances(answers),
             "images": images,
-            "sites": {site: updates[site].rows for site in images},
-            "absent": absent or {},
+            "sites": rows,
+            "absent": absent,
         }
         self.start = time.perf_counter()
         return record
+
+    def _loss(self, parameters: Parameters) -> float:
+        """The loss of a site's model on the validation set."""
+        model = restore(self.settings, {name: parameters[name] for name in self.parameters})
+        return validate(model, self.validation, self.settings.compute)["validation_loss"]
+
+
+def _size(arrays: Parameters) -> int:
+    """The bytes of what travels."""
+    return sum(array.nbytes for array in arrays.values())

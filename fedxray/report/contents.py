@@ -53,6 +53,7 @@ ITEMS = (
     Item("confirmed", "table", TABLES, "confirm_federated"),  # where federation.engine is inprocess
     Item("comparison", "table", TABLES, "compare_runs"),
     Item("differences_table", "table", TABLES, "contrast_models"),
+    Item("methods_table", "table", TABLES, "contrast_models"),
     Item("at_sites", "table", TABLES, remote="evaluate_remote"),
 )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fedxray.analysis.choice import MODEL_KEY, edges, point_columns
+from fedxray.analysis.choice import MODEL_KEY, edges, leading, of_models, point_columns, without_coalitions
 from fedxray.analysis.comparison import by_aetiology, fairness
 from fedxray.analysis.external import apart
 from fedxray.analysis.statistics import PRIMARY
@@ -40,7 +40,7 @@ class Results:
         self.config, self.folder, self.cohorts = config, folder, Experiment.from_config(config).cohorts
         self.sources, self.external = datasets.sources(config), datasets.external(config)
         self.points = read_table(folder.points)
-        self.chosen = self.points[self.points["chosen"]]
+        self.chosen = without_coalitions(self.points[self.points["chosen"]])
         self.tests = [source.name for source in self.external]
         self.summary, self.summary_outside = apart(read_table(folder.summary), self.tests)
         self.differences, self.differences_outside = apart(read_table(folder.differences), self.tests)
@@ -50,13 +50,12 @@ class Results:
 
     def conclusions(self) -> dict:
         """Sentences, the pooled table, external tests, fairness, and which points were chosen."""
-        primary = self.differences[self.differences["metric"] == PRIMARY]
-        central = primary["against"] == "central"
-        lines, outside = _sentences(primary), self.differences_outside
+        primary, outside = self.differences[self.differences["metric"] == PRIMARY], self.differences_outside
+        lead = of_models(primary, leading(self.chosen), MODEL_KEY[:3])
         pooled = self.summary[self.summary["test_set"] == "pooled"]
         return {
-            "primary": [line for line, first in zip(lines, central, strict=True) if first],
-            "secondary": [line for line, first in zip(lines, central, strict=True) if not first],
+            "primary": _sentences(primary[primary["question"] == "reference"]),
+            "secondary": _sentences(lead[lead["question"].isin(["alone", "joining"])]),
             "pooled": [
                 _model(*keys) | {words(metric): _interval(rows, metric) for metric in SHOWN}
                 for keys, rows in pooled.groupby(MODEL_KEY, sort=False)
@@ -73,7 +72,7 @@ class Results:
                 for row in _rows(fairness(rows).map("{:.4f}".format).reset_index())
             ],
             "seeds": self.points["seed"].nunique(),
-            "points": self.points.groupby("mode")["path"].nunique()["federated"] // self.points["seed"].nunique(),
+            "points": self.points.groupby(MODEL_KEY)["path"].nunique().max() // self.points["seed"].nunique(),
             "chosen": [
                 _model(*keys)
                 | {name: _short(rows[name].iloc[0]) for name in point_columns(rows)}
@@ -133,8 +132,7 @@ class Results:
         model, evaluation = read_json(self.folder.model / "config.json"), self.config["evaluation"]
         comparison, predictions = read_table(self.folder.comparison), read_table(self.folder.predictions)
         run = self.points[self.points["path"] == model["run"]].iloc[0]
-        same = (comparison["mode"] == run["mode"]) & (comparison["cohort"] == run["cohort"])
-        rows = comparison[same & (comparison["seed"] == run["seed"])]
+        rows = comparison[(comparison[[*MODEL_KEY, "seed"]] == run[[*MODEL_KEY, "seed"]]).all(axis=1)]
         of_hospitals, outside = apart(rows, self.tests)
         predicted, _ = apart(predictions[predictions["path"] == model["run"]], self.tests)
         draw = evaluation["replicates"], evaluation["confidence"], evaluation["seed"]
@@ -283,12 +281,12 @@ def _rows(table: pd.DataFrame) -> list[dict]:
     return table.to_dict("records")
 
 
-def _model(cohort: str, mode: str, site: str) -> dict:
-    return ({"cohort": cohort} if cohort else {}) | {"model": model_name(mode, site)}
+def _model(cohort: str, mode: str, method: str, site: str) -> dict:
+    return ({"cohort": cohort} if cohort else {}) | {"model": model_name(mode, method, site)}
 
 
-def _title(cohort: str, mode: str, site: str) -> str:
-    return ", ".join(filter(None, [model_name(mode, site), cohort]))
+def _title(cohort: str, mode: str, method: str, site: str) -> str:
+    return ", ".join(filter(None, [model_name(mode, method, site), cohort]))
 
 
 def _interval(rows: pd.DataFrame, metric: str) -> str:

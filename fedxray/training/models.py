@@ -136,6 +136,13 @@ def restore(settings: Settings, parameters: Parameters) -> nn.Module:
     return model
 
 
+def norms_of(model: nn.Module) -> frozenset[str]:
+    """The names of the parameters of the model's normalisation layers."""
+    kinds = (nn.GroupNorm, nn.LayerNorm)
+    layers = ((name, module) for name, module in model.named_modules() if isinstance(module, kinds))
+    return frozenset(f"{name}.{part}" for name, module in layers for part, _ in module.named_parameters())
+
+
 def get_parameters(model: nn.Module) -> Parameters:
     """A copy of every parameter and buffer by name, in the model's order."""
     return {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}

@@ -1,6 +1,14 @@
-"""What a trainer measures. The file imports no PyTorch, so that code which only passes rows on does not load it."""
+"""What a trainer is asked and what it measures. The file imports no PyTorch, for code which only passes these on."""
 
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
+
+
+class Segment(NamedTuple):
+    """Steps `first`..`last` (`last` excluded) of a run at one site, counted from 0; a step is a batch."""
+
+    first: int
+    last: int
+    epoch: int | None  # what is measured after them is of this epoch (from 1); None: nothing is measured
 
 
 class Validation(TypedDict):
@@ -15,5 +23,5 @@ class EpochRow(Validation):
     """What a trainer measures after one epoch (`Trainer.fit`)."""
 
     epoch: int  # passes over the data so far, from 1
-    train_loss: float  # the mean over its batches' images
+    train_loss: float  # the mean over the images of its batches, or of those of the round in which it ended
     seconds: float

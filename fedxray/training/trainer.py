@@ -1,15 +1,16 @@
 """The trainer, which federated, central and alone training all use.
 
-Every draw (order of images, augmentation, dropout) depends on the run's seed and the number of the epoch, never on the
-site or the time. So a federation of one site that has all images repeats central training bit for bit.
+Every draw (order of images, augmentation, dropout) depends on the run's seed, the number of the epoch and that of the
+batch, never on the site or the time, nor on where a round begins. So a federation of one site that has all images, and
+whose optimizer goes on from round to round, repeats central training bit for bit.
 """
 
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -17,12 +18,28 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedxray.core.errors import UserError
+from fedxray.core.parameters import Parameters
 from fedxray.core.seeds import seed_of
 from fedxray.experiment.settings import Compute, Settings
 from fedxray.training.metrics import accuracy, auroc
-from fedxray.training.rows import EpochRow, Validation
+from fedxray.training.rows import EpochRow, Segment, Validation
 
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size), labels float32 (n,)
+Hook = Callable[[], None]
+Correct = Callable[[nn.Module], Hook]
+Report = Callable[[EpochRow], None]
+
+
+class Fitted(NamedTuple):
+    """What `Trainer.fit` returns."""
+
+    rows: list[EpochRow]  # of each segment that was measured
+    train_loss: float  # of the last segment; NaN without a step
+    moments: Callable[[], Parameters]  # the optimizer's state, copied when it is asked for
+
+
+def silent(row: EpochRow) -> None:
+    """Report nothing."""
 
 
 def pick_device(device: str) -> torch.device:
@@ -52,40 +69,61 @@ class Trainer:
         weight = (len(self.labels) - positive) / positive if settings.class_weights else 1.0
         self.positive_weight = torch.tensor(weight, device=self.device)
 
-    def fit(
-        self, model: nn.Module, first: int, last: int, report: Callable[[EpochRow], None] = lambda row: None
-    ) -> list[EpochRow]:
-        """Train epochs `first`..`last` (from 0, `last` excluded) of the run's `epochs` with a fresh optimizer.
+    @property
+    def batches(self) -> int:
+        """The steps of an epoch."""
+        return -(-len(self.labels) // self.settings.batch_size)
 
-        Returns one row per epoch, and calls `report` with each as its epoch ends.
+    def fit(
+        self,
+        model: nn.Module,
+        segments: Sequence[Segment],
+        total: int,
+        report: Report = silent,
+        moments: Parameters | None = None,
+        correct: Correct | None = None,
+    ) -> Fitted:
+        """Train the steps of `segments`, which follow one another, of a run of `total` steps.
+
+        The optimizer is new, or goes on from `moments`. `correct(model)`, called once, returns what is called between
+        the gradients of each step and the step. Each segment that ends an epoch is measured: its row goes to `report`.
         """
         model.to(self.device)
         if self.device.type == "cuda":
             model.to(memory_format=torch.channels_last)
         optimizer = _optimizer(model, self.device, self.settings)
+        if moments:
+            set_moments(model, optimizer, moments)
         network = cast(nn.Module, torch.compile(model, dynamic=False)) if self.settings.compile else model
-        rows = []
-        for epoch in range(first, last):
+        hook = correct(model) if correct else None
+        rows, loss = [], math.nan
+        for first, last, epoch in segments:
             start = time.perf_counter()
-            loss = self._train_epoch(network, optimizer, epoch)
-            measured = validate(model, self.validation, self.settings.compute)
-            seconds = round(time.perf_counter() - start, 3)
-            row: EpochRow = {"epoch": epoch + 1, "train_loss": loss, **measured, "seconds": seconds}
-            rows.append(row)
-            report(row)
-        return rows
+            loss = self._train(network, optimizer, first, last, total, hook)
+            if epoch is not None:
+                measured = validate(model, self.validation, self.settings.compute)
+                seconds = round(time.perf_counter() - start, 3)
+                row: EpochRow = {"epoch": epoch, "train_loss": loss, **measured, "seconds": seconds}
+                rows.append(row)
+                report(row)
+        return Fitted(rows, loss, lambda: get_moments(model, optimizer))
 
-    def _train_epoch(self, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> float:
-        """One pass over the data; returns the mean training loss per image."""
+    def _train(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, first: int, last: int, total: int, hook: Hook | None
+    ) -> float:
+        """The steps `first`..`last` (excluded); returns the mean training loss per image, NaN without a step."""
         model.train()
-        total = torch.zeros((), device=self.device)
+        sums, seen, order, seed = torch.zeros((), device=self.device), 0, None, self.settings.seed
         with torch.random.fork_rng():
-            torch.manual_seed(seed_of(self.settings.seed, "epoch", epoch))
-            order = torch.randperm(len(self.labels))
-            batches = order.to(self.images.device).split(self.settings.batch_size)
-            for number, batch in enumerate(batches):
+            for step in range(first, last):
+                epoch, number = divmod(step, self.batches)
+                if order is None or number == 0:
+                    torch.manual_seed(seed_of(seed, "epoch", epoch))
+                    order = torch.randperm(len(self.labels)).to(self.images.device).split(self.settings.batch_size)
+                batch = order[number]
+                torch.manual_seed(seed_of(seed, "batch", epoch, number))
                 for group in optimizer.param_groups:
-                    group["lr"] = _lr(self.settings, epoch + number / len(batches))
+                    group["lr"] = _lr(self.settings, step / total)
                 images = augment(standardise(self.images[batch].to(self.device)), self.settings)
                 labels = self.labels[batch].to(self.device)
                 with _autocast(self.device, self.settings.compute):
@@ -95,9 +133,12 @@ class Trainer:
                 )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                if hook:
+                    hook()
                 optimizer.step()
-                total += loss.detach() * len(batch)
-        return float(total) / len(self.labels)
+                sums += loss.detach() * len(batch)
+                seen += len(batch)
+        return float(sums) / seen if seen else math.nan
 
 
 def _resident(images: np.ndarray, device: torch.device) -> Tensor:
@@ -170,11 +211,35 @@ def _optimizer(model: nn.Module, device: torch.device, settings: Settings) -> to
     return torch.optim.AdamW(model.parameters(), **common)
 
 
-def _lr(settings: Settings, epoch: float) -> float:
-    """The learning rate after `epoch` passes: constant, or half a cosine from lr to 0 (Loshchilov & Hutter 2017)."""
+def get_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> Parameters:
+    """A copy of an optimizer's state: what it keeps of each parameter, and the number of steps, by `<what>/<name>`."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        f"{what}/{names[id(parameter)]}": np.atleast_1d(tensor.detach().cpu().numpy()).copy()
+        for parameter, state in optimizer.state.items()
+        for what, tensor in state.items()
+        if tensor is not None
+    }
+
+
+def set_moments(model: nn.Module, optimizer: torch.optim.Optimizer, moments: Parameters) -> None:
+    """Let an optimizer that has made no step go on from `moments`."""
+    parameters, fused = dict(model.named_parameters()), optimizer.defaults.get("fused")
+    for key, value in moments.items():
+        what, _, name = key.partition("/")
+        parameter, tensor = parameters[name], torch.from_numpy(value.copy())
+        if what == "step":  # a fused optimizer counts on the device
+            state = tensor.reshape(()).to(parameter.device if fused else "cpu")
+        else:
+            state = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+        optimizer.state[parameter][what] = state
+
+
+def _lr(settings: Settings, done: float) -> float:
+    """The learning rate after the share `done` of a run: constant, or half a cosine to 0 (Loshchilov & Hutter 2017)."""
     if settings.schedule == "constant":
         return settings.lr
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _autocast(device: torch.device, compute: Compute) -> torch.autocast:

@@ -57,6 +57,11 @@ def changed(key, value):
         ("training.lr", float("nan"), r"training\.lr: nan is not a number; give a finite one"),
         ("training.lr", float("inf"), r"training\.lr: inf is not a number"),
         ("split.power", -float("inf"), r"split\.power: -inf is not a number"),
+        (
+            "evaluation.reference",
+            "fedavg",
+            r"evaluation\.reference: 'fedavg' has no global model .*; take central or alone",
+        ),
         ("evaluation.margin", float("nan"), r"evaluation\.margin: nan is not a number"),
         ("sweep.grid", {"split.alpha": [float("nan")]}, r"sweep\.grid\.split\.alpha: .*nan is not a number"),
         ("seeds", [10**30], r"seeds\.0: a whole number of 100 bits"),

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from helpers.analysis import DRAW, SITES, chosen_models
 
-from fedxray.analysis.comparison import compare, contrast, summarise
+from fedxray.analysis.comparison import compare, summarise
+from fedxray.analysis.contrasts import contrast
 from fedxray.core.files import read_table, write_array, write_table
 from fedxray.data.site import SiteFolder, make_site
 from fedxray.experiment.cohorts import Cohort
@@ -38,7 +39,7 @@ def tested(results, config, tmp_path_factory):
         folder.predictions: predictions,
         folder.comparison: compare(chosen, predictions, *DRAW, NAMES),
         folder.summary: summarise(chosen, predictions, *DRAW, NAMES),
-        folder.differences: contrast(chosen, predictions, *DRAW, 0.02, NAMES),
+        folder.differences: contrast(chosen, predictions, *DRAW, 0.02, "central", NAMES),
     }
     for path, table in tables.items():
         path.unlink()

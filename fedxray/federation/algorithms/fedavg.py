@@ -1,39 +1,88 @@
-"""Federated averaging (McMahan et al. 2017, Algorithm 1): the mean of the sites' models, weighted by their images."""
+"""Federated averaging (McMahan et al. 2017, arXiv:1602.05629), which the other algorithms change a part of.
+
+Each site trains the server's model on its own data, and the mean of their models, weighted by their images, is the next.
+The sites' optimizers are new in each round (`moments: fresh`, as in the paper), stay at the site (`kept`), or are averaged
+as the models are (`averaged`): with one site that is central training.
+"""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
 from fedxray.core.parameters import Parameters
+from fedxray.experiment.method import Method
+from fedxray.training.trainer import Correct
 
-BLOCK = 65_536  # elements at a time: their sums stay in the cache
-
-
-def fedavg(models: Mapping[str, Parameters], images: Mapping[str, int]) -> Parameters:
-    """The image-weighted mean of `models` (by site); `images` is each site's number of training images.
-
-    Sums in float64 in the order of the sites' names, so that the result does not depend on which site answered first,
-    and returns each parameter in its own dtype. Raises ValueError if there is no image at all.
-    """
-    total = sum(images[site] for site in models)
-    if total <= 0:
-        raise ValueError("no site has a training image")
-    sites = sorted(models)
-    weights = [images[site] / total for site in sites]
-    return {name: _mean([models[site][name] for site in sites], weights) for name in models[sites[0]]}
+MOMENTS = "optimizer/"
 
 
-def _mean(arrays: list[np.ndarray], weights: list[float]) -> np.ndarray:
-    """The weighted sum of arrays of one shape, in the shape and dtype of the first."""
-    mean = np.empty(arrays[0].shape, arrays[0].dtype)
-    flat, parts = mean.reshape(-1), [array.reshape(-1) for array in arrays]
-    sums, term = np.empty((2, min(flat.size, BLOCK)))
-    for start in range(0, flat.size, BLOCK):
-        block = slice(start, start + BLOCK)
-        size = flat[block].size
-        sums[:size] = 0
-        for part, weight in zip(parts, weights, strict=True):
-            np.multiply(part[block], weight, out=term[:size], dtype=np.float64)
-            sums[:size] += term[:size]
-        flat[block] = sums[:size]
-    return mean
+class Site(Protocol):
+    """What a site's half of an algorithm is given to train with."""
+
+    steps: int  # of this round
+    norms: frozenset[str]  # the names of the model's normalisation parameters
+
+    def fit(
+        self, model: Parameters, moments: Parameters | None = None, correct: Correct | None = None, quiet: bool = False
+    ) -> tuple[Parameters, Parameters]:
+        """(the model, its optimizer's moments) after this round's steps from `model`; see `Trainer.fit`.
+
+        `quiet`: the rows are not those of the site's answer.
+        """
+
+
+class FedAvg:
+    """One object at the server and one at each site; `state` is all that it keeps from round to round."""
+
+    def __init__(self, method: Method):
+        self.method = method
+        self.state: Parameters = {}
+
+    def send(self, model: Parameters) -> Parameters:
+        """The server: what every site gets in a round."""
+        return model | self.state
+
+    def update(self, model: Parameters, mean: Parameters, share: float) -> Parameters:
+        """The server: the next model, from the mean of the answers of a `share` of the sites."""
+        self.state = {name: value for name, value in mean.items() if name.startswith(MOMENTS)}
+        return {name: mean[name] for name in model}
+
+    def train(self, site: Site, sent: Parameters) -> Parameters:
+        """A site: its answer."""
+        return self.local(site, sent)
+
+    def local(self, site: Site, sent: Parameters, correct: Correct | None = None) -> Parameters:
+        """A site: the model that it trains from `sent`, and the moments if these are averaged."""
+        model, moments = apart(sent)
+        trained, moments = site.fit(model, self.going_on(moments), correct)
+        named = below(MOMENTS, moments)
+        if self.method.moments == "kept":
+            self.state |= named
+        return trained | named if self.method.moments == "averaged" else trained
+
+    def personal(self, site: Site, sent: Parameters) -> tuple[Parameters, Parameters | None]:
+        """A site: the model that it would use itself after the last round, and the moments to train it further."""
+        model, moments = apart(sent)
+        return model, self.going_on(moments)
+
+    def going_on(self, sent: Parameters) -> Parameters | None:
+        """A site: the moments that training goes on from, of which `sent` are the server's."""
+        if self.method.moments == "kept":
+            return within(MOMENTS, self.state) or None
+        return sent or None
+
+
+def apart(sent: Parameters) -> tuple[Parameters, Parameters]:
+    """(the model, the averaged moments) of what the server sends."""
+    return {name: value for name, value in sent.items() if not name.startswith(MOMENTS)}, within(MOMENTS, sent)
+
+
+def below(prefix: str, arrays: Mapping[str, np.ndarray]) -> Parameters:
+    """The arrays with a prefix to their names."""
+    return {f"{prefix}{name}": value for name, value in arrays.items()}
+
+
+def within(prefix: str, arrays: Mapping[str, np.ndarray]) -> Parameters:
+    """The arrays whose names have a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -1,0 +1,124 @@
+"""Means of what the sites answer: the image-weighted one of federated averaging, and robust ones.
+
+A robust mean withstands sites whose answers are wrong. It must see each site's answer; what algorithms see is the mean
+alone. Every function takes answers {site: arrays by name}, sums in the order of the sites' names, so that the result
+does not depend on which site answered first, and returns each array in its own dtype.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from fedxray.core.parameters import Parameters
+from fedxray.experiment.method import Method, left_out
+
+BLOCK = 65_536  # elements at a time: their sums stay in the cache
+
+Answers = Mapping[str, Parameters]
+Score = Callable[[Parameters], float]
+
+
+def mean_of(answers: Answers, images: Mapping[str, int], method: Method, loss: Score) -> Parameters:
+    """The mean that `method` names; `images` is each site's number of training images.
+
+    `loss` gives the loss of a site's model on the server's validation set; only `screened` asks for it.
+    """
+    if method.mean == "median":
+        return median(answers)
+    if method.mean == "trimmed":
+        return trimmed(answers, method.trim)
+    if method.mean in ("krum", "multikrum"):
+        kept = krum(answers, method.byzantine, 1 if method.mean == "krum" else len(answers) - method.byzantine)
+        return weighted({site: answers[site] for site in kept}, images)
+    if method.mean == "screened":
+        losses = {site: loss(answers[site]) for site in sorted(answers)}
+        kept = sorted(losses, key=lambda site: (losses[site], site))[: len(answers) - method.byzantine]
+        return weighted({site: answers[site] for site in kept}, images)
+    return weighted(answers, images)
+
+
+def weighted(answers: Answers, images: Mapping[str, int]) -> Parameters:
+    """The mean weighted by images: federated averaging (McMahan et al. 2017, Algorithm 1).
+
+    Sums in float64. Raises ValueError if there is no image at all.
+    """
+    total = sum(images[site] for site in answers)
+    if total <= 0:
+        raise ValueError("no site has a training image")
+    sites = sorted(answers)
+    weights = [images[site] / total for site in sites]
+    return {name: _mean([answers[site][name] for site in sites], weights) for name in answers[sites[0]]}
+
+
+def median(answers: Answers) -> Parameters:
+    """The median of each coordinate (Yin et al. 2018, arXiv:1803.01498): withstands less than half of the sites.
+
+    Images do not count: a site that is wrong may be wrong about its number too.
+    """
+    return _by_coordinate(answers, lambda block: np.median(block, axis=0))
+
+
+def trimmed(answers: Answers, share: float) -> Parameters:
+    """The mean of each coordinate without the `share` of highest and of lowest values (Yin et al. 2018).
+
+    Leaves out floor(share x sites) at each end. Raises ValueError if that leaves no site.
+    """
+    count = left_out(share, len(answers))
+    if 2 * count >= len(answers):
+        raise ValueError(f"{share} of {len(answers)} sites at both ends leaves none")
+    return _by_coordinate(answers, lambda block: np.sort(block, axis=0)[count : len(block) - count].mean(axis=0))
+
+
+def krum(answers: Answers, byzantine: int, count: int) -> list[str]:
+    """The `count` sites whose answers have the smallest score, sorted by name: Krum, and multi-Krum for several.
+
+    A site's score is the sum of the squared distances to its n - f - 2 nearest others, f = `byzantine` (Blanchard et al.
+    2017, NeurIPS). Raises ValueError for n < 2 f + 3, of which they prove nothing.
+    """
+    sites = sorted(answers)
+    if len(sites) < 2 * byzantine + 3:
+        raise ValueError(f"Krum against {byzantine} needs {2 * byzantine + 3} sites, and {len(sites)} answered")
+    squares = np.array([[_square(answers[one], answers[other]) for other in sites] for one in sites])
+    nearest = np.sort(squares, axis=1)[:, 1 : len(sites) - byzantine - 1]  # the first is the distance to itself
+    order = np.argsort(nearest.sum(axis=1), kind="stable")[:count]
+    return sorted(sites[number] for number in order)
+
+
+def distances(answers: Answers) -> dict[str, float]:
+    """How far each site's answer is from the median of all in each coordinate: the L2 norm of the difference."""
+    middle = median(answers)
+    return {site: float(np.sqrt(_square(answers[site], middle))) for site in sorted(answers)}
+
+
+def _square(one: Parameters, other: Parameters) -> float:
+    """The squared distance of two answers."""
+    return float(sum(np.sum((one[name].astype(np.float64) - other[name]) ** 2) for name in one))
+
+
+def _by_coordinate(answers: Answers, function: Callable[[np.ndarray], np.ndarray]) -> Parameters:
+    """`function` of blocks float64 (sites, n), for each coordinate of all arrays."""
+    sites = sorted(answers)
+    result = {}
+    for name, first in answers[sites[0]].items():
+        parts, made = [answers[site][name].reshape(-1) for site in sites], np.empty(first.size, first.dtype)
+        for start in range(0, first.size, BLOCK):
+            block = slice(start, start + BLOCK)
+            made[block] = function(np.stack([part[block] for part in parts]).astype(np.float64))
+        result[name] = made.reshape(first.shape)
+    return result
+
+
+def _mean(arrays: list[np.ndarray], weights: list[float]) -> np.ndarray:
+    """The weighted sum of arrays of one shape, in the shape and dtype of the first."""
+    mean = np.empty(arrays[0].shape, arrays[0].dtype)
+    flat, parts = mean.reshape(-1), [array.reshape(-1) for array in arrays]
+    sums, term = np.empty((2, min(flat.size, BLOCK)))
+    for start in range(0, flat.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        size = flat[block].size
+        sums[:size] = 0
+        for part, weight in zip(parts, weights, strict=True):
+            np.multiply(part[block], weight, out=term[:size], dtype=np.float64)
+            sums[:size] += term[:size]
+        flat[block] = sums[:size]
+    return mean
