@@ -1,13 +1,8 @@
 """Evaluate every chosen model at every hospital of a federation of other machines: NVFlare's cross-site evaluation.
 
 Each hospital evaluates each model on its own test set, at the threshold that the server chose on its validation set,
-<<<<<<< HEAD
-and sends metrics alone. A hospital's own model stays there, and has a threshold of its own. So there is no pooled test
-set, and there are no intervals.
-=======
-and sends metrics alone. So there is no pooled test set, and there are no intervals. A hospital's own model is at the
-threshold that the hospital chose; one of a personal method is at that hospital alone, and is evaluated there alone.
->>>>>>> 67ffda8
+and sends metrics alone. A hospital's own model stays there, is evaluated there alone, and has a threshold of its own. So
+there is no pooled test set, and there are no intervals.
 """
 
 from pathlib import Path
