@@ -30,6 +30,7 @@ KINDS = {
 PATHS = ("archive", "folder", "admin_kit")  # keys whose value is a path
 SHOWN = 60  # characters of a value in a message
 POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
+PARTS = (1, 0.5, 0.25, 0.2, 0.125, 0.1, 0.0625, 0.05, 0.04, 0.02, 0.01)  # of an epoch, for a message
 # {a number of a method: which ones use it}
 OWNERS = {
     name: ", ".join(owner for table in (NUMBERS, MEAN_NUMBERS) for owner, names in table.items() if name in names)
@@ -268,11 +269,8 @@ def _of_round(passes: float, epochs: int, tail: int) -> Iterator[str]:
     length = Fraction(str(passes))
     budget = f"{epochs} epochs" + f" (training.epochs less {tail} of algorithm.finetune)" * bool(tail)
     if length < 1 and (1 / length).denominator != 1:
-        parts = 1 / length
-        near = sorted({max(1, int(parts)), int(parts) + 1})
-        yield (
-            f"federation.round: {passes:g} of an epoch does not divide it; take {' or '.join(f'{1 / n:g}' for n in near)}"
-        )
+        near = sorted(sorted(PARTS, key=lambda part: abs(part - passes))[:2])
+        yield f"federation.round: {passes:g} of an epoch does not divide it; take {near[0]:g} or {near[1]:g}"
     elif length >= 1 and (length.denominator != 1 or epochs % length):
         near = [n for n in range(1, epochs + 1) if epochs % n == 0]
         best = sorted(near, key=lambda n: abs(n - passes))[:2]

@@ -45,12 +45,45 @@ def changed(key, value):
         ("federation.min_sites", 2, r"federation: absent: drop goes with min_sites"),
         # A float is no whole number: 2.0 is another stream of random numbers than 2, and names another folder.
         ("training.batch_size", 16.0, r"training\.batch_size: 16\.0 is not a whole number; write it as 16$"),
-        ("federation.rounds", 2.5, r"federation\.rounds: 2\.5 is not a whole number; give digits alone"),
+        ("training.epochs", 2.5, r"training\.epochs: 2\.5 is not a whole number; give digits alone"),
+        ("federation.round", 0.3, r"federation\.round: 0\.3 of an epoch does not divide it; take 0\.2 or 0\.25"),
+        (
+            "federation.round",
+            3,
+            r"federation\.round: 3 does not divide the budget of 40 epochs; take 2 or 4, or another",
+        ),
+        ("federation.round", 1.5, r"federation\.round: 1\.5 does not divide the budget of 40 epochs; take 1 or 2"),
+        ("algorithm.finetune", 40, r"algorithm\.finetune: 40 of 40 epochs leaves none for the federation"),
+        (
+            "sweep.points",
+            [{"algorithm.finetune": 3, "federation.round": 2}],
+            r"budget of 37 epochs \(training\.epochs less 3",
+        ),
+        ("algorithm.name", "fedsgd", r"algorithm\.name: 'fedsgd' is not known"),
+        ("algorithm.mean", "krum", r"algorithm\.mean: krum with algorithm\.byzantine 1 needs 5 sites, and there are 3"),
+        ("sweep.grid", {"algorithm.mean": ["multikrum"]}, r"algorithm\.mean: multikrum .* needs 5 sites"),
+        ("sweep.points", [{"algorithm.mean": "median", "sites": 2}], r"the median of 2 sites is their mean"),
+        (
+            "sweep.points",
+            [{"algorithm.mean": "trimmed", "algorithm.trim": 0.1}],
+            r"algorithm\.trim: 0\.1 of 3 sites leaves",
+        ),
+        ("sweep.points", [{"algorithm.mean": "screened", "algorithm.name": "fednova"}], r"which fednova does not send"),
+        (
+            "sweep.points",
+            [{"algorithm.mu": 0.1}],
+            r"sweep\.points: algorithm\.mu: fedavg\+averaged does not use it; .* fedprox",
+        ),
+        (
+            "sweep.grid",
+            {"algorithm.tau": [0.1]},
+            r"sweep\.grid\.algorithm\.tau: no method here uses it; .* fedadam, fedyogi",
+        ),
         ("image_size", 32.0, r"image_size: 32\.0 is not a whole number"),
         ("seeds", [2, 1.0], r"seeds\.1: 1\.0 is not a whole number; write it as 1$"),
         ("seeds", [True], r"seeds\.0: true is not a whole number"),
         ("sweep.grid", {"training.batch_size": [8.0]}, r"sweep\.grid\.training\.batch_size: .*8\.0 is not a whole"),
-        ("sweep.points", [{"federation.rounds": 2.0}], r"sweep\.points: federation\.rounds: 2\.0 is not a whole"),
+        ("sweep.points", [{"training.epochs": 2.0}], r"sweep\.points: training\.epochs: 2\.0 is not a whole"),
         ("sweep.exclude", [{"training.batch_size": 8.0}], r"sweep\.exclude: training\.batch_size: 8\.0 is not a whole"),
         ("sweep.grid", {"sites": [2.0]}, r"sweep\.grid\.sites: 2\.0 is not a number of sites from 1 to 3"),
         ("sweep.grid", {"sites": [True, 2]}, r"sweep\.grid\.sites: true is not a number of sites from 1 to 3"),
@@ -73,7 +106,7 @@ def changed(key, value):
         ("sites", [False, "de"], r"sites\.0: false is not text; YAML takes yes, no, on and off for true or false"),
         ("sites", "us", r"sites: 'us' is not a list; write it as \[\.\.\., \.\.\.\]"),
         ("sites", ["us\n"], r"sites\.0: 'us\\n' has the character '\\n'"),
-        ("training", 3, r"training: 3 is not a section of keys; give it as lr: \.\.\., optimizer: \.\.\."),
+        ("training", 3, r"training: 3 is not a section of keys; give it as epochs: \.\.\., lr: \.\.\."),
         (
             "dataset.sources",
             [{"phantom": 3}],
@@ -125,9 +158,12 @@ def test_the_folder_of_every_run_that_is_accepted_can_be_made(tmp_path):
     check_names(made)
     name = max((run.job for run in made.runs), key=len)
     assert len(name) > 200
+    (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / f"{name}.log").touch()
     long = Experiment.from_config(
-        changed("sweep.points", [point | {"training.augmentation.rotate": 1.234567890123456}])
+        changed(
+            "sweep.points", [point | {"training.augmentation.rotate": 1.234567890123456, "training.batch_size": 4096}]
+        )
     )
     with pytest.raises(UserError, match=r"config: sweep: the folder lr=0\.12.* would have a name of 2\d\d letters"):
         check_names(long)
