@@ -12,6 +12,7 @@ from fedxray import __version__
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, read_table, sha256, write_array, write_json, write_table
 from fedxray.data.labels import CLASSES, SHARED, SPLITS
+from fedxray.data.trouble import Trouble
 
 SCHEMA = 2  # of card.json; counts up when a key changes its meaning
 
@@ -49,24 +50,35 @@ class SiteData:
         return self.images[rows], self.table["label"].to_numpy(np.float32)[rows]
 
 
-def make_site(split: Path, pixels: Sequence[Path], site: str, folder: Path, provenance: dict | None = None) -> None:
+def make_site(
+    split: Path,
+    pixels: Sequence[Path],
+    site: str,
+    folder: Path,
+    provenance: dict | None = None,
+    trouble: Trouble | None = None,
+) -> None:
     """Write the folder of `site` from the split and the pixels; `shared` gets the validation set alone.
 
     The site's table says of each image whether it is its `own`: of the validation set those whose `hospital` it is.
     `pixels` are the arrays of the sources, whose images follow one another as in the split. `provenance` says where the
     data come from, and goes into the card: `source_sha256` (of the catalogues), `synthetic`, `patients_known`, `fit`
-    and `split` (seed and fractions), plain values that identify no patient.
+    and `split` (seed and fractions), plain values that identify no patient. If `trouble` changes any of these images or
+    labels, the card says so.
     """
     cohort = read_table(split)
     of_site = (cohort["site"] == site) & (cohort["split"] != "unused")
     rows = cohort[of_site | (cohort["site"] == SHARED)]
     rows = rows.assign(own=rows["hospital"] == site)
     values = _rows([np.load(path, mmap_mode="r") for path in pixels], rows.index.to_numpy())
+    origin = (provenance or {}) | {"fedxray": __version__}
+    if trouble is not None and trouble.changed(rows).any():
+        values, rows = trouble.spoil(values, rows)
+        origin["trouble"] = trouble.about
     files = SiteFolder(folder)
     write_array(files.images, values)
     write_table(files.table, rows[["image", "label", "aetiology", "patient", "split", "own"]])
     checksums = {"images": sha256(files.images), "table": sha256(files.table)}
-    origin = (provenance or {}) | {"fedxray": __version__}
     write_json(files.card, _card(site, values, rows) | {"sha256": checksums, "provenance": origin})
 
 

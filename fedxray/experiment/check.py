@@ -16,7 +16,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.yaml_file import check_keys
 from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, faults_of, method_of
-from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, Point, points
+from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, TROUBLES, Point, points
 
 KINDS = {
     "integer": "a whole number",
@@ -53,7 +53,8 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
         faults = [*_across(config), *_swept(config, schema)]
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
-    if faults := list(dict.fromkeys([*_of_methods(config), *_of_reference(config), *_unused(config, given or {})])):
+    faults = [*_of_trouble(config), *_of_methods(config), *_of_reference(config), *_unused(config, given or {})]
+    if faults := list(dict.fromkeys(faults)):
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
 
 
@@ -230,6 +231,24 @@ def _of_federation(config: dict) -> list[str]:
                 f"sweep: {key} cannot be swept in a remote federation, whose sites have the data that they have"
             )
     return faults
+
+
+def _of_trouble(config: dict) -> Iterator[str]:
+    """Faults of the trouble on purpose of each point of the sweep."""
+    for point in points(config):
+        kind, site, share = (point.get(f"trouble.{key}", config["trouble"][key]) for key in ("kind", "site", "share"))
+        used, sites = TROUBLES[kind], config["sites"][: point.get("sites", len(config["sites"]))]
+        if "trouble.kind" not in point:
+            for key in (key for key in ("trouble.site", "trouble.share") if key in point and key not in used):
+                yield f"sweep: {key}: trouble.kind: {kind} does not use it; leave it out, or change the kind"
+            if site and not used and "trouble.site" not in point:
+                yield f"trouble.site: {site}, but trouble.kind is none; say what its trouble is, or leave it empty"
+        if used and site not in sites:
+            yield f"trouble.site: {site or 'empty'}, but {kind} needs one of `sites`; take {' or '.join(sites[:8])}"
+        if kind == "clipped" and share >= 0.5:
+            yield f"trouble.share: {share} of the greys at each end leaves none; clipped needs less than 0.5"
+        if used and config["federation"]["where"] == "remote":
+            yield f"trouble.kind: {kind}, but hospitals elsewhere have the data that they have; set it to none"
 
 
 def _of_methods(config: dict) -> Iterator[str]:

@@ -1,4 +1,5 @@
 import hashlib
+import math
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from fedxray import __version__
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_array, write_json, write_table
 from fedxray.data.site import load_site, make_site, origin, pool
+from fedxray.data.trouble import Trouble
 
 COLUMNS = ["image", "label", "aetiology", "patient", "split", "site", "hospital"]
 
@@ -86,6 +88,43 @@ def test_data_of_another_version_are_to_be_made_again(tmp_path):
     write_json(folder / "card.json", card_of(folder) | {"schema": 1})
     with pytest.raises(UserError, match=r"card.json: schema 1, this library has 2; make the site's data again"):
         load_site(folder)
+
+
+def test_trouble_is_in_the_card_of_what_it_changed_and_nowhere_else(tmp_path):
+    make_sites(tmp_path)
+    files = ("images.npy", "images.csv", "card.json")
+    names = ("us", "europe", "asia", "shared")
+    for kind, changed in (("labels", {"asia"}), ("noise", {"asia"}), ("inverted", {*names})):
+        trouble = Trouble(kind, "asia", 0.5 if kind == "labels" else math.nan, 1)
+        for name in names:
+            folder = tmp_path / kind / name
+            make_site(tmp_path / "split.csv", [tmp_path / "pixels.npy"], name, folder, trouble=trouble)
+            same = all((folder / file).read_bytes() == (tmp_path / name / file).read_bytes() for file in files)
+            assert same == (name not in changed)
+            said = card_of(folder)["provenance"].get("trouble")
+            assert said == (trouble.about if name in changed else None)
+    site, clean = load_site(tmp_path / "labels" / "asia"), load_site(tmp_path / "asia")
+    assert (site.part("train")[1] != clean.part("train")[1]).sum() == 12
+    for split in ("validation", "test"):
+        assert np.array_equal(site.part(split)[1], clean.part(split)[1])
+
+
+def test_every_site_has_the_same_validation_set_whatever_the_trouble(tmp_path):
+    make_sites(tmp_path)
+    parts = []
+    for name in ("us", "asia", "shared"):
+        make_site(
+            tmp_path / "split.csv",
+            [tmp_path / "pixels.npy"],
+            name,
+            tmp_path / "made" / name,
+            trouble=Trouble("inverted", "asia", math.nan, 1),
+        )
+        parts.append(load_site(tmp_path / "made" / name).part("validation")[0])
+    assert np.array_equal(parts[0], parts[1])
+    assert np.array_equal(parts[0], parts[2])
+    clean = load_site(tmp_path / "asia").own_validation()[0]
+    assert np.array_equal(load_site(tmp_path / "made" / "asia").own_validation()[0], 255 - clean)
 
 
 def test_what_a_card_says_of_its_sources():

@@ -13,6 +13,16 @@ from fedxray.experiment.experiment import Experiment
 BASE, SCHEMA = (yaml.safe_load(Path("config", name).read_text()) for name in ("config.yaml", "schema.yaml"))
 
 
+def on(kind, site, share=0.4):
+    """A section `trouble`."""
+    return {"kind": kind, "site": site, "share": share}
+
+
+def point(kind, site, share=0.4):
+    """The same in a point of a sweep."""
+    return {f"trouble.{key}": value for key, value in on(kind, site, share).items()}
+
+
 def changed(key, value):
     made = deepcopy(BASE)
     *parents, last = key.split(".")
@@ -39,6 +49,36 @@ def changed(key, value):
         ("sweep.grid", {"sites": [4]}, r"sweep\.grid\.sites: 4 is not a number of sites from 1 to 3"),
         ("sweep.points", [{"training.momentun": 1}], r"sweep\.points: training\.momentun cannot be swept"),
         ("sweep.grid", {"training.lr": []}, r"sweep\.grid\.training\.lr"),
+        (
+            "trouble.site",
+            "asia",
+            r"trouble\.site: asia, but trouble\.kind is none; say what its trouble is, or leave it",
+        ),
+        ("trouble.kind", "labels", r"trouble\.site: empty, but labels needs one of `sites`; take us or europe or asia"),
+        (
+            "trouble",
+            on("noise", "mars"),
+            r"trouble\.site: mars, but noise needs one of `sites`; take us or europe or asia",
+        ),
+        (
+            "trouble",
+            on("clipped", "us", 0.5),
+            r"trouble\.share: 0\.5 of the greys at each end leaves none; clipped needs",
+        ),
+        ("trouble.share", 0, r"trouble\.share: 0 is less than or equal to the minimum of 0"),
+        ("trouble.kind", "label", r"trouble\.kind: 'label' is not known; did you mean labels\?"),
+        ("sweep.grid", {"trouble.kind": ["none", "noise"]}, r"trouble\.site: empty, but noise needs one of `sites`"),
+        (
+            "sweep.grid",
+            {"trouble.site": ["us"]},
+            r"sweep: trouble\.site: trouble\.kind: none does not use it; leave it",
+        ),
+        (
+            "sweep.points",
+            [point("labels", "asia") | {"sites": 2}],
+            r"trouble\.site: asia, but labels needs .* us or europe$",
+        ),
+        ("sweep.points", [point("clipped", "us", 0.6)], r"trouble\.share: 0\.6 of the greys at each end leaves none"),
         ("federation.where", "remote", r"federation\.admin_kit: empty"),
         ("federation.min_sites", 4, r"federation\.min_sites: 4 of 3 sites"),
         ("federation.absent", "drop", r"federation: absent: drop goes with min_sites from 1 to 2"),
@@ -128,6 +168,28 @@ def test_each_fault_is_a_line_that_names_its_key(key, value, said):
     with pytest.raises(UserError, match=said) as error:
         check_config(changed(key, value), SCHEMA)
     assert all(line.startswith("config: ") for line in str(error.value).splitlines())
+
+
+def test_trouble_is_checked_in_each_point_of_a_sweep():
+    check_config(changed("trouble", on("clipped", "asia", 0.49)), SCHEMA)
+    check_config(changed("trouble", on("labels", "asia", 1)), SCHEMA)
+    check_config(
+        changed("sweep.points", [point("none", ""), point("labels", "us", 0.9), point("clipped", "us", 0.1)]), SCHEMA
+    )
+    made = changed("trouble.site", "asia")
+    made["sweep"]["grid"] = {"trouble.kind": ["none", "labels", "noise"]}
+    check_config(made, SCHEMA)
+
+
+def test_hospitals_elsewhere_have_the_data_that_they_have():
+    made = changed("trouble", on("labels", "asia"))
+    made["federation"] |= {"where": "remote", "admin_kit": "kit"}
+    said = r"^config: trouble\.kind: labels, but hospitals elsewhere have the data that they have; set it to none$"
+    with pytest.raises(UserError, match=said):
+        check_config(made, SCHEMA)
+    made["trouble"], made["sweep"]["points"] = BASE["trouble"], [point("labels", "asia")]
+    with pytest.raises(UserError, match=r"sweep: trouble\.kind cannot be swept in a remote federation"):
+        check_config(made, SCHEMA)
 
 
 def test_every_fault_is_told_at_once():

@@ -139,6 +139,26 @@ def test_cohorts_come_before_the_point_and_share_what_their_partition_does_not_u
     assert "federated/partition=dirichlet+alpha=0.1/fedavg+averaged/lr=0.002,epochs=40,round=0.25,seed=1" in paths(made)
 
 
+def test_a_cohort_has_of_its_trouble_what_the_kind_uses():
+    kinds = ["none", "labels", "inverted", "clipped", "noise"]
+    made = experiment(grid={"trouble.kind": kinds, "trouble.site": ["us"], "trouble.share": [0.1, 0.4]})
+    assert [(cohort.name, cohort.trouble) for cohort in made.cohorts] == [
+        ("trouble=none", {}),
+        ("trouble=labels,site=us,share=0.1", {"kind": "labels", "site": "us", "share": 0.1}),
+        ("trouble=labels,site=us,share=0.4", {"kind": "labels", "site": "us", "share": 0.4}),
+        ("trouble=inverted,site=us", {"kind": "inverted", "site": "us"}),
+        ("trouble=clipped,site=us,share=0.1", {"kind": "clipped", "site": "us", "share": 0.1}),
+        ("trouble=clipped,site=us,share=0.4", {"kind": "clipped", "site": "us", "share": 0.4}),
+        ("trouble=noise,site=us", {"kind": "noise", "site": "us"}),
+    ]
+    assert all(cohort.split == BASE["split"] for cohort in made.cohorts)  # the same patients are at the same hospitals
+    assert len(made.runs) == 7 * (1 + 1 + 3)
+    (cohort,) = experiment(trouble={"kind": "noise", "site": "asia", "share": 0.4}).cohorts
+    assert (cohort.name, cohort.trouble) == ("", {"kind": "noise", "site": "asia"})
+    (cohort,) = experiment().cohorts
+    assert cohort.trouble == {}
+
+
 def test_sites_are_the_first_of_those_named():
     made = experiment(sites=list("abcde"), grid={"sites": [2, 5]})
     two, five = made.cohorts
