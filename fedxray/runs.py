@@ -70,7 +70,7 @@ def _write_personal(folder: RunFolder, own: Own, record: RunRecord, site: str, s
     shutil.rmtree(folder.path, ignore_errors=True)
     curves = pd.DataFrame(own.rows).assign(series="global")
     about: RunRecord = {**record, "mode": "personal", "site": site, "rounds_at_sites": []}
-    folder.write(own.parameters, curves, about, settings, {})
+    folder.write(own.parameters, curves, about, settings, {"job": own.job} if own.job else {})
 
 
 def train_alone(engine: Engine, settings: Settings, schedule: Schedule, output: Path) -> None:

@@ -1,6 +1,7 @@
 """Train one model of each hospital alone, at that hospital, by a remote federation.
 
-Each is a job of one site, whose optimizer goes on if there are several rounds. It equals training there without a federation, bit for bit.
+Each is a job of one site, whose optimizer goes on from round to round. So it equals training there without a
+federation, bit for bit.
 """
 
 from dataclasses import replace
@@ -10,7 +11,7 @@ from fedxray.core import cli
 from fedxray.data.registry import train_images
 from fedxray.experiment import settings
 from fedxray.federation import policy
-from fedxray.flare.options import add_remote, remote_of
+from fedxray.flare.options import add_registered, remote_of
 from fedxray.runs import train_alone
 
 
@@ -22,12 +23,12 @@ def main(options):
     for site in engine.sites:
         print(f"{site} alone")
         live = f"{options.live}/{site}" if options.live else ""
-        train_alone(replace(engine, sites=[site], live=live), values, schedule, options.output / site)
+        train_alone(replace(engine, sites=[site], own=True, live=live), values, schedule, options.output / site)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    add_remote(arguments)
+    add_registered(arguments)
     arguments.add_argument("--live", default="", help="folder for these runs, below the server's TensorBoard folder")
     arguments.add_argument("--output", type=Path, required=True, help="folder that gets a run's folder for each site")
     policy.add_budget(arguments)

@@ -10,7 +10,7 @@ from fedxray.core import cli
 from fedxray.data.registry import train_images
 from fedxray.experiment import method, settings
 from fedxray.federation import policy
-from fedxray.flare.options import add_absence, add_remote, remote_of
+from fedxray.flare.options import add_absence, add_registered, remote_of
 from fedxray.runs import train_run
 
 
@@ -24,7 +24,7 @@ def main(options):
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
-    add_remote(arguments)
+    add_registered(arguments)
     add_absence(arguments)
     policy.add_options(arguments)
     method.add_options(arguments)

@@ -1,4 +1,4 @@
-"""The state of a federated run after a round: what a restarted server or site needs to go on as if nothing had happened."""
+"""The state of a federated run after a round: what a restarted server or site needs to end in the same bytes."""
 
 import json
 import shutil
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from fedxray.core.errors import UserError
 from fedxray.core.parameters import Parameters, load_model, save_model
 from fedxray.federation.records import RoundRecord
 
@@ -42,33 +43,48 @@ class Checkpoint:
 
 
 class SiteStates:
-    """A site's: what its half of the algorithm kept, before each of the last two rounds of a job that it took part in.
+    """A site's: what its half of the algorithm keeps between the rounds of a job; its owner alone can read it.
 
-    A server that was killed asks for its last round again, which the site may have trained already: the site then goes
-    on from its state before that round. After rounds that it missed it goes on from its latest.
+    The server says after which round a site goes on: the last one in which its answer counted. The states after that
+    round and after the one that is trained now are kept. So a round that a killed server asks for again begins as it
+    did, and a site whose answer came too late goes on as if it had missed that round.
     """
 
-    def __init__(self, folder: Path, job: str):
-        """`folder` has a folder for each job."""
-        self.folder = folder / job
+    def __init__(self, folder: Path):
+        """`folder` is the job's, beside those of other jobs."""
+        self.folder = folder
 
-    def before(self, number: int) -> Parameters:
-        """The state before round `number` (from 0); empty if the site has trained no earlier round."""
-        known = [path for path in self._paths() if int(path.stem) <= number]
-        return load_model(known[-1]) if known else {}
+    def after(self, number: int) -> Parameters:
+        """The state after round `number` (from 1); 0: before the first, empty. Raises UserError if it is gone."""
+        if not number:
+            return {}
+        path = self._path(number)
+        if not path.exists():
+            raise UserError(
+                f"{path}: missing, and the run cannot go on without it; delete the run's checkpoint at the server, and "
+                "run it again from its beginning"
+            )
+        return load_model(path)
 
-    def save(self, number: int, state: Parameters) -> None:
-        """Keep the state before round `number`, and of earlier ones the last; any of later rounds is void."""
+    def save(self, number: int, state: Parameters, since: int) -> None:
+        """Keep the state after round `number`, and after round `since`, from which that was trained; no other."""
         if not self.folder.exists():
             _forget(self.folder.parent, KEPT_JOBS - 1)
-        save_model(self.folder / f"{number:06}.safetensors", state)
-        paths = self._paths()
-        place = [int(path.stem) for path in paths].index(number)
-        for path in [*paths[: max(0, place - 1)], *paths[place + 1 :]]:
-            path.unlink()
+        private(self.folder)
+        save_model(self._path(number), state)
+        self._path(number).chmod(0o600)
+        for path in self.folder.glob("*.safetensors"):
+            if path not in (self._path(number), self._path(since)):
+                path.unlink()
 
-    def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("*.safetensors"))
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06}.safetensors"
+
+
+def private(folder: Path) -> None:
+    """Make a folder, and the one above it if that is new, which their owner alone can read."""
+    for place in (folder.parent, folder):
+        place.mkdir(mode=0o700, exist_ok=True)
 
 
 def _forget(folder: Path, kept: int) -> None:

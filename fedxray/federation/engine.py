@@ -10,18 +10,32 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from fedxray.core.parameters import Parameters
-from fedxray.experiment.settings import Settings
+from fedxray.experiment.folder import RunFolder
 from fedxray.experiment.method import Method
+from fedxray.experiment.settings import Settings
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
 from fedxray.training.rows import EpochRow
 
 
 class Model(NamedTuple):
-    """A trained model: the file of its parameters, and the settings that it was trained with."""
+    """A trained model: the file of its parameters, and the settings that it was trained with.
+
+    With `site` it is that site's own: there it is used at the threshold that the site chooses on its own validation
+    patients. With `job` it stays at the site, which alone evaluates it, and there is no file.
+    """
 
     path: Path
     settings: Settings
+    site: str = ""
+    job: str = ""  # `Own.job`
+
+    @classmethod
+    def of(cls, run: RunFolder) -> "Model":
+        """The model of a run."""
+        record = run.read_record()
+        site = record["site"] if record["mode"] in ("alone", "personal") else ""
+        return cls(run.model, run.settings(), site, record["checks"].get("job", ""))
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,7 @@ class Own:
 
     parameters: Parameters | None  # None if it stays at the site
     rows: list[EpochRow]
+    job: str = ""  # of a model that stays at the site: the job of which the site has it
 
 
 @dataclass(frozen=True)
@@ -49,8 +64,9 @@ class Trained:
 class Evaluated:
     """What an engine returns of models that it evaluated."""
 
-    metrics: dict[str, dict[str, dict[str, float]]]  # {model: {site: {metric: value}}}, on each site's own test set
-    thresholds: dict[str, float]  # {model: threshold}, chosen on the shared validation set
+    # {model: {site: {metric: value}}}, on each site's own test set; `threshold` among them is that of the metrics
+    metrics: dict[str, dict[str, dict[str, float]]]
+    thresholds: dict[str, float]  # {model: threshold}, of the shared validation set or of the site whose own it is
 
 
 class Engine(Protocol):

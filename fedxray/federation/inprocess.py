@@ -16,10 +16,10 @@ from fedxray.federation.engine import Evaluated, Model, Own, Trained
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import personal_line, round_line
 from fedxray.federation.rounds import ServerRounds, SiteRounds
-from fedxray.training.metrics import choose_threshold, evaluate
+from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
 from fedxray.training.place import place_of
-from fedxray.training.trainer import predict
+from fedxray.training.trainer import predict, threshold_of
 
 log = logging.getLogger(__name__)
 
@@ -57,18 +57,23 @@ class InProcess:
         return Trained(server.parameters, records, *place_of(settings), meter.joules(), personal)
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path | None = None) -> Evaluated:
-        """Evaluate each model on each site's test set, at the threshold of the validation set."""
-        images, labels = load_site(self.validation).part("validation")
-        tests = {site: data.part("test") for site, data in self._load().items()}
+        """Evaluate each model on each site's test set, at the threshold of the validation set.
+
+        At the site whose own model it is, the threshold is that of the site's own validation patients.
+        """
+        validation, sites = load_site(self.validation).part("validation"), self._load()
         metrics, thresholds = {}, {}
-        for name, (path, settings) in models.items():
-            network = restore(settings, load_model(path))
-            probabilities = predict(network, images, settings.compute)
-            thresholds[name] = choose_threshold(labels.astype(float), probabilities)
-            metrics[name] = {
-                site: evaluate(truth.astype(float), predict(network, part, settings.compute), thresholds[name])
-                for site, (part, truth) in tests.items()
-            }
+        for name, model in models.items():
+            settings, network = model.settings, restore(model.settings, load_model(model.path))
+            chosen = dict.fromkeys(sites, threshold_of(network, validation, settings.compute))
+            if model.site:
+                chosen[model.site] = threshold_of(network, sites[model.site].own_validation(), settings.compute)
+            metrics[name] = {}
+            for site, data in sites.items():
+                images, labels = data.part("test")
+                values = evaluate(labels.astype(float), predict(network, images, settings.compute), chosen[site])
+                metrics[name][site] = values | {"threshold": chosen[site]}
+            thresholds[name] = chosen[model.site or self.sites[0]]
         return Evaluated(metrics, thresholds)
 
     def cards(self, scratch: Path | None = None) -> dict[str, dict]:

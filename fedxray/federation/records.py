@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypedDict
 
+import numpy as np
 import pandas as pd
 
 from fedxray.training.rows import EpochRow, Validation
@@ -28,8 +29,7 @@ def curves_of(records: Sequence[RoundRecord]) -> pd.DataFrame:
     tables, seconds, rows = [], 0.0, []
     for record in records:
         seconds += record["seconds"]
-        if validation := record["validation"]:
-            row = {"epoch": record["epoch"], "train_loss": record["train_loss"], **validation}
+        if row := global_row(record):
             rows.append(row | {"seconds": round(seconds, 3)})
             seconds = 0.0
     tables.append(pd.DataFrame(rows).assign(series="global"))
@@ -37,6 +37,19 @@ def curves_of(records: Sequence[RoundRecord]) -> pd.DataFrame:
         of_site = [row for record in records for row in record["sites"].get(site, [])]
         tables.append(pd.DataFrame(of_site).assign(series=site))
     return pd.concat([table for table in tables if len(table)])
+
+
+def global_row(record: RoundRecord) -> dict[str, float] | None:
+    """What is measured of the global model after a round; None if no epoch ended in it."""
+    if record["epoch"] is None or record["validation"] is None:
+        return None
+    loss = np.nan if record["train_loss"] is None else record["train_loss"]
+    return {"epoch": record["epoch"], "train_loss": loss, **record["validation"]}
+
+
+def last_rounds(records: Sequence[RoundRecord]) -> dict[str, int]:
+    """The last round, from 1, in which each site answered."""
+    return {site: record["round"] for record in records for site in record["sites"]}
 
 
 def sites_of(records: Sequence[RoundRecord]) -> list[str]:

@@ -44,13 +44,13 @@ class SiteRounds:
     and the next round is as it would have been.
     """
 
-    def __init__(self, settings: Settings, method: Method, schedule: Schedule, data: SiteData):
+    def __init__(self, settings: Settings, method: Method, schedule: Schedule, data: SiteData, own: bool = False):
+        """`own`: each round is validated on the site's own patients alone."""
         self.method, self.schedule, self.algorithm = method, schedule, algorithm_of(method)
+        self.settings, self.data = settings, data
         self.model = build(settings)
         self.norms = norms_of(self.model)
-        train = data.part("train")
-        self.trainer = Trainer(settings, train, data.part("validation"))
-        self.own_trainer = Trainer(settings, train, data.own_validation())
+        self.trainer = self._trainer(own)
         self.segments: list[Segment] = []
         self.rows: list[EpochRow] = []
         self.loss, self.report = np.nan, silent
@@ -94,7 +94,7 @@ class SiteRounds:
         With `finetune_stop: validation` it is that of the epoch (or of none) with the highest AUROC on the site's own
         validation patients, the first of several such.
         """
-        trainer, total = self.own_trainer, self.schedule.total(self.trainer.batches)
+        trainer, total = self._trainer(own=True), self.schedule.total(self.trainer.batches)
         parameters, moments = self.algorithm.personal(self, sent)
         set_parameters(self.model, parameters)
         done = self.schedule.epochs - self.schedule.tail
@@ -108,6 +108,11 @@ class SiteRounds:
             if self.method.finetune_stop == "budget" or rows[-1]["validation_auroc"] > best:
                 parameters, best = get_parameters(self.model), rows[-1]["validation_auroc"]
         return Personal(parameters, rows)
+
+    def _trainer(self, own: bool) -> Trainer:
+        """A trainer that validates on the site's own patients, or on the whole validation set."""
+        validation = self.data.own_validation() if own else self.data.part("validation")
+        return Trainer(self.settings, self.data.part("train"), validation)
 
 
 class ServerRounds:

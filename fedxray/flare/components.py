@@ -9,7 +9,7 @@ ALLOWED: NamesOnly = (
     "fedxray.flare.site.SiteTrainer",
     "fedxray.flare.server.CardCollector",
     "fedxray.flare.server.ChosenModels",
-    "fedxray.flare.server.FedAvgController",
+    "fedxray.flare.server.FederationController",
 )
 LAUNCHER = "nvflare.app_common.job_launcher"
 IN_PLACE_OF = {  # {NVFlare's component in a kit: ours}

@@ -11,11 +11,12 @@ from typing import ClassVar
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 from fedxray.core.parameters import load_model
+from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
-from fedxray.federation.engine import Evaluated, Model, Trained
+from fedxray.federation.engine import Evaluated, Model, Own, Trained
 from fedxray.federation.policy import Policy, Schedule
 from fedxray.federation.records import epochs_of
-from fedxray.flare.job import Participants, write_card_collection, write_evaluation, write_training
+from fedxray.flare.job import Participants, key_of, write_card_collection, write_evaluation, write_training
 from fedxray.flare.session import AdminSession
 from fedxray.flare.tasks import CARDS, MODEL, RECORDS, THRESHOLDS
 
@@ -46,39 +47,49 @@ class FlareEngine(ABC):
     def open(self, scratch: Path, threads: int) -> AbstractContextManager[AdminSession]:
         """A session with the server, which is up as long as the context lasts; `threads` are those of one trainer."""
 
-    def train(self, settings: Settings, schedule: Schedule, scratch: Path) -> Trained:
-        """Train one model. Raises UserError, with why, if the job did not do all that it should have."""
-        schedule.check(settings)
+    def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path) -> Trained:
+        """Train one model. Raises UserError, with why, if the job did not do all that it should have.
+
+        If the method is personal, each site keeps its own model, and only the rows of it come here.
+        """
         scratch = scratch.resolve()  # NVFlare changes its directory
-        job = write_training(scratch / "job", self.participants, settings, schedule, self.live_below)
+        job = write_training(scratch / "job", self.participants, settings, method, schedule, self.live_below)
         with self._ran(job, self.participants, settings.threads, scratch, schedule.rounds) as (_, folder):
             result, parameters = read_json(folder / RECORDS), load_model(folder / MODEL)
-            checks = self._check(result, schedule)
-        return Trained(parameters, result["rounds"], result["device"], result["machine"], None, checks)
+            checks = self._check(result, method, schedule)
+        key, records = key_of(self.participants, settings, method, schedule), result["rounds"]
+        personal = {site: Own(None, rows, key) for site, rows in result["personal"].items()}
+        return Trained(parameters, records, result["device"], result["machine"], None, personal, checks)
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path) -> Evaluated:
         """Evaluate each model on each site's test set, by NVFlare's cross-site evaluation.
 
-        The server chooses each model's threshold on its validation set. Each site evaluates each model on its own test
-        set, and only metrics leave it. Raises UserError as `train` does.
+        The server chooses each model's threshold on its validation set, but a site that of its own model. Each site
+        evaluates each model on its own test set, and only metrics leave it; a model that stays at its site is evaluated
+        there alone. Raises UserError as `train` does.
         """
         participants, scratch = self.participants.all_needed(), scratch.resolve()
         job = write_evaluation(scratch / "job", participants, list(models.values()))
         numbers = {name: str(number) for number, name in enumerate(models)}  # by which NVFlare calls the models
+        sites = {name: [model.site] if model.job else participants.sites for name, model in models.items()}
         threads = next(iter(models.values())).settings.threads
         with self._ran(job, participants, threads, scratch) as (session, folder):
             results = read_json(folder / "cross_site_val" / "cross_val_results.json")
             for name, number in numbers.items():
-                for site in participants.sites:
+                for site in sites[name]:
                     if not results.get(site, {}).get(f"SRV_{number}"):
                         why = session.reason(folder, [site])
                         raise UserError(f"cross-site evaluation: no metrics of {name} from {why}")
             thresholds = read_json(folder / THRESHOLDS)
         metrics = {
-            name: {site: results[site][f"SRV_{number}"] for site in participants.sites}
-            for name, number in numbers.items()
+            name: {site: results[site][f"SRV_{number}"] for site in sites[name]} for name, number in numbers.items()
         }
-        return Evaluated(metrics, {name: thresholds[number] for name, number in numbers.items()})
+        own = {
+            name: metrics[name][model.site]["threshold"]
+            for name, model in models.items()
+            if model.site in metrics[name]
+        }
+        return Evaluated(metrics, {name: own.get(name, thresholds.get(number)) for name, number in numbers.items()})
 
     def cards(self, scratch: Path) -> dict[str, dict]:
         """The data cards of every site and of the shared validation set (`shared`), by name."""
@@ -105,22 +116,31 @@ class FlareEngine(ABC):
             yield session, folder
             session.forget(job_id)
 
-    def _check(self, result: dict, schedule: Schedule) -> dict:
+    def _check(self, result: dict, method: Method, schedule: Schedule) -> dict:
         """What the job should have done, each shown in its `result`; raises UserError for what it did not."""
         records, sites, needed = result["rounds"], sorted(self.participants.sites), self.participants.needed
         everyone = all(sorted([*record["sites"], *record["absent"]]) == sites for record in records)
-        rows = [rows for record in records for rows in record["sites"].values()]
+        recorded = all(
+            len(rows) == schedule.measured(record["round"] - 1)
+            for record in records
+            for rows in record["sites"].values()
+        )
         streamed = result["streamed"] == epochs_of(records[result["resumed"] :])
         checks = {
             "completed": True,  # or `AdminSession.run` raised
             "rounds": [record["round"] for record in records] == list(range(1, schedule.rounds + 1)),
             "sites_in_every_round": everyone and all(len(record["sites"]) >= needed for record in records),
             "model_changed": result["changed"],
-            "epochs_recorded": all(len(epochs) == schedule.local_epochs for epochs in rows),
+            "epochs_recorded": recorded,
             "epochs_streamed": streamed or self.loses_messages,
         }
+        if method.is_personal:
+            own, absent = result["personal"], result["without_own_model"]
+            checks["own_model_at_every_site"] = sorted([*own, *absent]) == sites and len(own) >= needed
+            checks["own_epochs_recorded"] = all(len(rows) == 1 + schedule.tail for rows in own.values())
         if failed := [name for name, passed in checks.items() if not passed]:
             raise UserError(f"federated job completed, but failed its checks: {', '.join(failed)}")
         absences = {record["round"]: record["absent"] for record in records if record["absent"]}
         notes = {"streamed_epochs": result["streamed"], "absent": absences, "resumed_after_round": result["resumed"]}
+        notes["without_own_model"] = result["without_own_model"]
         return checks | {name: note for name, note in notes.items() if note}

@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from fedxray import __version__
 from fedxray.core.files import write_json
+from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Model
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.flare.tasks import CARD, TRAIN, VALIDATE
+from fedxray.flare.tasks import CARD, PERSONAL, TRAIN, VALIDATE
 
 POLL_S = 0.05  # between a site's requests for a task; NVFlare's own is 2 s, which a run would pay in each round
 OUTAGE_S = 600  # how long a participant may be unreachable before NVFlare takes it for dead
@@ -26,6 +27,7 @@ class Participants(NamedTuple):
     sites: list[str]
     checksums: dict[str, dict]  # of the data cards of sites and `shared`; one that is not named may have any data
     policy: Policy
+    own: bool = False  # sites validate on their own patients alone
 
     @property
     def needed(self) -> int:
@@ -37,28 +39,32 @@ class Participants(NamedTuple):
         return self._replace(policy=replace(self.policy, absent="fail", min_sites=0))
 
 
-def key_of(participants: Participants, settings: Settings, schedule: Schedule) -> str:
+def key_of(participants: Participants, settings: Settings, method: Method, schedule: Schedule) -> str:
     """What a training job computes, as 64 hexadecimal digits: equal for jobs whose results are the same bytes."""
-    sites, checksums, _ = participants
-    content = [__version__, asdict(settings), sorted(sites), schedule.rounds, schedule.local_epochs, checksums]
+    sites, checksums, _, own = participants
+    content = [__version__, *map(asdict, (settings, method, schedule)), sorted(sites), checksums, own]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def write_training(folder: Path, participants: Participants, settings: Settings, schedule: Schedule, live: str) -> Path:
-    """Write the job that trains by federated averaging into `folder`, and return it.
+def write_training(
+    folder: Path, participants: Participants, settings: Settings, method: Method, schedule: Schedule, live: str
+) -> Path:
+    """Write the job that trains one model into `folder`, and return it.
 
     `live` is the folder of this run below the server's TensorBoard folder.
     """
-    sites, checksums, policy = participants
-    values = {"settings": asdict(settings), "checksums": checksums}
-    controller = {**values, "schedule": asdict(schedule), "sites": sites, "policy": asdict(policy), "live": live}
-    trainer = {**values, "local_epochs": schedule.local_epochs}
+    sites, checksums, policy, own = participants
+    key = key_of(participants, settings, method, schedule)
+    parts = {"settings": settings, "method": method, "schedule": schedule}
+    values = {name: asdict(part) for name, part in parts.items()} | {"checksums": checksums, "key": key}
+    controller = {**values, "sites": sites, "policy": asdict(policy), "live": live}
+    trainer = {"path": "fedxray.flare.site.SiteTrainer", "args": {**values, "own": own}}
     return _write(
         folder,
-        f"train-{key_of(participants, settings, schedule)}",
+        f"train-{key}",
         participants,
-        workflow={"id": "fedavg", "path": "fedxray.flare.server.FedAvgController", "args": controller},
-        executor={"tasks": [TRAIN], "executor": {"path": "fedxray.flare.site.SiteTrainer", "args": trainer}},
+        workflow={"id": "rounds", "path": "fedxray.flare.server.FederationController", "args": controller},
+        executor={"tasks": [TRAIN, PERSONAL], "executor": trainer},
     )
 
 
@@ -66,13 +72,16 @@ def write_evaluation(folder: Path, participants: Participants, models: Sequence[
     """Write the job of NVFlare's own cross-site evaluation of `models` into `folder`, and return it.
 
     Only the server gets the files of the models. Each site is sent their parameters, and the threshold that the server
-    chooses on its validation set. NVFlare's results call a model by its number.
+    chooses on its validation set; of a model that stays at its site nobody is sent any. NVFlare's results call a model
+    by its number.
     """
-    sites, checksums, policy = participants
+    sites, checksums, policy, _ = participants
     (folder / "server" / "models").mkdir(parents=True)
-    for number, (path, _) in enumerate(models):
-        shutil.copyfile(path, folder / "server" / "models" / f"{number}.safetensors")
-    locator = {"settings": [asdict(settings) for _, settings in models], "checksums": checksums}
+    for number, model in enumerate(models):
+        if not model.job:
+            shutil.copyfile(model.path, folder / "server" / "models" / f"{number}.safetensors")
+    about = [{"settings": asdict(model.settings), "site": model.site, "job": model.job} for model in models]
+    locator = {"models": about, "checksums": checksums}
     path = "nvflare.app_common.workflows.cross_site_model_eval.CrossSiteModelEval"
     evaluation = {
         "model_locator_id": "models",
@@ -85,7 +94,7 @@ def write_evaluation(folder: Path, participants: Participants, models: Sequence[
     evaluator = {"path": "fedxray.flare.site.SiteEvaluator", "args": {"checksums": checksums}}
     return _write(
         folder,
-        f"evaluate-{_digest([locator, sorted(sites)], (path for path, _ in models))}",
+        f"evaluate-{_digest([locator, sorted(sites)], (model.path for model in models if not model.job))}",
         participants,
         workflow={"id": "cross_site", "path": path, "args": evaluation},
         server=[

@@ -13,12 +13,14 @@ from typing import ClassVar
 from fedxray.core.errors import FULL, UserError
 from fedxray.core.files import full, naming, read_json, write_json
 from fedxray.core.machine import EnergyMeter
+from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
-from fedxray.federation.engine import Trained
+from fedxray.federation.engine import Own, Trained
 from fedxray.federation.policy import Schedule
 from fedxray.flare.engine import FlareEngine
 from fedxray.flare.guard import guarded, process
 from fedxray.flare.job import Participants
+from fedxray.flare.kept import Kept
 from fedxray.flare.kits import ADMIN, SERVER, check_kits, place_store
 from fedxray.flare.loopback import ADDRESS, INTERNAL, grpc_of
 from fedxray.flare.own import OwnFile
@@ -57,11 +59,16 @@ class OneHost(FlareEngine):
         """No folder below: `live` itself is the server's TensorBoard folder."""
         return ""
 
-    def train(self, settings: Settings, schedule: Schedule, scratch: Path) -> Trained:
-        """Train one model, and measure the energy that it takes. Raises UserError as `FlareEngine.train`."""
+    def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path) -> Trained:
+        """Train one model, and measure the energy that it takes. Raises UserError as `FlareEngine.train`.
+
+        The sites' own models are taken from the copies of their kits, which are theirs and ours.
+        """
         meter = EnergyMeter()
-        trained = super().train(settings, schedule, scratch)
-        return replace(trained, energy_j=meter.joules())
+        trained = super().train(settings, method, schedule, scratch)
+        models = {site: Kept(scratch / site, own.job).read()[0] for site, own in trained.personal.items()}
+        personal = {site: Own(models[site], own.rows) for site, own in trained.personal.items()}
+        return replace(trained, energy_j=meter.joules(), personal=personal)
 
     @contextmanager
     def open(self, scratch: Path, threads: int) -> Iterator[AdminSession]:

@@ -73,17 +73,25 @@ def one_host_of_cohort(cohort: Cohort, options: Namespace) -> OneHost:
 
 
 def add_remote(parser: ArgumentParser) -> None:
-    """Let a script take a federation of other machines."""
+    """Let a script take a federation of other machines, whatever data its sites have."""
     parser.add_argument("--admin-kit", type=Path, required=True, help="folder of the admin's startup kit")
     parser.add_argument("--sites", nargs="+", required=True, help="names of the sites that take part")
-    parser.add_argument("--registry", type=Path, help="registry.csv: a site whose data differ from it refuses")
     add_waits(parser)
     parser.add_argument("--patience-s", type=int, required=True, help="seconds for the server to answer again")
     parser.add_argument("--poll-s", type=float, default=POLL_S, help="seconds between questions to the server")
+    parser.set_defaults(registry=None)
+
+
+def add_registered(parser: ArgumentParser) -> None:
+    """Let a script take a federation of other machines whose sites have the data of a registry."""
+    add_remote(parser)
+    parser.add_argument(
+        "--registry", type=Path, required=True, help="registry.csv: a site whose data differ from it refuses"
+    )
 
 
 def remote_of(options: Namespace, live: str = "") -> Remote:
-    """The engine of `add_remote`. Raises UserError if a site is not in the registry."""
+    """The engine of `add_remote` or `add_registered`. Raises UserError if a site is not in the registry."""
     return Remote(
         admin_kit=options.admin_kit,
         sites=options.sites,

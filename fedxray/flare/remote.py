@@ -23,6 +23,7 @@ class Remote(FlareEngine):
     checksums: dict[str, dict]  # {participant: those of the registry}; a site that has other data refuses
     patience_s: int  # for a server that does not answer
     poll_s: float = POLL_S  # between questions to the server
+    own: bool = False  # sites validate on their own patients alone
     live: str = ""  # the folder, below the server's TensorBoard folder, where scalars arrive while a run trains
 
     loses_messages: ClassVar[bool] = True  # a scalar that a site streams while it is cut off
@@ -30,7 +31,7 @@ class Remote(FlareEngine):
     @property
     def participants(self) -> Participants:
         """The sites that are wanted."""
-        return Participants(self.sites, self.checksums, self.policy)
+        return Participants(self.sites, self.checksums, self.policy, self.own)
 
     @property
     def live_below(self) -> str:

@@ -1,10 +1,10 @@
 """What the server's process runs: the rounds of a federation, the scalars that arrive live, and models to evaluate."""
 
+import json
 import re
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -18,21 +18,35 @@ from nvflare.app_common.abstract.model_locator import ModelLocator
 from nvflare.app_common.workflows.model_controller import ModelController
 
 from fedxray.core.events import SCALARS, EventFile
-from fedxray.core.files import read_json, write_json
+from fedxray.core.files import read_json, write_json, write_text
 from fedxray.core.parameters import Parameters, load_model, save_model
 from fedxray.data.labels import SHARED
+from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.federation.records import epochs_of, sites_of
+from fedxray.federation.records import epochs_of, global_row, last_rounds, sites_of
 from fedxray.federation.rounds import ServerRounds, Update
-from fedxray.flare.job import Participants, key_of
+from fedxray.flare.job import Participants
 from fedxray.flare.own import OwnFile, card_of
-from fedxray.flare.tasks import CARD, CARDS, FAILURE, LIVE, MODEL, RECORDS, ROUNDS, THRESHOLDS, TRAIN, WHY
-from fedxray.training.metrics import choose_threshold
+from fedxray.flare.tasks import (
+    CARD,
+    CARDS,
+    FAILURE,
+    LAST,
+    LIVE,
+    MODEL,
+    PERSONAL,
+    RECORDS,
+    ROUNDS,
+    THRESHOLDS,
+    TRAIN,
+    WHY,
+)
 from fedxray.training.models import restore
 from fedxray.training.place import place_of
-from fedxray.training.trainer import predict
+from fedxray.training.rows import EpochRow
+from fedxray.training.trainer import threshold_of
 
 LATE_S = 5.0  # how long the last metrics that a site streams may come after its result
 
@@ -129,15 +143,24 @@ class Scalars:
             file.close()
 
 
-class FedAvgController(SiteController):
-    """FedAvg over named sites, with validation on the shared set after each round, and a checkpoint to resume from."""
+class FederationController(SiteController):
+    """The rounds over named sites, with validation on the shared set, and a checkpoint to resume from."""
 
-    def __init__(self, settings: dict, schedule: dict, sites: list, policy: dict, checksums: dict, live: str):
-        """Takes what `job.write_training` writes: the fields of `Settings`, `Schedule` and `Policy` as dicts."""
+    def __init__(
+        self,
+        settings: dict,
+        method: dict,
+        schedule: dict,
+        sites: list,
+        policy: dict,
+        checksums: dict,
+        key: str,
+        live: str,
+    ):
+        """Takes what `job.write_training` writes: fields of `Settings`, `Method`, `Schedule` and `Policy` as dicts."""
         super().__init__(Participants(sites, checksums, Policy(**policy)))
-        self.settings = Settings(**settings)
-        self.schedule = Schedule(**schedule)
-        self.live = live
+        self.settings, self.method, self.schedule = Settings(**settings), Method(**method), Schedule(**schedule)
+        self.key, self.live = key, live
         self.records = []
 
     def run(self) -> None:
@@ -146,48 +169,59 @@ class FedAvgController(SiteController):
         `rounds.json` has the record of each round (`rounds`), how many of them an earlier job has run (`resumed`),
         whether the model differs from the initial one (`changed`), where the server is (`device`, `machine`), and of
         how many epochs each site's metrics arrived live (`streamed`). What arrives live is only for watching: the rows
-        that a run records come with the sites' results.
+        that a run records come with the sites' results. Of a personal method it has the rows of each site's own model
+        (`personal`), and which sites have none and why (`without_own_model`).
         """
         self.engine.register_app_command(ROUNDS, self._tell)
         validation = self.own_file.load(self.participants.checksums.get(SHARED)).part("validation")
-        server = ServerRounds(self.settings, self.schedule.local_epochs, validation)
-        key = key_of(self.participants, self.settings, self.schedule)
-        checkpoint = Checkpoint(self.own_file.kit / "checkpoints" / f"{key}.safetensors")
+        server = ServerRounds(self.settings, self.method, self.schedule, validation)
+        checkpoint = Checkpoint(self.own_file.kit / "checkpoints" / f"{self.key}.safetensors")
         if checkpoint.exists():
-            server.parameters, self.records = checkpoint.load()
+            server.parameters, server.state, self.records = checkpoint.load()
             self.info(f"resuming after round {len(self.records)}")
         resumed = len(self.records)
         scalars = Scalars(self.own_file.tensorboard, self.live)
         self.engine.register_aux_message_handler(LIVE, partial(self._hear, scalars))
-        parameters = server.parameters
         for number in range(resumed, self.schedule.rounds):
-            updates, absent = self._train(parameters, number)
+            updates, absent = self._train(server.send(), number)
             record = server.aggregate(number, updates, absent)
             for site, why in absent.items():
                 self.warning(f"round {number + 1}: without {site}: {why}")
-            scalars.add("", record)
-            parameters = server.parameters
-            checkpoint.save(parameters, [*self.records, record])
+            if row := global_row(record):
+                scalars.add("", row)
+            checkpoint.save(server.parameters, server.state, [*self.records, record])
             self.records.append(record)
+        own, without = self._personal(server.send()) if self.method.is_personal else ({}, {})
         scalars.wait(epochs_of(self.records[resumed:]))
         scalars.close()
-        save_model(self.folder / MODEL, parameters)
+        save_model(self.folder / MODEL, server.parameters)
         device, machine = place_of(self.settings)
         streamed = {site: scalars.streamed[site] for site in sites_of(self.records[resumed:])}
         about = {"resumed": resumed, "changed": server.changed, "device": device, "machine": machine}
-        write_json(self.folder / RECORDS, about | {"streamed": streamed, "rounds": self.records})
+        about |= {"streamed": streamed, "personal": own, "without_own_model": without}
+        # Not `write_json`: a row may have NaN, which only Python reads.
+        write_text(self.folder / RECORDS, json.dumps(about | {"rounds": self.records}))
         checkpoint.remove()
 
-    def _train(self, parameters: Parameters, number: int) -> tuple[dict[str, Update], dict[str, str]]:
-        """Run one round: send the model to every site; returns the updates and, of each site without one, why."""
-        rounds = self.schedule.rounds
-        task = FLModel(params_type=ParamsType.FULL, params=parameters, current_round=number, total_rounds=rounds)
-        answers, absent = self.ask(TRAIN, task)
-        updates = {
-            site: Update(result.params, int(result.meta[MetaKey.NUM_STEPS_CURRENT_ROUND]), result.meta["rows"])
-            for site, result in answers.items()
-        }
+    def _train(self, sent: Parameters, number: int) -> tuple[dict[str, Update], dict[str, str]]:
+        """Run one round: send the same to every site; returns the updates and, of each site without one, why."""
+        answers, absent = self.ask(TRAIN, self._task(sent, number))
+        updates = {}
+        for site, result in answers.items():
+            images, loss, rows = (result.meta[name] for name in (MetaKey.NUM_STEPS_CURRENT_ROUND, "train_loss", "rows"))
+            updates[site] = Update(result.params, int(images), float(loss), rows)
         return updates, absent
+
+    def _personal(self, sent: Parameters) -> tuple[dict[str, list[EpochRow]], dict[str, str]]:
+        """Let every site make its own model; returns the rows of each and, of each site that has none, why."""
+        answers, absent = self.ask(PERSONAL, self._task(sent, self.schedule.rounds))
+        return {site: answers[site].meta["rows"] for site in sorted(answers)}, absent
+
+    def _task(self, sent: Parameters, number: int) -> FLModel:
+        """What every site is sent in round `number` (from 0), or after the last."""
+        meta = {LAST: last_rounds(self.records)}
+        total = self.schedule.rounds
+        return FLModel(ParamsType.FULL, sent, current_round=number, total_rounds=total, meta=meta)
 
     def _hear(self, scalars: Scalars, topic: str, request: Shareable, fl_ctx: FLContext) -> Shareable:
         """Take the metrics of an epoch that a site streams."""
@@ -221,11 +255,10 @@ class ChosenModels(ModelLocator):
     `thresholds.json`.
     """
 
-    def __init__(self, settings: list, checksums: dict):
-        """`settings` are the fields of `fedxray.experiment.settings.Settings`, of each model."""
+    def __init__(self, models: list, checksums: dict):
+        """Of each model there are `settings` (the fields of `Settings`), and the `site` and `job` of `engine.Model`."""
         super().__init__()
-        self.settings = [Settings(**fields) for fields in settings]
-        self.checksums = checksums
+        self.models, self.checksums = models, checksums
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Keep why a site has no metrics; NVFlare calls this for everything that happens."""
@@ -237,16 +270,18 @@ class ChosenModels(ModelLocator):
 
     def get_model_names(self, fl_ctx: FLContext) -> list[str]:
         """Their numbers."""
-        return [str(number) for number in range(len(self.settings))]
+        return [str(number) for number in range(len(self.models))]
 
     def locate_model(self, model_name: str, fl_ctx: FLContext) -> DXO:
-        """The parameters of one model, with its threshold and settings."""
-        settings, workspace = self.settings[int(model_name)], fl_ctx.get_engine().get_workspace()
+        """The parameters of one model, with its threshold, its settings and whose it is; of one that stays, no more."""
+        about, workspace = self.models[int(model_name)], fl_ctx.get_engine().get_workspace()
+        if about["job"]:
+            return DXO(DataKind.WEIGHTS, data={}, meta=about)
+        settings = Settings(**about["settings"])
         job, own_file = fl_ctx.get_job_id(), OwnFile(Path(workspace.get_root_dir()))
         parameters = load_model(Path(workspace.get_app_dir(job)) / "models" / f"{model_name}.safetensors")
-        images, labels = own_file.load(self.checksums.get(SHARED)).part("validation")
-        probabilities = predict(restore(settings, parameters), images, settings.compute)
-        threshold = choose_threshold(labels.astype(float), probabilities)
+        validation = own_file.load(self.checksums.get(SHARED)).part("validation")
+        threshold = threshold_of(restore(settings, parameters), validation, settings.compute)
         path = Path(workspace.get_run_dir(job)) / THRESHOLDS
         write_json(path, (read_json(path) if path.exists() else {}) | {model_name: threshold})
-        return DXO(DataKind.WEIGHTS, data=parameters, meta={"threshold": threshold, "settings": asdict(settings)})
+        return DXO(DataKind.WEIGHTS, data=parameters, meta=about | {"threshold": threshold})

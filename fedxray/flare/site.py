@@ -13,14 +13,17 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from fedxray.core.errors import UserError
 from fedxray.data.site import SiteData
+from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
+from fedxray.federation.policy import Schedule
 from fedxray.federation.rounds import SiteRounds
+from fedxray.flare.kept import Kept
 from fedxray.flare.own import OwnFile, card_of
-from fedxray.flare.tasks import LIVE, WHY
+from fedxray.flare.tasks import LAST, LIVE, PERSONAL, WHY
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
 from fedxray.training.rows import EpochRow
-from fedxray.training.trainer import predict
+from fedxray.training.trainer import Report, predict, threshold_of
 
 
 class SiteExecutor(Executor):
@@ -49,7 +52,7 @@ class SiteExecutor(Executor):
         its kind.
         """
         try:
-            return self.answer(shareable, fl_ctx)
+            return self.answer(task_name, shareable, fl_ctx)
         except Exception as error:
             self.log_exception(fl_ctx, f"{type(error).__name__}: {error}")
             why = f"{type(error).__name__}; see the log of the site"
@@ -57,58 +60,87 @@ class SiteExecutor(Executor):
                 why = self.own_file(fl_ctx).without_places(str(error))
             return make_reply(ReturnCode.EXECUTION_EXCEPTION, {WHY: why})
 
-    def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+    def answer(self, task_name: str, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         """The answer to one task."""
         raise NotImplementedError
 
 
 class SiteTrainer(SiteExecutor):
-    """Trains `local_epochs` epochs of the run in each round, and streams each epoch's metrics as it ends."""
+    """Trains the site's part of each round, and streams each epoch's metrics as it ends.
 
-    def __init__(self, settings: dict, local_epochs: int, checksums: dict):
-        """`settings` are the fields of `fedxray.experiment.settings.Settings`."""
+    What the site's half of the algorithm keeps between rounds is in the kit before an answer leaves.
+    """
+
+    def __init__(self, settings: dict, method: dict, schedule: dict, checksums: dict, key: str, own: bool):
+        """Takes the fields of `Settings`, `Method` and `Schedule`, and the rest as `job.write_training` writes it."""
         super().__init__(checksums)
-        self.settings = Settings(**settings)
-        self.local_epochs = local_epochs
+        self.settings, self.method, self.schedule = Settings(**settings), Method(**method), Schedule(**schedule)
+        self.key, self.own = key, own
         self.rounds = None
+        self.held = None  # the round after which `rounds` has its state
 
-    def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
-        """Answer one `train` task with the trained model."""
-        task, engine = FLModelUtils.from_shareable(shareable), fl_ctx.get_engine()
+    def answer(self, task_name: str, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Answer one task: `train` with what the algorithm sends, `personal` with the rows of the site's own model."""
+        task, kept = FLModelUtils.from_shareable(shareable), Kept(self.own_file(fl_ctx).kit, self.key)
+        last = task.meta[LAST].get(fl_ctx.get_identity_name(), 0)
         if self.rounds is None:
-            data = self.data(fl_ctx)
-            self.rounds = SiteRounds(self.settings, self.local_epochs, data.part("train"), data.part("validation"))
+            self.rounds = SiteRounds(self.settings, self.method, self.schedule, self.data(fl_ctx), self.own)
+        keeps = self.rounds.algorithm.keeps
+        if keeps and self.held != last:
+            self.rounds.state = kept.states.after(last)
+        self.held = None  # until the round has ended
+        if task_name == PERSONAL:
+            personal, self.held = self.rounds.personal(task.params), last
+            kept.write(personal.parameters, self.settings)
+            return FLModelUtils.to_shareable(
+                FLModel(metrics={"rows": float(len(personal.rows))}, meta={"rows": personal.rows})
+            )
+        update, done = self.rounds.train(task.params, task.current_round, self._stream(fl_ctx)), task.current_round + 1
+        if keeps:
+            kept.states.save(done, self.rounds.state, last)
+        self.held = done
+        meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: update.images, "train_loss": update.train_loss, "rows": update.rows}
+        return FLModelUtils.to_shareable(FLModel(params_type=ParamsType.FULL, params=update.parameters, meta=meta))
+
+    def _stream(self, fl_ctx: FLContext) -> Report:
+        """What sends the metrics of an epoch to the server, and waits for no answer."""
+        engine, no_answer = fl_ctx.get_engine(), 0.0
 
         def stream(row: EpochRow) -> None:
-            no_answer = 0.0
             engine.send_aux_request(None, LIVE, Shareable({"row": row}), no_answer, fl_ctx, optional=True)
 
-        update = self.rounds.train(task.params, task.current_round, stream)
-        trained = FLModel(
-            params_type=ParamsType.FULL,
-            params=update.parameters,
-            meta={MetaKey.NUM_STEPS_CURRENT_ROUND: update.images, "rows": update.rows},
-        )
-        return FLModelUtils.to_shareable(trained)
+        return stream
 
 
 class SiteEvaluator(SiteExecutor):
     """Answers NVFlare's cross-site evaluation: every metric of a model on the site's own test set."""
 
-    def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
-        """Answer one `validate` task; the model comes with its settings and the `threshold` that validation chose."""
-        sent = from_shareable(shareable)
-        settings = Settings(**sent.get_meta_prop("settings"))
-        images, labels = self.data(fl_ctx).part("test")
-        probabilities = predict(restore(settings, sent.data), images, settings.compute)
-        values = evaluate(labels.astype(float), probabilities, sent.get_meta_prop("threshold"))
-        return DXO(DataKind.METRICS, data=values).to_shareable()
+    def answer(self, task_name: str, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Answer one `validate` task with metrics, and the threshold that they are at.
+
+        The model comes with its settings and the threshold that the server chose; of the site's own model the site
+        chooses it. One that another site keeps has no metrics here.
+        """
+        sent, name = from_shareable(shareable), fl_ctx.get_identity_name()
+        job, mine = sent.get_meta_prop("job"), sent.get_meta_prop("site") == name
+        if job and not mine:
+            return DXO(DataKind.METRICS, data={}).to_shareable()
+        parameters, settings = sent.data, Settings(**sent.get_meta_prop("settings"))
+        if job:
+            parameters, settings = Kept(self.own_file(fl_ctx).kit, job).read()
+        data, network = self.data(fl_ctx), restore(settings, parameters)
+        threshold = sent.get_meta_prop("threshold")
+        if mine:
+            threshold = threshold_of(network, data.own_validation(), settings.compute)
+        images, labels = data.part("test")
+        values = evaluate(labels.astype(float), predict(network, images, settings.compute), threshold)
+        return DXO(DataKind.METRICS, data={**values, "threshold": threshold}).to_shareable()
 
 
 class SiteCard(SiteExecutor):
     """Answers with the site's data card (counts, grey levels, checksums, provenance), and nothing else of its data."""
 
-    def answer(self, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+    def answer(self, task_name: str, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         """Answer one `card` task."""
         card = card_of(self.own_file(fl_ctx).data)
         return FLModelUtils.to_shareable(FLModel(metrics={"images": float(card["images"])}, meta={"card": card}))

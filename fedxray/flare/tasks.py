@@ -4,10 +4,12 @@
 TRAIN = "train"
 VALIDATE = "validate"  # NVFlare's cross-site evaluation has this name for it
 CARD = "card"
+PERSONAL = "personal"  # after the last round: each site makes its own model, and keeps it
 
 # Messages beside the tasks.
 ROUNDS = "fedxray.rounds"  # the command by which the workflow asks a running job for the records of its rounds
 LIVE = "fedxray.live"  # by which a site tells a running job the metrics of an epoch
+LAST = "last"  # in a task: {site: the last round, from 1, in which its answer counted}; after that it goes on
 WHY = "why"  # the header of a site's answer that says why there is no result
 
 # Files in the job's folder, which the workflow downloads when the job has ended.

@@ -21,7 +21,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.parameters import Parameters
 from fedxray.core.seeds import seed_of
 from fedxray.experiment.settings import Compute, Settings
-from fedxray.training.metrics import accuracy, auroc
+from fedxray.training.metrics import accuracy, auroc, choose_threshold
 from fedxray.training.rows import EpochRow, Segment, Validation
 
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size), labels float32 (n,)
@@ -172,6 +172,12 @@ def predict(model: nn.Module, images: np.ndarray | Tensor, compute: Compute) -> 
             for i in range(0, len(images), 256)
         ]
     return torch.sigmoid(torch.cat(logits)).numpy()
+
+
+def threshold_of(model: nn.Module, validation: Part, compute: Compute) -> float:
+    """The probability from which `model` calls an image pneumonia, chosen on `validation` (`choose_threshold`)."""
+    images, labels = validation
+    return choose_threshold(labels.astype(float), predict(model, images, compute))
 
 
 def augment(images: Tensor, settings: Settings) -> Tensor:

@@ -68,7 +68,7 @@ def test_external_tests_are_predicted_after_the_sites_own(folder, points):
     table = pd.DataFrame([values, values | {"image": "x1", "label": 1, "aetiology": "unknown"}])
     pixels = np.arange(2 * 16 * 16, dtype=np.uint8).reshape(2, 16, 16)
     at = folder.external("nih")
-    write_table(at.split, table.assign(split="test", site="nih"))
+    write_table(at.split, table.assign(split="test", site="nih", hospital="nih"))
     write_array(at.pixels, pixels)
     make_site(at.split, [at.pixels], "nih", at.site)
     found = predict_chosen(points, folder, {"": COHORT}, ["nih"])

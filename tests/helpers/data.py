@@ -69,8 +69,9 @@ def make_sites(folder, sites=("us", "europe", "asia"), images=24, size=16, seed=
             pixels.append(image.astype(np.uint8))
             name = f"{site}-{split}-{number}"
             aetiology = "virus" if label else "none"
-            rows.append((name, label, aetiology, f"p-{name}", split, site))
-    columns = ["image", "label", "aetiology", "patient", "split", "site"]
+            hospital = sites[number // 2 % len(sites)] if site == "shared" else site
+            rows.append((name, label, aetiology, f"p-{name}", split, site, hospital))
+    columns = ["image", "label", "aetiology", "patient", "split", "site", "hospital"]
     write_table(folder / "split.csv", pd.DataFrame(rows, columns=columns))
     write_array(folder / "pixels.npy", np.stack(pixels))
     for site in (*sites, "shared"):

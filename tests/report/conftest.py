@@ -38,7 +38,8 @@ def results(tmp_path_factory, config):
     make_sites(folder.sites, SITES)
     unlike = {"label_divergence": 0.01, "aetiology_divergence": 0.02, "size_ratio": 1.5}
     write_json(folder.cohort(COHORT).heterogeneity, unlike | {"sites": {site: {} for site in SITES}})
-    write_table(folder.registry, pd.DataFrame({"site": SITES, "cohort": "", "synthetic": True, "patients_known": True}))
+    facts = {"cohort": "", "synthetic": True, "patients_known": True, "trouble": ""}
+    write_table(folder.registry, pd.DataFrame({"site": SITES, **facts}))
     data = {
         "files": 50,
         "images": 48,

@@ -46,7 +46,9 @@ def tested(results, config, tmp_path_factory):
         write_table(path, table)
     for name in NAMES:
         at, rows = folder.external(name), predictions[(predictions["path"] == "run-0") & (predictions["set"] == name)]
-        write_table(at.split, rows[["image", "label", "aetiology", "patient"]].assign(split="test", site=name))
+        write_table(
+            at.split, rows[["image", "label", "aetiology", "patient"]].assign(split="test", site=name, hospital=name)
+        )
         write_array(at.pixels, np.zeros((len(rows), 16, 16), np.uint8))
         make_site(at.split, [at.pixels], name, at.site, {"synthetic": False, "patients_known": name == "nih"})
         at.summary.write_bytes((results.root / "data" / "catalogue.json").read_bytes())

@@ -15,6 +15,8 @@ MODEL, OWN_MOMENTS = "own/model/", "own/optimizer/"
 class Ditto(FedAvg):
     """Federated averaging with a model at each site."""
 
+    AT_SITE = True
+
     def train(self, site: Site, sent: Parameters) -> Parameters:
         """A site: its answer; its own model stays in its state."""
         answer, (start, _) = self.local(site, sent), apart(sent)

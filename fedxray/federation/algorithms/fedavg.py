@@ -6,7 +6,7 @@ as the models are (`averaged`): with one site that is central training.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -35,9 +35,16 @@ class Site(Protocol):
 class FedAvg:
     """One object at the server and one at each site; `state` is all that it keeps from round to round."""
 
+    AT_SITE: ClassVar[bool] = False  # whether a site keeps something, whatever the method says of its optimizer
+
     def __init__(self, method: Method):
         self.method = method
         self.state: Parameters = {}
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a site keeps anything from round to round."""
+        return self.AT_SITE or self.method.moments == "kept"
 
     def send(self, model: Parameters) -> Parameters:
         """The server: what every site gets in a round."""

@@ -13,6 +13,8 @@ OWN = "own/"
 class FedBN(FedAvg):
     """Federated averaging of all but the normalisation."""
 
+    AT_SITE = True
+
     def update(self, model: Parameters, mean: Parameters, share: float) -> Parameters:
         """The server: the next model."""
         return super().update(model, model | mean, share)

@@ -19,8 +19,7 @@ class FedNova(FedAvg):
 
     def update(self, model: Parameters, mean: Parameters, share: float) -> Parameters:
         """The server: the next model."""
-        steps = mean[STEPS][0]
-        change = within(CHANGE, mean)
+        steps, change = mean[STEPS][0], within(CHANGE, mean)
         moved = {name: (model[name] - steps * change[name]).astype(model[name].dtype) for name in model}
         return super().update(model, mean | moved, share)
 
@@ -28,7 +27,7 @@ class FedNova(FedAvg):
         """A site: its change for one step, its steps, and the moments if these are averaged."""
         answer = self.local(site, sent)
         model, _ = apart(sent)
-        steps = np.array([site.steps], np.float64)
-        change = {name: (model[name].astype(np.float64) - answer[name]) / max(site.steps, 1) for name in model}
+        steps = np.array([site.steps], np.float32)
+        change = {name: (model[name] - answer[name]) / np.float32(max(site.steps, 1)) for name in model}
         rest = {name: value for name, value in answer.items() if name not in model}
         return below(CHANGE, change) | rest | {STEPS: steps}

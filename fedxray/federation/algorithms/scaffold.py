@@ -19,6 +19,8 @@ CONTROL, CHANGE = "control/", "change/"  # c, at the server, and c_i, at a site;
 class Scaffold(FedAvg):
     """Federated averaging with control variates."""
 
+    AT_SITE = True
+
     def update(self, model: Parameters, mean: Parameters, share: float) -> Parameters:
         """The server: c moves by the mean change of the sites' c_i, times the share of sites that answered."""
         control = within(CONTROL, self.state)
@@ -33,11 +35,11 @@ class Scaffold(FedAvg):
         gradients = _Gradients(within(CONTROL, sent), within(CONTROL, self.state))
         model = {name: value for name, value in sent.items() if not name.startswith(CONTROL)}
         answer = self.local(site, model, gradients.correct)
-        own = {name: (total / site.steps).cpu().numpy() for name, total in gradients.sums.items()} if site.steps else {}
-        before = within(CONTROL, self.state)
+        before = within(CONTROL, self.state) or {name: np.zeros_like(answer[name]) for name in gradients.sums}
+        means = {name: (total / site.steps).cpu().numpy() for name, total in gradients.sums.items() if site.steps}
+        own = before | means  # a round without a step has no gradient
         self.state |= below(CONTROL, own)
-        zero = np.float32(0)
-        return answer | below(CHANGE, {name: value - before.get(name, zero) for name, value in own.items()})
+        return answer | below(CHANGE, {name: own[name] - before[name] for name in own})
 
     def personal(self, site: Site, sent: Parameters) -> tuple[Parameters, Parameters | None]:
         """A site: the server's model."""
@@ -55,13 +57,12 @@ class _Gradients:
         """What is called before each step."""
         named = dict(model.named_parameters())
         shift = {name: self._shift(name, parameter) for name, parameter in named.items()}
+        self.sums = {name: torch.zeros_like(parameter) for name, parameter in named.items()}
 
         def add() -> None:
             for name, parameter in named.items():
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                before = self.sums.get(name)
-                self.sums[name] = gradient.clone() if before is None else before + gradient
                 if parameter.grad is not None:
+                    self.sums[name] += parameter.grad
                     parameter.grad.add_(shift[name])
 
         return add
