@@ -8,6 +8,7 @@ import yaml
 from helpers.analysis import DRAW, SITES, chosen_models
 from helpers.data import make_settings, make_sites
 
+from fedxray.analysis.adaptation import adapt
 from fedxray.analysis.comparison import compare, summarise
 from fedxray.analysis.contrasts import contrast
 from fedxray.analysis.methods import table_of_methods
@@ -57,6 +58,7 @@ def results(tmp_path_factory, config):
     write_table(folder.summary, summary)
     write_table(folder.differences, contrasts)
     write_table(folder.methods, table_of_methods(chosen, predictions, summary, contrasts))
+    write_table(folder.own_thresholds, adapt(chosen, predictions))
     write_table(folder.agreement, pd.DataFrame({"metric": ["auroc"] * 36}))
     for _, run in chosen.iterrows():
         _write_run(folder.run(run["path"]), run)

@@ -104,10 +104,10 @@ def contributions(table: pd.DataFrame) -> Figure:
             axis.set_yticklabels([f"{name} brings" for name in hospitals] if axis is line[0] else [])
             axis.xaxis.set_major_locator(plt.MaxNLocator(4))
             axis.tick_params(axis="x", labelsize=9)
+            axis.set_xlabel("rise of the AUROC", fontsize=9)
             named = "to all" if test_set == "pooled" else f"to {test_set}"
             axis.set_title(named, fontsize=11, fontweight="bold" if test_set == "pooled" else "normal")
         line[0].set_ylabel(cohort.replace(",", "\n"), fontsize=9)
     named = dict(zip(*axes[0, 0].get_legend_handles_labels()[::-1], strict=True))
     figure.legend(named.values(), named, loc="outside lower center", ncols=2)
-    figure.supxlabel("rise of the AUROC", fontsize=10)
     return figure
