@@ -31,6 +31,7 @@ GONE = (
 )
 REFUSED = "error:client_registration "  # begins the cause that NVFlare gives when the server refuses a certificate
 START_S = 2.0  # before a job's process can answer
+ANSWER_S = 2.0  # for the process of a job to answer; one that is ending does not, and the server does nothing meanwhile
 COMPLETED, ABORTED, LOST = "FINISHED:COMPLETED", "FINISHED:ABORTED", "LOST"
 
 
@@ -248,7 +249,10 @@ def _records(session: Session, job_id: str, first: int) -> list[RoundRecord] | N
 
     A server that is gone looks the same; the next question to the server itself tells which it is.
     """
+    session.set_timeout(ANSWER_S)
     try:
         return session.do_app_command(job_id, ROUNDS, {"first": first})["rounds"]
     except (flare.InternalError, flare.JobNotRunning, flare.NoReply, flare.NoConnection):
         return None
+    finally:
+        session.unset_timeout()

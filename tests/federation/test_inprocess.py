@@ -1,17 +1,31 @@
-"""The engine of one process, against a plain loop, and against the trainer alone."""
+"""The engine of one process, against a plain loop, against training alone and centrally, and against the trainer."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from helpers.data import make_settings
+from helpers.federation import FEDERATIONS, make_method, models_of, plain_loop, rounds_of, same, unequal_sites
 
 from fedxray.core.files import read_json
+from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site
-from fedxray.federation.algorithms.fedavg import fedavg
+from fedxray.experiment.method import PLAIN
+from fedxray.federation import rounds
+from fedxray.federation.engine import Model
 from fedxray.federation.inprocess import InProcess
-from fedxray.federation.policy import Schedule
+from fedxray.federation.policy import Schedule, alone
+from fedxray.federation.pooled import Pooled
+from fedxray.training import trainer
 from fedxray.training.metrics import choose_threshold, evaluate
-from fedxray.training.models import build, get_parameters, restore, set_parameters
-from fedxray.training.trainer import Trainer, predict
+from fedxray.training.models import restore
+from fedxray.training.trainer import predict
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory):
+    """(folders, shared): hospitals that differ in size."""
+    return unequal_sites(tmp_path_factory.mktemp("sites"))
 
 
 @pytest.fixture
@@ -19,53 +33,125 @@ def shared(site_folders):
     return site_folders["us"].parent / "shared"
 
 
-def same(one, other):
-    return all(np.array_equal(one[name], other[name]) for name in other)
+def model_of(sites, method, schedule, **settings):
+    return models_of(InProcess(*sites).train(make_settings(image_size=16, **settings), method, schedule))
 
 
-def test_it_is_a_plain_loop_bit_for_bit(site_folders, shared):
-    settings, parameters = make_settings(image_size=16, epochs=4), None
-    model = build(settings)
-    parameters = get_parameters(model)
-    for number in range(2):
-        models, images = {}, {}
-        for name, folder in site_folders.items():
-            set_parameters(model, parameters)
-            train, validation = (load_site(folder).part(split) for split in ("train", "validation"))
-            Trainer(settings, train, validation).fit(model, 2 * number, 2 * number + 2)
-            models[name], images[name] = get_parameters(model), len(train[1])
-        parameters = fedavg(models, images)
-    engine = InProcess(site_folders, shared)
-    trained = engine.train(settings, Schedule(2, 2))
-    assert same(trained.parameters, parameters)
-    assert [record["epoch"] for record in trained.rounds] == [2, 4]
-    assert {len(rows) for record in trained.rounds for rows in record["sites"].values()} == {2}
+@pytest.mark.parametrize(("method", "schedule"), FEDERATIONS, ids=lambda one: getattr(one, "slug", ""))
+def test_it_is_a_plain_loop_bit_for_bit(sites, method, schedule):
+    settings = make_settings(image_size=16)
+    trained = InProcess(*sites).train(settings, method, schedule)
+    model, own = plain_loop(*sites, settings, method, schedule)
+    assert same(trained.parameters, model)
+    assert same(models_of(trained)[1], own)
+    assert bool(own) == method.is_personal
+    epochs = [record["epoch"] for record in trained.rounds if record["epoch"]]
+    assert epochs[-1] == schedule.epochs - schedule.tail
+    for record in trained.rounds:
+        assert {len(rows) for rows in record["sites"].values()} == {schedule.measured(record["round"] - 1)}
+        assert (record["validation"] is None) == (record["epoch"] is None)
+    for site in trained.personal.values():
+        assert len(site.rows) == 1 + schedule.tail
 
 
-def test_another_budget_is_refused(site_folders, shared):
-    with pytest.raises(ValueError, match="epochs"):
-        InProcess({"us": site_folders["us"]}, shared).train(make_settings(image_size=16, epochs=3), Schedule(2, 2))
+@pytest.mark.parametrize(
+    ("changed", "each_way"),
+    [
+        ({"moments": "kept"}, [(1, 1), (1, 1)]),
+        ({"name": "ditto"}, [(1, 1), (1, 1)]),
+        ({"name": "scaffold"}, [(1, 2), (2, 2)]),  # there is no c at first
+    ],
+)
+def test_what_travels_is_counted(sites, changed, each_way):
+    trained = InProcess(*sites).train(make_settings(image_size=16), make_method(**changed), rounds_of(2))
+    size = 3 * 76_977 * 4
+    assert [record["bytes"] for record in trained.rounds] == [(down + up) * size for down, up in each_way]
 
 
-def test_it_evaluates_at_the_threshold_of_the_validation_set(site_folders, shared, tmp_path):
-    settings = make_settings(image_size=16, epochs=2)
-    engine = InProcess(site_folders, shared)
-    trained = engine.train(settings, Schedule(2, 1))
-    from fedxray.core.parameters import save_model
+IDENTITIES = {
+    "FedProx without a pull": {"name": "fedprox", "mu": 0.0},
+    "FedAvgM without momentum": {"name": "fedavgm", "server_lr": 1.0, "server_momentum": 0.0},
+    "Ditto's model of all": {"name": "ditto"},
+    "multi-Krum that leaves none out": {"mean": "multikrum"},
+}
 
+
+@pytest.mark.parametrize("changed", IDENTITIES.values(), ids=IDENTITIES)
+@pytest.mark.parametrize("moments", ["fresh", "kept", "averaged"])
+def test_an_algorithm_without_its_term_is_federated_averaging(sites, changed, moments):
+    plain, _ = model_of(sites, make_method(moments=moments), rounds_of(4, 0.5))
+    other, _ = model_of(sites, make_method(moments=moments, **changed), rounds_of(4, 0.5))
+    assert same(other, plain)
+
+
+@pytest.mark.parametrize("changed", [{"name": "ditto", "attraction": 0.0}, {"finetune": 2}], ids=["ditto", "finetune"])
+def test_a_model_that_nothing_pulls_is_the_one_trained_alone(sites, changed):
+    settings, (folders, _) = make_settings(image_size=16, epochs=2), sites
+    schedule = rounds_of(0, 1.0, 2) if "finetune" in changed else rounds_of(4, 0.5)
+    _, own = model_of(sites, make_method(**changed), schedule)
+    for site, folder in folders.items():
+        pooled = Pooled(site, [folder], own=True).train(settings, PLAIN, alone(2, "passes", {}, 16))
+        assert same(own[site], pooled.parameters)
+
+
+@pytest.mark.parametrize("moments", ["kept", "averaged"])
+@pytest.mark.parametrize("schedule", [rounds_of(2, 2.0), rounds_of(16, 0.25), Schedule(4, 0.5, 2, 0)], ids=str)
+def test_one_site_whose_optimizer_goes_on_is_central_training(site_folders, shared, moments, schedule):
+    one = {"europe": site_folders["europe"]}, shared
+    central = Pooled("pooled", [site_folders["europe"]]).train(
+        make_settings(image_size=16, epochs=4), PLAIN, alone(4, "passes", {}, 16)
+    )
+    assert same(model_of(one, make_method(moments=moments), schedule)[0], central.parameters)
+    assert not same(model_of(one, make_method(), schedule)[0], central.parameters)
+
+
+@pytest.mark.parametrize(("values", "best"), [([0.5, 0.7, 0.9, 0.9], 2), ([0.9, 0.8, 0.7, 0.9], 0)])
+def test_fine_tuning_may_stop_where_the_sites_own_validation_is_best(sites, monkeypatch, values, best):
+    settings, schedule, method = make_settings(image_size=16), rounds_of(1, 1.0, 3), make_method(finetune=3)
+    _, expected = plain_loop(*sites, settings, method, schedule, further=best)
+    measured = iter([0.5] * 4 + 3 * values)  # of a round: each site's and the server's
+    row = {"validation_loss": 0.0, "validation_accuracy": 0.0}
+    for module in (rounds, trainer):
+        monkeypatch.setattr(module, "validate", lambda *of: row | {"validation_auroc": next(measured)})
+    trained = InProcess(*sites).train(settings, replace(method, finetune_stop="validation"), schedule)
+    assert same(models_of(trained)[1], expected)
+    for own in trained.personal.values():
+        assert [line["validation_auroc"] for line in own.rows] == values
+        assert [line["epoch"] for line in own.rows] == [1, 2, 3, 4]
+
+
+def test_it_evaluates_at_the_threshold_of_the_validation_set_and_a_hospitals_model_at_its_own(sites, tmp_path):
+    settings, (folders, shared) = make_settings(image_size=16), sites
+    trained = InProcess(*sites).train(settings, make_method(), rounds_of(2))
     save_model(tmp_path / "model", trained.parameters)
-    found = engine.evaluate({"one": (tmp_path / "model", settings)})
-    model = restore(settings, trained.parameters)
-    images, labels = load_site(shared).part("validation")
-    threshold = choose_threshold(labels.astype(float), predict(model, images, settings.compute))
-    assert found.thresholds == {"one": threshold}
-    tests, truth = load_site(site_folders["us"]).part("test")
-    expected = evaluate(truth.astype(float), predict(model, tests, settings.compute), threshold)
-    assert found.metrics["one"]["us"] == expected
-    assert set(found.metrics["one"]) == set(site_folders)
+    models = {"one": Model(tmp_path / "model", settings), "own": Model(tmp_path / "model", settings, "asia")}
+    found = InProcess(*sites).evaluate(models)
+    network = restore(settings, trained.parameters)
+
+    def threshold(images, labels):
+        return choose_threshold(labels.astype(float), predict(network, images, settings.compute))
+
+    common = threshold(*load_site(shared).part("validation"))
+    own = threshold(*load_site(folders["asia"]).own_validation())
+    assert common != own
+    assert found.thresholds == {"one": common, "own": own}
+    images, labels = load_site(folders["asia"]).part("test")
+    for name, at in (("one", common), ("own", own)):
+        expected = evaluate(labels.astype(float), predict(network, images, settings.compute), at)
+        assert found.metrics[name]["asia"] == expected | {"threshold": at}
+        assert found.metrics[name]["us"]["threshold"] == common
+        assert set(found.metrics[name]) == set(folders)
 
 
 def test_it_has_the_cards(site_folders, shared):
     cards = InProcess(site_folders, shared).cards()
     assert cards["shared"] == read_json(shared / "card.json")
     assert {card["site"] for card in cards.values()} == {*site_folders, "shared"}
+
+
+def test_moments_that_are_kept_or_averaged_are_used(sites):
+    models = [
+        model_of(sites, make_method(moments=moments), rounds_of(2))[0] for moments in ("fresh", "kept", "averaged")
+    ]
+    assert not any(same(one, other) for number, one in enumerate(models) for other in models[:number])
+    assert all(np.isfinite(array).all() for model in models for array in model.values())

@@ -8,29 +8,23 @@ import sys
 import sysconfig
 import time
 
-import numpy as np
 import psutil
 import pytest
 from helpers.data import make_settings, make_sites
+from helpers.federation import make_method, plain_loop, rounds_of, same
 from helpers.log import heard
 
 from fedxray.core.errors import UserError
-from fedxray.core.files import private_folder, read_json, read_table, sha256
-from fedxray.core.parameters import load_model, save_model
-from fedxray.data.site import load_site
-from fedxray.federation.algorithms.fedavg import fedavg
-from fedxray.federation.engine import Model
+from fedxray.core.files import read_json, read_table, sha256
+from fedxray.core.parameters import load_model
 from fedxray.federation.inprocess import InProcess
-from fedxray.federation.policy import Policy, Schedule
-from fedxray.federation.pooled import Pooled
+from fedxray.federation.policy import Policy
 from fedxray.flare.kits import provision, render_project
 from fedxray.flare.one_host import OneHost
 from fedxray.runs import train_run
-from fedxray.training import metrics
-from fedxray.training.models import build, get_parameters, restore, set_parameters
-from fedxray.training.trainer import Trainer, predict
 
 pytestmark = pytest.mark.slow
+FILES = ("metrics.csv", "model.safetensors", "record.json")
 
 
 def kits_for(folder, sites):
@@ -53,13 +47,14 @@ def engine_of(kits, folders):
     return OneHost(kits=kits, folders=folders, shared=shared_of(folders), start_timeout_s=60, policy=policy)
 
 
-def script(kits, folders, settings, schedule, live, output):
-    """The command line of a federated run."""
+def script(kits, folders, settings, live, output, passes=1.0, method=None):
+    """The command line of a federated run, of rounds of so many passes over a site's data."""
     words = [sys.executable, "scripts/train_federated.py", "--kits", kits / "kits.json", "--sites"]
     words += [*(folder / "card.json" for folder in folders.values()), "--shared", shared_of(folders) / "card.json"]
     words += ["--start-timeout-s", 60, "--round-timeout-s", 600, "--absent", "fail", "--min-sites", 0]
-    words += ["--rounds", schedule.rounds, "--local-epochs", schedule.local_epochs, "--live", live]
-    return [str(word) for word in (*words, "--output", output / "model.safetensors", *settings.options())]
+    words += ["--round", passes, "--steps", 0, "--budget", "passes", "--live", live]
+    words += ["--output", output / "model.safetensors", *settings.options(), *(method or make_method()).options()]
+    return [str(word) for word in words]
 
 
 def ours(folder):
@@ -85,85 +80,37 @@ def nameless(words, folder):
     return ["unshare", "-m", "sh", "-c", command, folder / "hosts", *words] if may_mount() else words
 
 
-def plain_fedavg(folders, settings, rounds, local_epochs):
-    """The oracle: FedAvg in one process, a loop over rounds and sites."""
-    sites = {name: load_site(folder) for name, folder in folders.items()}
-    model = build(settings)
-    parameters = get_parameters(model)
-    for number in range(rounds):
-        results = {}
-        for name, site in sites.items():
-            set_parameters(model, parameters)
-            trainer = Trainer(settings, site.part("train"), site.part("validation"))
-            trainer.fit(model, number * local_epochs, (number + 1) * local_epochs)
-            results[name] = get_parameters(model)
-        parameters = fedavg(results, {name: len(site.part("train")[1]) for name, site in sites.items()})
-    return parameters
-
-
 def test_two_federations_at_once_equal_the_plain_loop_bit_for_bit(kits, site_folders, tmp_path):
-    settings, schedule = make_settings(image_size=16, epochs=4), Schedule(2, 2)
+    settings, method, schedule = make_settings(image_size=16, epochs=4), make_method(finetune=1), rounds_of(3, 1.0, 1)
     (tmp_path / "live0").mkdir()
     (tmp_path / "live0" / "torn").write_bytes(b"of a run before")
     places = [(tmp_path / f"live{number}", tmp_path / f"run{number}") for number in range(2)]
-    words = [script(kits, site_folders, settings, schedule, *place) for place in places]
+    words = [script(kits, site_folders, settings, *place, method=method) for place in places]
     runs = [subprocess.Popen(words[0]), subprocess.Popen(nameless(words[1], tmp_path), env=os.environ | PROXIES)]
     assert [run.wait(240) for run in runs] == [0, 0]
-    expected = plain_fedavg(site_folders, settings, 2, 2)
+    expected, own = plain_loop(site_folders, shared_of(site_folders), settings, method, schedule)
     for number in range(2):
         run = tmp_path / f"run{number}"
-        model = load_model(run / "model.safetensors")
-        assert all(np.array_equal(model[name], expected[name]) for name in expected)
-        assert sorted(path.name for path in run.iterdir()) == ["metrics.csv", "model.safetensors", "record.json"]
+        assert same(load_model(run / "model.safetensors"), expected)
+        assert same({path.name: load_model(path / "model.safetensors") for path in (run / "personal").iterdir()}, own)
+        files = {path.relative_to(run).as_posix() for path in run.rglob("*.*")}
+        assert files == {f"{place}{name}" for place in ("", *(f"personal/{site}/" for site in own)) for name in FILES}
         record, table = read_json(run / "record.json"), read_table(run / "metrics.csv")
         assert all(record["checks"].values())
-        assert record["checks"]["streamed_epochs"] == dict.fromkeys(site_folders, 4)
-        assert record["bytes_sent"] == 2 * 2 * 3 * 76_977 * 4
-        assert list(table[table["series"] == "global"]["epoch"]) == [2, 4]
+        assert record["checks"]["streamed_epochs"] == dict.fromkeys(site_folders, 3)
+        assert record["bytes_sent"] == 3 * 2 * 3 * 76_977 * 4
+        assert list(table[table["series"] == "global"]["epoch"]) == [1, 2, 3]
         live = tmp_path / f"live{number}"
         assert {path.parent for path in live.rglob("*tfevents*")} == {live, *(live / site for site in site_folders)}
     assert not (tmp_path / "live0" / "torn").exists()
     assert not ours(tmp_path)
     engine = InProcess(site_folders, shared_of(site_folders))
-    train_run(engine, "federated", settings, schedule, tmp_path / "inprocess")
-    assert sha256(tmp_path / "inprocess" / "model.safetensors") == sha256(tmp_path / "run0" / "model.safetensors")
-    tables = [read_table(tmp_path / name / "metrics.csv").drop(columns="seconds") for name in ("inprocess", "run0")]
-    assert tables[0].equals(tables[1])
-
-
-def test_one_site_and_one_round_are_central_training_bit_for_bit(tmp_path):
-    folders = make_sites(tmp_path, ("asia",))
-    settings, schedule = make_settings(image_size=16, epochs=3), Schedule(1, 3)
-    engine = engine_of(kits_for(tmp_path / "federation", ["asia"]), folders)
-    train_run(engine, "federated", settings, schedule, tmp_path / "federated")
-    central = Pooled("pooled", [folders["asia"]])
-    train_run(central, "central", settings, schedule, tmp_path / "central", ["asia"])
-    one, other = (load_model(tmp_path / name / "model.safetensors") for name in ("federated", "central"))
-    assert all(np.array_equal(one[name], other[name]) for name in one)
-
-
-def test_nvflares_cross_site_evaluation_agrees_to_the_last_digit(kits, site_folders, tmp_path):
-    models = {}
-    for seed in (1, 2):
-        path, settings = tmp_path / f"{seed}.safetensors", make_settings(image_size=16, seed=seed)
-        save_model(path, get_parameters(build(settings)))
-        models[f"seed={seed}"] = Model(path, settings)
-    with private_folder(tmp_path / "workspace") as scratch:
-        evaluated = engine_of(kits, site_folders).evaluate(models, scratch)
-    assert set(evaluated.metrics) == set(models) == set(evaluated.thresholds)
-    validation, answers = load_site(shared_of(site_folders)).part("validation")
-    for name, (path, settings) in models.items():
-        network = restore(settings, load_model(path))
-        chosen = metrics.choose_threshold(answers.astype(float), predict(network, validation, settings.compute))
-        assert evaluated.thresholds[name] == chosen
-        for site, folder in site_folders.items():
-            images, labels = load_site(folder).part("test")
-            here = metrics.evaluate(labels.astype(float), predict(network, images, settings.compute), chosen)
-            assert evaluated.metrics[name][site] == here
-    engine = InProcess(site_folders, shared_of(site_folders))
-    assert engine.evaluate(models) == evaluated
-    assert not (tmp_path / "workspace").exists()
-    assert not ours(tmp_path)
+    train_run(engine, "federated", settings, method, schedule, tmp_path / "inprocess")
+    for place in (tmp_path / "inprocess", *(tmp_path / "inprocess" / "personal").iterdir()):
+        beside = tmp_path / "run0" / place.relative_to(tmp_path / "inprocess")
+        assert sha256(place / "model.safetensors") == sha256(beside / "model.safetensors")
+        tables = [read_table(run / "metrics.csv").drop(columns="seconds") for run in (place, beside)]
+        assert tables[0].equals(tables[1])
 
 
 def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp_path):
@@ -171,7 +118,7 @@ def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp
     (folders["europe"] / "images.csv").write_text("broken\n")
     engine, settings = engine_of(kits, folders), make_settings(image_size=16)
     with heard() as said, pytest.raises(UserError, match=r"europe.*changed since its data card") as error:
-        train_run(engine, "federated", settings, Schedule(1, 1), tmp_path / "run")
+        train_run(engine, "federated", settings, make_method(), rounds_of(1), tmp_path / "run")
     assert str(folders["europe"].parent) not in str(error.value)
     assert not (tmp_path / "run" / "workspace").exists()
     assert not (tmp_path / "run" / "model.safetensors").exists()
@@ -195,7 +142,7 @@ def test_a_disk_that_gets_full_ends_the_run_in_one_line(kits, site_folders, tmp_
     small, log = tmp_path / "small", tmp_path / "log"
     small.mkdir()
     settings, run = make_settings(image_size=16, epochs=500), (small if what == "results" else tmp_path) / "run"
-    words = script(kits, site_folders, settings, Schedule(500, 1), tmp_path / "live", run)
+    words = script(kits, site_folders, settings, tmp_path / "live", run)
     environment = (
         os.environ | {"SMALL": str(small), "LOG": str(log)} | ({"TMPDIR": str(small)} if what == "TMPDIR" else {})
     )
@@ -212,7 +159,7 @@ def test_a_disk_that_gets_full_ends_the_run_in_one_line(kits, site_folders, tmp_
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_outlives_the_run(kits, site_folders, tmp_path, how):
     settings, place = make_settings(image_size=16, epochs=500), (tmp_path / "live", tmp_path / "run")
-    words = script(kits, site_folders, settings, Schedule(500, 1), *place)
+    words = script(kits, site_folders, settings, *place)
     run = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     for line in run.stdout:
         if line.startswith("round 1/"):
@@ -260,9 +207,9 @@ def foreign(tmp_path_factory):
 def test_under_a_path_with_spaces_and_umlauts_with_forks_and_without_the_bytes_are_the_same(foreign, forks, tmp_path):
     python, place, folders = foreign
     settings, run = make_settings(image_size=16, epochs=2), place / "results" / f"run {forks}"
-    words = script(place / "results" / "federation", folders, settings, Schedule(2, 1), run / "live", run)
+    words = script(place / "results" / "federation", folders, settings, run / "live", run)
     python(*words[1:], FEDXRAY_FORKS=forks)
-    model, expected = load_model(run / "model.safetensors"), plain_fedavg(folders, settings, 2, 1)
-    assert all(np.array_equal(model[name], expected[name]) for name in expected)
+    expected, _ = plain_loop(folders, shared_of(folders), settings, make_method(), rounds_of(2))
+    assert same(load_model(run / "model.safetensors"), expected)
     assert len(list((run / "live").rglob("*tfevents*"))) == 3
     assert not ours(place)

@@ -47,24 +47,24 @@ def test_a_federation_of_other_machines_insists_on_the_checksums_of_the_registry
     cards = {site: card_of(site_folders["us"].parent / site) for site in ("us", "europe", "shared")}
     write_registry(tmp_path / "registry.csv", cards, 16, "stretch")
     words = [*ADMIN, "--registry", tmp_path / "registry.csv"]
-    engine = options.remote_of(parse(words, options.add_remote), "x/run")
+    engine = options.remote_of(parse(words, options.add_registered), "x/run")
     assert engine.checksums["us"] == cards["us"]["sha256"]
     assert set(engine.participants.checksums) == {"us", "europe", "shared"}
     assert (engine.live_below, engine.patience_s, engine.participants.needed) == ("x/run", 11, 2)
     assert options.remote_of(parse(ADMIN, options.add_remote)).checksums == {}
     with pytest.raises(UserError, match="mars is not in the registry"):
-        options.remote_of(parse([*words, "--sites", "us", "mars"], options.add_remote))
+        options.remote_of(parse([*words, "--sites", "us", "mars"], options.add_registered))
 
 
 @pytest.mark.parametrize(
-    "left_out", ["--start-timeout-s", "--round-timeout-s", "--patience-s", "--absent", "--min-sites"]
+    "left_out", ["--start-timeout-s", "--round-timeout-s", "--patience-s", "--registry", "--absent", "--min-sites"]
 )
 def test_what_config_yaml_sets_has_no_second_default(left_out, capsys):
-    words = [*ADMIN, "--absent", "fail", "--min-sites", "0"]
-    parse(words, options.add_remote, options.add_absence)
+    words = [*ADMIN, "--registry", "registry.csv", "--absent", "fail", "--min-sites", "0"]
+    parse(words, options.add_registered, options.add_absence)
     at = words.index(left_out)
     with pytest.raises(SystemExit):
-        parse(words[:at] + words[at + 2 :], options.add_remote, options.add_absence)
+        parse(words[:at] + words[at + 2 :], options.add_registered, options.add_absence)
     assert left_out in capsys.readouterr().err
 
 

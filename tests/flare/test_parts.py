@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.data import make_settings
+from helpers.federation import make_method, rounds_of, same
 
 from fedxray.core.errors import UserError
 from fedxray.federation.checkpoint import Checkpoint
-from fedxray.federation.policy import Policy, Schedule
+from fedxray.federation.policy import Policy
 from fedxray.federation.records import curves_of, round_line
 from fedxray.flare import server
 from fedxray.flare.job import Participants, key_of
@@ -18,12 +19,14 @@ from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.server import Scalars
 
 ROW = {"epoch": 1, "train_loss": 0.5, "validation_loss": 0.6, "validation_accuracy": 0.7, "validation_auroc": 0.8}
+OTHERS = {"sites": ["us"], "checksums": {"us": {"images": "0"}}, "own": True}
 ALL = Policy(round_timeout_s=5, absent="fail", min_sites=0)
 
 
 def record(number, sites, absent):
     rows = [{"epoch": number, "train_loss": 0.5}]
-    about = {"round": number, "epoch": number, "train_loss": 0.5, "validation_auroc": 0.9, "seconds": 1.0}
+    validation = {"validation_loss": 0.3, "validation_accuracy": 0.8, "validation_auroc": 0.9}
+    about = {"round": number, "epoch": number, "train_loss": 0.5, "validation": validation, "seconds": 1.0}
     return about | {"images": dict.fromkeys(sites, 8), "sites": dict.fromkeys(sites, rows), "absent": absent}
 
 
@@ -32,25 +35,26 @@ def test_a_checkpoint_gives_back_the_same_bits_and_is_replaced_whole(tmp_path):
     assert not checkpoint.exists()
     for number in (1, 2):
         parameters = {"a": np.random.default_rng(number).normal(size=(3, 4)).astype(np.float32).T}
-        records = [record(n, ["us"], {}) for n in range(number)]
-        checkpoint.save(parameters, records)
-        found, said = checkpoint.load()
-        assert np.array_equal(found["a"], parameters["a"])
-        assert said == records
+        state = {"a": parameters["a"] + 1, "server/b": np.random.default_rng(number).normal(size=3)}
+        records = [record(n, ["us"], {}) | {"train_loss": np.nan} for n in range(number)]
+        checkpoint.save(parameters, state, records)
+        found, kept, said = checkpoint.load()
+        assert same(found, parameters)
+        assert same(kept, state)
+        assert str(said) == str(records)  # as text, for NaN
     assert [path.name for path in checkpoint.path.parent.iterdir()] == ["point.safetensors"]
     checkpoint.remove()
     assert not checkpoint.exists()
 
 
 def test_a_key_tells_apart_what_gives_other_results_and_nothing_else():
-    settings, both, schedule = make_settings(epochs=4), Participants(["us", "asia"], {}, ALL), Schedule(2, 2)
-    key = key_of(both, settings, schedule)
+    both, rest = Participants(["us", "asia"], {}, ALL), (make_settings(), make_method(), rounds_of(2))
     patient = Policy(round_timeout_s=9, absent="drop", min_sites=1)
-    assert key == key_of(Participants(["asia", "us"], {}, patient), settings, schedule)
-    others = [(both._replace(sites=["us"]), settings, schedule), (both, settings, Schedule(4, 1))]
-    others += [(both._replace(checksums={"us": {"images": "0"}}), settings, schedule)]
-    others += [(both, make_settings(epochs=4, seed=2), schedule)]
-    assert len({key, *(key_of(*other) for other in others)}) == 5
+    assert key_of(both, *rest) == key_of(Participants(["asia", "us"], {}, patient), *rest)
+    others = [(both._replace(**{name: value}), *rest) for name, value in OTHERS.items()]
+    others += [(both, make_settings(seed=2), *rest[1:]), (both, rest[0], make_method(mu=0.2), rest[2])]
+    others += [(both, *rest[:2], rounds_of(4, 0.5)), (both, *rest[:2], rounds_of(2, 1.0, 1))]
+    assert len({key_of(*one) for one in [(both, *rest), *others]}) == 1 + len(others)
 
 
 def test_how_many_sites_a_policy_needs():

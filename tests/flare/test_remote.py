@@ -13,6 +13,7 @@ from helpers.remote import SITES, Run, expected, in_words, settings_of, train, w
 
 from fedxray.core.files import read_json, read_table, sha256, write_table
 from fedxray.core.parameters import load_model
+from fedxray.federation.policy import alone as alone_for
 from fedxray.federation.pooled import Pooled
 from fedxray.runs import train_alone
 
@@ -103,10 +104,11 @@ def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(
     table = read_table(registry)
     assert dict(zip(table["site"], table["train_images"], strict=True)) == dict.fromkeys(SITES, 24) | {"shared": 0}
     settings, output = settings_of(3), tmp_path / "alone"
-    alone = {"--registry": registry, "--output": output} | in_words(settings)
+    alone = {"--registry": registry, "--output": output, "--budget": "passes"} | in_words(settings)
     code, said = Run(machines, "train_alone_remote", output, alone, sites=["us"]).end()
     assert code == 0, said
-    train_alone(Pooled("us", [machines.data["us"]]), settings, tmp_path / "here")
+    pooled = Pooled("us", [machines.data["us"]], own=True)
+    train_alone(pooled, settings, alone_for(3, "passes", {}, settings.batch_size), tmp_path / "here")
     assert sha256(output / "us" / "model.safetensors") == sha256(tmp_path / "here" / "model.safetensors")
     drop = ["seconds"]
     one, other = (read_table(path / "metrics.csv").drop(columns=drop) for path in (output / "us", tmp_path / "here"))

@@ -3,13 +3,12 @@
 import signal
 
 import pytest
+from helpers.federation import make_method, plain_loop, rounds_of
 from helpers.network import wait_until
 from helpers.remote import SITES, checkpoints, expected, settings_of, train, workers
 
 from fedxray.core.files import read_json, read_table, sha256
 from fedxray.core.parameters import save_model
-from fedxray.data.site import load_site
-from fedxray.federation.rounds import ServerRounds, SiteRounds
 
 LATE_S = 25  # what a round may take here, on busy cores
 
@@ -17,11 +16,11 @@ pytestmark = pytest.mark.slow
 
 
 def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_path):
-    before = checkpoints(machines)
-    first = train(machines, tmp_path / "run", 12, 20)
+    before, method = checkpoints(machines), make_method(name="ditto", moments="kept", finetune=1)
+    first = train(machines, tmp_path / "run", 12, 10, method=method)
     first.wait_for("round 1/12")
     machines.network.kill(first.process)
-    second = train(machines, tmp_path / "run", 12, 20)
+    second = train(machines, tmp_path / "run", 12, 10, method=method)
     second.wait_for("taking up job")
     second.wait_for("round 2/12")
     second.process.send_signal(signal.SIGINT)
@@ -30,11 +29,16 @@ def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_pa
     assert "aborted job" in said
     wait_until(lambda: not workers(machines), 40, "jobs end at the sites")
     assert len(checkpoints(machines) - before) == 1
-    code, said = train(machines, tmp_path / "run", 12, 20).end()
+    code, said = train(machines, tmp_path / "run", 12, 10, method=method).end()
     assert code == 0, said
     assert read_json(tmp_path / "run" / "record.json")["checks"]["resumed_after_round"] >= 2
     assert checkpoints(machines) == before
-    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 12, 20, tmp_path / "model")
+    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 12, 10, tmp_path / "model", method)
+    for site in SITES:  # whose own model is in its kit, and nowhere else
+        folder = tmp_path / "run" / "personal" / site
+        assert sorted(path.name for path in folder.iterdir()) == ["metrics.csv", "record.json"]
+        kept = machines.kit(site) / "personal" / read_json(folder / "record.json")["checks"]["job"]
+        assert sha256(kept / "model.safetensors") == sha256(tmp_path / f"model-{site}")
 
 
 def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines, tmp_path):
@@ -47,7 +51,8 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
     assert f"no result from asia: no answer in {LATE_S} s" in said.splitlines()[-1]
     assert not (tmp_path / "run" / "model.safetensors").exists()
     machines.network.link("asia", "up")
-    run = train(machines, tmp_path / "dropped", 5, 10, late | {"--absent": "drop", "--min-sites": "2"})
+    method = make_method(name="scaffold", moments="kept")
+    run = train(machines, tmp_path / "dropped", 5, 10, late | {"--absent": "drop", "--min-sites": "2"}, method)
     run.wait_for("round 1/5")
     machines.network.link("asia", "down")
     run.wait_for(f"without asia: no answer in {LATE_S} s")
@@ -57,13 +62,15 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
     absent = read_json(tmp_path / "dropped" / "record.json")["checks"]["absent"]
     assert absent
     assert set(absent) < {"2", "3", "4", "5"}
-    settings, data = settings_of(50), {name: load_site(folder) for name, folder in machines.data.items()}
-    server = ServerRounds(settings, 10, data["server"].part("validation"))
-    parts = {site: SiteRounds(settings, 10, data[site].part("train"), data[site].part("validation")) for site in SITES}
-    for number in range(5):
-        there = [site for site in SITES if site not in absent.get(str(number + 1), {})]
-        server.aggregate(number, {site: parts[site].train(server.parameters, number) for site in there})
-    save_model(tmp_path / "model", server.parameters)
+    model, _ = plain_loop(
+        {site: machines.data[site] for site in SITES},
+        machines.data["server"],
+        settings_of(50),
+        method,
+        rounds_of(5, 10.0),
+        absent=lambda number, site: site in absent.get(str(number + 1), {}),
+    )
+    save_model(tmp_path / "model", model)
     assert sha256(tmp_path / "dropped" / "model.safetensors") == sha256(tmp_path / "model")
     table = read_table(tmp_path / "dropped" / "metrics.csv")
     assert (table["series"] == "asia").sum() == 10 * (5 - len(absent))

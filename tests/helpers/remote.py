@@ -5,12 +5,14 @@ import time
 
 import psutil
 from helpers.data import make_settings
+from helpers.federation import make_method, rounds_of
 from helpers.network import wait_until
 
 from fedxray.core.files import sha256
 from fedxray.core.parameters import save_model
+from fedxray.data.registry import write_registry
 from fedxray.federation.inprocess import InProcess
-from fedxray.federation.policy import Schedule
+from fedxray.flare.own import card_of
 
 SITES = ["us", "europe", "asia"]
 WAITS = {"--start-timeout-s": "120", "--round-timeout-s": "3600", "--patience-s": "600", "--poll-s": "0.5"}
@@ -44,23 +46,38 @@ def settings_of(epochs):
 
 
 def in_words(settings):
-    """{option: word} of the settings of a run."""
+    """{option: word} of the settings of a run, or of its method."""
     words = settings.options()
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
-def train(machines, output, rounds, local_epochs, options=None, **more):
-    """Start a federated run of `rounds`; `options` replace the usual ones."""
-    words = EVERYONE | in_words(settings_of(rounds * local_epochs)) | (options or {})
-    words |= {"--rounds": str(rounds), "--local-epochs": str(local_epochs), "--output": output / "model.safetensors"}
-    return Run(machines, "train_remote", output, words, **more)
+def registry(machines):
+    """registry.csv of the data that the machines have, which a run insists on."""
+    path = machines.folder / "registry.csv"
+    if not path.exists():
+        folders = {"shared" if name == "server" else name: folder for name, folder in machines.data.items()}
+        cards = {name: card_of(folder) for name, folder in folders.items()}
+        write_registry(path, cards | {"stranger": cards["us"]}, 16, "stretch")
+    return path
 
 
-def expected(machines, rounds, local_epochs, path):
-    """The SHA-256 of the model that federated averaging in one process leaves."""
+def train(machines, output, rounds, passes, options=None, method=None, **more):
+    """Start a federated run of `rounds` of so many passes over a site's data; `options` replace the usual ones."""
+    method = method or make_method()
+    words = EVERYONE | in_words(settings_of(rounds * passes + method.finetune)) | in_words(method) | (options or {})
+    words |= {"--registry": registry(machines), "--round": str(passes), "--steps": "0", "--budget": "passes"}
+    return Run(machines, "train_remote", output, words | {"--output": output / "model.safetensors"}, **more)
+
+
+def expected(machines, rounds, passes, path, method=None):
+    """The SHA-256 of the model that a federation in one process leaves at `path`, and of each site's own beside it."""
+    method = method or make_method()
     engine = InProcess({site: machines.data[site] for site in SITES}, machines.data["server"])
-    schedule = Schedule(rounds, local_epochs)
-    save_model(path, engine.train(settings_of(schedule.epochs), schedule).parameters)
+    schedule = rounds_of(rounds, float(passes), method.finetune)
+    trained = engine.train(settings_of(schedule.epochs), method, schedule)
+    save_model(path, trained.parameters)
+    for site, own in trained.personal.items():
+        save_model(path.with_name(f"{path.name}-{site}"), own.parameters)
     return sha256(path)
 
 

@@ -1,0 +1,148 @@
+"""What a site answers, and what it keeps in its kit: the executor, given tasks without a federation."""
+
+import os
+import shutil
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from helpers.data import make_settings
+from helpers.federation import Hospital, make_method, same
+from nvflare.apis.fl_constant import ReturnCode
+from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
+from nvflare.app_common.utils.fl_model_utils import FLModelUtils
+
+from fedxray.core.errors import UserError
+from fedxray.data.site import load_site
+from fedxray.federation.algorithms import algorithm_of
+from fedxray.federation.checkpoint import SiteStates
+from fedxray.federation.policy import Schedule
+from fedxray.flare.kept import Kept
+from fedxray.flare.own import OwnFile
+from fedxray.flare.site import SiteTrainer
+from fedxray.flare.tasks import LAST, PERSONAL, TRAIN, WHY
+from fedxray.training.models import build, get_parameters
+
+SETTINGS, SCHEDULE, KEY = make_settings(image_size=16), Schedule(5, 0.5, 0, 1), "a" * 64
+STATEFUL = [
+    make_method(name="scaffold", moments="kept", finetune=1),
+    make_method(name="fedbn", finetune=1),
+    make_method(name="ditto", finetune=1),
+    make_method(moments="kept", finetune=1),
+]
+BY_NAME = pytest.mark.parametrize("method", STATEFUL, ids=lambda method: method.slug)
+
+
+class Process:
+    """A process of the site `us`, which has the kit `kit` and trains for the job KEY."""
+
+    def __init__(self, kit, folder, method, key=KEY):
+        OwnFile(kit).write(data=folder)
+        workspace = SimpleNamespace(get_root_dir=lambda: str(kit))
+        engine = SimpleNamespace(get_workspace=lambda: workspace, send_aux_request=lambda *of, **more: None)
+        self.context = SimpleNamespace(get_engine=lambda: engine, get_identity_name=lambda: "us")
+        self.trainer = SiteTrainer(asdict(SETTINGS), asdict(method), asdict(SCHEDULE), {}, key, own=False)
+        self.trainer.log_exception = lambda *of: None
+
+    def ask(self, task, number, last):
+        """The answer to a task of round `number` (from 0); `last` is the last round (from 1) in which one counted."""
+        model = FLModel(ParamsType.FULL, sent(number), current_round=number, total_rounds=5, meta={LAST: {"us": last}})
+        return self.trainer.execute(task, FLModelUtils.to_shareable(model), self.context, None)
+
+    def train(self, number, last):
+        return FLModelUtils.from_shareable(self.ask(TRAIN, number, last)).params
+
+
+def sent(number):
+    """What a server sends in a round: another model each time."""
+    return {name: value + np.float32(0.01 * number) for name, value in get_parameters(build(SETTINGS)).items()}
+
+
+def of_a_site_that_trains(method, folder, numbers):
+    """(its last answer, its own model then) of a site that takes part in these rounds (from 0) alone."""
+    half, hospital = algorithm_of(method), Hospital(SETTINGS, load_site(folder))
+    hospital.total = 5 + 2  # 24 images are two batches, so that half an epoch is one
+    for number in numbers:
+        hospital.first, hospital.steps = number, 1
+        answer = half.train(hospital, sent(number))
+    hospital.first, hospital.steps = 5, 2
+    return answer, hospital.fit(*half.personal(hospital, sent(5)))[0]
+
+
+@pytest.fixture
+def us(site_folders):
+    return site_folders["us"]
+
+
+@BY_NAME
+def test_a_round_asked_again_is_the_same_and_one_that_did_not_count_was_missed(us, tmp_path, method):
+    def expected(*numbers):
+        return of_a_site_that_trains(method, us, numbers)[0]
+
+    process = Process(tmp_path, us, method)
+    process.train(0, 0)
+    assert same(process.train(1, 1), expected(0, 1))
+    assert same(process.train(1, 1), expected(0, 1))  # a server that was killed has forgotten it
+    again = Process(tmp_path, us, method)  # and so the process of its job was another one too
+    assert same(again.train(1, 1), expected(0, 1))
+    assert same(again.train(2, 1), expected(0, 2))  # the answer to the last one came too late
+    assert same(Process(tmp_path, us, method).train(2, 1), expected(0, 2))
+    assert same(again.train(3, 3), expected(0, 2, 3))
+    own = [of_a_site_that_trains(method, us, numbers)[1] for numbers in ([0, 2, 3], [0, 1, 2, 3])]
+    assert not same(*own)
+    files = sorted((tmp_path / "states" / KEY).iterdir())
+    assert [path.name for path in files] == ["000003.safetensors", "000004.safetensors"]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in files[0].parents[:2]} == {0o700}
+
+
+@BY_NAME
+def test_a_sites_own_model_stays_in_its_kit_and_is_the_same_after_a_restart(us, tmp_path, method):
+    process, (_, expected) = Process(tmp_path, us, method), of_a_site_that_trains(method, us, [0, 1, 2])
+    for number in range(4):
+        process.train(number, number)  # the last answer is late
+    for again in (process, process, Process(tmp_path, us, method)):
+        shutil.rmtree(tmp_path / "personal", ignore_errors=True)
+        answer = FLModelUtils.from_shareable(again.ask(PERSONAL, 5, 3))
+        assert not answer.params
+        assert [row["epoch"] for row in answer.meta["rows"]] == [3, 4]
+        parameters, settings = Kept(tmp_path, KEY).read()
+        assert same(parameters, expected)
+        assert settings == SETTINGS
+    files = list((tmp_path / "personal" / KEY).iterdir())
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in files[0].parents[:2]} == {0o700}
+
+
+def test_a_site_keeps_nothing_that_no_round_needs(us, tmp_path):
+    process = Process(tmp_path, us, make_method(moments="averaged"))
+    answer = process.train(0, 0)
+    assert any(name.startswith("optimizer/") for name in answer)
+    Process(tmp_path, us, make_method(moments="averaged")).train(1, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["local"]
+
+
+def test_a_state_that_is_gone_is_told_without_its_place(us, tmp_path):
+    answer = Process(tmp_path, us, make_method(name="fedbn")).ask(TRAIN, 1, 1)
+    assert answer.get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+    assert answer.get_header(WHY).startswith(f"{tmp_path.name}/states/{KEY}/000001.safetensors: missing")
+    assert str(tmp_path) not in answer.get_header(WHY)
+
+
+def test_a_job_whose_key_is_a_path_is_refused(us, tmp_path):
+    process = Process(tmp_path / "kit", us, make_method(name="fedbn"), key="../elsewhere")
+    assert process.ask(TRAIN, 0, 0).get_return_code() == ReturnCode.EXECUTION_EXCEPTION
+    assert [path.name for path in tmp_path.iterdir()] == ["kit"]
+
+
+def test_a_site_keeps_the_states_of_the_last_jobs_alone(tmp_path):
+    for number in range(12):
+        states = SiteStates(tmp_path / "states" / f"job{number}")
+        states.save(1, {"a": np.ones(3)}, 0)
+        os.utime(states.folder, (number, number))
+    kept = {path.name for path in (tmp_path / "states").iterdir()}
+    assert kept == {f"job{number}" for number in range(4, 12)}
+    assert states.after(0) == {}
+    with pytest.raises(UserError, match="missing"):
+        states.after(2)
