@@ -48,6 +48,6 @@ rule all:
         table=AT.comparison if HERE else AT.at_sites,
         figures=EVERY_FIGURE,
         tensorboard=AT.tensorboard,
-        model=AT.model / "model.safetensors",
+        model=EXPORTED,
         pages=EVERY_PAGE,
     localrule: True

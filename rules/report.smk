@@ -5,6 +5,10 @@ EVERY_FIGURE = [
     file for name in contents.figures(EXPERIMENT) for _, file in AT.figure(name)
 ]
 EVERY_PAGE = [AT.page(name) for name in contents.pages()] if HERE else []
+# If all methods are personal, the models of a federation on other machines stay there.
+EXPORTED = [AT.model / "model.safetensors"] * (
+    HERE or any(run.model.mode == "federated" for run in EXPERIMENT.runs)
+)
 
 
 rule choose_points:

@@ -106,6 +106,10 @@ def test_other_machines_train_instead_and_their_figures_are_drawn(copy):
     assert not {"draw_phantom", "make_site", "train_central", "list_sites"} & set(rules)
 
 
+def test_where_all_models_stay_at_their_hospitals_none_is_exported(copy):
+    assert "export_model" not in planned(copy, "--config", REMOTE, "algorithm={name: ditto}")
+
+
 def test_what_a_remote_job_says_after_ctrl_c_is_seen(copy):
     """A Ctrl-C reaches tee as well. With -i it outlives the script, which aborts the job and says so."""
     done = snakemake(copy, "--dry-run", "--printshellcmds", "--config", REMOTE)
@@ -118,7 +122,7 @@ def test_a_printed_command_can_be_run_by_hand(copy):
     """Every command is plain words, files and options. It has JSON only where the configuration becomes a file."""
     done = snakemake(copy, "--dry-run", "--printshellcmds", *SMOKE)
     commands = re.findall(r"^Shell command: (python .+)$", done.stdout, re.MULTILINE)
-    assert len(commands) == 28
+    assert len(commands) == 29
     assert sum("{" in command for command in commands) == 2
     (train,) = [command for command in commands if "train_central.py" in command]
     assert "--lr 0.003" in train
