@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from fedxray.experiment.experiment import mode_name
 from fedxray.report.figures import STYLE
@@ -16,14 +17,14 @@ def method_gain(table: pd.DataFrame, margin: float) -> Figure:
     """The gain in AUROC of each method (row), pooled and for each hospital (panels), with its megabytes and seconds.
 
     `table` is methods.csv. A hospital's gain is over itself alone, the pooled one over the reference; the model that
-    validation chose is ringed. A cohort's panels follow one another, at most five side by side.
+    validation chose is ringed. A cohort's panels follow one another, at most six side by side.
     """
     cohorts = list(table.groupby("cohort", sort=False))
     counts = [rows["hospital"].nunique() + 2 for _, rows in cohorts]
-    across = min(5, max(counts))
+    across = min(6, max(counts))
     lines = [-(-count // across) for count in counts]
     most = max(rows.groupby(["mode", "method"]).ngroups for _, rows in cohorts)
-    size = (2.2 + 2.7 * across, sum(lines) * (1.1 + 0.3 * most) + 0.4)
+    size = (2.2 + 2.4 * across, sum(lines) * (1.1 + 0.3 * most) + 0.4)
     figure, axes = plt.subplots(sum(lines), across, figsize=size, layout="constrained", squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
@@ -72,6 +73,9 @@ def _costs(megabytes, seconds, rows: pd.DataFrame, places: dict) -> None:
             megabytes.plot(row["bytes_sent"] / 1e6, places[key], style["marker"], color=style["color"], markersize=6)
         seconds.plot(row["seconds"], places[key], style["marker"], color=style["color"], markersize=6)
     megabytes.set_xscale("log")
+    megabytes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
+    megabytes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    megabytes.xaxis.set_minor_formatter(NullFormatter())
     megabytes.set_title("megabytes sent", fontsize=11)
     seconds.set_xlim(left=0)
     seconds.set_title("seconds", fontsize=11)
