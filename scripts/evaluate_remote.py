@@ -1,8 +1,8 @@
 """Evaluate every chosen model at every hospital of a federation of other machines: NVFlare's cross-site evaluation.
 
 Each hospital evaluates each model on its own test set, at the threshold that the server chose on its validation set,
-and sends metrics alone. A hospital's own model stays there, is evaluated there alone, and has a threshold of its own. So
-there is no pooled test set, and there are no intervals.
+and sends metrics alone. A hospital's own model stays there, is evaluated there alone, and has a threshold of its own.
+So there is no pooled test set, and there are no intervals.
 """
 
 from pathlib import Path

@@ -85,7 +85,7 @@ class Run:
     def path(self) -> str:
         """The run's folder below `runs/`."""
         within = {"personal": ["personal", self.model.site]}
-        within |= dict.fromkeys(("alone", "coalition"), [self.model.site])
+        within |= {mode: [self.model.site] for mode in ("alone", "coalition")}
         return "/".join([self.trained_as, self.job, *within.get(self.model.mode, [])])
 
 
@@ -113,7 +113,7 @@ class Experiment:
 
     @cached_property
     def modes(self) -> tuple[str, ...]:
-        """The modes that are trained; a federation of other machines has no central one, which would need all images."""
+        """The modes that are trained; a remote federation has no central one, which would need all images."""
         if self.config["federation"]["where"] == "remote":
             return ("federated", "alone")
         return ("federated", "central", "alone") + ("coalition",) * any(
@@ -148,7 +148,7 @@ class Experiment:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """Every run whose model is compared: `jobs`, with the sites' models in place of a personal method's global one."""
+        """Every run whose model is compared: `jobs`, but the sites' own models in place of a personal method's."""
         runs = []
         for run in self.jobs:
             if run.trained_as == "federated" and run.method.is_personal:
