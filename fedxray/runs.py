@@ -90,7 +90,8 @@ def confirm(engine: Engine, run: Path, scratch: Path) -> str:
         method, schedule = Method(**record["method"]), Schedule(**record["schedule"])
         trained = engine.train(folder.settings(), method, schedule, private)
         models = {folder.model: trained.parameters}
-        models |= {folder.personal(site).model: own.parameters for site, own in trained.personal.items()}
+        owns = {folder.personal(site).model: own.parameters for site, own in trained.personal.items()}
+        models |= {path: parameters for path, parameters in owns.items() if parameters is not None}
         for path, parameters in models.items():
             save_model(private / "model.safetensors", parameters)
             if sha256(private / "model.safetensors") != sha256(path):

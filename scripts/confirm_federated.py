@@ -1,4 +1,4 @@
-"""Repeat the chosen runs of the best method by a real federation, and check that their models are the same to the last bit.
+"""Repeat the chosen runs of the best method by a real federation, and check that the models are equal to the last bit.
 
 Of several methods it is the one that validation chooses; of personal ones, the one that does.
 """

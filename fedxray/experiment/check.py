@@ -271,7 +271,7 @@ def _of_methods(config: dict) -> Iterator[str]:
                 "others out of the sweep"
             )
         if any(len(cohort.sites) > 4 for cohort in experiment.cohorts):
-            yield "evaluation.contributions: of more than four hospitals there are too many coalitions; name fewer sites"
+            yield "evaluation.contributions: more than four hospitals have too many coalitions; name fewer sites"
 
 
 def _of_reference(config: dict) -> Iterator[str]:

@@ -13,7 +13,6 @@ from fedxray.experiment.method import PLAIN, Method, method_of
 from fedxray.experiment.settings import Settings
 from fedxray.experiment.sweep import COHORT_AXES, FEDERATION_AXES, METHOD_AXES, Point, leaves, name_of, points
 
-
 # What is no part of a point as every mode has it.
 NOT_IN_POINTS = (*COHORT_AXES, *FEDERATION_AXES, *METHOD_AXES, "federation.budget")
 # federated: a federation's one model. central: trained on all images. alone: by each hospital by itself. personal: each
@@ -86,7 +85,7 @@ class Run:
     def path(self) -> str:
         """The run's folder below `runs/`."""
         within = {"personal": ["personal", self.model.site]}
-        within |= dict.fromkeys(("alone", "coalition"), [self.model.site])
+        within |= {mode: [self.model.site] for mode in ("alone", "coalition")}
         return "/".join([self.trained_as, self.job, *within.get(self.model.mode, [])])
 
 
@@ -114,7 +113,7 @@ class Experiment:
 
     @cached_property
     def modes(self) -> tuple[str, ...]:
-        """The modes that are trained; a federation of other machines has no central one, which would need all images."""
+        """The modes that are trained; a remote federation has no central one, which would need all images."""
         if self.config["federation"]["where"] == "remote":
             return ("federated", "alone")
         return ("federated", "central", "alone") + ("coalition",) * any(
@@ -149,7 +148,7 @@ class Experiment:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """Every run whose model is compared: `jobs`, with the sites' models in place of a personal method's global one."""
+        """Every run whose model is compared: `jobs`, but the sites' own models in place of a personal method's."""
         runs = []
         for run in self.jobs:
             if run.trained_as == "federated" and run.method.is_personal:

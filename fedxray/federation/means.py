@@ -72,8 +72,8 @@ def trimmed(answers: Answers, share: float) -> Parameters:
 def krum(answers: Answers, byzantine: int, count: int) -> list[str]:
     """The `count` sites whose answers have the smallest score, sorted by name: Krum, and multi-Krum for several.
 
-    A site's score is the sum of the squared distances to its n - f - 2 nearest others, f = `byzantine` (Blanchard et al.
-    2017, NeurIPS). Raises ValueError for n < 2 f + 3, of which they prove nothing.
+    A site's score is the sum of the squared distances to its n - f - 2 nearest others, f = `byzantine` (Blanchard et
+    al. 2017, NeurIPS). Raises ValueError for n < 2 f + 3, of which they prove nothing.
     """
     sites = sorted(answers)
     if len(sites) < 2 * byzantine + 3:

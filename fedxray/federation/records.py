@@ -39,7 +39,7 @@ def curves_of(records: Sequence[RoundRecord]) -> pd.DataFrame:
     return pd.concat([table for table in tables if len(table)])
 
 
-def global_row(record: RoundRecord) -> dict[str, float] | None:
+def global_row(record: RoundRecord) -> dict | None:
     """What is measured of the global model after a round; None if no epoch ended in it."""
     if record["epoch"] is None or record["validation"] is None:
         return None

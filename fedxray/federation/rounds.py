@@ -53,7 +53,8 @@ class SiteRounds:
         self.trainer = self._trainer(own)
         self.segments: list[Segment] = []
         self.rows: list[EpochRow] = []
-        self.loss, self.report = np.nan, silent
+        self.loss = np.nan
+        self.report: Report = silent
 
     @property
     def state(self) -> Parameters:
@@ -116,7 +117,7 @@ class SiteRounds:
 
 
 class ServerRounds:
-    """The server's part: it holds the global model, gives the mean of the sites' answers to its algorithm, and validates.
+    """The server's part: it holds the global model, and gives its algorithm the mean of the sites' answers.
 
     `parameters` and `state` are all that a server needs to go on after a round.
     """

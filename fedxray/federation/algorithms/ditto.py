@@ -1,8 +1,8 @@
 """Ditto (Li et al. 2021, arXiv:2012.04221): beside the server's model each site trains one of its own, drawn to that.
 
-The own model goes on from round to round, with its own optimizer, and minimises the site's loss + attraction / 2 |v - x|²,
-x being what the server sent. The server's model is that of federated averaging. With attraction 0 a site's own model is
-the one that it trains alone, to the last bit; each round takes twice the steps.
+The own model v goes on from round to round, with its own optimizer, and minimises the site's loss + attraction / 2
+|v - x|², x being what the server sent. The server's model is that of federated averaging. With attraction 0 a site's
+own model is the one that it trains alone, to the last bit; each round takes twice the steps.
 """
 
 from fedxray.core.parameters import Parameters

@@ -1,7 +1,7 @@
 """FedBN (Li et al. 2021, arXiv:2102.07623): each site keeps its own normalisation; the rest is averaged.
 
-The paper keeps BatchNorm; here it is the scale and shift of whatever norms the model has (GroupNorm, LayerNorm). They do
-not travel, so the server's model has the initial ones, and only the sites' models are of use.
+The paper keeps BatchNorm; here it is the scale and shift of whatever norms the model has (GroupNorm, LayerNorm). They
+do not travel, so the server's model has the initial ones, and only the sites' models are of use.
 """
 
 from fedxray.core.parameters import Parameters

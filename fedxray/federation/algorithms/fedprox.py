@@ -19,7 +19,7 @@ class FedProx(FedAvg):
 
 
 def proximal(strength: float, centre: Parameters | None = None) -> Correct:
-    """What adds the gradient of strength / 2 |w - c|² to each step; c is `centre`, or the model that training starts at."""
+    """What adds the gradient of strength / 2 |w - c|² to each step; c is `centre`, or where training starts."""
 
     def correct(model: nn.Module) -> Hook:
         named = dict(model.named_parameters())

@@ -1,8 +1,9 @@
 """SCAFFOLD (Karimireddy et al. 2020, arXiv:1910.06378): control variates against the drift of sites that differ.
 
-A site adds c - c_i to each gradient: c_i is its own mean gradient of the last round, c the sites' mean of these. Their c_i
-(option II) is (x - y) / (K lr) + c_i - c, which is the mean of the round's gradients if the optimizer is plain SGD. That
-mean is what is taken here, so that it holds for every optimizer; means are weighted by images, as the models are.
+A site adds c - c_i to each gradient: c_i is its own mean gradient of the last round, c the sites' mean of these. The
+paper's c_i (option II) is (x - y) / (K lr) + c_i - c, which is the mean of the round's gradients if the optimizer is
+plain SGD. That mean is what is taken here, so that it holds for every optimizer; means are weighted by images, as the
+models are.
 """
 
 import numpy as np
