@@ -116,10 +116,9 @@ def random_sites(folder: Path, images: int, size: int, sites: tuple = SITES) -> 
     parts = [(site, split) for site in sites for split in ["train"] * each + ["test"] * 2]
     parts += [("shared", "validation")] * max(4, each // 8)
     rows = [(f"{number}", number % 2, "none", f"p{number}", split, site) for number, (site, split) in enumerate(parts)]
+    table = pd.DataFrame(rows, columns=["image", "label", "aetiology", "patient", "split", "site"])
     folder.mkdir(parents=True)
-    write_table(
-        folder / "split.csv", pd.DataFrame(rows, columns=["image", "label", "aetiology", "patient", "split", "site"])
-    )
+    write_table(folder / "split.csv", table.assign(hospital=table["site"]))
     write_array(folder / "pixels.npy", rng.integers(0, 256, (len(rows), size, size), np.uint8))
     for site in (*sites, "shared"):
         make_site(folder / "split.csv", [folder / "pixels.npy"], site, folder / site)

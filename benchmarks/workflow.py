@@ -131,7 +131,7 @@ def analyse(quick: bool) -> dict:
             make_up_run(folder.run(one.path).path, number, **point)
         for table in (folder.chosen, folder.predictions, folder.summary, folder.differences):
             write_table(table, pd.DataFrame({"none": [0]}))
-        write_table(folder.registry, pd.DataFrame({"synthetic": [True], "patients_known": [True]}))
+        write_table(folder.registry, pd.DataFrame({"synthetic": [True], "patients_known": [True], "trouble": [""]}))
         common = ["--experiment", folder.experiment, "--results", root, "--output"]
         statistics = ["--replicates", 1, "--confidence", 0.95, "--seed", 1, "--margin", 0.02]
         commands = {

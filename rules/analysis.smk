@@ -102,6 +102,7 @@ rule contrast_models:
     output:
         summary=AT.summary,
         differences=shown(AT.differences, "differences_table"),
+        methods=shown(AT.methods, "methods_table"),
     log:
         AT.log("contrast_models"),
     benchmark:
@@ -117,9 +118,66 @@ rule contrast_models:
         bootstrap=BOOTSTRAP,
         external=OF_EXTERNAL,
         margin=EVALUATION["margin"],
+        reference=EVALUATION["reference"],
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q} {params.bootstrap}"
-        " --margin {params.margin} {params.external} --summary {output.summary:q} --differences {output.differences:q} 2>&1 | tee {log:q}"
+        " --margin {params.margin} --reference {params.reference:q} {params.external} --summary {output.summary:q} --differences {output.differences:q}"
+        " --methods {output.methods:q} 2>&1 | tee {log:q}"
+
+
+# A threshold and a calibration of each hospital's own, for the models that all share.
+rule adapt_thresholds:
+    input:
+        chosen=AT.chosen,
+        predictions=AT.predictions,
+    output:
+        own=shown(AT.own_thresholds, "own_thresholds"),
+    log:
+        AT.log("adapt_thresholds"),
+    benchmark:
+        AT.benchmark("adapt_thresholds")
+    group:
+        "evaluate"
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
+    params:
+        **step("adapt_thresholds"),
+        external=OF_EXTERNAL,
+    shell:
+        "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q} {params.external}"
+        " --output {output.own:q} 2>&1 | tee {log:q}"
+
+
+CONTRIBUTE = "coalition" in EXPERIMENT.modes
+
+if CONTRIBUTE:
+
+    # What each hospital brings, from the models of all coalitions.
+    rule measure_contributions:
+        input:
+            chosen=AT.chosen,
+            predictions=AT.predictions,
+        output:
+            contributions=shown(AT.contributions, "contributions_table"),
+        log:
+            AT.log("measure_contributions"),
+        benchmark:
+            AT.benchmark("measure_contributions")
+        group:
+            "evaluate"
+        threads: 1
+        resources:
+            mem_mb=growing(2000),
+            runtime=growing(10),
+        params:
+            **step("measure_contributions"),
+            confidence=EVALUATION["confidence"],
+            external=OF_EXTERNAL,
+        shell:
+            "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q}"
+            " --confidence {params.confidence} {params.external} --output {output.contributions:q} 2>&1 | tee {log:q}"
 
 
 # The sites evaluate the chosen federated models through the federation. Their metrics must agree with those from here.

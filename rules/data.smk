@@ -195,8 +195,12 @@ rule make_site:
         name=lambda wildcards: SITES[wildcards.site][1],
         folder=subpath(output.card, parent=True),
         fit=config["fit"],
+        trouble=lambda wildcards: shlex.join(
+            f"--trouble-{name}={value}"
+            for name, value in SITES[wildcards.site][0].trouble.items()
+        ),
     shell:
-        "python {params.script:q} --split {input.split:q} --pixels {input.pixels:q} --site {params.name}"
+        "python {params.script:q} --split {input.split:q} --pixels {input.pixels:q} --site {params.name} {params.trouble}"
         " --summary {input.summary:q} --split-settings {input.settings:q} --fit {params.fit} --output {params.folder:q} 2>&1 | tee {log:q}"
 
 

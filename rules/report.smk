@@ -109,6 +109,8 @@ if HERE:
             external=EXTERNAL_CARDS,
             summary=AT.summary,
             differences=AT.differences,
+            methods=AT.methods,
+            contributions=[AT.contributions] * CONTRIBUTE,
             heterogeneity=HETEROGENEITY,
         output:
             **drawn("plot_results"),
@@ -166,6 +168,9 @@ if HERE:
             confirmed=[AT.confirmed] * ONCE,
             summary=AT.summary,
             differences=AT.differences,
+            methods=AT.methods,
+            own_thresholds=AT.own_thresholds,
+            contributions=[AT.contributions] * CONTRIBUTE,
             agreement=AT.agreement,
             model=AT.model / "config.json",
             predictions=AT.predictions,

@@ -1,9 +1,13 @@
-"""Repeat each chosen federated run by a real federation, and check that its model is the same to the last bit."""
+"""Repeat the chosen runs of the best method by a real federation, and check that their models are the same to the last bit.
+
+Of several methods it is the one that validation chooses; of personal ones, the one that does.
+"""
 
 from pathlib import Path
 
 import pandas as pd
 
+from fedxray.analysis.choice import FEDERATED, leading
 from fedxray.core import cli
 from fedxray.core.files import read_table, write_table
 from fedxray.experiment.experiment import Experiment
@@ -17,7 +21,8 @@ def main(options):
     cohorts = {cohort.name: cohort for cohort in Experiment.read(options.experiment).cohorts}
     results, points = Folder(options.results), read_table(options.points)
     # Each hospital's own model lies below the run that it was trained with, which is repeated once.
-    chosen, rows = points[points["chosen"] & points["mode"].isin(["federated", "personal"])], []
+    best, rows = leading(points[points["chosen"]]), []
+    chosen = best[best["mode"].isin(FEDERATED)]
     runs = dict(zip(chosen["path"].str.split("/personal/").str[0], chosen["cohort"], strict=True))
     for path, cohort in runs.items():
         print(f"{path} ({len(rows) + 1} of {len(runs)})")

@@ -1,23 +1,28 @@
-"""Contrast the models: each metric pooled over seeds, and federated minus central and minus each site alone."""
+"""Contrast the models: each metric pooled over seeds, and the differences that each question asks for."""
 
 from pathlib import Path
 
 from fedxray.analysis import bootstrap, external
-from fedxray.analysis.comparison import contrast, summarise
+from fedxray.analysis.comparison import summarise
+from fedxray.analysis.contrasts import contrast
+from fedxray.analysis.methods import said, table_of_methods
 from fedxray.analysis.sentences import summary_text
 from fedxray.core import cli
 from fedxray.core.files import read_table, write_table
 
 
 def main(options):
-    """Write the summary and the differences, and print what they say."""
+    """Write the summary, the differences and what they say of each method, and print it."""
     chosen = read_table(options.chosen, ("path", "threshold"))
     predictions = read_table(options.predictions, ("path", "set", "patient", "label", "probability"))
     inputs = chosen, predictions, options.replicates, options.confidence, options.seed
-    summary, contrasts = summarise(*inputs, options.external), contrast(*inputs, options.margin, options.external)
+    summary = summarise(*inputs, options.external)
+    contrasts = contrast(*inputs, options.margin, options.reference, options.external)
     write_table(options.summary, summary)
     write_table(options.differences, contrasts)
-    print(summary_text(summary, contrasts, options.confidence))
+    methods = table_of_methods(chosen, predictions, summary, contrasts)
+    write_table(options.methods, methods)
+    print("\n".join([summary_text(summary, contrasts, options.confidence), *said(methods)]))
 
 
 if __name__ == "__main__":
@@ -26,7 +31,9 @@ if __name__ == "__main__":
     arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
     bootstrap.add_options(arguments)
     external.add_option(arguments)
-    arguments.add_argument("--margin", type=float, required=True, help="AUROC that federated may lose, not inferior")
+    arguments.add_argument("--margin", type=float, required=True, help="AUROC that may be lost, not inferior")
+    arguments.add_argument("--reference", required=True, help="central, alone, or the name of a method")
     arguments.add_argument("--summary", type=Path, required=True, help="summary.csv, to write")
     arguments.add_argument("--differences", type=Path, required=True, help="differences.csv, to write")
+    arguments.add_argument("--methods", type=Path, required=True, help="methods.csv, to write")
     cli.run(main, arguments)

@@ -22,12 +22,12 @@ def main(options):
     results, metrics, exact = Folder(options.results), {}, True
     chosen = points[points["chosen"] & (points["mode"] == "federated")]
     for cohort, rows in chosen.groupby("cohort", sort=False):
-        runs = {f"seed={seed}": results.run(path) for seed, path in zip(rows["seed"], rows["path"], strict=True)}
-        models = {name: Model(run.model, run.settings()) for name, run in runs.items()}
+        runs = {path: results.run(path) for path in rows["path"]}
+        models = {path: Model(run.model, run.settings()) for path, run in runs.items()}
         with private_folder(options.output.parent / "workspace") as scratch:
-            metrics[cohort] = one_host_of_cohort(cohorts[cohort], options).evaluate(models, scratch).metrics
+            metrics |= one_host_of_cohort(cohorts[cohort], options).evaluate(models, scratch).metrics
         exact = exact and all(run.read_record()["device"] == "cpu" for run in runs.values())
-    table = agreement(metrics, comparison, tolerance=0.0 if exact else 1e-5)
+    table = agreement(metrics, points, comparison, tolerance=0.0 if exact else 1e-5)
     write_table(options.output, table)
     print(f"{len(table)} metrics of the sites agree with those computed here")
 

@@ -1,13 +1,13 @@
 """Evaluate every chosen model at every hospital of a federation of other machines: NVFlare's cross-site evaluation.
 
 Each hospital evaluates each model on its own test set, at the threshold that the server chose on its validation set,
-and sends metrics alone. So there is no pooled test set, and there are no intervals. A hospital's own model is at the
-threshold that the hospital chose; one of a personal method is at that hospital alone, and is evaluated there alone.
+and sends metrics alone. A hospital's own model stays there, is evaluated there alone, and has a threshold of its own. So
+there is no pooled test set, and there are no intervals.
 """
 
 from pathlib import Path
 
-from fedxray.analysis.at_sites import across_sites
+from fedxray.analysis.at_sites import across_sites, thresholds_at
 from fedxray.analysis.choice import with_thresholds
 from fedxray.core import cli
 from fedxray.core.files import private_folder, read_table, write_table
@@ -23,8 +23,9 @@ def main(options):
     models = {path: Model.of(results.run(path)) for path in chosen["path"]}
     with private_folder(options.output.parent / "workspace") as scratch:
         evaluated = remote_of(options).evaluate(models, scratch)
-    write_table(options.output, across_sites(chosen, evaluated.metrics, evaluated.thresholds))
-    write_table(options.chosen, with_thresholds(points, evaluated.thresholds))
+    thresholds = thresholds_at(evaluated.metrics, evaluated.thresholds)
+    write_table(options.output, across_sites(chosen, evaluated.metrics, thresholds))
+    write_table(options.chosen, with_thresholds(points, thresholds))
     print(f"{len(models)} models evaluated at {len(options.sites)} sites")
 
 

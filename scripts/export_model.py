@@ -1,11 +1,13 @@
 """Export the chosen federated model with its threshold as a directory that stands alone: safetensors, ONNX, config.
 
-It is the model of the first cohort, and of its seeds the one with the highest validation AUROC.
+It is the model of the first cohort; of several methods that which validation chose, and of its seeds the one with the
+highest validation AUROC. Where all methods are personal, it is the model of one hospital.
 `fedxray-predict DIRECTORY IMAGE...` predicts with it.
 """
 
 from pathlib import Path
 
+from fedxray.analysis.choice import exported
 from fedxray.core import cli
 from fedxray.core.files import read_table
 from fedxray.data.registry import note_of
@@ -16,9 +18,7 @@ from fedxray.training.exported import export_model
 def main(options):
     """Write the model directory."""
     chosen, folder = read_table(options.chosen, ("path", "threshold")), Folder(options.results)
-    federated = chosen[chosen["mode"] == "federated"]
-    first = federated[federated["cohort"] == federated["cohort"].iloc[0]]
-    run = first.loc[first["validation_auroc"].idxmax()]
+    run = exported(chosen)
     export_model(
         folder.run(run["path"]).model,
         folder.run(run["path"]).settings(),
@@ -28,6 +28,8 @@ def main(options):
             "experiment": options.experiment_name,
             "cohort": run["cohort"],
             "mode": run["mode"],
+            "method": run["method"],
+            "site": run["site"],
             "run": run["path"],
         },
         fit=read_table(folder.registry)["fit"].iloc[0],

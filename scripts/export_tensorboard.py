@@ -11,13 +11,18 @@ from fedxray.report.tensorboard import export_runs
 
 def main(options):
     """Replace the log directory."""
-    runs, folder = Experiment.read(options.experiment).runs, Folder(options.results)
-    cohorts = [run.model.cohort.name for run in runs]
-    settings = [
-        dict(run.point) | ({"cohort": cohort} if cohort else {}) for run, cohort in zip(runs, cohorts, strict=True)
-    ]
+    experiment, folder = Experiment.read(options.experiment), Folder(options.results)
+    runs = list({run.path: run for run in (*experiment.jobs, *experiment.runs)}.values())
+    settings = [_settings(run) for run in runs]
     shutil.rmtree(options.output, ignore_errors=True)
     export_runs([folder.run(run.path) for run in runs], [run.path for run in runs], options.output, settings)
+
+
+def _settings(run):
+    """What tells a run from others, beside its record's values."""
+    federated = run.trained_as in ("federated", "coalition")
+    values = run.point | ({"method": run.method.slug} | run.method.numbers if federated else {})
+    return values | ({"cohort": run.model.cohort.name} if run.model.cohort.name else {})
 
 
 if __name__ == "__main__":

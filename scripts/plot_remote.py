@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedxray.analysis.at_sites import means_at_sites
-from fedxray.analysis.choice import federated_curves, global_curves
+from fedxray.analysis.choice import MODEL_KEY, federated_curves, global_curves, leading, of_models
 from fedxray.core import cli
 from fedxray.core.files import read_table
 from fedxray.data.registry import note_of, own_validation
@@ -14,7 +14,8 @@ from fedxray.report.figures import results, save, sweep
 def main(options):
     """Draw the figures that are asked for."""
     folder = Folder(options.results)
-    points, chosen, at_sites = read_table(folder.points), read_table(folder.chosen), read_table(folder.at_sites)
+    points, chosen = read_table(folder.points), leading(read_table(folder.chosen))
+    at_sites = of_models(read_table(folder.at_sites), chosen, MODEL_KEY)
     apart, alone = own_validation(folder.registry), "each hospital alone"
     if apart:
         alone += f" ({', '.join(apart)}: validated on own images)"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedxray.analysis import bootstrap, external
-from fedxray.analysis.choice import federated_curves, global_curves
+from fedxray.analysis.choice import MODEL_KEY, federated_curves, global_curves, leading, of_models
 from fedxray.analysis.cohorts import cohorts_of
 from fedxray.analysis.external import apart
 from fedxray.core import cli
@@ -11,18 +11,22 @@ from fedxray.core.files import read_json, read_table
 from fedxray.data.registry import note_of
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
-from fedxray.report.figures import results, save, sweep
+from fedxray.report.figures import methods, results, save, sweep
 
 
 def main(options):
-    """Draw the figures that are asked for."""
+    """Draw the figures that are asked for; most show of several methods the one that validation chose."""
     folder = Folder(options.results)
-    points, chosen, summary = read_table(folder.points), read_table(folder.chosen), read_table(folder.summary)
+    points, chosen = read_table(folder.points), leading(read_table(folder.chosen))
     predictions, _ = apart(read_table(folder.predictions), options.external)
+    summary = of_models(read_table(folder.summary), chosen, MODEL_KEY)
     contrasts, _ = apart(read_table(folder.differences), options.external)
+    contrasts = of_models(contrasts[contrasts["question"] != "methods"], chosen, MODEL_KEY[:3])
     with_external, (summary, _) = summary, apart(summary, options.external)
     draw = options.replicates, options.confidence, options.seed
     figures = {
+        "method_gain": lambda: methods.method_gain(read_table(folder.methods), options.margin),
+        "contributions": lambda: methods.contributions(read_table(folder.contributions)),
         "learning_curves": lambda: results.learning_curves(global_curves(chosen, folder)),
         "roc": lambda: results.roc_curves(chosen, predictions, summary, *draw),
         "metrics": lambda: results.metric_intervals(summary),

@@ -1,6 +1,7 @@
 """Predict the shared validation set and every test set with the chosen models, and choose their thresholds.
 
-A model's threshold is chosen on its predictions of the validation set (Youden's index), here and nowhere else.
+A model's threshold is chosen on its predictions of the validation set (Youden's index), here and nowhere else. That of
+a hospital's own model (alone, personal) is chosen on its own patients there.
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ def main(options):
     points, folder = read_table(options.points), Folder(options.results)
     predictions = predict_chosen(points, folder, cohorts_of(folder), options.external)
     write_table(options.predictions, predictions)
-    write_table(options.chosen, with_thresholds(points, thresholds_of(predictions)))
+    write_table(options.chosen, with_thresholds(points, thresholds_of(predictions, points[points["chosen"]])))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From the predictions of the chosen models to conclusions: evaluation, differences and fairness."""
+"""From the predictions of the chosen models to their evaluation: each run, each model over its seeds, and fairness."""
 
 from collections.abc import Collection, Iterator
 
@@ -6,13 +6,12 @@ import numpy as np
 import pandas as pd
 
 from fedxray.analysis.bootstrap import bootstrap, patient_weights
-from fedxray.analysis.choice import COST, COUNTS, point_columns
+from fedxray.analysis.choice import COST, MODEL_KEY, counted, point_columns, without_coalitions
 from fedxray.analysis.external import apart
-from fedxray.analysis.sentences import sentence
-from fedxray.analysis.statistics import PRIMARY, Difference, differences, estimates, holm, noninferior
+from fedxray.analysis.statistics import Difference, differences, estimates
 from fedxray.core.errors import UserError
 from fedxray.core.seeds import stream
-from fedxray.experiment.experiment import MODES, model_name
+from fedxray.experiment.experiment import MODES, mode_name, model_name
 from fedxray.training.metrics import METRICS, auroc, evaluate
 
 
@@ -26,16 +25,17 @@ def compare(
 ) -> pd.DataFrame:
     """One row per chosen run and test set (`pooled`, the union, first): every metric at the threshold of validation.
 
-    `chosen` is the table chosen.csv; docs/architecture.md has the columns of the result. The sets named in `external`
+    `chosen` is the table chosen.csv; docs/architecture.md has the columns of the result. A personal model has one row,
+    of its hospital's test set; a coalition's model has none. The sets named in `external`
     have rows of their own and are no part of the union. The same patients are drawn for every model of a test set, so
     that differences between models are not the bootstrap's. Raises UserError if a run has no predictions of a test set.
     """
     rows = []
     predicted = dict(list(predictions.groupby("path", sort=False)))
-    for _, run in chosen.iterrows():
+    for _, run in without_coalitions(chosen).iterrows():
         threshold = run["threshold"]
-        point = {name: run[name] for name in ("mode", "cohort", "site")}
-        for name, part in _test_sets(predicted.get(run["path"], predictions[:0]), external).items():
+        point = {name: run[name] for name in ("mode", "method", "cohort", "site")}
+        for name, part in _test_sets(predicted.get(run["path"], predictions[:0]), external, run["mode"]).items():
             data = part["label"].to_numpy(float), part["probability"].to_numpy()
             values = evaluate(*data, threshold)
             rng = stream(seed, "bootstrap", name)
@@ -46,22 +46,27 @@ def compare(
                 row |= {metric: values[metric]}
                 row |= dict(zip((f"{metric}_low", f"{metric}_high"), intervals[metric], strict=True))
             rows.append(row | {key: run[key] for key in COST})
-    table = pd.DataFrame(rows).astype(COUNTS)
+    table = counted(pd.DataFrame(rows))
     order = table.assign(rank=table["mode"].map(MODES.index), part=table["test_set"] != "pooled")
-    order = order.sort_values(["cohort", "rank", "site", "seed", "part"], kind="stable")
+    order = order.sort_values(["cohort", "rank", "method", "site", "seed", "part"], kind="stable")
     return table.loc[order.index].reset_index(drop=True)
 
 
-def _test_sets(predictions: pd.DataFrame, external: Collection[str]) -> dict[str, pd.DataFrame]:
+def _test_sets(predictions: pd.DataFrame, external: Collection[str], mode: str) -> dict[str, pd.DataFrame]:
     """One run's predictions of `pooled`, the union of the hospitals' test sets, and of each set, the external last.
 
-    Raises UserError if there are none of a hospital's or of one of `external`.
+    Of a `personal` model those of its hospital's test set alone. Raises UserError if there are none of a hospital's or
+    of one of `external`.
     """
     of_hospitals, outside = apart(predictions[predictions["set"] != "validation"], external)
-    others = {name: outside[outside["set"] == name] for name in external}
+    others = {name: outside[outside["set"] == name] for name in external if mode != "personal"}
     if any(rows.empty for rows in (of_hospitals, *others.values())):
         raise UserError("predictions: no rows of a test set of a chosen run; predict the chosen runs again")
-    return {"pooled": of_hospitals, **dict(list(of_hospitals.groupby("set", sort=False))), **others}
+    union = {} if mode == "personal" else {"pooled": of_hospitals}
+    return union | dict(list(of_hospitals.groupby("set", sort=False))) | others
+
+
+Name = tuple[str, str, str]  # of a model of one cohort: mode, method, site
 
 
 class ModelsOnTestSet:
@@ -78,27 +83,31 @@ class ModelsOnTestSet:
     ):
         """`chosen` and `predictions` of one cohort; raises UserError if two runs were not asked the same images."""
         predicted, runs = dict(list(predictions.groupby("path", sort=False))), chosen.sort_values("seed", kind="stable")
-        parts = {path: _test_sets(predicted.get(path, predictions[:0]), external)[test_set] for path in runs["path"]}
+        parts = {}
+        for path, mode in zip(runs["path"], runs["mode"], strict=True):
+            sets = _test_sets(predicted.get(path, predictions[:0]), external, mode)
+            if test_set in sets or mode != "personal":
+                parts[path] = sets[test_set]
         first = next(iter(parts.values()))
         self.test_set, self.images = test_set, list(first["image"])
         self.labels, self.patients = first["label"].to_numpy(float), first["patient"].to_numpy(str)
-        # Of each model (mode, site): the probabilities (n,) and the threshold of each of its seeds.
-        self.models: dict[tuple[str, str], tuple[list[np.ndarray], list[float]]] = {}
-        for _, run in runs.iterrows():
+        # Of each model: the probabilities (n,) and the threshold of each of its seeds.
+        self.models: dict[Name, tuple[list[np.ndarray], list[float]]] = {}
+        for _, run in runs[runs["path"].isin(parts)].iterrows():
             part = parts[run["path"]]
             if list(part["image"]) != self.images:
                 raise UserError(f"predictions: {run['path']} was asked other images than the other models")
-            probabilities, thresholds = self.models.setdefault((run["mode"], run["site"]), ([], []))
+            probabilities, thresholds = self.models.setdefault((run["mode"], run["method"], run["site"]), ([], []))
             probabilities.append(part["probability"].to_numpy())
             thresholds.append(run["threshold"])
         self.weights = patient_weights(self.patients, replicates, stream(seed, "bootstrap", test_set))
 
-    def estimate(self, model: tuple[str, str], confidence: float) -> dict[str, Difference]:
+    def estimate(self, model: Name, confidence: float) -> dict[str, Difference]:
         """Each metric of one model, pooled over seeds."""
         probabilities, thresholds = map(np.array, self.models[model])
         return estimates(self.labels, self.patients, probabilities, thresholds, self.weights, confidence)
 
-    def difference(self, a: tuple[str, str], b: tuple[str, str], confidence: float) -> dict[str, Difference]:
+    def difference(self, a: Name, b: Name, confidence: float) -> dict[str, Difference]:
         """Each metric of `a` minus that of `b`, paired over images and seeds, pooled over seeds."""
         (of_a, cuts_a), (of_b, cuts_b) = (map(np.array, self.models[model]) for model in (a, b))
         return differences(self.labels, self.patients, of_a, of_b, cuts_a, cuts_b, self.weights, confidence)
@@ -125,69 +134,29 @@ def summarise(
 ) -> pd.DataFrame:
     """One row per cohort, model, test set and metric, pooled over seeds: estimate, low, high, se, df, seeds, images."""
     rows = []
-    for cohort, on_set in on_each_test_set(chosen, predictions, replicates, seed, external):
-        for mode, site in on_set.models:
-            names = {"cohort": cohort, "mode": mode, "site": site, "test_set": on_set.test_set}
-            for metric, value in on_set.estimate((mode, site), confidence).items():
-                rows.append(names | {"metric": metric} | _columns(value) | {"images": len(on_set.images)})
+    for cohort, on_set in on_each_test_set(without_coalitions(chosen), predictions, replicates, seed, external):
+        for model in on_set.models:
+            names = dict(zip(MODEL_KEY, (cohort, *model), strict=True)) | {"test_set": on_set.test_set}
+            for metric, value in on_set.estimate(model, confidence).items():
+                rows.append(names | {"metric": metric} | columns_of(value) | {"images": len(on_set.images)})
     return pd.DataFrame(rows).drop(columns="p")
 
 
-def contrast(
-    chosen: pd.DataFrame,
-    predictions: pd.DataFrame,
-    replicates: int,
-    confidence: float,
-    seed: int,
-    margin: float,
-    external: Collection[str] = (),
-) -> pd.DataFrame:
-    """One row per cohort, comparison and metric: federated minus central, and minus each site alone.
-
-    Against central on the pooled test set; against a site alone on that and on the site's own. p values are adjusted
-    (Holm) over all comparisons of a metric; AUROC is the primary one, and has a verdict of non-inferiority to central.
-    After these follow the same against both on each set of `external`, without a verdict: they are another question, so
-    they are adjusted apart, and the first rows are the same whether or not there are any.
-    """
-    contrasts, outside = [], []
-    for cohort, on_set in on_each_test_set(chosen, predictions, replicates, seed, external):
-        is_external = on_set.test_set in external
-        for mode, site in on_set.models:
-            if mode != "federated" and (is_external or on_set.test_set in ("pooled", site)):
-                values = on_set.difference(("federated", "pooled"), (mode, site), confidence)
-                part = [((cohort, mode, site, on_set.test_set), value) for value in values.values()]
-                (outside if is_external else contrasts).extend(part)
-    return pd.DataFrame([*_adjusted(contrasts, margin), *_adjusted(outside)])
-
-
-def _adjusted(contrasts: list[tuple[tuple, Difference]], margin: float | None = None) -> Iterator[dict]:
-    """The rows of `contrast`, of {(cohort, mode, site, test set), difference}: p values adjusted over each metric's.
-
-    Without a `margin` the test sets are external.
-    """
-    for metric in METRICS:
-        family = [(names, value) for names, value in contrasts if value.metric == metric]
-        adjusted = holm(np.array([value.p for _, value in family]))
-        for ((cohort, mode, site, test_set), value), p in zip(family, adjusted, strict=True):
-            limit = margin if metric == PRIMARY and mode == "central" else None
-            row = {"cohort": cohort, "against": mode, "site": site, "test_set": test_set, "metric": metric}
-            row |= _columns(value) | {"p_adjusted": p}
-            row["noninferior"] = "" if limit is None else str(noninferior(value, limit)).lower()
-            where = (
-                f"{test_set} (external, no hospital trained on it)" if margin is None else f"the {test_set} test set"
-            )
-            row["sentence"] = sentence(value, "federated", model_name(mode, site), p, limit, where)
-            yield row
-
-
-def _columns(value: Difference) -> dict:
+def columns_of(value: Difference) -> dict:
+    """The columns of a table that an estimate or difference fills."""
     names = ("estimate", "low", "high", "se", "se_within", "se_between", "df", "p", "seeds")
     return {name: getattr(value, name) for name in names}
 
 
 def fairness(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per model, of one cohort's AUROC rows of `summary`: on each test set, the worst site's, their spread."""
-    names = [model_name(mode, site) for mode, site in zip(rows["mode"], rows["site"], strict=True)]
+    """One row per model, of one cohort's AUROC rows of `summary`: on each test set, the worst site's, their spread.
+
+    The personal models of a method are one row: each hospital's own, on its test set.
+    """
+    names = [
+        mode_name(mode, method) if mode == "personal" else model_name(mode, method, site)
+        for mode, method, site in zip(rows["mode"], rows["method"], rows["site"], strict=True)
+    ]
     matrix = rows.assign(model=names).pivot(index="model", columns="test_set", values="estimate")
     matrix = matrix.loc[list(dict.fromkeys(names)), list(dict.fromkeys(rows["test_set"]))]
     sites = matrix.drop(columns="pooled", errors="ignore")  # a remote federation has no pooled test set

@@ -1,17 +1,18 @@
 """The predictions of the chosen models, which evaluation reads, and the threshold that each model takes from them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from fedxray.data.site import load_site
+from fedxray.analysis.choice import OWN
+from fedxray.data.site import SiteData, load_site
 from fedxray.experiment.cohorts import Cohort
 from fedxray.experiment.folder import Folder
 from fedxray.training.metrics import choose_threshold
 from fedxray.training.models import restore
 from fedxray.training.trainer import predict
 
-COLUMNS = ["path", "set", "image", "patient", "label", "aetiology", "probability"]
+COLUMNS = ["path", "set", "image", "patient", "hospital", "label", "aetiology", "probability"]
 
 
 def predict_chosen(
@@ -19,28 +20,61 @@ def predict_chosen(
 ) -> pd.DataFrame:
     """Probabilities of the chosen runs of `points` for the shared validation set and each test set.
 
-    `cohorts` has the experiment's by name, and `external` names the test sets after those of the sites. Each model
-    predicts as it was trained (settings of its record). Returns the columns of `predictions.csv`.
+    `cohorts` has the experiment's by name, and `external` names the test sets after those of the sites. A personal
+    model predicts no other hospital's test set than its own. Each model predicts as it was trained (settings of its
+    record). Returns the columns of `predictions.csv`.
     """
     tables, others = [], [load_site(folder.external(name).site) for name in external]
     for name, chosen in points[points["chosen"]].groupby("cohort", sort=False):
         sites = [load_site(folder.site(cohorts[name], site)) for site in cohorts[name].sites]
-        sets = [("validation", "validation", sites[0]), *((site.name, "test", site) for site in (*sites, *others))]
-        for path in chosen["path"]:
+        validation, tests = _validation(sites), [_test(site, site.name) for site in sites]
+        outside = [_test(site, "") for site in others]
+        for path, mode, owner in zip(chosen["path"], chosen["mode"], chosen["site"], strict=True):
             run = folder.run(path)
             settings = run.settings()
             model = restore(settings, run.parameters())
-            for set_name, split, site in sets:
-                rows = site.table[site.table["split"] == split]
-                probability = predict(model, site.part(split)[0], settings.compute)
+            fewer = {"personal": [part for part in tests if part[0] == owner], "coalition": tests}
+            asked = fewer.get(mode, [*tests, *outside])
+            for set_name, rows, images in [validation, *asked]:
+                probability = predict(model, images, settings.compute)
                 tables.append(rows.assign(path=path, set=set_name, probability=probability))
     return pd.concat(tables)[COLUMNS]
 
 
-def thresholds_of(predictions: pd.DataFrame) -> dict[str, float]:
-    """The threshold of each run, by its path, that its predictions of the validation set choose (Youden's)."""
-    validation = predictions[predictions["set"] == "validation"]
-    return {
-        path: choose_threshold(rows["label"].to_numpy(float), rows["probability"].to_numpy())
-        for path, rows in validation.groupby("path", sort=False)
-    }
+def _validation(sites: Sequence[SiteData]) -> tuple:
+    """(name, rows, images) of the validation set, which all sites share; each has marked whose patients are its own."""
+    first = sites[0]
+    rows = first.table[first.table["split"] == "validation"].assign(hospital="")
+    for site in sites:
+        own = site.table["image"][(site.table["split"] == "validation") & site.table["own"]]
+        rows.loc[rows["image"].isin(own), "hospital"] = site.name
+    return "validation", rows, first.part("validation")[0]
+
+
+def _test(site: SiteData, hospital: str) -> tuple:
+    """(name, rows, images) of a test set, of patients of the `hospital`."""
+    return site.name, site.table[site.table["split"] == "test"].assign(hospital=hospital), site.part("test")[0]
+
+
+def thresholds_of(predictions: pd.DataFrame, chosen: pd.DataFrame) -> dict[str, float]:
+    """The threshold of each run of `chosen`, by its path, that its predictions of validation choose (Youden's).
+
+    A model that belongs to one hospital has that of its own patients in the validation set. A run without predictions
+    of the validation set has none.
+    """
+    parts = dict(list(predictions[predictions["set"] == "validation"].groupby("path", sort=False)))
+    thresholds = {}
+    for path, mode, site in zip(chosen["path"], chosen["mode"], chosen["site"], strict=True):
+        if path in parts:
+            rows = own_validation(parts[path], site) if mode in OWN else parts[path]
+            thresholds[path] = choose_threshold(rows["label"].to_numpy(float), rows["probability"].to_numpy())
+    return thresholds
+
+
+def own_validation(validation: pd.DataFrame, hospital: str) -> pd.DataFrame:
+    """Of rows of the validation set those of the hospital's patients; all, if these lack a class.
+
+    As `SiteData.own_validation`, on which the hospital's own models are validated.
+    """
+    own = validation[validation["hospital"] == hospital]
+    return own if own["label"].nunique() == 2 else validation

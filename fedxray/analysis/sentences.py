@@ -68,15 +68,18 @@ def summary_text(summary: pd.DataFrame, contrasts: pd.DataFrame, confidence: flo
     shown = ["auroc", "accuracy", "sensitivity", "specificity"]
     lines = [f"Pooled test set, with {confidence:.0%} intervals by patient".ljust(50)]
     lines.append(" " * 26 + "".join(f"{'AUROC' if name == 'auroc' else name:<24}" for name in shown))
-    for (cohort, mode, site), rows in pooled.groupby(MODEL_KEY, sort=False):
+    for (cohort, *model), rows in pooled.groupby(MODEL_KEY, sort=False):
         values = rows.set_index("metric")
         cells = [
             f"{values.at[name, 'estimate']:.3f} [{values.at[name, 'low']:.3f}, {values.at[name, 'high']:.3f}]"
             for name in shown
         ]
-        name = " ".join(filter(None, [model_name(mode, site), cohort]))
+        name = " ".join(filter(None, [model_name(*model), cohort]))
         lines.append(f"{name:<26}" + "".join(f"{cell:<24}" for cell in cells).rstrip())
-    primary = contrasts[(contrasts["metric"] == PRIMARY) & (contrasts["against"] == "central")]
+    said = contrasts["question"].eq("reference") | contrasts["question"].eq("external") & contrasts["against"].eq(
+        "central"
+    )
+    primary = contrasts[(contrasts["metric"] == PRIMARY) & said]
     for _, row in primary.iterrows():
         lines.append(f"{row['cohort']}: {row['sentence']}" if row["cohort"] else row["sentence"])
     return "\n".join(lines)

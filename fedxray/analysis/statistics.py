@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from fedxray.analysis.bootstrap import resampled
-from fedxray.training.metrics import BINS, DECISIONS, LOWER_IS_BETTER, METRICS, bins_of, shares
+from fedxray.training.metrics import BINS, DECISIONS, LOWER_IS_BETTER, bins_of, shares
 
 PRIMARY = "auroc"  # the metric of the verdict
 ROUNDING = 1e-12  # a standard error below is a zero that was rounded
@@ -135,6 +135,16 @@ def estimates(
     }
 
 
+def combined(labels: np.ndarray, patients: np.ndarray, placed: np.ndarray, confidence: float) -> Difference:
+    """A linear combination of AUROCs of the same images, pooled over seeds as in `differences`.
+
+    `placed` (seeds, n) is the same combination of the models' `placements`; p is that it is 0.
+    """
+    variance = covariance(labels, placed.mean(axis=0, keepdims=True), patients).item()
+    within, count = float(np.sqrt(np.maximum(variance, 0))), len(np.unique(patients))
+    return _interval("auroc", areas(labels, placed), within, count, confidence)
+
+
 def _check(probabilities: np.ndarray, labels, patients, weights, *thresholds, others: tuple = ()) -> None:
     """Raises ValueError unless shapes match."""
     seeds, images = probabilities.shape
@@ -146,13 +156,13 @@ def _check(probabilities: np.ndarray, labels, patients, weights, *thresholds, ot
 
 def _pooled(labels: np.ndarray, patients: np.ndarray, placed: np.ndarray, values: dict, confidence: float) -> dict:
     """Each metric, of placement values `placed` (seeds, n) and `resampled` values, or of differences of such."""
-    variance = covariance(labels, placed.mean(axis=0, keepdims=True), patients).item()
-    each, within = {"auroc": areas(labels, placed)}, {"auroc": np.sqrt(np.maximum(variance, 0))}
-    values = {metric: part for metric, part in values.items() if metric != "auroc"}
-    each |= {metric: part[0] for metric, part in values.items()}
-    within |= {metric: _deviation(part[1:].mean(axis=1)) for metric, part in values.items()}
     count = len(np.unique(patients))
-    return {metric: _interval(metric, each[metric], within[metric], count, confidence) for metric in METRICS}
+    return {
+        metric: combined(labels, patients, placed, confidence)
+        if metric == "auroc"
+        else _interval(metric, part[0], _deviation(part[1:].mean(axis=1)), count, confidence)
+        for metric, part in values.items()
+    }
 
 
 def _interval(metric: str, each: np.ndarray, within: float, patients: int, confidence: float) -> Difference:

@@ -22,7 +22,8 @@ LEAST = 1 << 20  # bytes on a disk below which it is full: nothing that is worth
 # Columns that are text, however much their cells look like numbers: patient 007 is not patient 7.
 TEXT = (
     *("image", "file", "patient", "patient_from", "acquisition", "official_split", "view", "label_from", "why"),
-    *("site", "set", "test_set", "cohort", "mode", "against", "path", "aetiology", "sha256", "sha256_pixels"),
+    *("site", "hospital", "set", "test_set", "cohort", "mode", "method", "against", "path", "aetiology"),
+    *("sha256", "sha256_pixels"),
 )
 
 

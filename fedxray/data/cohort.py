@@ -8,7 +8,7 @@ import pandas as pd
 
 from fedxray.core.errors import UserError
 from fedxray.core.seeds import stream
-from fedxray.data.labels import AETIOLOGIES, CLASSES, SHARED
+from fedxray.data.labels import AETIOLOGIES, CLASSES, SHARED, SPLITS
 from fedxray.data.names import HASHED
 
 log = logging.getLogger(__name__)
@@ -32,16 +32,18 @@ def draw_cohort(
     viral_share: float = math.nan,
     conflicts: str = "stop",
 ) -> pd.DataFrame:
-    """Draw the splits and the sites; returns one row per image: image, label, aetiology, patient, split, site.
+    """Draw the splits and the sites; returns one row per image: image, label, aetiology, patient, split, site,
+    hospital.
 
     Patients go to train, validation and test, and those of train and test to sites, within each aetiology in the
     wanted proportion of images. `test="official"` keeps Kaggle's test patients. There is one validation set, which all
-    sites share (site `shared`). The shares of the sites are the same in train and test: equal (`iid`), or by `alpha`
-    (`dirichlet`), `power` (`quantity`) or `viral_share` (`aetiology`); `acquisition` takes the device or the site that
-    a manifest names. A patient at two sites, or in two official splits, is settled by `conflicts`: `stop`, `merge` or
-    `first` (`settle`). Raises UserError for fractions that leave nothing, too few patients for so many sites, and a
-    partition that does not fit or whose parameter is out of range. It does not check that each site has what it needs:
-    `check_split` does.
+    sites share (site `shared`), and each of its patients has a `hospital` too, the site at which it would be; elsewhere
+    `hospital` is `site`. The shares of the sites are the same in train, test and validation: equal (`iid`), or by
+    `alpha` (`dirichlet`), `power` (`quantity`) or `viral_share` (`aetiology`); `acquisition` takes the device or the
+    site that a manifest names. A patient at two sites, or in two official splits, is settled by `conflicts`: `stop`,
+    `merge` or `first` (`settle`). Raises UserError for fractions that leave nothing, too few patients for so many
+    sites, and a partition that does not fit or whose parameter is out of range. It does not check that each site has
+    what it needs: `check_split` does.
     """
     whole = catalogue
     if partition == "acquisition":
@@ -58,18 +60,17 @@ def draw_cohort(
     _check_patients(catalogue, sites)
     patients = _patients(catalogue)
     split = _draw_splits(catalogue, patients, seed, test, test_fraction, validation_fraction)
-    site, placed = pd.Series(SHARED, index=patients.index), split != "validation"
-    if partition == "acquisition":
-        site[placed] = patients.loc[placed, "acquisition"]
-    else:
+    hospital = patients["acquisition"].copy()
+    if partition != "acquisition":
         shares = _site_shares(patients, sites, seed, partition, alpha, power, viral_share)
-        for part in ("train", "test"):
+        for part in SPLITS:
             rng = stream(seed, "cohort", "sites", part)
             drawn = _allocate_strata(patients[split == part], shares, rng, fit=True)
-            site[drawn.index] = drawn
+            hospital[drawn.index] = drawn
     table = whole[["image", "label", "aetiology", "patient"]].copy()
     table["split"] = table["patient"].map(split).where(table.index.isin(catalogue.index), "unused")
-    table["site"] = table["patient"].map(site)
+    table["site"] = table["patient"].map(hospital.where(split != "validation", SHARED))
+    table["hospital"] = table["patient"].map(hospital)
     if balance == "undersample":
         for name in sites:
             table.loc[_surplus(table, name, seed), "split"] = "unused"

@@ -48,7 +48,7 @@ def make_external(
     keys = {key for path, source in sources.items() if path in known for key in source["patient"]}
     _refuse(where, "is of a patient", table["image"][table["patient"].isin(keys)])
     rows = table[["image", "label", "aetiology"]].assign(patient=f"{name}/" + table["patient"], split="test", site=name)
-    write_table(split, rows)
+    write_table(split, rows.assign(hospital=name))
     make_site(split, [pixels], name, folder, origin([read_json(summary)], fit))
 
 

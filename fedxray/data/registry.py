@@ -26,6 +26,7 @@ COLUMNS = (
         "split",
         "synthetic",
         "patients_known",
+        "trouble",
         "fedxray",
     ),
 )
@@ -36,8 +37,9 @@ def tabulate(cards: Iterable[dict]) -> pd.DataFrame:
     """The registry of these data cards: one row for each site, sorted by name, with `COLUMNS`, all text and numbers.
 
     The columns `<split>_images` and `<split>_patients` are counts; `prevalence` is the share of pneumonia in train and
-    test; `split` is JSON; `source_sha256` and `split` are empty where the card does not have them; `fedxray` is the
-    version that wrote the data. Raises UserError for a card of another schema, and for two cards of one site.
+    test; `split` is JSON; `source_sha256` and `split` are empty where the card does not have them; `trouble` is what
+    was made wrong on purpose, and where, or empty; `fedxray` is the version that wrote the data. Raises UserError for a
+    card of another schema, and for two cards of one site.
     """
     rows = [_row(card) for card in cards]
     sites = [row["site"] for row in rows]
@@ -107,14 +109,17 @@ def own_validation(path: Path) -> list[str]:
 
 def note_of(path: Path, further: Iterable[dict] = ()) -> str:
     """The note that each figure, page and model must have if data in the registry `path`, or of the cards `further`,
-    are synthetic, or if in some of them nobody knows which images are of one patient; else empty.
+    are synthetic, if in some of them nobody knows which images are of one patient, or if something was made wrong on
+    purpose; else empty.
     """
-    table = read_table(path, ("synthetic", "patients_known"))
+    table = read_table(path, ("synthetic", "patients_known", "trouble"))
     origins = [card["provenance"] for card in further]
     synthetic = [*table["synthetic"], *(origin["synthetic"] for origin in origins)]
     known = [*table["patients_known"], *(origin["patients_known"] for origin in origins)]
+    troubles = ", ".join(filter(None, dict.fromkeys(table["trouble"])))
     notes = ["Synthetic phantom data"] * any(synthetic)
-    return "; ".join([*notes, *["patients unknown: each image counts as one"] * (not all(known))])
+    notes += ["patients unknown: each image counts as one"] * (not all(known))
+    return "; ".join(notes + [f"trouble on purpose: {troubles}"] * bool(troubles))
 
 
 def _checksums(table: pd.DataFrame) -> dict[str, dict]:
@@ -147,5 +152,6 @@ def _row(card: dict) -> dict:
         "split": json.dumps(provenance["split"], sort_keys=True) if "split" in provenance else "",
         "synthetic": bool(provenance.get("synthetic")),
         "patients_known": bool(provenance.get("patients_known", True)),
+        "trouble": "{kind} at {site}".format(**provenance["trouble"]) if "trouble" in provenance else "",
         "fedxray": provenance["fedxray"],
     }

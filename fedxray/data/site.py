@@ -11,9 +11,10 @@ import pandas as pd
 from fedxray import __version__
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, read_table, sha256, write_array, write_json, write_table
-from fedxray.data.labels import SHARED, SPLITS
+from fedxray.data.labels import CLASSES, SHARED, SPLITS
+from fedxray.data.trouble import Trouble
 
-SCHEMA = 1  # of card.json; counts up when a key changes its meaning
+SCHEMA = 2  # of card.json; counts up when a key changes its meaning
 
 
 class SiteFolder:
@@ -37,25 +38,47 @@ class SiteData:
     def part(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """(images uint8 (n, size, size), labels float32 (n,)) of `train`, `validation` or `test`."""
         rows = (self.table["split"] == split).to_numpy()
+        return self._of(rows)
+
+    def own_validation(self) -> tuple[np.ndarray, np.ndarray]:
+        """`part("validation")` of the site's own patients alone; the whole of it if theirs lacks a class."""
+        rows = (self.table["split"] == "validation").to_numpy()
+        own = rows & self.table["own"].to_numpy(bool)
+        return self._of(own if self.table["label"][own].nunique() == len(CLASSES) else rows)
+
+    def _of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.images[rows], self.table["label"].to_numpy(np.float32)[rows]
 
 
-def make_site(split: Path, pixels: Sequence[Path], site: str, folder: Path, provenance: dict | None = None) -> None:
+def make_site(
+    split: Path,
+    pixels: Sequence[Path],
+    site: str,
+    folder: Path,
+    provenance: dict | None = None,
+    trouble: Trouble | None = None,
+) -> None:
     """Write the folder of `site` from the split and the pixels; `shared` gets the validation set alone.
 
+    The site's table says of each image whether it is its `own`: of the validation set those whose `hospital` it is.
     `pixels` are the arrays of the sources, whose images follow one another as in the split. `provenance` says where the
     data come from, and goes into the card: `source_sha256` (of the catalogues), `synthetic`, `patients_known`, `fit`
-    and `split` (seed and fractions), plain values that identify no patient.
+    and `split` (seed and fractions), plain values that identify no patient. If `trouble` changes any of these images or
+    labels, the card says so.
     """
     cohort = read_table(split)
     of_site = (cohort["site"] == site) & (cohort["split"] != "unused")
     rows = cohort[of_site | (cohort["site"] == SHARED)]
+    rows = rows.assign(own=rows["hospital"] == site)
     values = _rows([np.load(path, mmap_mode="r") for path in pixels], rows.index.to_numpy())
+    origin = (provenance or {}) | {"fedxray": __version__}
+    if trouble is not None and trouble.changed(rows).any():
+        values, rows = trouble.spoil(values, rows)
+        origin["trouble"] = trouble.about
     files = SiteFolder(folder)
     write_array(files.images, values)
-    write_table(files.table, rows[["image", "label", "aetiology", "patient", "split"]])
+    write_table(files.table, rows[["image", "label", "aetiology", "patient", "split", "own"]])
     checksums = {"images": sha256(files.images), "table": sha256(files.table)}
-    origin = (provenance or {}) | {"fedxray": __version__}
     write_json(files.card, _card(site, values, rows) | {"sha256": checksums, "provenance": origin})
 
 
@@ -83,7 +106,10 @@ def origin(summaries: Sequence[dict], fit: str) -> dict:
 
 
 def load_site(folder: Path) -> SiteData:
-    """Read a site's folder; raises UserError if a file is missing or is not what the data card says."""
+    """Read a site's folder.
+
+    Raises UserError if a file is missing or is not what the data card says, and if its card is of another schema.
+    """
     files = SiteFolder(folder)
     try:
         card = read_json(files.card)
@@ -91,6 +117,10 @@ def load_site(folder: Path) -> SiteData:
         changed = [path for key, path in paths.items() if sha256(path) != card["sha256"][key]]
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: missing; make the site's data again (make_site)") from error
+    if card["schema"] != SCHEMA:
+        raise UserError(
+            f"{files.card}: schema {card['schema']}, this library has {SCHEMA}; make the site's data again (make_site)"
+        )
     if changed:
         raise UserError(
             f"{changed[0]}: changed since its data card was written; make the site's data again (make_site)"
@@ -113,7 +143,8 @@ def pool(sites: list[SiteData], split: str) -> tuple[np.ndarray, np.ndarray]:
 def _card(site: str, values: np.ndarray, table: pd.DataFrame) -> dict:
     """The card of images uint8 (n, size, size) and their table, with no time, path, file name or patient in it.
 
-    Of each split it has counts, the prevalence of pneumonia, and the intensity (grey levels, 0 to 255).
+    Of each split it has counts, the prevalence of pneumonia, and the intensity (grey levels, 0 to 255); of the
+    validation set also `own`, the counts of the site's own.
     """
     splits = {}
     for split in [name for name in SPLITS if (table["split"] == name).any()]:
@@ -128,6 +159,9 @@ def _card(site: str, values: np.ndarray, table: pd.DataFrame) -> dict:
             "intensity_std": round(float(pixels.std()), 2),
             "intensity_quantiles": {str(q): int(np.quantile(pixels, q)) for q in (0.05, 0.5, 0.95)},
         }
+        if split == "validation":
+            own = part[part["own"]]
+            splits[split]["own"] = {"images": len(own), "patients": int(own["patient"].nunique())}
     return {
         "schema": SCHEMA,
         "site": site,

@@ -16,7 +16,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.yaml_file import check_keys
 from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, faults_of, method_of
-from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, Point, points
+from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, TROUBLES, Point, points
 
 KINDS = {
     "integer": "a whole number",
@@ -30,6 +30,7 @@ KINDS = {
 PATHS = ("archive", "folder", "admin_kit")  # keys whose value is a path
 SHOWN = 60  # characters of a value in a message
 POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
+PARTS = (1, 0.5, 0.25, 0.2, 0.125, 0.1, 0.0625, 0.05, 0.04, 0.02, 0.01)  # of an epoch, for a message
 # {a number of a method: which ones use it}
 OWNERS = {
     name: ", ".join(owner for table in (NUMBERS, MEAN_NUMBERS) for owner, names in table.items() if name in names)
@@ -52,7 +53,8 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
         faults = [*_across(config), *_swept(config, schema)]
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
-    if faults := list(dict.fromkeys([*_of_methods(config), *_unused(config, given or {})])):
+    faults = [*_of_trouble(config), *_of_methods(config), *_of_reference(config), *_unused(config, given or {})]
+    if faults := list(dict.fromkeys(faults)):
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
 
 
@@ -231,6 +233,24 @@ def _of_federation(config: dict) -> list[str]:
     return faults
 
 
+def _of_trouble(config: dict) -> Iterator[str]:
+    """Faults of the trouble on purpose of each point of the sweep."""
+    for point in points(config):
+        kind, site, share = (point.get(f"trouble.{key}", config["trouble"][key]) for key in ("kind", "site", "share"))
+        used, sites = TROUBLES[kind], config["sites"][: point.get("sites", len(config["sites"]))]
+        if "trouble.kind" not in point:
+            for key in (key for key in ("trouble.site", "trouble.share") if key in point and key not in used):
+                yield f"sweep: {key}: trouble.kind: {kind} does not use it; leave it out, or change the kind"
+            if site and not used and "trouble.site" not in point:
+                yield f"trouble.site: {site}, but trouble.kind is none; say what its trouble is, or leave it empty"
+        if used and site not in sites:
+            yield f"trouble.site: {site or 'empty'}, but {kind} needs one of `sites`; take {' or '.join(sites[:8])}"
+        if kind == "clipped" and share >= 0.5:
+            yield f"trouble.share: {share} of the greys at each end leaves none; clipped needs less than 0.5"
+        if used and config["federation"]["where"] == "remote":
+            yield f"trouble.kind: {kind}, but hospitals elsewhere have the data that they have; set it to none"
+
+
 def _of_methods(config: dict) -> Iterator[str]:
     """Faults of the method and the budget of each point of the sweep."""
     for point in points(config):
@@ -254,16 +274,22 @@ def _of_methods(config: dict) -> Iterator[str]:
             yield "evaluation.contributions: of more than four hospitals there are too many coalitions; name fewer sites"
 
 
+def _of_reference(config: dict) -> Iterator[str]:
+    """Faults of the model that others are compared with: a method must have a global model, beside another method."""
+    models = [run.model for run in Experiment.from_config(config).runs]
+    methods = [model.method for model in models if model.mode == "federated" and model.method]
+    possible, reference = list(dict.fromkeys(["central", "alone", *methods])), config["evaluation"]["reference"]
+    if reference not in possible:
+        yield f"evaluation.reference: {_shown(reference)} has no global model here; take {' or '.join(possible[:8])}"
+
+
 def _of_round(passes: float, epochs: int, tail: int) -> Iterator[str]:
     """Faults of a round's length: it must be whole epochs or divide one, and divide the epochs of the federation."""
     length = Fraction(str(passes))
     budget = f"{epochs} epochs" + f" (training.epochs less {tail} of algorithm.finetune)" * bool(tail)
     if length < 1 and (1 / length).denominator != 1:
-        parts = 1 / length
-        near = sorted({max(1, int(parts)), int(parts) + 1})
-        yield (
-            f"federation.round: {passes:g} of an epoch does not divide it; take {' or '.join(f'{1 / n:g}' for n in near)}"
-        )
+        near = sorted(sorted(PARTS, key=lambda part: abs(part - passes))[:2])
+        yield f"federation.round: {passes:g} of an epoch does not divide it; take {near[0]:g} or {near[1]:g}"
     elif length >= 1 and (length.denominator != 1 or epochs % length):
         near = [n for n in range(1, epochs + 1) if epochs % n == 0]
         best = sorted(near, key=lambda n: abs(n - passes))[:2]

@@ -101,7 +101,7 @@ class Experiment:
     def from_config(cls, config: Mapping) -> "Experiment":
         """The experiment of a whole configuration. It keeps only the parts that decide which runs there are."""
         keys = ("sites", "image_size", "split", "trouble", "model", "training", "algorithm", "seeds", "sweep")
-        parts = {key: config[key] for key in keys if key in config}
+        parts = {key: config[key] for key in keys}
         federation = {key: config["federation"][key] for key in ("where", "round", "steps", "budget")}
         contributions = config["evaluation"]["contributions"]
         further = {"federation": federation, "evaluation": {"contributions": contributions}}

@@ -12,7 +12,15 @@ from fedxray.experiment.method import KEYS as METHOD_KEYS
 
 # The parameter of each way of bringing patients to sites; no other way uses it.
 KNOBS = {"dirichlet": "split.alpha", "quantity": "split.power", "aetiology": "split.viral_share"}
-COHORT_AXES = ("sites", "split.partition", *KNOBS.values())
+# What each kind of trouble on purpose uses of the section `trouble`.
+TROUBLES = {
+    "none": (),
+    "labels": ("trouble.site", "trouble.share"),
+    "inverted": ("trouble.site",),
+    "clipped": ("trouble.site", "trouble.share"),
+    "noise": ("trouble.site",),
+}
+COHORT_AXES = ("sites", "split.partition", *KNOBS.values(), "trouble.kind", "trouble.site", "trouble.share")
 FEDERATION_AXES = ("federation.round", "federation.steps")  # of federated runs alone
 METHOD_AXES = tuple(f"algorithm.{name}" for name in METHOD_KEYS)  # the same
 # How a run computes, not what.
@@ -22,8 +30,8 @@ Point = dict[str, Any]  # {axis: value}
 
 
 def name_of(axis: str) -> str:
-    """The name of an axis in paths and tables: the last part of its key (of `model.name`, `model`)."""
-    return axis.removesuffix(".name").rpartition(".")[2]
+    """The name of an axis in paths and tables: the last part of its key (of `model.name`, `model`; so with `kind`)."""
+    return axis.removesuffix(".name").removesuffix(".kind").rpartition(".")[2]
 
 
 def axes(config: Mapping) -> list[str]:
@@ -65,7 +73,8 @@ def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
 def _sweepable(config: Mapping) -> Point:
     """Every key that can be swept, with its value in the configuration."""
     values = {"sites": len(config["sites"]), "model.name": config["model"]["name"]}
-    values |= {f"split.{name_of(key)}": config["split"][name_of(key)] for key in COHORT_AXES[1:]}
+    for section, _, key in (axis.partition(".") for axis in COHORT_AXES[1:]):
+        values[f"{section}.{key}"] = config[section][key]
     values |= {key: value for key, value in leaves({"training": config["training"]}) if key not in FIXED}
     values |= {key: config["federation"][name_of(key)] for key in (*FEDERATION_AXES, "federation.budget")}
     return values | {key: value for key, value in leaves({"algorithm": config["algorithm"]})}

@@ -88,7 +88,7 @@ def prepare_shared(
             images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch
         )
         columns = ["image", "label", "aetiology", "patient"]
-        write_table(scratch / "split.csv", catalogue[columns].assign(split="validation", site=SHARED))
+        write_table(scratch / "split.csv", catalogue[columns].assign(split="validation", site=SHARED, hospital=""))
         _write(scratch, SHARED, output, source, files)
 
 
@@ -127,7 +127,7 @@ def _read(
 def _append(split: pd.DataFrame, shared: Path, image_size: int, pixels: Path) -> pd.DataFrame:
     """The split with the rows of the shared set after it, and their images after the site's own in `pixels`.
 
-    A shared patient's key gets a prefix: two hospitals may count their patients alike.
+    A shared patient's key gets a prefix: two hospitals may count their patients alike. It is of no hospital.
     """
     common = load_site(shared)
     if set(common.table["split"]) != {"validation"}:
@@ -142,7 +142,7 @@ def _append(split: pd.DataFrame, shared: Path, image_size: int, pixels: Path) ->
             "these patients from your folder, or the validation would know them"
         )
     write_array(pixels, np.concatenate([images, common.images]))
-    rows = common.table.assign(site=SHARED, patient=f"{SHARED}/" + common.table["patient"].astype(str))
+    rows = common.table.assign(site=SHARED, hospital="", patient=f"{SHARED}/" + common.table["patient"].astype(str))
     return pd.concat([split, rows], ignore_index=True)[list(split)]
 
 

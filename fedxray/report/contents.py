@@ -24,10 +24,13 @@ class Item:
     category: str  # of Snakemake's report
     here: str = ""  # the script that writes it where the federation is here; empty: none does
     remote: str = ""  # the same where the federation is remote
-    when: str = "always"  # always | swept: models have several points | cohorts: there are several | external: tests
+    # always | swept: models have several points | cohorts, methods: there are several | external: tests | contributions
+    when: str = "always"
 
 
 ITEMS = (
+    Item("method_gain", "figure", RESULTS, "plot_results", when="methods"),
+    Item("contributions", "figure", RESULTS, "plot_results", when="contributions"),
     Item("learning_curves", "figure", RESULTS, "plot_results", "plot_remote"),
     Item("roc", "figure", RESULTS, "plot_results"),
     Item("metrics", "figure", RESULTS, "plot_results"),
@@ -53,6 +56,9 @@ ITEMS = (
     Item("confirmed", "table", TABLES, "confirm_federated"),  # where federation.engine is inprocess
     Item("comparison", "table", TABLES, "compare_runs"),
     Item("differences_table", "table", TABLES, "contrast_models"),
+    Item("methods_table", "table", TABLES, "contrast_models"),
+    Item("contributions_table", "table", TABLES, "measure_contributions"),  # where evaluation.contributions is true
+    Item("own_thresholds", "table", TABLES, "adapt_thresholds"),
     Item("at_sites", "table", TABLES, remote="evaluate_remote"),
 )
 
@@ -60,7 +66,8 @@ ITEMS = (
 def figures(experiment: "Experiment", script: str = "") -> list[str]:
     """The names of the figures of an experiment, or of those that one script draws."""
     there_is = {"always": True, "swept": experiment.is_swept, "cohorts": len(experiment.cohorts) > 1}
-    there_is["external"] = experiment.has_external
+    there_is |= {"external": experiment.has_external, "methods": len(experiment.methods) > 1}
+    there_is["contributions"] = "coalition" in experiment.modes
     where = experiment.config["federation"]["where"]
     drawn = {item.name: getattr(item, where) for item in _items("figure") if there_is[item.when]}
     return [name for name, by in drawn.items() if by and script in ("", by)]

@@ -6,17 +6,21 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fedxray.analysis.choice import MODEL_KEY, edges, point_columns
+from fedxray.analysis.adaptation import AT_THRESHOLD, CALIBRATED
+from fedxray.analysis.choice import MODEL_KEY, edges, leading, of_models, point_columns, without_coalitions
 from fedxray.analysis.comparison import by_aetiology, fairness
 from fedxray.analysis.external import apart
+from fedxray.analysis.methods import said
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table
 from fedxray.data import datasets
 from fedxray.data.labels import SHARED
 from fedxray.data.site import SiteFolder
-from fedxray.experiment.experiment import Experiment, model_name
+from fedxray.experiment.experiment import POOLED, Experiment, model_name
 from fedxray.experiment.folder import Folder
+from fedxray.experiment.method import Method
 from fedxray.experiment.sweep import KNOBS, name_of
+from fedxray.report.algorithms import described, scheduled
 from fedxray.report.contents import TEMPLATES, pages
 from fedxray.training.metrics import words
 
@@ -29,6 +33,8 @@ def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     results = Results(config, folder)
     shared = {"config": config, "note": note, "sources": results.sources, "external": results.external}
+    reference = config["evaluation"]["reference"]
+    shared |= {"reference": {"central": "central training", "alone": "each hospital alone"}.get(reference, reference)}
     shared |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
     return {name: templates.get_template(f"{name}.html").render(shared | getattr(results, name)()) for name in pages()}
 
@@ -37,26 +43,36 @@ class Results:
     """The tables of an experiment, and the values that each page shows of them: by a method of the page's name."""
 
     def __init__(self, config: dict, folder: Folder):
-        self.config, self.folder, self.cohorts = config, folder, Experiment.from_config(config).cohorts
+        experiment = Experiment.from_config(config)
+        self.config, self.folder, self.cohorts = config, folder, experiment.cohorts
+        self.has_contributions = "coalition" in experiment.modes
+        self.budget = sorted({run.budget for run in experiment.jobs if run.model.mode == "federated"})
         self.sources, self.external = datasets.sources(config), datasets.external(config)
         self.points = read_table(folder.points)
-        self.chosen = self.points[self.points["chosen"]]
+        self.chosen = without_coalitions(self.points[self.points["chosen"]])
         self.tests = [source.name for source in self.external]
         self.summary, self.summary_outside = apart(read_table(folder.summary), self.tests)
         self.differences, self.differences_outside = apart(read_table(folder.differences), self.tests)
+        self.by_method = read_table(folder.methods)
         one_process = config["federation"]["engine"] == "inprocess"
         self.confirmed = len(read_table(folder.confirmed)) if one_process else 0
         self.records = [folder.run(path).read_record() for path in self.points["path"]]
 
     def conclusions(self) -> dict:
         """Sentences, the pooled table, external tests, fairness, and which points were chosen."""
-        primary = self.differences[self.differences["metric"] == PRIMARY]
-        central = primary["against"] == "central"
-        lines, outside = _sentences(primary), self.differences_outside
+        primary, outside = self.differences[self.differences["metric"] == PRIMARY], self.differences_outside
+        lead = of_models(primary, leading(self.chosen), MODEL_KEY[:3])
+        compared = without_coalitions(self.points)
+        used = [name for name in point_columns(self.chosen) if (self.chosen[name].map(_short) != "").any()]
         pooled = self.summary[self.summary["test_set"] == "pooled"]
         return {
-            "primary": [line for line, first in zip(lines, central, strict=True) if first],
-            "secondary": [line for line, first in zip(lines, central, strict=True) if not first],
+            "primary": _sentences(primary[primary["question"] == "reference"]),
+            "secondary": _sentences(lead[lead["question"].isin(["alone", "joining"])]),
+            "hospitals": self._hospitals(),
+            "overall": self._overall(),
+            "own_thresholds": self._own_thresholds(),
+            "contributions": self._contributions(),
+            "suspects": [],  # a line for each hospital that analysis/suspects.py finds
             "pooled": [
                 _model(*keys) | {words(metric): _interval(rows, metric) for metric in SHOWN}
                 for keys, rows in pooled.groupby(MODEL_KEY, sort=False)
@@ -70,24 +86,64 @@ class Results:
             "fairness": [
                 {"cohort": cohort or "all", **row}
                 for cohort, rows in self.summary[self.summary["metric"] == PRIMARY].groupby("cohort", sort=False)
-                for row in _rows(fairness(rows).map("{:.4f}".format).reset_index())
+                for row in _rows(fairness(rows).map(_decimal).reset_index())
             ],
             "seeds": self.points["seed"].nunique(),
-            "points": self.points.groupby("mode")["path"].nunique()["federated"] // self.points["seed"].nunique(),
+            "points": compared.groupby(MODEL_KEY)["path"].nunique().max() // self.points["seed"].nunique(),
             "chosen": [
                 _model(*keys)
-                | {name: _short(rows[name].iloc[0]) for name in point_columns(rows)}
+                | {name: _short(rows[name].iloc[0]) for name in used}
                 | {"validation AUROC": f"{rows['validation_auroc'].mean():.4f}"}
                 for keys, rows in self.chosen.groupby(MODEL_KEY, sort=False)
             ],
             "edges": [
                 f"{edge} that was tried ({', '.join(_title(*model) for model in models)})"
-                for edge, models in edges(self.points).items()
+                for edge, models in edges(compared).items()
             ],
             "confirmed": self.confirmed,
             "agreed": len(read_table(self.folder.agreement)),
             "exact": all(record["device"] == "cpu" for record in self.records),
         }
+
+    def _hospitals(self) -> list[dict]:
+        """For each cohort and hospital: whether it should join, in a sentence, and the models that it could use."""
+        of_hospitals = self.by_method[self.by_method["hospital"] != POOLED]
+        return [
+            {"name": ", ".join(filter(None, keys[::-1])), "advice": list(said(rows)), "models": _choices(rows)}
+            for keys, rows in of_hospitals.groupby(["cohort", "hospital"], sort=False)
+        ]
+
+    def _overall(self) -> list[dict]:
+        """For each cohort: the methods on the pooled test set."""
+        pooled = self.by_method[self.by_method["hospital"] == POOLED]
+        return [{"name": cohort, "models": _choices(rows)} for cohort, rows in pooled.groupby("cohort", sort=False)]
+
+    def _own_thresholds(self) -> list[dict]:
+        """A row for each shared model that leads and hospital: means over seeds, before and after."""
+        table = of_models(read_table(self.folder.own_thresholds), leading(self.chosen), MODEL_KEY)
+        rows = []
+        for (test_set, *model), part in table.groupby(["test_set", *MODEL_KEY], sort=False):
+            row = {"hospital": test_set, **_model(*model)}
+            for metric in (*AT_THRESHOLD, *CALIBRATED):
+                row[words(metric)] = (
+                    f"{_decimal(part[metric].mean(), 3)} to {_decimal(part[f'{metric}_own'].mean(), 3)}"
+                )
+            rows.append(row | {"why not": "; ".join(dict.fromkeys(filter(None, part["note"])))})
+        return rows if any(row["why not"] for row in rows) else [_without(row, "why not") for row in rows]
+
+    def _contributions(self) -> list[dict]:
+        """A row for each cohort, hospital and test set: what the hospital brings; none if no coalition was trained."""
+        if not self.has_contributions:
+            return []
+        table = read_table(self.folder.contributions)
+        rows = []
+        for (cohort, hospital, test_set), part in table.groupby(["cohort", "hospital", "test_set"], sort=False):
+            row = ({"cohort": cohort} if cohort else {}) | {"hospital": hospital, "brings to": test_set}
+            for value in part.itertuples():
+                name = value.what.replace("_", " ")
+                row |= {name: _cell(value.estimate, value.low, value.high), f"p ({name})": _p(value.p_adjusted)}
+            rows.append(row)
+        return rows
 
     def datasheet(self) -> dict:
         """What the catalogues hold, and each cohort's sites."""
@@ -124,6 +180,8 @@ class Results:
             "confirmed": self.confirmed,
             "seeds": self.config["seeds"],
             "budgets": self._budgets(),
+            "budget": self.budget,
+            "federated": self._federated(),
             "machine": _named(machine.items()),
             "energy": self._energy(),
         }
@@ -133,8 +191,7 @@ class Results:
         model, evaluation = read_json(self.folder.model / "config.json"), self.config["evaluation"]
         comparison, predictions = read_table(self.folder.comparison), read_table(self.folder.predictions)
         run = self.points[self.points["path"] == model["run"]].iloc[0]
-        same = (comparison["mode"] == run["mode"]) & (comparison["cohort"] == run["cohort"])
-        rows = comparison[same & (comparison["seed"] == run["seed"])]
+        rows = comparison[(comparison[[*MODEL_KEY, "seed"]] == run[[*MODEL_KEY, "seed"]]).all(axis=1)]
         of_hospitals, outside = apart(rows, self.tests)
         predicted, _ = apart(predictions[predictions["path"] == model["run"]], self.tests)
         draw = evaluation["replicates"], evaluation["confidence"], evaluation["seed"]
@@ -217,11 +274,11 @@ class Results:
         """A row per mode: its points, runs, passes over the data, seconds and megabytes."""
         rows = []
         engines = pd.Series([record["engine"] for record in self.records], index=self.points.index)
-        for mode, runs in self.points.groupby("mode", sort=False):
+        for (mode, method), runs in self.points.groupby(["mode", "method"], sort=False):
             epochs = sorted(set(runs["epochs"]))
             rows.append(
                 {
-                    "mode": mode,
+                    "mode": ": ".join(filter(None, [mode, method])),
                     "trained by": ", ".join(engines[runs.index].map(ENGINES).unique()),
                     "runs": len(runs),
                     "learning rates": ", ".join(f"{lr:g}" for lr in sorted(set(runs["lr"]))),
@@ -231,6 +288,20 @@ class Results:
                 }
             )
         return rows
+
+    def _federated(self) -> list[dict]:
+        """A row for each federated method: what it is, its schedule and its numbers, of the points that were chosen."""
+        rows = {}
+        for path, method in zip(self.chosen["path"], self.chosen["method"], strict=True):
+            record = self.folder.run(path).read_record()
+            if record["method"] is None:
+                continue
+            used = Method(**record["method"])
+            numbers = ", ".join(f"{name} {value}" for name, value in used.numbers.items())
+            row = {"method": method or used.slug, "what it does": described(used)}
+            row |= {"schedule": scheduled(record["schedule"]), "numbers": numbers or "none"}
+            rows[tuple(row.values())] = row
+        return list(rows.values())
 
     def _machine(self) -> dict:
         """What the runs were trained on and with."""
@@ -266,6 +337,24 @@ def _sentences(contrasts: pd.DataFrame) -> list[str]:
     return [f"{row['cohort']}: {row['sentence']}" if row["cohort"] else row["sentence"] for row in _rows(contrasts)]
 
 
+def _choices(rows: pd.DataFrame) -> list[dict]:
+    """The rows of methods.csv of one hospital in words: what each model is worth to it, and what it costs."""
+    table = []
+    for row in _rows(rows):
+        known = row["against"] != ""
+        cells = {"model": model_name(row["mode"], row["method"], row["site"])}
+        cells |= {"chosen by validation": "yes" if row["chosen"] else ""}
+        cells |= {"validation AUROC": _decimal(row["validation_auroc"])}
+        cells |= {"test AUROC": _cell(row["auroc"], row["auroc_low"], row["auroc_high"])}
+        cells |= {"gain": _cell(row["gain"], row["gain_low"], row["gain_high"]) if known else "-"}
+        cells |= {"over": row["against"], "p": _p(row["p_adjusted"])}
+        within = {"true": "not inferior", "false": "not shown"}.get(str(row["noninferior"]).lower(), "")
+        cells |= {"verdict": row["verdict"] or within}
+        cells |= {"patients needed": _short(row["patients_needed"]), "MB": f"{row['bytes_sent'] / 1e6:.1f}"}
+        table.append(cells | {"seconds": f"{row['seconds']:.0f}", "rounds": _short(row["rounds"])})
+    return table
+
+
 def _by_test_set(comparison: pd.DataFrame) -> list[dict]:
     """A row per test set of one run's rows of comparison.csv."""
     return [
@@ -283,12 +372,12 @@ def _rows(table: pd.DataFrame) -> list[dict]:
     return table.to_dict("records")
 
 
-def _model(cohort: str, mode: str, site: str) -> dict:
-    return ({"cohort": cohort} if cohort else {}) | {"model": model_name(mode, site)}
+def _model(cohort: str, mode: str, method: str, site: str) -> dict:
+    return ({"cohort": cohort} if cohort else {}) | {"model": model_name(mode, method, site)}
 
 
-def _title(cohort: str, mode: str, site: str) -> str:
-    return ", ".join(filter(None, [model_name(mode, site), cohort]))
+def _title(cohort: str, mode: str, method: str, site: str) -> str:
+    return ", ".join(filter(None, [model_name(mode, method, site), cohort]))
 
 
 def _interval(rows: pd.DataFrame, metric: str) -> str:
@@ -301,6 +390,18 @@ def _cell(value: float, low: float, high: float) -> str:
         return "-"
     text = f"{value:.3f} [{low:.3f}, {high:.3f}]" if not np.isnan(low) else f"{value:.3f}"
     return text.replace(" ", "\u00a0")  # so that an interval is not broken between lines
+
+
+def _decimal(value: float, digits: int = 4) -> str:
+    return "-" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def _p(value: float) -> str:
+    return "" if pd.isna(value) else "<\u00a00.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _without(row: dict, name: str) -> dict:
+    return {key: value for key, value in row.items() if key != name}
 
 
 def _short(value) -> str:

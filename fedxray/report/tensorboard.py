@@ -13,7 +13,7 @@ from fedxray.core.events import FILE, SCALARS, VERSION, event, summary
 from fedxray.core.files import naming
 from fedxray.experiment.folder import RunFolder
 
-POINT = ("mode", "site", "lr", "epochs", "rounds", "local_epochs", "seed")
+POINT = ("mode", "site", "lr", "epochs", "seed")
 HPARAM_METRICS = ("validation_auroc", "validation_accuracy", "validation_loss")  # columns of the HParams tab
 
 
@@ -72,7 +72,7 @@ def _framed(events: Iterable) -> bytes:
 def _points(records: Sequence[dict], extra: Sequence[dict]) -> list[dict]:
     """The hyper-parameters of each run; TensorBoard wants a column to be all numbers, all booleans or all text."""
     points = [
-        {key: 0 if record[key] is None else record[key] for key in POINT} | more
+        {key: record[key] for key in POINT} | {key: record["schedule"][key] for key in ("rounds", "round")} | more
         for record, more in zip(records, extra, strict=True)
     ]
     for key in dict.fromkeys(key for point in points for key in point):

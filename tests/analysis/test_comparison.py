@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from helpers.analysis import DRAW, chosen_models, predictions_of
+from helpers.analysis import DRAW, METHODS, SITES, chosen_models, predictions_of
 
 from fedxray.analysis import comparison as evaluation
 from fedxray.analysis.choice import with_thresholds
 from fedxray.analysis.predictions import thresholds_of
-from fedxray.analysis.sentences import summary_text
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_table, write_table
 from fedxray.training.metrics import METRICS, auroc, choose_threshold
@@ -22,7 +21,7 @@ def test_the_threshold_is_of_validation_and_test_labels_cannot_move_it(experimen
     expected = choose_threshold(own["label"].to_numpy(float), own["probability"].to_numpy())
     turned = table.assign(label=table["label"].where(table["set"] == "validation", 1 - table["label"]))
     for given in (table, turned):
-        points = with_thresholds(chosen[:1].drop(columns="threshold"), thresholds_of(given))
+        points = with_thresholds(chosen[:1].drop(columns="threshold"), thresholds_of(given, chosen[:1]))
         rows = evaluation.compare(points, given, *DRAW)
         assert set(rows["threshold"]) == {expected}
     assert list(rows["test_set"]) == ["pooled", "us", "asia"]
@@ -33,12 +32,12 @@ def test_the_threshold_is_of_validation_and_test_labels_cannot_move_it(experimen
 def test_the_comparison_has_a_row_for_each_run_and_test_set(experiment, tmp_path):
     table = evaluation.compare(*experiment, *DRAW)
     assert list(table["mode"]) == ["federated"] * 6 + ["central"] * 6 + ["alone"] * 12
-    wanted = ["mode", "cohort", "site", "test_set", "lr", "epochs", "rounds", "local_epochs", "seed"]
+    wanted = ["mode", "method", "cohort", "site", "test_set", "lr", "epochs", "round", "seed"]
     assert list(table.columns[:9]) == wanted
-    assert table["rounds"].isna().sum() == 18
+    assert table["round"].isna().sum() == 18
     assert {f"{metric}{end}" for metric in METRICS for end in ("", "_low", "_high")} <= set(table)
     write_table(tmp_path / "c.csv", table)
-    assert read_table(tmp_path / "c.csv")["rounds"].isna().sum() == 18
+    assert read_table(tmp_path / "c.csv")["round"].isna().sum() == 18
 
 
 def test_the_same_seed_gives_the_same_intervals(experiment):
@@ -66,26 +65,21 @@ def test_the_summary_is_the_mean_over_seeds(experiment):
     assert len(summary) == 4 * 3 * len(METRICS)
 
 
-def test_the_contrasts_are_paired_adjusted_and_said(experiment):
-    table = evaluation.contrast(*experiment, *DRAW, margin=0.5)
-    rows = table[table["metric"] == "auroc"]
-    assert list(zip(rows["against"], rows["site"], rows["test_set"], strict=True)) == [
-        ("central", "pooled", "pooled"),
-        ("alone", "us", "pooled"),
-        ("alone", "asia", "pooled"),
-        ("alone", "us", "us"),
-        ("alone", "asia", "asia"),
-    ]
-    assert (rows["p_adjusted"] >= rows["p"]).all()
-    assert list(rows["noninferior"]) == ["true", "", "", "", ""]
-    assert (rows["estimate"][1:] > 0).all()
-    assert "non-inferior within the margin of 0.5" in rows["sentence"].iloc[0]
-    summary = evaluation.summarise(*experiment, *DRAW).set_index(["mode", "site", "test_set", "metric"])["estimate"]
-    apart = summary["federated", "pooled", "pooled", "auroc"] - summary["central", "pooled", "pooled", "auroc"]
-    assert rows["estimate"].iloc[0] == pytest.approx(apart)
-    text = summary_text(evaluation.summarise(*experiment, *DRAW), table, 0.95)
-    assert "us alone" in text
-    assert rows["sentence"].iloc[0] in text
+def test_personal_models_are_judged_by_their_hospitals_patients_and_coalitions_not_at_all():
+    chosen, predictions = chosen_models(kinds=METHODS)
+    for table in (evaluation.compare(chosen, predictions, *DRAW), evaluation.summarise(chosen, predictions, *DRAW)):
+        assert "coalition" not in set(table["mode"])
+        own = table[table["mode"] == "personal"]
+        assert (own["site"] == own["test_set"]).all()
+        sets = table.groupby(["mode", "method", "site"])["test_set"].agg(lambda names: list(dict.fromkeys(names)))
+        assert sets["personal", "ditto", "us"] == ["us"]
+        assert sets["federated", "scaffold", "pooled"] == ["pooled", *SITES]
+        assert len(sets) == len(METHODS) - 1
+    summary = evaluation.summarise(chosen, predictions, *DRAW)
+    means = evaluation.fairness(summary[summary["metric"] == "auroc"])
+    values = summary[(summary["mode"] == "personal") & (summary["metric"] == "auroc")].set_index("site")["estimate"]
+    assert means.loc["ditto", list(SITES)].tolist() == values[list(SITES)].tolist()
+    assert np.isnan(means.at["ditto", "pooled"])
 
 
 def test_models_that_were_asked_other_images_cannot_be_contrasted(experiment):

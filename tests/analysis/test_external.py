@@ -6,6 +6,7 @@ from helpers.analysis import DRAW, SITES, chosen_models
 
 from fedxray.analysis import comparison as evaluation
 from fedxray.analysis.at_sites import agreement
+from fedxray.analysis.contrasts import contrast
 from fedxray.analysis.external import apart
 from fedxray.analysis.predictions import thresholds_of
 from fedxray.analysis.sentences import summary_text
@@ -25,11 +26,11 @@ def with_external():
 def test_the_rows_of_hospitals_are_the_same_bytes_with_and_without_external_tests(with_external):
     there, without = with_external
     assert there[0].equals(without[0])  # thresholds too
-    assert thresholds_of(there[1]) == thresholds_of(without[1])
+    assert thresholds_of(there[1], there[0]) == thresholds_of(without[1], there[0])
     pairs = [
         (evaluation.compare(*there, *DRAW, NAMES), evaluation.compare(*without, *DRAW)),
         (evaluation.summarise(*there, *DRAW, NAMES), evaluation.summarise(*without, *DRAW)),
-        (evaluation.contrast(*there, *DRAW, 0.5, NAMES), evaluation.contrast(*without, *DRAW, 0.5)),
+        (contrast(*there, *DRAW, 0.5, "central", NAMES), contrast(*without, *DRAW, 0.5, "central")),
     ]
     for table, expected in pairs:
         of_hospitals, outside = apart(table, NAMES)
@@ -55,14 +56,14 @@ def test_each_chosen_run_has_a_row_of_each_external_test_at_its_threshold_of_val
 
 
 def test_no_prediction_of_an_external_test_chooses_a_threshold(with_external):
-    (_, predictions), _ = with_external
+    (chosen, predictions), _ = with_external
     turned = predictions.assign(label=predictions["label"].where(~predictions["set"].isin(NAMES), 1))
-    assert thresholds_of(turned) == thresholds_of(predictions)
+    assert thresholds_of(turned, chosen) == thresholds_of(predictions, chosen)
 
 
 def test_external_differences_are_a_family_of_their_own(with_external):
     there, _ = with_external
-    table = evaluation.contrast(*there, *DRAW, 0.5, NAMES)
+    table = contrast(*there, *DRAW, 0.5, "central", NAMES)
     of_hospitals, outside = apart(table, NAMES)
     rows = outside[outside["metric"] == "auroc"]
     models = [("central", "pooled"), ("alone", "us"), ("alone", "asia")]
@@ -84,7 +85,7 @@ def test_external_differences_are_a_family_of_their_own(with_external):
 
 def test_a_sentence_says_that_no_hospital_trained_there(with_external):
     there, _ = with_external
-    table = evaluation.contrast(*there, *DRAW, 0.5, NAMES)
+    table = contrast(*there, *DRAW, 0.5, "central", NAMES)
     _, outside = apart(table, NAMES)
     start = "On nih (external, no hospital trained on it) the AUROC of federated is "
     (line,) = outside["sentence"][(outside["metric"] == "auroc") & (outside["against"] == "central")][:1]
@@ -106,9 +107,11 @@ def test_the_federations_own_evaluation_is_compared_on_the_hospitals_sets_alone(
     there, _ = with_external
     comparison = evaluation.compare(*there, *DRAW, NAMES)
     federated = comparison[comparison["mode"] == "federated"].set_index(["seed", "test_set"])
+    runs = there[0][there[0]["mode"] == "federated"]
     found = {
-        f"seed={seed}": {site: dict(federated.loc[(seed, site), list(METRICS)]) for site in SITES} for seed in (1, 2)
+        path: {site: dict(federated.loc[(seed, site), list(METRICS)]) for site in SITES}
+        for path, seed in zip(runs["path"], runs["seed"], strict=True)
     }
-    table = agreement({"": found}, comparison, 0.0)
+    table = agreement(found, there[0], comparison, 0.0)
     assert set(table["site"]) == set(SITES)
     assert len(table) == 2 * 2 * len(METRICS)

@@ -1,4 +1,5 @@
 import functools
+import hashlib
 import hmac
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from fedxray.data.cohort import PARTITIONS, allocate, check_split, draw_cohort, 
 from fedxray.data.names import HASHED
 
 SITES = ["us", "europe", "asia"]
+DIGESTS = ["35f883c67d0b212e", "62d6369693ca851f", "c2053acae6b5cfd2", "7d33640b39832872"]
 
 
 def catalogue(patients=300, seed=0):
@@ -267,6 +269,53 @@ def test_undersampling_balances_skewed_sites_too():
     assert heterogeneity(table, SITES)["label_divergence"] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"partition": "iid"},
+        {"partition": "dirichlet", "alpha": 1},
+        {"partition": "quantity", "power": 1},
+        {"partition": "aetiology", "viral_share": 0.8},
+    ],
+)
+def test_each_hospitals_part_of_the_validation_set_is_drawn_as_its_training_set(options):
+    table = draw(catalogue(6000), SITES, seed=1, **options)
+    assert (table.groupby("patient")["hospital"].nunique() == 1).all()
+    own = table.assign(site=table["hospital"])
+    assert set(own["site"][own["split"] == "validation"]) == set(SITES)
+    assert np.allclose(shares(own, "validation"), shares(table), atol=0.02)
+    placed = table["split"] != "validation"
+    assert (table["hospital"] == table["site"])[placed].all()
+    assert set(table["site"][~placed]) == {"shared"}
+
+
+def test_the_validation_set_of_a_natural_split_is_of_the_patients_own_hospitals():
+    images = catalogue()
+    table = draw(images, SITES, partition="acquisition", balance="undersample")
+    assert (table["hospital"] == images["acquisition"]).all()
+    assert {"validation", "unused"} <= set(table["split"])
+
+
+def test_an_unused_image_of_a_validation_patient_is_at_the_patients_hospital():
+    images = torn("acquisition", ["asia", "us", "asia", "asia", "europe"])
+    tables = [draw(images, SITES, seed, partition="acquisition", conflicts="first") for seed in range(40)]
+    found = [table for table in tables if table["split"][1] == "validation"]
+    assert found  # p0 is drawn for validation, of its images the one at us
+    for table in found:
+        assert list(table["hospital"][:3]) == ["us"] * 3
+        assert list(table["split"][:3]) == ["unused", "validation", "unused"]
+
+
+def test_the_hospitals_of_the_validation_set_move_no_other_draw():
+    """The bytes of the other columns, as they were before there was a column `hospital`."""
+    digests = []
+    for partition, options in (("iid", {}), ("dirichlet", {"alpha": 1}), ("quantity", {}), ("aetiology", {})):
+        table = draw(catalogue(), SITES, 3, partition=partition, balance="undersample", **options)
+        text = table.drop(columns="hospital").to_csv(index=False)
+        digests.append(hashlib.sha256(text.encode()).hexdigest()[:16])
+    assert digests == DIGESTS
+
+
 def test_any_partition_puts_every_image_in_one_place():
     rng, official = np.random.default_rng(0), ["redraw", "official"]
     for seed in range(120):
@@ -277,7 +326,8 @@ def test_any_partition_puts_every_image_in_one_place():
         options = {"alpha": 10 ** rng.uniform(0, 4), "power": rng.uniform(0, 9), "viral_share": rng.uniform(1e-3, 1)}
         table = draw(images, sites, seed, str(rng.choice(official)), partition=partition, **options)
         assert table[["image", "patient"]].equals(images[["image", "patient"]])
-        assert (table.groupby("patient")[["split", "site"]].nunique() == 1).all().all()
+        assert (table.groupby("patient")[["split", "site", "hospital"]].nunique() == 1).all().all()
+        assert set(table["hospital"]) <= set(sites)
         assert set(table["split"]) == {"train", "validation", "test"}
         assert set(table["site"]) <= {"shared", *sites}
         assert ((table["site"] == "shared") == (table["split"] == "validation")).all()

@@ -63,7 +63,8 @@ def test_all_images_are_the_test_set_of_a_site_of_its_name(make):
     assert [int(image[0, 0]) for image in images] == [100, 101, 102, 103, 104, 105]
     assert list(labels) == [0, 1, 0, 1, 0, 1]
     assert list(site.table["patient"]) == ["nih/0", "nih/0", "nih/1", "nih/1", "nih/2", "nih/2"]
-    assert set(read_table(at.split)["site"]) == {"nih"}
+    assert site.table["own"].all()
+    assert set(read_table(at.split)["site"]) == set(read_table(at.split)["hospital"]) == {"nih"}
     card = read_json(at.site / "card.json")
     assert card["splits"]["test"]["patients"] == 3
     origin = {"source_sha256": "ab" * 32, "synthetic": False, "patients_known": True, "fit": "pad"}

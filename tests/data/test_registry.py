@@ -53,11 +53,11 @@ def test_the_registry_has_a_row_for_each_card_and_survives_its_file(site_folders
 def test_the_bytes_of_a_registry(path):
     """Training depends on this file: a version that writes other bytes for the same data reruns everything."""
     part = {"images": 3, "patients": 2, "prevalence": 0.6667}
-    card = {"schema": 1, "site": "us", "image_size": 16, "images": 9, "patients": 6}
+    card = {"schema": 2, "site": "us", "image_size": 16, "images": 9, "patients": 6}
     card |= {"sha256": {"images": "a", "table": "b"}, "splits": dict.fromkeys(("train", "validation", "test"), part)}
     origin = {"source_sha256": "c", "synthetic": True, "patients_known": False, "fit": "pad", "split": {"seed": 1}}
     card |= {"provenance": origin | {"fedxray": __version__}}
-    row = f'us,1,16,pad,9,6,3,2,3,2,3,2,0.6667,a,b,c,"{{""seed"": 1}}",True,False,{__version__}'
+    row = f'us,2,16,pad,9,6,3,2,3,2,3,2,0.6667,a,b,c,"{{""seed"": 1}}",True,False,,{__version__}'
     write_table(path, tabulate([card]))
     assert path.read_text() == f"{','.join(COLUMNS)}\n{row}\n"
     write_table(path, tabulate_cohorts({"": [card], "partition=iid": [card]}))
@@ -77,6 +77,22 @@ def test_one_data_set_whose_patients_nobody_knows_makes_the_note_of_all(cards, p
     both = {"provenance": unknown["provenance"] | {"synthetic": True}}
     write_table(path, tabulate((cards | {"asia": cards["asia"] | both}).values()))
     assert note_of(path) == "Synthetic phantom data; patients unknown: each image counts as one"
+
+
+def test_trouble_on_purpose_is_in_the_note_of_all(cards, path):
+    def spoiled(name, kind):
+        provenance = cards[name]["provenance"] | {"trouble": {"kind": kind, "site": "asia", "share": 0.4}}
+        return cards[name] | {"provenance": provenance}
+
+    write_table(path, tabulate((cards | {"asia": spoiled("asia", "labels")}).values()))
+    assert list(read_table(path)["trouble"]) == ["labels at asia", "", "", ""]
+    assert note_of(path) == "trouble on purpose: labels at asia"
+    cohorts = {"trouble=none": cards, "trouble=labels": cards | {"asia": spoiled("asia", "labels")}}
+    cohorts["trouble=clipped"] = {name: spoiled(name, "clipped") for name in cards}
+    write_table(path, tabulate_cohorts({name: of.values() for name, of in cohorts.items()}))
+    unknown = {"provenance": {"synthetic": True, "patients_known": True}}
+    said = "Synthetic phantom data; trouble on purpose: labels at asia, clipped at asia"
+    assert note_of(path, [unknown]) == said
 
 
 def test_a_hospital_whose_images_were_fitted_in_another_way_is_refused(cards, path):

@@ -13,6 +13,16 @@ from fedxray.experiment.experiment import Experiment
 BASE, SCHEMA = (yaml.safe_load(Path("config", name).read_text()) for name in ("config.yaml", "schema.yaml"))
 
 
+def on(kind, site, share=0.4):
+    """A section `trouble`."""
+    return {"kind": kind, "site": site, "share": share}
+
+
+def point(kind, site, share=0.4):
+    """The same in a point of a sweep."""
+    return {f"trouble.{key}": value for key, value in on(kind, site, share).items()}
+
+
 def changed(key, value):
     made = deepcopy(BASE)
     *parents, last = key.split(".")
@@ -39,24 +49,92 @@ def changed(key, value):
         ("sweep.grid", {"sites": [4]}, r"sweep\.grid\.sites: 4 is not a number of sites from 1 to 3"),
         ("sweep.points", [{"training.momentun": 1}], r"sweep\.points: training\.momentun cannot be swept"),
         ("sweep.grid", {"training.lr": []}, r"sweep\.grid\.training\.lr"),
+        (
+            "trouble.site",
+            "asia",
+            r"trouble\.site: asia, but trouble\.kind is none; say what its trouble is, or leave it",
+        ),
+        ("trouble.kind", "labels", r"trouble\.site: empty, but labels needs one of `sites`; take us or europe or asia"),
+        (
+            "trouble",
+            on("noise", "mars"),
+            r"trouble\.site: mars, but noise needs one of `sites`; take us or europe or asia",
+        ),
+        (
+            "trouble",
+            on("clipped", "us", 0.5),
+            r"trouble\.share: 0\.5 of the greys at each end leaves none; clipped needs",
+        ),
+        ("trouble.share", 0, r"trouble\.share: 0 is less than or equal to the minimum of 0"),
+        ("trouble.kind", "label", r"trouble\.kind: 'label' is not known; did you mean labels\?"),
+        ("sweep.grid", {"trouble.kind": ["none", "noise"]}, r"trouble\.site: empty, but noise needs one of `sites`"),
+        (
+            "sweep.grid",
+            {"trouble.site": ["us"]},
+            r"sweep: trouble\.site: trouble\.kind: none does not use it; leave it",
+        ),
+        (
+            "sweep.points",
+            [point("labels", "asia") | {"sites": 2}],
+            r"trouble\.site: asia, but labels needs .* us or europe$",
+        ),
+        ("sweep.points", [point("clipped", "us", 0.6)], r"trouble\.share: 0\.6 of the greys at each end leaves none"),
         ("federation.where", "remote", r"federation\.admin_kit: empty"),
         ("federation.min_sites", 4, r"federation\.min_sites: 4 of 3 sites"),
         ("federation.absent", "drop", r"federation: absent: drop goes with min_sites from 1 to 2"),
         ("federation.min_sites", 2, r"federation: absent: drop goes with min_sites"),
         # A float is no whole number: 2.0 is another stream of random numbers than 2, and names another folder.
         ("training.batch_size", 16.0, r"training\.batch_size: 16\.0 is not a whole number; write it as 16$"),
-        ("federation.rounds", 2.5, r"federation\.rounds: 2\.5 is not a whole number; give digits alone"),
+        ("training.epochs", 2.5, r"training\.epochs: 2\.5 is not a whole number; give digits alone"),
+        ("federation.round", 0.3, r"federation\.round: 0\.3 of an epoch does not divide it; take 0\.2 or 0\.25"),
+        (
+            "federation.round",
+            3,
+            r"federation\.round: 3 does not divide the budget of 40 epochs; take 2 or 4, or another",
+        ),
+        ("federation.round", 1.5, r"federation\.round: 1\.5 does not divide the budget of 40 epochs; take 1 or 2"),
+        ("algorithm.finetune", 40, r"algorithm\.finetune: 40 of 40 epochs leaves none for the federation"),
+        (
+            "sweep.points",
+            [{"algorithm.finetune": 3, "federation.round": 2}],
+            r"budget of 37 epochs \(training\.epochs less 3",
+        ),
+        ("algorithm.name", "fedsgd", r"algorithm\.name: 'fedsgd' is not known"),
+        ("algorithm.mean", "krum", r"algorithm\.mean: krum with algorithm\.byzantine 1 needs 5 sites, and there are 3"),
+        ("sweep.grid", {"algorithm.mean": ["multikrum"]}, r"algorithm\.mean: multikrum .* needs 5 sites"),
+        ("sweep.points", [{"algorithm.mean": "median", "sites": 2}], r"the median of 2 sites is their mean"),
+        (
+            "sweep.points",
+            [{"algorithm.mean": "trimmed", "algorithm.trim": 0.1}],
+            r"algorithm\.trim: 0\.1 of 3 sites leaves",
+        ),
+        ("sweep.points", [{"algorithm.mean": "screened", "algorithm.name": "fednova"}], r"which fednova does not send"),
+        (
+            "sweep.points",
+            [{"algorithm.mu": 0.1}],
+            r"sweep\.points: algorithm\.mu: fedavg\+averaged does not use it; .* fedprox",
+        ),
+        (
+            "sweep.grid",
+            {"algorithm.tau": [0.1]},
+            r"sweep\.grid\.algorithm\.tau: no method here uses it; .* fedadam, fedyogi",
+        ),
         ("image_size", 32.0, r"image_size: 32\.0 is not a whole number"),
         ("seeds", [2, 1.0], r"seeds\.1: 1\.0 is not a whole number; write it as 1$"),
         ("seeds", [True], r"seeds\.0: true is not a whole number"),
         ("sweep.grid", {"training.batch_size": [8.0]}, r"sweep\.grid\.training\.batch_size: .*8\.0 is not a whole"),
-        ("sweep.points", [{"federation.rounds": 2.0}], r"sweep\.points: federation\.rounds: 2\.0 is not a whole"),
+        ("sweep.points", [{"training.epochs": 2.0}], r"sweep\.points: training\.epochs: 2\.0 is not a whole"),
         ("sweep.exclude", [{"training.batch_size": 8.0}], r"sweep\.exclude: training\.batch_size: 8\.0 is not a whole"),
         ("sweep.grid", {"sites": [2.0]}, r"sweep\.grid\.sites: 2\.0 is not a number of sites from 1 to 3"),
         ("sweep.grid", {"sites": [True, 2]}, r"sweep\.grid\.sites: true is not a number of sites from 1 to 3"),
         ("training.lr", float("nan"), r"training\.lr: nan is not a number; give a finite one"),
         ("training.lr", float("inf"), r"training\.lr: inf is not a number"),
         ("split.power", -float("inf"), r"split\.power: -inf is not a number"),
+        (
+            "evaluation.reference",
+            "fedavg",
+            r"evaluation\.reference: 'fedavg' has no global model .*; take central or alone",
+        ),
         ("evaluation.margin", float("nan"), r"evaluation\.margin: nan is not a number"),
         ("sweep.grid", {"split.alpha": [float("nan")]}, r"sweep\.grid\.split\.alpha: .*nan is not a number"),
         ("seeds", [10**30], r"seeds\.0: a whole number of 100 bits"),
@@ -68,7 +146,7 @@ def changed(key, value):
         ("sites", [False, "de"], r"sites\.0: false is not text; YAML takes yes, no, on and off for true or false"),
         ("sites", "us", r"sites: 'us' is not a list; write it as \[\.\.\., \.\.\.\]"),
         ("sites", ["us\n"], r"sites\.0: 'us\\n' has the character '\\n'"),
-        ("training", 3, r"training: 3 is not a section of keys; give it as lr: \.\.\., optimizer: \.\.\."),
+        ("training", 3, r"training: 3 is not a section of keys; give it as epochs: \.\.\., lr: \.\.\."),
         (
             "dataset.sources",
             [{"phantom": 3}],
@@ -90,6 +168,28 @@ def test_each_fault_is_a_line_that_names_its_key(key, value, said):
     with pytest.raises(UserError, match=said) as error:
         check_config(changed(key, value), SCHEMA)
     assert all(line.startswith("config: ") for line in str(error.value).splitlines())
+
+
+def test_trouble_is_checked_in_each_point_of_a_sweep():
+    check_config(changed("trouble", on("clipped", "asia", 0.49)), SCHEMA)
+    check_config(changed("trouble", on("labels", "asia", 1)), SCHEMA)
+    check_config(
+        changed("sweep.points", [point("none", ""), point("labels", "us", 0.9), point("clipped", "us", 0.1)]), SCHEMA
+    )
+    made = changed("trouble.site", "asia")
+    made["sweep"]["grid"] = {"trouble.kind": ["none", "labels", "noise"]}
+    check_config(made, SCHEMA)
+
+
+def test_hospitals_elsewhere_have_the_data_that_they_have():
+    made = changed("trouble", on("labels", "asia"))
+    made["federation"] |= {"where": "remote", "admin_kit": "kit"}
+    said = r"^config: trouble\.kind: labels, but hospitals elsewhere have the data that they have; set it to none$"
+    with pytest.raises(UserError, match=said):
+        check_config(made, SCHEMA)
+    made["trouble"], made["sweep"]["points"] = BASE["trouble"], [point("labels", "asia")]
+    with pytest.raises(UserError, match=r"sweep: trouble\.kind cannot be swept in a remote federation"):
+        check_config(made, SCHEMA)
 
 
 def test_every_fault_is_told_at_once():
@@ -120,9 +220,12 @@ def test_the_folder_of_every_run_that_is_accepted_can_be_made(tmp_path):
     check_names(made)
     name = max((run.job for run in made.runs), key=len)
     assert len(name) > 200
+    (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / f"{name}.log").touch()
     long = Experiment.from_config(
-        changed("sweep.points", [point | {"training.augmentation.rotate": 1.234567890123456}])
+        changed(
+            "sweep.points", [point | {"training.augmentation.rotate": 1.234567890123456, "training.batch_size": 4096}]
+        )
     )
     with pytest.raises(UserError, match=r"config: sweep: the folder lr=0\.12.* would have a name of 2\d\d letters"):
         check_names(long)

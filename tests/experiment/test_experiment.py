@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from fedxray.core.errors import UserError
-from fedxray.experiment import settings
-from fedxray.experiment.experiment import MODES, Experiment
+from fedxray.experiment import method, settings
+from fedxray.experiment.experiment import Experiment, coalitions
 from fedxray.experiment.folder import Folder
 
+TRAINED = ("federated", "central", "alone")
 BASE = yaml.safe_load((Path(__file__).parents[2] / "config" / "config.yaml").read_text())
 
 
@@ -30,36 +31,77 @@ def paths(made):
 def test_without_a_sweep_there_is_one_point():
     made = experiment()
     assert paths(made) == [
-        "federated/lr=0.003,rounds=20,local_epochs=1,seed=1",
-        "central/lr=0.003,epochs=20,seed=1",
-        *(f"alone/lr=0.003,epochs=20,seed=1/{site}" for site in ("us", "europe", "asia")),
+        "federated/fedavg+averaged/lr=0.002,epochs=40,round=0.25,seed=1",
+        "central/lr=0.002,epochs=40,seed=1",
+        *(f"alone/lr=0.002,epochs=40,seed=1/{site}" for site in ("us", "europe", "asia")),
     ]
-    assert [run.job for run in made.runs if run.model.mode == "alone"] == ["lr=0.003,epochs=20,seed=1"] * 3
+    assert made.jobs == made.runs
+    assert {run.model.method for run in made.runs} == {""}
+    assert [run.job for run in made.runs if run.model.mode == "alone"] == ["lr=0.002,epochs=40,seed=1"] * 3
     assert [cohort.name for cohort in made.cohorts] == [""]
     assert not made.is_swept
 
 
 def test_a_grid_is_crossed_with_seeds_and_modes_and_budgets_are_equal():
-    made = experiment(grid={"training.lr": [0.001, 0.01], "federation.rounds": [2, 5]}, seeds=[1, 2])
+    made = experiment(grid={"training.lr": [0.001, 0.01], "training.epochs": [2, 5]}, seeds=[1, 2])
     assert len(made.runs) == 4 * 2 * (1 + 1 + 3)
-    budgets = {
-        mode: {
-            run.point.get("epochs") or run.point["rounds"] * run.point["local_epochs"]
-            for run in made.runs
-            if run.model.mode == mode
-        }
-        for mode in MODES
-    }
+    budgets = {mode: {run.point["epochs"] for run in made.runs if run.model.mode == mode} for mode in TRAINED}
     assert budgets["federated"] == budgets["central"] == budgets["alone"] == {2, 5}
     assert {made.settings(run).epochs for run in made.runs} == {2, 5}
     assert made.is_swept
 
 
 def test_one_budget_in_several_rounds_is_one_central_point():
-    rounds = [{"federation.rounds": 20 // n, "federation.local_epochs": n} for n in (1, 2, 4)]
-    made = experiment(points=rounds)
-    assert [sum(run.model.mode == mode for run in made.runs) for mode in MODES] == [3, 1, 3]
+    made = experiment(grid={"federation.round": [1, 2, 0.5], "federation.steps": [0, 7]})
+    assert [sum(run.model.mode == mode for run in made.runs) for mode in TRAINED] == [6, 1, 3]
+    assert "federated/fedavg+averaged/lr=0.002,epochs=40,round=1.0,steps=7,seed=1" in paths(made)
     assert made.is_swept
+
+
+def test_methods_are_compared_and_their_numbers_are_points():
+    made = experiment(grid={"algorithm.name": ["fedavg", "fedprox"], "algorithm.mu": [0.1, 1.0]})
+    assert [run.path for run in made.runs if run.model.mode == "federated"] == [
+        f"federated/{method}/lr=0.002,epochs=40,round=0.25,seed=1"
+        for method in ("fedavg+averaged", "fedprox+averaged+mu=0.1", "fedprox+averaged+mu=1.0")
+    ]
+    assert {run.model.name for run in made.runs} == {
+        *("fedavg+averaged", "fedprox+averaged", "central", "us alone", "europe alone", "asia alone"),
+    }
+    assert made.is_swept
+    assert not experiment(grid={"algorithm.name": ["fedavg", "scaffold"]}).is_swept
+
+
+def test_a_personal_method_is_one_job_and_a_model_for_each_hospital():
+    made = experiment(points=[{"algorithm.name": "ditto"}, {"algorithm.finetune": 3}])
+    federated = [run for run in made.jobs if run.model.mode == "federated"]
+    assert len(federated) == 2
+    personal = [run for run in made.runs if run.trained_as == "federated"]
+    assert {run.model.mode for run in personal} == {"personal"}
+    assert {run.path for run in personal} == {
+        f"federated/{run.job}/personal/{site}" for run in federated for site in ("us", "europe", "asia")
+    }
+    assert personal[0].model.name == "ditto+averaged of us"
+
+
+def test_equal_steps_are_another_method_for_all_but_central_training():
+    made = experiment(grid={"federation.budget": ["passes", "steps"]})
+    models = {(run.model.mode, run.model.method) for run in made.runs}
+    assert models == {
+        *(("federated", "fedavg+averaged"), ("federated", "fedavg+averaged+steps"), ("central", "")),
+        *(("alone", ""), ("alone", "steps")),
+    }
+
+
+def test_coalitions_are_what_is_between_one_hospital_and_all():
+    assert coalitions("abc") == ["a+b", "a+c", "b+c"]
+    assert len(coalitions("abcd")) == 10
+    assert coalitions("ab") == coalitions("abcde") == []
+    made = experiment(evaluation=BASE["evaluation"] | {"contributions": True})
+    assert sum(run.model.mode == "coalition" for run in made.jobs) == 3
+    assert "coalition/fedavg+averaged/lr=0.002,epochs=40,round=0.25,seed=1/us+asia" in paths(made)
+    assert (
+        "coalition" not in experiment(evaluation=BASE["evaluation"] | {"contributions": True}, sites=["a", "b"]).modes
+    )
 
 
 def test_several_seeds_or_cohorts_alone_leave_nothing_to_choose():
@@ -76,9 +118,9 @@ def test_points_are_added_and_exclusions_taken_away():
     assert [(point["training.lr"], point["training.batch_size"]) for point in made.points] == [
         (0.003, 16),
         (0.1, 16),
-        (0.003, 64),
+        (0.002, 64),
     ]
-    assert "central/lr=0.003,epochs=20,batch_size=64,seed=1" in paths(made)
+    assert "central/lr=0.002,epochs=40,batch_size=64,seed=1" in paths(made)
     with pytest.raises(UserError, match="leaves no point"):
         experiment(exclude=[{"training.lr": 0.003}], grid={"training.lr": [0.003]}).points  # noqa: B018
 
@@ -94,7 +136,27 @@ def test_cohorts_come_before_the_point_and_share_what_their_partition_does_not_u
     assert (iid.name, dirichlet.name) == ("partition=iid", "partition=dirichlet,alpha=0.1")
     assert dirichlet.split == BASE["split"] | {"partition": "dirichlet", "alpha": 0.1}
     assert iid.split == BASE["split"]
-    assert "federated/partition=dirichlet+alpha=0.1/lr=0.003,rounds=20,local_epochs=1,seed=1" in paths(made)
+    assert "federated/partition=dirichlet+alpha=0.1/fedavg+averaged/lr=0.002,epochs=40,round=0.25,seed=1" in paths(made)
+
+
+def test_a_cohort_has_of_its_trouble_what_the_kind_uses():
+    kinds = ["none", "labels", "inverted", "clipped", "noise"]
+    made = experiment(grid={"trouble.kind": kinds, "trouble.site": ["us"], "trouble.share": [0.1, 0.4]})
+    assert [(cohort.name, cohort.trouble) for cohort in made.cohorts] == [
+        ("trouble=none", {}),
+        ("trouble=labels,site=us,share=0.1", {"kind": "labels", "site": "us", "share": 0.1}),
+        ("trouble=labels,site=us,share=0.4", {"kind": "labels", "site": "us", "share": 0.4}),
+        ("trouble=inverted,site=us", {"kind": "inverted", "site": "us"}),
+        ("trouble=clipped,site=us,share=0.1", {"kind": "clipped", "site": "us", "share": 0.1}),
+        ("trouble=clipped,site=us,share=0.4", {"kind": "clipped", "site": "us", "share": 0.4}),
+        ("trouble=noise,site=us", {"kind": "noise", "site": "us"}),
+    ]
+    assert all(cohort.split == BASE["split"] for cohort in made.cohorts)  # the same patients are at the same hospitals
+    assert len(made.runs) == 7 * (1 + 1 + 3)
+    (cohort,) = experiment(trouble={"kind": "noise", "site": "asia", "share": 0.4}).cohorts
+    assert (cohort.name, cohort.trouble) == ("", {"kind": "noise", "site": "asia"})
+    (cohort,) = experiment().cohorts
+    assert cohort.trouble == {}
 
 
 def test_sites_are_the_first_of_those_named():
@@ -117,7 +179,7 @@ def test_the_settings_of_a_run_are_the_configurations_with_its_point():
         run for run in made.runs if "lr=1.0," in run.path and "flip=True" in run.path and "model=demo" in run.path
     )
     own = made.settings(run)
-    assert (own.lr, own.model, own.flip, own.epochs, own.seed, own.class_weights) == (1.0, "demo", True, 20, 7, True)
+    assert (own.lr, own.model, own.flip, own.epochs, own.seed, own.class_weights) == (1.0, "demo", True, 40, 7, True)
     assert (own.shift, own.rotate, own.optimizer) == (0.05, 5.0, "adamw")
     assert all(type(value) in (int, float, str, bool) for value in asdict(own).values())
 
@@ -129,6 +191,13 @@ def test_settings_go_through_the_command_line_unchanged():
     for run in made.runs:
         own = made.settings(run)
         assert settings.from_options(parser.parse_args(own.options())) == own
+
+
+def test_methods_go_through_the_command_line_unchanged():
+    parser = ArgumentParser()
+    method.add_options(parser)
+    for run in experiment(grid={"algorithm.name": ["fedadam", "ditto"], "algorithm.tau": [1e-05, 0.3]}).jobs:
+        assert method.from_options(parser.parse_args(run.method.options())) == run.method
 
 
 def test_a_new_value_adds_runs_and_moves_none():

@@ -69,8 +69,9 @@ def make_sites(folder, sites=("us", "europe", "asia"), images=24, size=16, seed=
             pixels.append(image.astype(np.uint8))
             name = f"{site}-{split}-{number}"
             aetiology = "virus" if label else "none"
-            rows.append((name, label, aetiology, f"p-{name}", split, site))
-    columns = ["image", "label", "aetiology", "patient", "split", "site"]
+            hospital = sites[number // 2 % len(sites)] if site == "shared" else site
+            rows.append((name, label, aetiology, f"p-{name}", split, site, hospital))
+    columns = ["image", "label", "aetiology", "patient", "split", "site", "hospital"]
     write_table(folder / "split.csv", pd.DataFrame(rows, columns=columns))
     write_array(folder / "pixels.npy", np.stack(pixels))
     for site in (*sites, "shared"):
@@ -79,15 +80,16 @@ def make_sites(folder, sites=("us", "europe", "asia"), images=24, size=16, seed=
 
 
 def points_of(*models, cohort=""):
-    """A row per (mode, site, lr, seed, validation AUROC); its path is its number."""
+    """A row per (mode, site, lr, seed, validation AUROC[, method]); its path is its number."""
     rows = []
-    for number, (mode, site, lr, seed, value) in enumerate(models):
-        row = {"cohort": cohort, "mode": mode, "site": site, "lr": lr, "epochs": 4}
-        row |= {"rounds": 4 if mode == "federated" else None, "local_epochs": 1 if mode == "federated" else None}
-        row |= {"seed": seed, "parameters": 9, "bytes_sent": 0, "seconds": 2.5}
+    for number, (mode, site, lr, seed, value, *method) in enumerate(models):
+        federated = mode not in ("central", "alone")
+        row = {"cohort": cohort, "mode": mode, "method": "".join(method), "site": site, "lr": lr, "epochs": 4}
+        row |= {"round": 1.0 if federated else np.nan, "seed": seed, "rounds": 4 if federated else None}
+        row |= {"parameters": 9, "bytes_sent": 4000 if federated else 0, "seconds": 2.5}
         row |= {"validation_auroc": value, "validation_accuracy": 0.5, "validation_loss": 0.5, "path": str(number)}
         rows.append(row)
-    return pd.DataFrame(rows).astype({"rounds": "Int64", "local_epochs": "Int64"})
+    return pd.DataFrame(rows).astype({"rounds": "Int64"})
 
 
 def make_settings(**changed):

@@ -44,7 +44,10 @@ def test_patients_are_in_one_split_and_the_shared_set_validates(hospital, shared
     assert (site.table.groupby("patient")["split"].nunique() == 1).all()
     assert np.array_equal(site.part("validation")[0], common.images)
     assert np.array_equal(site.part("validation")[1], common.part("validation")[1])
+    assert np.array_equal(site.own_validation()[0], common.images)  # none of it is known to be the hospital's
     own = site.table[site.table["split"] != "validation"]
+    assert (site.table["own"] == (site.table["split"] != "validation")).all()
+    assert read_json(tmp_path / "data" / "card.json")["splits"]["validation"]["own"] == {"images": 0, "patients": 0}
     assert len(own) == 40
     assert (own["split"] == "test").sum() == 12
     for row in own.itertuples():
@@ -63,6 +66,7 @@ def test_without_a_shared_set_a_part_of_the_own_patients_validates(hospital, tmp
     table = load_site(tmp_path / "data").table
     assert set(table["image"]) == {path.relative_to(hospital).as_posix() for path in hospital.rglob("*.jpeg")}
     assert (table["split"] == "validation").sum() == 8
+    assert table["own"].all()
     assert (table.groupby("patient")["split"].nunique() == 1).all()
     again, other = tmp_path / "again", tmp_path / "other"
     prepare_site(hospital, "us", 16, again, own_validation=0.2)

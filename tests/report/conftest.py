@@ -8,11 +8,15 @@ import yaml
 from helpers.analysis import DRAW, SITES, chosen_models
 from helpers.data import make_settings, make_sites
 
-from fedxray.analysis.comparison import compare, contrast, summarise
+from fedxray.analysis.adaptation import adapt
+from fedxray.analysis.comparison import compare, summarise
+from fedxray.analysis.contrasts import contrast
+from fedxray.analysis.methods import table_of_methods
 from fedxray.core.files import write_json, write_table
 from fedxray.core.parameters import save_model
 from fedxray.experiment.cohorts import Cohort
 from fedxray.experiment.folder import Folder
+from fedxray.experiment.method import PLAIN
 from fedxray.training import exported
 from fedxray.training.models import build, get_parameters
 
@@ -34,7 +38,8 @@ def results(tmp_path_factory, config):
     make_sites(folder.sites, SITES)
     unlike = {"label_divergence": 0.01, "aetiology_divergence": 0.02, "size_ratio": 1.5}
     write_json(folder.cohort(COHORT).heterogeneity, unlike | {"sites": {site: {} for site in SITES}})
-    write_table(folder.registry, pd.DataFrame({"site": SITES, "cohort": "", "synthetic": True, "patients_known": True}))
+    facts = {"cohort": "", "synthetic": True, "patients_known": True, "trouble": ""}
+    write_table(folder.registry, pd.DataFrame({"site": SITES, **facts}))
     data = {
         "files": 50,
         "images": 48,
@@ -48,8 +53,12 @@ def results(tmp_path_factory, config):
     write_table(folder.chosen, chosen)
     write_table(folder.predictions, predictions)
     write_table(folder.comparison, compare(chosen, predictions, *DRAW))
-    write_table(folder.summary, summarise(chosen, predictions, *DRAW))
-    write_table(folder.differences, contrast(chosen, predictions, *DRAW, margin=0.02))
+    summary = summarise(chosen, predictions, *DRAW)
+    contrasts = contrast(chosen, predictions, *DRAW, margin=0.02, reference="central")
+    write_table(folder.summary, summary)
+    write_table(folder.differences, contrasts)
+    write_table(folder.methods, table_of_methods(chosen, predictions, summary, contrasts))
+    write_table(folder.own_thresholds, adapt(chosen, predictions))
     write_table(folder.agreement, pd.DataFrame({"metric": ["auroc"] * 36}))
     for _, run in chosen.iterrows():
         _write_run(folder.run(run["path"]), run)
@@ -66,6 +75,8 @@ def _write_run(folder, run):
     """The record, curves and model of a run that was never trained."""
     settings = make_settings(image_size=16)
     record = {"mode": run["mode"], "engine": "nvflare" if run["mode"] == "federated" else "inprocess"}
+    federated = run["mode"] not in ("central", "alone")
+    record |= {"method": vars(PLAIN) if federated else None, "schedule": {"rounds": 4, "round": 1.0, "tail": 0}}
     record |= {"sites": list(SITES), "train_images": 48, "parameters": 76977, "seed": int(run["seed"])}
     record |= {"energy_j": 3.6e5, "device": "cpu", "machine": {"processor": "abacus"}, "settings": vars(settings)}
     write_json(folder.record, record)

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from helpers.analysis import DRAW, SITES, chosen_models
 
-from fedxray.analysis.comparison import compare, contrast, summarise
+from fedxray.analysis.comparison import compare, summarise
+from fedxray.analysis.contrasts import contrast
 from fedxray.core.files import read_table, write_array, write_table
 from fedxray.data.site import SiteFolder, make_site
 from fedxray.experiment.cohorts import Cohort
@@ -38,14 +39,16 @@ def tested(results, config, tmp_path_factory):
         folder.predictions: predictions,
         folder.comparison: compare(chosen, predictions, *DRAW, NAMES),
         folder.summary: summarise(chosen, predictions, *DRAW, NAMES),
-        folder.differences: contrast(chosen, predictions, *DRAW, 0.02, NAMES),
+        folder.differences: contrast(chosen, predictions, *DRAW, 0.02, "central", NAMES),
     }
     for path, table in tables.items():
         path.unlink()
         write_table(path, table)
     for name in NAMES:
         at, rows = folder.external(name), predictions[(predictions["path"] == "run-0") & (predictions["set"] == name)]
-        write_table(at.split, rows[["image", "label", "aetiology", "patient"]].assign(split="test", site=name))
+        write_table(
+            at.split, rows[["image", "label", "aetiology", "patient"]].assign(split="test", site=name, hospital=name)
+        )
         write_array(at.pixels, np.zeros((len(rows), 16, 16), np.uint8))
         make_site(at.split, [at.pixels], name, at.site, {"synthetic": False, "patients_known": name == "nih"})
         at.summary.write_bytes((results.root / "data" / "catalogue.json").read_bytes())

@@ -103,14 +103,14 @@ def test_calibration_has_a_line_for_each_model_and_seed(tables):
 
 def test_communication_is_over_rounds_and_megabytes(tables, results):
     figure = communication(federated_curves(tables["points"], results))
-    assert [list(axis.lines[0].get_xdata()) for axis in figure.axes] == [[1, 2, 3, 4], [0, 0, 0, 0]]
-    assert "lr=0.1,rounds=4,local_epochs=1 (chosen)" in words_of(figure)
+    assert [list(axis.lines[0].get_xdata()) for axis in figure.axes] == [[1, 2, 3, 4], [0.001, 0.002, 0.003, 0.004]]
+    assert "lr=0.1,round=1.0 (chosen)" in words_of(figure)
 
 
 def test_the_map_of_a_sweep_frames_the_chosen_cell():
-    rows = [(lr, rounds, lr + rounds / 100) for lr in (0.1, 0.2) for rounds in (4, 8)]
+    rows = [(lr, epochs, lr + epochs / 100) for lr in (0.1, 0.2) for epochs in (4, 8)]
     table = pd.DataFrame(rows, columns=["lr", "epochs", "validation_auroc"]).assign(rounds=lambda rows: rows["epochs"])
-    table = table.assign(cohort="", mode="federated", site="pooled", local_epochs=1, seed=1)
+    table = table.assign(cohort="", mode="federated", method="", site="pooled", round=1.0, seed=1)
     table["chosen"] = table["validation_auroc"] == table["validation_auroc"].max()
     figure = sweep.sweep_map(table)
     axis = figure.axes[0]
@@ -161,7 +161,7 @@ def test_mistakes_are_shown_beside_where_the_model_looked(results):
 
 
 def points(**columns):
-    base = {"cohort": "", "mode": "federated", "site": "pooled", "lr": 0.1, "epochs": 4, "rounds": 4, "local_epochs": 1}
+    base = {"cohort": "", "mode": "federated", "method": "", "site": "pooled", "lr": 0.1, "epochs": 4, "round": 1.0}
     return pd.DataFrame(base | columns)
 
 
@@ -169,7 +169,7 @@ def points(**columns):
     ("columns", "axes"),
     [
         ({"lr": [0.1, 0.2, 0.1, 0.2], "epochs": [4, 4, 8, 8], "rounds": [4, 4, 8, 8]}, ("lr", "epochs")),
-        ({"epochs": 20, "rounds": [1, 2, 20], "local_epochs": [20, 10, 1]}, ("rounds", "local_epochs")),
+        ({"epochs": [20, 20, 10], "round": [0.25, 1.0, 2.0], "rounds": [80, 20, 5]}, ("epochs", "round")),
         ({"lr": [0.1, 0.2], "batch_size": [8, 16]}, ("lr", "batch_size")),
     ],
 )

@@ -15,7 +15,8 @@ from fedxray.core.files import write_json, write_table
 from fedxray.experiment.folder import RunFolder
 from fedxray.report.tensorboard import HPARAM_METRICS, export_runs
 
-RECORD = {"mode": "federated", "site": "pooled", "lr": 0.003, "epochs": 3, "rounds": 3, "local_epochs": 1, "seed": 1}
+RECORD = {"mode": "federated", "site": "pooled", "lr": 0.003, "epochs": 3, "seed": 1}
+SCHEDULE = {"rounds": 3, "round": 1.0}
 
 
 def make_run(folder, epochs=3, series=("global", "us"), last=0.0, **point):
@@ -27,7 +28,7 @@ def make_run(folder, epochs=3, series=("global", "us"), last=0.0, **point):
     ]
     run = RunFolder(folder)
     write_table(run.curves, pd.concat(parts).assign(seconds=2.0))
-    write_json(run.record, RECORD | {"seconds": 9.0} | point)
+    write_json(run.record, RECORD | {"seconds": 9.0, "schedule": SCHEDULE} | point)
     return run
 
 
@@ -91,7 +92,9 @@ def test_the_hparams_tab_shows_each_run_with_its_settings_and_metrics(tmp_path, 
     runs = [
         make_run(tmp_path / "a"),
         make_run(tmp_path / "b", last=0.1),  # differs from a in what `extra` says alone
-        make_run(tmp_path / "c", last=0.2, mode="central", lr=0.01, rounds=None, local_epochs=None, series=["global"]),
+        make_run(
+            tmp_path / "c", last=0.2, mode="central", lr=0.01, schedule={"rounds": 1, "round": 3.0}, series=["global"]
+        ),
     ]
     names = ["federated/lr=0.003,batch=8", "federated/lr=0.003,batch=16", "central/lr=0.01"]
     extra = [{"batch_size": 8, "flip": False}, {"batch_size": 16, "flip": True}, {"batch_size": 8, "clip": "none"}]
@@ -110,16 +113,12 @@ def test_the_hparams_tab_shows_each_run_with_its_settings_and_metrics(tmp_path, 
         values = {value["name"]["tag"]: value["value"] for value in by_name[name]["metricValues"]}
         assert values == pytest.approx({SCALARS[column]: last for column in HPARAM_METRICS})
         assert [session["status"] for session in by_name[name]["sessions"]] == ["STATUS_SUCCESS"]
-    assert by_name[names[0]]["hparams"] == RECORD | extra[0]
-    assert by_name[names[2]]["hparams"] == RECORD | extra[2] | {
-        "mode": "central",
-        "lr": 0.01,
-        "rounds": 0,
-        "local_epochs": 0,
-    }
+    assert by_name[names[0]]["hparams"] == RECORD | SCHEDULE | extra[0]
+    central = {"mode": "central", "lr": 0.01, "rounds": 1, "round": 3.0}
+    assert by_name[names[2]]["hparams"] == RECORD | central | extra[2]
     experiment = ask(url, "experiment", {})
     columns = {info["name"]: info for info in experiment["hparamInfos"]}
-    assert set(columns) == {*RECORD, "batch_size", "flip", "clip"}
+    assert set(columns) == {*RECORD, *SCHEDULE, "batch_size", "flip", "clip"}
     assert columns["batch_size"]["domainInterval"] == {"minValue": 8, "maxValue": 16}
     assert columns["mode"]["domainDiscrete"] == ["central", "federated"]
     assert [info["name"]["tag"] for info in experiment["metricInfos"]] == [SCALARS[column] for column in HPARAM_METRICS]

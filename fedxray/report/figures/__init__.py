@@ -17,6 +17,8 @@ STYLE = {
     "federated": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "central": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     "alone": {"color": "#009E73", "marker": "^", "linestyle": ":"},
+    "personal": {"color": "#CC79A7", "marker": "D", "linestyle": "-."},
+    "coalition": {"color": "#E69F00", "marker": "v", "linestyle": "-"},
 }
 METADATA = {"svg": {"Date": None}, "png": {"Software": None}}  # without these a figure is the same bytes each time
 NAMES = {metric: words(metric) + (" (lower is better)" if metric in LOWER_IS_BETTER else "") for metric in METRICS}

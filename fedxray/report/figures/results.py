@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fedxray.analysis.bootstrap import patient_weights
-from fedxray.analysis.choice import MODEL_KEY
+from fedxray.analysis.choice import MODEL_KEY, OWN
 from fedxray.analysis.comparison import fairness
 from fedxray.analysis.statistics import PRIMARY, reliability
 from fedxray.core.seeds import stream
-from fedxray.experiment.experiment import model_name
+from fedxray.experiment.experiment import mode_name, model_name
 from fedxray.report.figures import NAMES, STYLE, panels, title, whisker
 from fedxray.training.metrics import roc
 
@@ -22,8 +22,8 @@ GRID = np.linspace(0, 1, 201)  # of 1 - specificity
 def learning_curves(curves: pd.DataFrame, alone: str = "each hospital alone") -> Figure:
     """Validation AUROC and loss over epochs of data seen, of the chosen points; a row for each cohort.
 
-    `curves` has the columns of `metrics.csv` for the global models, with cohort, mode, site and seed. The line is the
-    mean over seeds, the band their range. `alone` is the label of the hospitals' own models.
+    `curves` has the columns of `metrics.csv` for the compared models, with `MODEL_KEY` and seed. The line is the mean
+    over seeds, the band their range. `alone` is the label of the hospitals' own models.
     """
     cohorts = list(curves.groupby("cohort", sort=False))
     figure, axes = plt.subplots(
@@ -32,10 +32,11 @@ def learning_curves(curves: pd.DataFrame, alone: str = "each hospital alone") ->
     for line, (cohort, table) in zip(axes, cohorts, strict=True):
         for axis, column in zip(line, ("validation_auroc", "validation_loss"), strict=True):
             for mode in reversed(STYLE):
-                for number, (_, rows) in enumerate(table[table["mode"] == mode].groupby("site", sort=False)):
+                models = table[table["mode"] == mode].groupby(["method", "site"], sort=False)
+                for number, ((method, _), rows) in enumerate(models):
                     points = rows.groupby("epoch")[column].agg(["mean", "min", "max"])
-                    label = alone if mode == "alone" else mode
-                    thin = {"linewidth": 1.2, "markersize": 3} if mode == "alone" else {"linewidth": 2, "markersize": 5}
+                    label = alone if mode == "alone" and not method else mode_name(mode, method)
+                    thin = {"linewidth": 1.2, "markersize": 3} if mode in OWN else {"linewidth": 2, "markersize": 5}
                     axis.plot(points.index, points["mean"], **STYLE[mode], **thin, label="_" * (number > 0) + label)
                     colour = STYLE[mode]["color"]
                     axis.fill_between(points.index, points["min"], points["max"], color=colour, alpha=0.12, linewidth=0)
@@ -63,12 +64,14 @@ def roc_curves(
     figure, axes = panels(len(cohorts), 6.4, 6.4)
     tests = dict(list(predictions[predictions["set"] != "validation"].groupby("path", sort=False)))
     for axis, (cohort, runs) in zip(axes, cohorts, strict=True):
-        for (mode, site), models in reversed(list(runs.groupby(["mode", "site"], sort=False))):
-            parts = [tests[path] for path in models["path"]]
-            rows = summary[(summary[MODEL_KEY] == [cohort, mode, site]).all(axis=1) & (summary["test_set"] == "pooled")]
+        pooled = runs[runs["mode"] != "personal"]  # whose models know one hospital's test set alone
+        for model, models in reversed(list(pooled.groupby(MODEL_KEY[1:], sort=False))):
+            mode, parts = model[0], [tests[path] for path in models["path"]]
+            same = (summary[MODEL_KEY] == [cohort, *model]).all(axis=1)
+            rows = summary[same & (summary["test_set"] == "pooled")]
             values = rows.set_index("metric")
             auroc = values.loc["auroc"]
-            label = f"{model_name(mode, site)}: {auroc['estimate']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
+            label = f"{model_name(*model)}: {auroc['estimate']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
             style, width = STYLE[mode] | {"marker": ""}, 1 if mode == "alone" else 2
             axis.plot(GRID, _mean_curve(parts), **style, linewidth=width, label=label)
             if mode == "alone":
@@ -105,53 +108,58 @@ def metric_intervals(summary: pd.DataFrame) -> Figure:
     models = list(pooled.groupby(MODEL_KEY, sort=False))
     height = 0.9 + 0.28 * len(models)
     figure, axes = plt.subplots(3, 3, figsize=(11, 3 * height), layout="constrained", sharey=True)
-    names = [", ".join(filter(None, [model_name(mode, site), cohort])) for (cohort, mode, site), _ in models]
+    names = [", ".join(filter(None, [model_name(*model), cohort])) for (cohort, *model), _ in models]
     places = range(len(models), 0, -1)
     for axis, (metric, name) in zip(axes.flat, NAMES.items(), strict=True):
-        for y, ((_, mode, _), rows) in zip(places, models, strict=True):
+        for y, ((_, mode, *_), rows) in zip(places, models, strict=True):
             whisker(axis, rows.set_index("metric").loc[metric], mode, y)
         axis.set(title=name, yticks=places, yticklabels=names, ylim=(0.5, len(models) + 0.5))
     return figure
 
 
 def gain(summary: pd.DataFrame) -> Figure:
-    """AUROC on each hospital's own test set by three models: its own, the federated and the central one."""
+    """AUROC on each hospital's own test set by its own model, the federated, the central and, if any, its personal."""
     rows = summary[(summary["test_set"] != "pooled") & (summary["metric"] == PRIMARY)]
     rows = rows[(rows["mode"] != "alone") | (rows["site"] == rows["test_set"])]
     cohorts = list(rows.groupby("cohort", sort=False))
     most = max(table["test_set"].nunique() for _, table in cohorts)
+    modes = [mode for mode in ("alone", "federated", "personal", "central") if mode in set(rows["mode"])]
     figure, axes = panels(len(cohorts), 8 if len(cohorts) == 1 else 5, 1.6 + 0.7 * most)
     for axis, (cohort, table) in zip(axes, cohorts, strict=True):
         sites = list(table["test_set"].unique())
-        for offset, mode in zip((-0.22, 0, 0.22), ("alone", "federated", "central"), strict=True):
+        for offset, mode in zip(np.linspace(-0.22, 0.22, len(modes)), modes, strict=True):
             of_mode = table[table["mode"] == mode].set_index("test_set")
             for number, site in enumerate(sites):
-                label = ("_" if number else "") + ("alone" if mode == "alone" else mode)
-                whisker(axis, of_mode.loc[site], mode, number + offset, label)
+                name = "alone" if mode == "alone" else mode_name(mode, of_mode.at[site, "method"])
+                whisker(axis, of_mode.loc[site], mode, number + offset, ("_" if number else "") + name)
         axis.set(yticks=range(len(sites)), yticklabels=sites, xlabel="AUROC on the hospital's own test set")
         axis.invert_yaxis()
         title(axis, cohort)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(modes))
     return figure
 
 
+COMPARISON = ["cohort", "mode", "method", "against", "against_method", "site", "test_set"]
+
+
 def differences(table: pd.DataFrame, margin: float) -> Figure:
-    """Forest plot: federated minus central, and minus each site alone, with intervals and adjusted p values."""
+    """Forest plot of the rows of `contrast`, one for each comparison, with intervals and adjusted p values."""
     shown = ("auroc", "balanced_accuracy", "brier")
-    rows = list(table[table["metric"] == PRIMARY].groupby(["cohort", "against", "site", "test_set"], sort=False))
+    rows = list(table[table["metric"] == PRIMARY].groupby(COMPARISON, sort=False))
     figure, axes = plt.subplots(
         1, len(shown), figsize=(13, 1.7 + 0.34 * len(rows)), layout="constrained", sharey=True, width_ratios=[5, 4, 4]
     )
-    names = []
-    for cohort, mode, site, test_set in (key for key, _ in rows):
+    names, several = [], table[["mode", "method"]].drop_duplicates().shape[0] > 1
+    for cohort, mode, method, *other, test_set in (key for key, _ in rows):
         where = f", {test_set}'s test set" if test_set != "pooled" else ""
-        named = [f"minus {model_name(mode, site)}{where}", cohort.replace(",", ", ")]
+        of = f"{mode_name(mode, method)} " * several
+        named = [f"{of}minus {model_name(*other)}{where}", cohort.replace(",", ", ")]
         names.append(", ".join(filter(None, named)))
     for axis, metric in zip(axes, shown, strict=True):
-        values = table[table["metric"] == metric].set_index(["cohort", "against", "site", "test_set"])
+        values = table[table["metric"] == metric].set_index(COMPARISON)
         for y, (key, _) in enumerate(rows):
             row = values.loc[key]
-            whisker(axis, row, key[1], y)
+            whisker(axis, row, key[3], y)
             if metric == PRIMARY and not np.isnan(row["p_adjusted"]):
                 p = "p < 0.001" if row["p_adjusted"] < 0.001 else f"p = {row['p_adjusted']:.3f}"
                 axis.text(1.0, y, p, transform=axis.get_yaxis_transform(), ha="right", va="center", fontsize=8)
@@ -162,7 +170,8 @@ def differences(table: pd.DataFrame, margin: float) -> Figure:
     axes[0].text(-margin, -0.75, f"margin {margin:g}", color="#9A4F7A", fontsize=8, ha="center", va="bottom")
     axes[0].margins(x=0.3)
     axes[0].set_ylim(len(rows) - 0.5, -0.9)
-    figure.supxlabel("federated minus the other: right of 0 is better for AUROC and balanced accuracy, left for Brier")
+    first = "the federation's model" if several else "federated"
+    figure.supxlabel(f"{first} minus the other: right of 0 is better for AUROC and balanced accuracy, left for Brier")
     return figure
 
 
@@ -187,14 +196,14 @@ def external(summary: pd.DataFrame, names: Collection[str]) -> Figure:
         labels: list[str] = []
         headings: list[int] = []
         for test_set, rows in table.groupby("test_set", sort=False):
-            models = list(rows.groupby(["mode", "site"], sort=False))
+            models = list(rows.groupby(MODEL_KEY[1:], sort=False))
             headings.append(len(labels))
             labels.append("pooled test set" if test_set == "pooled" else f"{test_set} (external)")
             for axis, metric in zip(line, shown, strict=True):
                 axis.axhspan(headings[-1] - 0.5, headings[-1] + 0.5, color="#F0F0F0", linewidth=0)
-                for y, ((mode, _), values) in enumerate(models, len(labels)):
+                for y, ((mode, *_), values) in enumerate(models, len(labels)):
                     whisker(axis, values.set_index("metric").loc[metric], mode, y)
-            labels += [model_name(mode, site) for (mode, site), _ in models]
+            labels += [model_name(*model) for model, _ in models]
         for axis, metric in zip(line, shown, strict=True):
             axis.set(yticks=range(len(labels)), ylim=(len(labels) - 0.5, -0.5))
             axis.set_yticklabels(labels if axis is line[0] else [])
@@ -209,14 +218,22 @@ def cross_site(summary: pd.DataFrame) -> Figure:
     """AUROC of every model (row) on every site's test set (column), with each model's worst site and spread."""
     rows = summary[summary["metric"] == PRIMARY]
     cohorts = list(rows.groupby("cohort", sort=False))
-    most = max(table.groupby(["mode", "site"]).ngroups for _, table in cohorts)
+    most = max(len(fairness(table)) for _, table in cohorts)
     figure, axes = panels(len(cohorts), 2.6 + 0.85 * most, 1.4 + 0.5 * most, columns=2)
     for axis, (cohort, table) in zip(axes, cohorts, strict=True):
         matrix = fairness(table)
         image = axis.imshow(matrix.iloc[:, :-1], cmap="cividis", vmin=max(0.5, rows["estimate"].min() - 0.02), vmax=1)
         for (y, x), value in np.ndenumerate(matrix.to_numpy()):
             dark = x < matrix.shape[1] - 1 and image.norm(value) < 0.6
-            axis.text(x, y, f"{value:.3f}", ha="center", va="center", fontsize=9, color="white" if dark else "black")
+            axis.text(
+                x,
+                y,
+                "-" if np.isnan(value) else f"{value:.3f}",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if dark else "black",
+            )
         axis.set(xticks=range(matrix.shape[1]), yticks=range(len(matrix)), xlim=(-0.5, matrix.shape[1] - 0.5))
         axis.set_xticklabels(matrix.columns, rotation=30, ha="right")
         axis.set_yticklabels(matrix.index)
@@ -228,22 +245,29 @@ def cross_site(summary: pd.DataFrame) -> Figure:
 
 
 def calibration(chosen: pd.DataFrame, predictions: pd.DataFrame) -> Figure:
-    """Reliability on the pooled test set: observed share of pneumonia over the probability, a line for each seed."""
+    """Reliability: observed share of pneumonia over the probability, a line for each seed.
+
+    On the pooled test set; of a personal model on its hospital's.
+    """
     cohorts = list(chosen.groupby("cohort", sort=False))
+    modes = [mode for mode in STYLE if mode in set(chosen["mode"])]
+    size = (3.67 * len(modes), 0.5 + 3.6 * len(cohorts))
     figure, axes = plt.subplots(
-        len(cohorts), 3, figsize=(11, 0.5 + 3.6 * len(cohorts)), layout="constrained", squeeze=False, sharey=True
+        len(cohorts), len(modes), figsize=size, layout="constrained", squeeze=False, sharey=True
     )
     tests = dict(list(predictions[predictions["set"] != "validation"].groupby("path", sort=False)))
     for line, (cohort, runs) in zip(axes, cohorts, strict=True):
-        for axis, mode in zip(line, STYLE, strict=True):
-            for path in runs["path"][runs["mode"] == mode]:
+        for axis, mode in zip(line, modes, strict=True):
+            of_mode = runs[runs["mode"] == mode]
+            for path in of_mode["path"]:
                 labels, probabilities = tests[path]["label"].to_numpy(float), tests[path]["probability"].to_numpy()
                 predicted, observed, count = reliability(labels, probabilities)
-                alpha = 0.9 if mode != "alone" else 0.55
+                alpha = 0.55 if mode in OWN else 0.9
                 axis.plot(predicted, observed, **STYLE[mode], markersize=4, linewidth=1.2, alpha=alpha)
                 axis.bar(np.arange(0.05, 1, 0.1), 0.25 * count / count.sum(), 0.1, color="#BBBBBB", alpha=0.3, zorder=0)
             axis.plot([0, 1], [0, 1], color="#999999", linewidth=1)
             axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", aspect="equal")
-            title(axis, ", ".join(filter(None, ["each hospital alone" if mode == "alone" else mode, cohort])))
+            named = "" if of_mode.empty else mode_name(mode, of_mode["method"].iloc[0])
+            title(axis, ", ".join(filter(None, [named, cohort])))
         line[0].set_ylabel("observed share of pneumonia")
     return figure

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fedxray.analysis.choice import MODEL_KEY, point_columns
+from fedxray.analysis.choice import MODEL_KEY, point_columns, without_coalitions
 from fedxray.analysis.statistics import PRIMARY
-from fedxray.experiment.experiment import model_name
+from fedxray.experiment.experiment import mode_name, model_name
 from fedxray.report.figures import STYLE, title
 
 MEGABYTE = 1e6
@@ -21,6 +21,7 @@ def sweep_map(points: pd.DataFrame, own_validation: Sequence[str] = ()) -> Figur
     Where further axes are swept, a cell has the best over them. Each hospital alone has a panel. `own_validation` names
     the hospitals that validate on images of their own, so that their panels compare with no other.
     """
+    points = without_coalitions(points)
     models = list(points.groupby(MODEL_KEY, sort=False))
     across = min(5, len(models))
     down = -(-len(models) // across)
@@ -28,11 +29,11 @@ def sweep_map(points: pd.DataFrame, own_validation: Sequence[str] = ()) -> Figur
     figure, axes = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
     means = points.groupby([*MODEL_KEY, *point_columns(points), "chosen"], dropna=False)["validation_auroc"].mean()
     means, norm = means.reset_index(), plt.Normalize(means.min(), means.max())
-    for axis, ((cohort, mode, site), table) in zip(axes.flat, models, strict=False):
-        of_model = means[(means[MODEL_KEY] == [cohort, mode, site]).all(axis=1)]
+    for axis, ((cohort, *model), table) in zip(axes.flat, models, strict=False):
+        of_model = means[(means[MODEL_KEY] == [cohort, *model]).all(axis=1)]
         _heat(axis, of_model, *swept_axes(table), norm)
-        alone = "(validated on own images)" if mode == "alone" and site in own_validation else ""
-        title(axis, ", ".join(filter(None, [f"{model_name(mode, site)} {alone}".strip(), cohort])))
+        alone = "(validated on own images)" if model[0] == "alone" and model[2] in own_validation else ""
+        title(axis, ", ".join(filter(None, [f"{model_name(*model)} {alone}".strip(), cohort])))
     for axis in axes.flat[len(models) :]:
         axis.axis("off")
     figure.colorbar(plt.cm.ScalarMappable(norm, "cividis"), ax=axes, label="validation AUROC", shrink=0.8)
@@ -58,14 +59,14 @@ def _heat(axis, means: pd.DataFrame, down: str, across: str, norm) -> None:
 
 def swept_axes(table: pd.DataFrame) -> tuple[str, str]:
     """(down, across): the two point columns of one model's runs with the most values; learning rate goes down."""
-    columns = [name for name in point_columns(table) if name != "rounds" or table["local_epochs"].nunique() > 1]
+    columns = point_columns(table)
     widest = sorted(columns, key=lambda name: -table[name].nunique())[:2]
     down, across = sorted(widest, key=lambda name: (name != "lr", columns.index(name)))
     return down, across
 
 
 def communication(curves: pd.DataFrame) -> Figure:
-    """Validation AUROC of the global model over rounds, and over megabytes sent; a line for each federated point.
+    """Validation AUROC over rounds, and over megabytes sent; a line for each federated point, or for each method.
 
     `curves` has a row per federated run and round: cohort, name (of the point), chosen, round, bytes (sent so far) and
     validation_auroc. The mean over seeds; the chosen point is drawn thick.
@@ -93,13 +94,15 @@ def cohorts(summary: pd.DataFrame, heterogeneity: dict[str, dict]) -> Figure:
     rows = summary[(summary["test_set"] == "pooled") & (summary["metric"] == PRIMARY)]
     names = list(heterogeneity)
     figure, axis = plt.subplots(figsize=(2.5 + 1.9 * len(names), 5), layout="constrained")
-    for offset, (mode, style) in zip((-0.15, 0, 0.15), STYLE.items(), strict=True):
+    modes = [mode for mode in STYLE if mode in set(rows["mode"])]
+    for offset, mode in zip(np.linspace(-0.15, 0.15, len(modes)), modes, strict=True):
+        style, methods = STYLE[mode], rows["method"][rows["mode"] == mode].unique()
         for x, cohort in enumerate(names):
             of_mode = rows[(rows["cohort"] == cohort) & (rows["mode"] == mode)]
             for _, row in of_mode.iterrows():
                 axis.plot([x + offset] * 2, [row["low"], row["high"]], color=style["color"], linewidth=1.5, alpha=0.7)
                 axis.plot(x + offset, row["estimate"], style["marker"], color=style["color"], markersize=7)
-        label = "each hospital alone" if mode == "alone" else mode
+        label = mode_name(mode, methods[0]) if len(methods) == 1 else mode_name(mode, "")
         axis.plot([], [], style["marker"], color=style["color"], label=label)
     ticks = [
         f"{cohort.replace(',', chr(10))}\n{len(facts['sites'])} sites\nlabels {facts['label_divergence']:.2f} bits"
