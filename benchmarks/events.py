@@ -73,6 +73,7 @@ def make_up_run(folder: Path, number: int, **record) -> RunFolder:
     """Write the record and the metrics of an invented run, for code that only reads them; returns its folder."""
     run_ = RunFolder(folder)
     point = dict.fromkeys(POINT) | {"mode": "central", "site": "pooled", "lr": 0.001 * (number + 1), "epochs": EPOCHS}
+    point |= {"schedule": {"rounds": 1, "round": EPOCHS}, "method": None}
     point |= {"seed": 1, "parameters": 76977, "bytes_sent": 0, "seconds": 9.0} | record
     rows = {column: [number / 1e6 + epoch / 100 for epoch in range(EPOCHS)] for column in SCALARS}
     write_json(run_.record, point)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.environment import flower
-from benchmarks.inputs import BUILD, SITES, experiment, options, random_sites, scratch, settings
+from benchmarks.inputs import BUILD, SITES, default_config, experiment, options, random_sites, scratch, settings
 from benchmarks.measure import ROOT, NotTheSameWork, at_most, interleave, middle, python, ratio, run, told
 from fedxray.core.parameters import load_model
 from fedxray.data.site import load_site
+from fedxray.experiment.method import method_of
 from fedxray.experiment.settings import Settings
 from fedxray.flare.kits import provision, render_project
 from fedxray.training.models import restore
@@ -64,7 +65,8 @@ def fedxray_command(
     words = ["--kits", manifest, "--sites", *(sites / name / "card.json" for name in names)]
     words += ["--shared", sites / "shared" / "card.json"]
     words += ["--start-timeout-s", 120, "--round-timeout-s", 3600, "--absent", "fail", "--min-sites", 0]
-    words += [*options(chosen), "--rounds", rounds, "--local-epochs", 1]
+    plain = method_of(default_config()["algorithm"] | {"moments": "fresh"})  # as the alternatives
+    words += [*options(chosen | {"epochs": rounds}), "--round", 1, "--steps", 0, "--budget", "passes", *plain.options()]
     return python(
         ROOT / "scripts" / "train_federated.py",
         *words,

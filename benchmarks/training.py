@@ -38,8 +38,10 @@ from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site, pool
 from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.settings import Settings
+from fedxray.federation.policy import alone
 from fedxray.training.exported import export_model, predict_images
 from fedxray.training.models import build, get_parameters
+from fedxray.training.rows import Segment
 from fedxray.training.trainer import Trainer, validate
 from fedxray.training.trainer import predict as predict_array
 
@@ -76,7 +78,7 @@ def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int
 
     def ours() -> None:
         number = len(losses["fedxray"])
-        losses["fedxray"].append(trainer.fit(model, number, number + 1)[0]["train_loss"])
+        losses["fedxray"].append(trainer.fit(model, *epochs(trainer, number, number + 1)).rows[0]["train_loss"])
 
     def bare_loop() -> None:
         torch.use_deterministic_algorithms(False)
@@ -91,6 +93,12 @@ def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int
     if apart > (0.1 if compiled else 1e-5):
         raise NotTheSameWork(f"losses of the trainer and of the bare loop differ by {apart:.2g}")
     return {name: values[1:] for name, values in times.items()}, apart
+
+
+def epochs(trainer: Trainer, first: int, last: int) -> tuple[list[Segment], int]:
+    """What `Trainer.fit` takes to train the epochs `first`..`last` (from 0, `last` excluded) of the run."""
+    schedule = alone(trainer.settings.epochs, "passes", {}, 0)
+    return schedule.round_segments(0, trainer.batches)[first:last], schedule.total(trainer.batches)
 
 
 def gpu(quick: bool) -> dict:
@@ -140,10 +148,10 @@ def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float
         while not ended.wait(0.2):
             percents.append(torch.cuda.utilization())
 
-    trainer.fit(model, 0, 1)
+    trainer.fit(model, *epochs(trainer, 0, 1))
     sampler = threading.Thread(target=sample)
     sampler.start()
-    trainer.fit(model, 1, turns)
+    trainer.fit(model, *epochs(trainer, 1, turns))
     ended.set()
     sampler.join()
     return percents

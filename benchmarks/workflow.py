@@ -65,16 +65,16 @@ def sweep(quick: bool) -> dict:
     """
     rates, epochs = ([0.001, 0.003], [1]) if quick else ([0.0003 * 1.5**n for n in range(9)], [1, 2, 3])
     config = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
-    grid = {"training.lr": [round(rate, 6) for rate in rates], "federation.rounds": epochs}
+    grid = {"training.lr": [round(rate, 6) for rate in rates], "training.epochs": epochs}
     count = len(rates) * len(epochs)
     with scratch() as folder:
         _forget("benchmark-sweep")
         path = write_config(folder, config | {"sweep": {"grid": grid}, "federation": {"engine": "inprocess"}})
         whole = snakemake("--configfile", path, config=("experiment=benchmark-sweep",))
         one = []
-        for rounds in sorted({epochs[0], epochs[-1]}):
+        for epoch in sorted({epochs[0], epochs[-1]}):
             _forget("benchmark-one")
-            values = ("experiment=benchmark-one", f"federation={{rounds: {rounds}}}")
+            values = ("experiment=benchmark-one", f"training={{epochs: {epoch}}}")
             one.append(snakemake(*SMOKE, config=values).seconds)
     separate = count * sum(one) / len(one)
     low, high = (count * pick(one) / whole.seconds for pick in (min, max))
@@ -127,7 +127,7 @@ def analyse(quick: bool) -> dict:
         write_json(folder.experiment, experiment.config)
         for number, one in enumerate(experiment.runs):
             point = {"mode": one.model.mode, "site": one.model.site, "lr": one.point["lr"]}
-            point |= {"rounds": 20, "local_epochs": 1} if one.model.mode == "federated" else {}
+            point |= {"schedule": {"rounds": 20, "round": 1.0}, "method": {} if one.model.mode == "federated" else None}
             make_up_run(folder.run(one.path).path, number, **point)
         for table in (folder.chosen, folder.predictions, folder.summary, folder.differences):
             write_table(table, pd.DataFrame({"none": [0]}))

@@ -65,6 +65,7 @@ def train_epoch(model: nn.Module, optimizer, train: Tensors, settings: Settings,
     for number, batch in enumerate(batches):
         done = (epoch + number / len(batches)) / settings.epochs
         optimizer.param_groups[0]["lr"] = settings.lr * 0.5 * (1 + math.cos(math.pi * done))
+        torch.manual_seed(seed_of(settings.seed, "batch", epoch, number))
         rows = batch.to(images.device)
         x, y = augment(images[rows], settings), labels[rows]
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.mixed_precision and x.is_cuda):

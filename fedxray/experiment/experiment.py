@@ -13,7 +13,6 @@ from fedxray.experiment.method import PLAIN, Method, method_of
 from fedxray.experiment.settings import Settings
 from fedxray.experiment.sweep import COHORT_AXES, FEDERATION_AXES, METHOD_AXES, Point, leaves, name_of, points
 
-
 # What is no part of a point as every mode has it.
 NOT_IN_POINTS = (*COHORT_AXES, *FEDERATION_AXES, *METHOD_AXES, "federation.budget")
 # federated: a federation's one model. central: trained on all images. alone: by each hospital by itself. personal: each
