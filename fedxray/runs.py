@@ -90,7 +90,7 @@ def confirm(engine: Engine, run: Path, scratch: Path) -> str:
         method, schedule = Method(**record["method"]), Schedule(**record["schedule"])
         trained = engine.train(folder.settings(), method, schedule, private)
         models = {folder.model: trained.parameters}
-        models |= {folder.personal(site).model: own.parameters for site, own in trained.personal.items()}
+        models |= {folder.personal(site).model: own.parameters or {} for site, own in trained.personal.items()}
         for path, parameters in models.items():
             save_model(private / "model.safetensors", parameters)
             if sha256(private / "model.safetensors") != sha256(path):

@@ -53,7 +53,8 @@ class SiteRounds:
         self.trainer = self._trainer(own)
         self.segments: list[Segment] = []
         self.rows: list[EpochRow] = []
-        self.loss, self.report = np.nan, silent
+        self.loss = np.nan
+        self.report: Report = silent
 
     @property
     def state(self) -> Parameters:

@@ -20,8 +20,13 @@ MOMENTS = "optimizer/"
 class Site(Protocol):
     """What a site's half of an algorithm is given to train with."""
 
-    steps: int  # of this round
-    norms: frozenset[str]  # the names of the model's normalisation parameters
+    @property
+    def steps(self) -> int:
+        """The steps of this round."""
+
+    @property
+    def norms(self) -> frozenset[str]:
+        """The names of the model's normalisation parameters."""
 
     def fit(
         self, model: Parameters, moments: Parameters | None = None, correct: Correct | None = None, quiet: bool = False
