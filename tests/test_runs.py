@@ -1,16 +1,23 @@
 """Runs of every mode, trained by an engine and written to their folder."""
 
+from dataclasses import asdict
+
 import pytest
 from helpers.data import make_settings
+from helpers.federation import make_method, rounds_of, same
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import sha256
 from fedxray.core.parameters import save_model
 from fedxray.experiment.folder import RunFolder
+from fedxray.experiment.method import PLAIN
+from fedxray.federation.engine import Model, Own, Trained
 from fedxray.federation.inprocess import InProcess
-from fedxray.federation.policy import Schedule
+from fedxray.federation.policy import Schedule, alone
 from fedxray.federation.pooled import Pooled
 from fedxray.runs import confirm, train_alone, train_run
+
+FILES = ["metrics.csv", "model.safetensors", "record.json"]
 
 
 @pytest.fixture
@@ -19,66 +26,124 @@ def engine(site_folders):
     return InProcess(site_folders, shared)
 
 
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_a_federated_run_has_the_curves_of_all_and_says_what_it_sent(engine, tmp_path):
-    settings = make_settings(image_size=16, epochs=4, lr=0.01)
-    train_run(engine, "federated", settings, Schedule(2, 2), tmp_path / "run")
+    settings, method, schedule = make_settings(image_size=16, lr=0.01), make_method(), Schedule(4, 0.5, 0, 0)
+    train_run(engine, "federated", settings, method, schedule, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
-    assert sorted(path.name for path in run.path.iterdir()) == ["metrics.csv", "model.safetensors", "record.json"]
+    assert names_in(run.path) == FILES
     record, curves = run.read_record(), run.read_curves()
-    expected = {"mode": "federated", "engine": "inprocess", "site": "pooled", "lr": 0.01, "epochs": 4}
-    expected |= {"rounds": 2, "local_epochs": 2, "seed": 1, "sites": ["asia", "europe", "us"], "train_images": 72}
-    expected |= {"parameters": 76_977, "bytes_sent": 2 * 2 * 3 * 76_977 * 4, "device": "cpu", "checks": {}}
+    expected = {"mode": "federated", "engine": "inprocess", "site": "pooled", "lr": 0.01, "epochs": 2}
+    expected |= {"method": asdict(method), "schedule": asdict(schedule), "seed": 1, "train_images": 72}
+    expected |= {"sites": ["asia", "europe", "us"], "parameters": 76_977, "bytes_sent": 4 * 2 * 3 * 76_977 * 4}
+    expected |= {"device": "cpu", "checks": {}}
     assert expected.items() <= record.items()
+    assert [line["round"] for line in record["rounds_at_sites"]] == [1, 2, 3, 4]
+    assert set(record["rounds_at_sites"][0]["distance"]) == set(engine.sites)
     assert run.settings() == settings
-    assert list(curves[curves["series"] == "global"]["epoch"]) == [2, 4]
+    assert list(curves[curves["series"] == "global"]["epoch"]) == [1, 2]
     assert list(curves["series"].unique()) == ["global", "asia", "europe", "us"]
 
 
+def test_a_personal_run_has_a_run_for_each_site_and_none_of_before(engine, tmp_path):
+    (tmp_path / "personal" / "us").mkdir(parents=True)
+    (tmp_path / "personal" / "us" / "old").write_text("of a run before")
+    settings, method, schedule = (
+        make_settings(image_size=16),
+        make_method(name="fedbn", finetune=1),
+        rounds_of(1, 1.0, 1),
+    )
+    train_run(engine, "federated", settings, method, schedule, tmp_path)
+    whole, trained = RunFolder(tmp_path).read_record(), engine.train(settings, method, schedule)
+    for site, own in trained.personal.items():
+        run = RunFolder(tmp_path).personal(site)
+        assert names_in(run.path) == FILES
+        assert same(run.parameters(), own.parameters)
+        record, curves = run.read_record(), run.read_curves()
+        assert {"mode": "personal", "site": site, "checks": {}, "rounds_at_sites": []}.items() <= record.items()
+        for name in ("bytes_sent", "seconds", "sites", "train_images", "method", "schedule"):
+            assert record[name] == whole[name]
+        assert list(curves["epoch"]) == [1, 2]
+        assert set(curves["series"]) == {"global"}
+        assert Model.of(run) == Model(run.model, settings, site, "")
+
+
+def test_a_model_that_stays_at_its_site_is_found_there_by_its_job(tmp_path):
+    rows = [{"epoch": 1, "train_loss": 0.5, "seconds": 1.0}]
+    rows[0] |= {"validation_loss": 0.5, "validation_accuracy": 0.5, "validation_auroc": 0.5}
+    validation = {name: rows[0][name] for name in rows[0] if name.startswith("validation")}
+    record = {"round": 1, "epoch": 1, "train_loss": 0.5, "validation": validation, "seconds": 1.0, "bytes": 8}
+    record |= {"distances": {"us": 0.0}, "images": {"us": 9}, "sites": {"us": rows}, "absent": {}}
+    settings, own = make_settings(), Own(None, rows, "a" * 64)
+
+    class Elsewhere:
+        name, sites = "nvflare", ["us"]
+
+        def train(self, settings, method, schedule, scratch):
+            return Trained({}, [record], "cpu", {}, None, {"us": own})
+
+    train_run(Elsewhere(), "federated", settings, make_method(name="ditto"), rounds_of(1), tmp_path)
+    run = RunFolder(tmp_path).personal("us")
+    assert names_in(run.path) == ["metrics.csv", "record.json"]
+    assert Model.of(run) == Model(run.model, settings, "us", "a" * 64)
+    assert Model.of(RunFolder(tmp_path)) == Model(tmp_path / "model.safetensors", settings)
+
+
 def test_a_central_run_has_one_curve_and_sends_nothing(site_folders, tmp_path):
-    folders = list(site_folders.values())
-    engine = Pooled("pooled", folders)
-    train_run(engine, "central", make_settings(image_size=16, epochs=2), Schedule(1, 2), tmp_path, list(site_folders))
+    settings, schedule = make_settings(image_size=16), alone(2, "passes", {}, 16)
+    train_run(
+        Pooled("pooled", list(site_folders.values())),
+        "central",
+        settings,
+        PLAIN,
+        schedule,
+        tmp_path,
+        list(site_folders),
+    )
     record, curves = RunFolder(tmp_path).read_record(), RunFolder(tmp_path).read_curves()
     expected = {"mode": "central", "site": "pooled", "sites": list(site_folders), "train_images": 72, "epochs": 2}
-    assert (expected | {"rounds": None, "local_epochs": None, "bytes_sent": 0}).items() <= record.items()
+    assert (expected | {"method": None, "bytes_sent": 0, "rounds_at_sites": []}).items() <= record.items()
     assert list(curves["series"]) == ["global", "global"]
     assert list(curves["epoch"]) == [1, 2]
 
 
 def test_a_hospital_alone_is_its_own_model(site_folders, tmp_path):
-    engine = Pooled("asia", [site_folders["asia"]])
-    train_alone(engine, make_settings(image_size=16, epochs=2), tmp_path)
+    engine, settings = Pooled("asia", [site_folders["asia"]], own=True), make_settings(image_size=16)
+    train_alone(engine, settings, alone(2, "passes", {}, 16), tmp_path)
     record = RunFolder(tmp_path).read_record()
-    assert {
-        "mode": "alone",
-        "site": "asia",
-        "sites": ["asia"],
-        "train_images": 24,
-        "bytes_sent": 0,
-    }.items() <= record.items()
+    expected = {"mode": "alone", "site": "asia", "sites": ["asia"], "train_images": 24, "bytes_sent": 0}
+    assert expected.items() <= record.items()
+    assert Model.of(RunFolder(tmp_path)) == Model(tmp_path / "model.safetensors", settings, "asia")
 
 
-def test_a_run_is_confirmed_by_the_same_bytes_only(engine, tmp_path):
-    train_run(engine, "federated", make_settings(image_size=16, epochs=1), Schedule(1, 1), tmp_path / "run")
+@pytest.mark.parametrize("whose", ["all", "asia"])
+def test_a_run_is_confirmed_by_the_same_bytes_only(engine, tmp_path, whose):
+    settings, method = make_settings(image_size=16), make_method(finetune=1)
+    train_run(engine, "federated", settings, method, rounds_of(1, 1.0, 1), tmp_path / "run")
     run = RunFolder(tmp_path / "run")
     assert confirm(engine, run.path, tmp_path / "scratch") == sha256(run.model)
     assert not (tmp_path / "scratch").exists()
-    parameters = run.parameters()
+    changed = run if whose == "all" else run.personal(whose)
+    parameters = changed.parameters()
     parameters["head.bias"] = parameters["head.bias"] + 1e-7
-    save_model(run.model, parameters)
-    with pytest.raises(UserError, match="differs from the federation's model"):
+    save_model(changed.model, parameters)
+    with pytest.raises(UserError, match="differs from the federation's model") as error:
         confirm(engine, run.path, tmp_path / "scratch")
+    assert str(error.value).startswith(str(changed.model))
 
 
 def test_a_run_that_fails_leaves_no_model_and_no_keys(tmp_path):
     class Broken:
         name, sites = "nvflare", ["us"]
 
-        def train(self, settings, schedule, scratch):
+        def train(self, settings, method, schedule, scratch):
             (scratch / "client.key").write_text("secret")
             assert scratch.stat().st_mode & 0o777 == 0o700
             raise UserError("us: its data are gone")
 
     with pytest.raises(UserError, match="its data are gone"):
-        train_run(Broken(), "federated", make_settings(), Schedule(1, 1), tmp_path / "run")
+        train_run(Broken(), "federated", make_settings(), make_method(), rounds_of(1), tmp_path / "run")
     assert not list((tmp_path / "run").rglob("*.*"))

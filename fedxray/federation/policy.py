@@ -21,7 +21,7 @@ class Schedule:
 
     rounds: int
     round: float  # passes over a site's own data in one round; of a schedule by steps, of the mean site
-    steps: int  # local steps of each site in one round, whatever it has; 0: `round` counts
+    steps: float  # local steps of each site in one round, whatever it has, on average; 0: `round` counts
     tail: int  # passes after the last round, which each site trains by itself (fine-tuning)
 
     @property
@@ -67,7 +67,9 @@ class Schedule:
 
     def _start(self, number: int, batches: int) -> int:
         """The first step of a round."""
-        return number * self.steps or math.ceil(number * self._round * batches)
+        if self.steps:
+            return round(number * Fraction(str(self.steps)))
+        return math.ceil(number * self._round * batches)
 
 
 def schedule_of(
@@ -87,7 +89,7 @@ def schedule_of(
     passes over all data; all sites then take equally many steps in a round. Raises UserError if a round is longer than
     the budget.
     """
-    mean = sum(images.values()) / len(images) / batch_size  # steps of an epoch at the mean site, as a fraction
+    mean = -(-sum(images.values()) // batch_size) / len(images)  # steps of an epoch of central training, shared out
     federated = epochs - tail
     if budget == "steps":
         federated *= len(images)
@@ -101,7 +103,7 @@ def schedule_of(
         return Schedule(rounds, round(steps / mean, 6), steps, tail)
     rounds = round(federated / Fraction(str(passes)))
     if budget == "steps":
-        return Schedule(rounds, passes, max(1, round(passes * mean)), tail)
+        return Schedule(rounds, passes, round(passes * mean, 6), tail)
     return Schedule(rounds, passes, 0, tail)
 
 

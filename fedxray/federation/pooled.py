@@ -15,7 +15,7 @@ from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord, epoch_line
 from fedxray.training.models import build, get_parameters
 from fedxray.training.place import place_of
-from fedxray.training.rows import EpochRow
+from fedxray.training.rows import EpochRow, validation_of
 from fedxray.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Pooled:
             "round": 1,
             "epoch": rows[-1]["epoch"],
             "train_loss": rows[-1]["train_loss"],
-            "validation": rows[-1],
+            "validation": validation_of(rows[-1]),
             "seconds": round(time.perf_counter() - start, 3),
             "bytes": 0,
             "distances": {},

@@ -1,7 +1,7 @@
 """The records of a run's rounds: their types, and the tables and lines made from them."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def curves_of(records: Sequence[RoundRecord]) -> pd.DataFrame:
     return pd.concat([table for table in tables if len(table)])
 
 
-def global_row(record: RoundRecord) -> dict | None:
+def global_row(record: RoundRecord) -> dict[str, Any] | None:
     """What is measured of the global model after a round; None if no epoch ended in it."""
     if record["epoch"] is None or record["validation"] is None:
         return None

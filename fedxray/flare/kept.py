@@ -27,7 +27,11 @@ class Kept:
         private(self.folder)
         write_json(self.settings, asdict(settings))
         save_model(self.model, parameters)
-        for path in (self.settings, self.model):
+        self.restrict()
+
+    def restrict(self) -> None:
+        """Let nobody but its owner read what is in the folder of the model."""
+        for path in self.folder.iterdir():
             path.chmod(0o600)
 
     def read(self) -> tuple[Parameters, Settings]:

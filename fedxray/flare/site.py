@@ -12,6 +12,7 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from fedxray.core.errors import UserError
+from fedxray.core.parameters import Parameters
 from fedxray.data.site import SiteData
 from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
@@ -20,6 +21,7 @@ from fedxray.federation.rounds import SiteRounds
 from fedxray.flare.kept import Kept
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import LAST, LIVE, PERSONAL, WHY
+from fedxray.training.exported import write_config
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
 from fedxray.training.rows import EpochRow
@@ -91,7 +93,7 @@ class SiteTrainer(SiteExecutor):
         self.held = None  # until the round has ended
         if task_name == PERSONAL:
             personal, self.held = self.rounds.personal(task.params), last
-            kept.write(personal.parameters, self.settings)
+            self._keep(kept, personal.parameters, fl_ctx)
             return FLModelUtils.to_shareable(
                 FLModel(metrics={"rows": float(len(personal.rows))}, meta={"rows": personal.rows})
             )
@@ -101,6 +103,19 @@ class SiteTrainer(SiteExecutor):
         self.held = done
         meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: update.images, "train_loss": update.train_loss, "rows": update.rows}
         return FLModelUtils.to_shareable(FLModel(params_type=ParamsType.FULL, params=update.parameters, meta=meta))
+
+    def _keep(self, kept: Kept, parameters: Parameters, fl_ctx: FLContext) -> None:
+        """Keep the site's own model, as a directory with which the hospital can predict."""
+        kept.write(parameters, self.settings)
+        network, data = restore(self.settings, parameters), self.data(fl_ctx)
+        threshold = threshold_of(network, data.own_validation(), self.settings.compute)
+        origin = {"experiment": f"job {self.key[:12]}", "cohort": "", "mode": "personal", "run": self.key}
+        origin |= {"method": self.method.slug, "site": fl_ctx.get_identity_name()}
+        made = card_of(self.own_file(fl_ctx).data)["provenance"]
+        note = "Synthetic phantom data" * bool(made.get("synthetic"))
+        fit = made.get("fit", "stretch")
+        write_config(kept.folder, self.settings, threshold=threshold, origin=origin, fit=fit, note=note)
+        kept.restrict()
 
     def _stream(self, fl_ctx: FLContext) -> Report:
         """What sends the metrics of an epoch to the server, and waits for no answer."""

@@ -61,6 +61,13 @@ def export_model(
         shutil.copyfile(model, temporary)
     warning = f"{WARNING}. {note}".strip()
     write_onnx(output / ONNX, network, settings.image_size, about=warning)
+    write_config(output, settings, threshold=threshold, origin=origin, fit=fit, note=note)
+
+
+def write_config(
+    output: Path, settings: Settings, *, threshold: float, origin: dict[str, str], fit: str, note: str
+) -> None:
+    """Write `config.json` beside the model that is in `output`, with which that is a model directory; see above."""
     config = {
         "model": settings.model,
         "image_size": settings.image_size,
@@ -72,7 +79,7 @@ def export_model(
         "input": INPUT,
         "warning": WARNING,
         "note": note,
-        "sha256": {name: sha256(output / name) for name in (MODEL, ONNX)},
+        "sha256": {name: sha256(output / name) for name in (MODEL, ONNX) if (output / name).exists()},
     }
     write_json(output / CONFIG, config)
 

@@ -25,3 +25,12 @@ class EpochRow(Validation):
     epoch: int  # passes over the data so far, from 1
     train_loss: float  # the mean over the images of its batches, or of those of the round in which it ended
     seconds: float
+
+
+def validation_of(row: EpochRow) -> Validation:
+    """What is measured of the model alone."""
+    return {
+        "validation_loss": row["validation_loss"],
+        "validation_accuracy": row["validation_accuracy"],
+        "validation_auroc": row["validation_auroc"],
+    }

@@ -1,45 +1,43 @@
-"""Central training and training alone, against the trainer and against a federation of one site."""
+"""Central training and training alone, against the trainer."""
 
-import numpy as np
 import pytest
 from helpers.data import make_settings
+from helpers.federation import same
 from helpers.log import heard
 
 from fedxray.data.site import load_site, pool
-from fedxray.federation.inprocess import InProcess
-from fedxray.federation.policy import Schedule
+from fedxray.experiment.method import PLAIN
+from fedxray.federation.policy import alone
 from fedxray.federation.pooled import Pooled
 from fedxray.training.models import build, get_parameters
+from fedxray.training.rows import Segment
 from fedxray.training.trainer import Trainer
 
 
-def same(one, other):
-    return all(np.array_equal(one[name], other[name]) for name in other)
-
-
-def test_it_is_the_trainer_bit_for_bit(site_folders):
+@pytest.mark.parametrize("own", [False, True])
+def test_it_is_the_trainer_bit_for_bit(site_folders, own):
     settings, folders = make_settings(image_size=16, epochs=3), list(site_folders.values())
     sites = [load_site(folder) for folder in folders]
-    model = build(settings)
-    rows = Trainer(settings, pool(sites, "train"), sites[0].part("validation")).fit(model, 0, 3)
+    model, segments = build(settings), [Segment(5 * epoch, 5 * epoch + 5, epoch + 1) for epoch in range(3)]
+    validation = sites[0].own_validation() if own else sites[0].part("validation")
+    fitted = Trainer(settings, pool(sites, "train"), validation).fit(model, segments, 15)  # 72 images are 5 batches
     with heard() as lines:
-        trained = Pooled("pooled", folders).train(settings, Schedule(1, 3))
+        trained = Pooled("pooled", folders, own).train(settings, PLAIN, alone(3, "passes", {}, settings.batch_size))
     assert same(trained.parameters, get_parameters(model))
     ((record,),) = [trained.rounds]
-    without = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    without = [{key: value for key, value in row.items() if key != "seconds"} for row in fitted.rows]
     assert [{key: row[key] for key in row if key != "seconds"} for row in record["sites"]["pooled"]] == without
     assert record["images"] == {"pooled": sum(len(site.part("train")[1]) for site in sites)}
+    assert (record["bytes"], record["epoch"]) == (0, 3)
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
 
 
-def test_a_federation_of_one_site_is_the_same(site_folders):
-    settings, folder = make_settings(image_size=16, epochs=4), site_folders["asia"]
-    alone = Pooled("asia", [folder]).train(settings, Schedule(1, 4))
-    federation = InProcess({"asia": folder}, folder)
-    assert same(federation.train(settings, Schedule(1, 4)).parameters, alone.parameters)
-    assert not same(federation.train(settings, Schedule(2, 2)).parameters, alone.parameters)  # new optimizers
-
-
-def test_there_is_nothing_to_average(site_folders):
-    with pytest.raises(ValueError, match="2 rounds"):
-        Pooled("us", [site_folders["us"]]).train(make_settings(image_size=16, epochs=2), Schedule(2, 1))
+def test_with_equal_steps_it_takes_those_of_central_training(site_folders):
+    images, settings = {site: 24 for site in site_folders}, make_settings(image_size=16)
+    schedule = alone(2, "steps", images, settings.batch_size)
+    trained = Pooled("us", [site_folders["us"]]).train(settings, PLAIN, schedule)
+    model = build(settings)
+    site = load_site(site_folders["us"])
+    Trainer(settings, site.part("train"), site.part("validation")).fit(model, [Segment(0, 10, None)], 10)
+    assert same(trained.parameters, get_parameters(model))
+    assert [row["epoch"] for row in trained.rounds[0]["sites"]["us"]] == [1, 2, 3, 4, 5, 6]

@@ -22,7 +22,9 @@ from fedxray.flare.kept import Kept
 from fedxray.flare.own import OwnFile
 from fedxray.flare.site import SiteTrainer
 from fedxray.flare.tasks import LAST, PERSONAL, TRAIN, WHY
+from fedxray.training.exported import load_exported
 from fedxray.training.models import build, get_parameters
+from fedxray.training.trainer import threshold_of
 
 SETTINGS, SCHEDULE, KEY = make_settings(image_size=16), Schedule(5, 0.5, 0, 1), "a" * 64
 STATEFUL = [
@@ -110,7 +112,11 @@ def test_a_sites_own_model_stays_in_its_kit_and_is_the_same_after_a_restart(us, 
         parameters, settings = Kept(tmp_path, KEY).read()
         assert same(parameters, expected)
         assert settings == SETTINGS
+    network, config = load_exported(tmp_path / "personal" / KEY)  # as `fedxray-predict` takes it
+    assert same(get_parameters(network), expected)
+    assert config["threshold"] == threshold_of(network, load_site(us).own_validation(), SETTINGS.compute)
     files = list((tmp_path / "personal" / KEY).iterdir())
+    assert sorted(path.name for path in files) == ["config.json", "model.safetensors", "settings.json"]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert {path.stat().st_mode & 0o777 for path in files[0].parents[:2]} == {0o700}
 
