@@ -1,8 +1,8 @@
 """Federated averaging (McMahan et al. 2017, arXiv:1602.05629), which the other algorithms change a part of.
 
-Each site trains the server's model on its own data, and the mean of their models, weighted by their images, is the next.
-The sites' optimizers are new in each round (`moments: fresh`, as in the paper), stay at the site (`kept`), or are averaged
-as the models are (`averaged`): with one site that is central training.
+Each site trains the server's model on its own data, and the mean of their models, weighted by their images, is the
+next. The sites' optimizers are new in each round (`moments: fresh`, as in the paper), stay at the site (`kept`), or are
+averaged as the models are (`averaged`): with one site that is central training.
 """
 
 from collections.abc import Mapping
