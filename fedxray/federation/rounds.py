@@ -93,7 +93,7 @@ class SiteRounds:
         """The site's own model, after the passes of the schedule that follow the last round.
 
         With `finetune_stop: validation` it is that of the epoch (or of none) with the highest AUROC on the site's own
-        validation patients, the first of several such.
+        validation patients, the first of several such; the rows end there.
         """
         trainer, total = self._trainer(own=True), self.schedule.total(self.trainer.batches)
         parameters, moments = self.algorithm.personal(self, sent)
@@ -101,14 +101,15 @@ class SiteRounds:
         done = self.schedule.epochs - self.schedule.tail
         measured = validate(self.model, trainer.validation, trainer.settings.compute)
         rows: list[EpochRow] = [{"epoch": done, "train_loss": np.nan, **measured, "seconds": 0.0}]
-        best = rows[0]["validation_auroc"]
+        best, kept = rows[0]["validation_auroc"], 1
         for segment in self.schedule.tail_segments(trainer.batches):
             fitted = trainer.fit(self.model, [segment], total, report, moments)
             moments = fitted.moments()
             rows += fitted.rows
             if self.method.finetune_stop == "budget" or rows[-1]["validation_auroc"] > best:
                 parameters, best = get_parameters(self.model), rows[-1]["validation_auroc"]
-        return Personal(parameters, rows)
+                kept = len(rows)
+        return Personal(parameters, rows[:kept])
 
     def _trainer(self, own: bool) -> Trainer:
         """A trainer that validates on the site's own patients, or on the whole validation set."""
