@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from fedxray.analysis import suspects
 from fedxray.analysis.adaptation import AT_THRESHOLD, CALIBRATED
 from fedxray.analysis.choice import MODEL_KEY, edges, leading, of_models, point_columns, without_coalitions
 from fedxray.analysis.comparison import by_aetiology, fairness
@@ -72,7 +73,9 @@ class Results:
             "overall": self._overall(),
             "own_thresholds": self._own_thresholds(),
             "contributions": self._contributions(),
-            "suspects": [],  # a line for each hospital that analysis/suspects.py finds
+            "suspects": list(
+                suspects.said(leading(self.chosen), self.folder)
+            ),  # a line for each hospital that analysis/suspects.py finds
             "pooled": [
                 _model(*keys) | {words(metric): _interval(rows, metric) for metric in SHOWN}
                 for keys, rows in pooled.groupby(MODEL_KEY, sort=False)

@@ -1,0 +1,87 @@
+"""Which hospital of a federated run does not fit the others, by what the server knows: no image, and no test set.
+
+A hospital that annotates in its own way, has a scanner of its own, or sends noise shows in the loss of its model on the
+shared validation set, or in the loss that it trains to. Whether its data
+are wrong or only unlike, these cannot say: it is whom to ask.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fedxray.experiment.folder import Folder
+
+LEAST = 3  # hospitals, of which one can be told from the others
+# How many times the others' median counts as not fitting. Where no data were wrong, on phantoms and on radiographs, alike
+# or skewed (Dirichlet 0.3, sizes, devices), the numbers were 1.7 at most; with 40 % of one hospital's labels flipped the
+# training loss was 3.2 to 12 times the others'. The distance does not count: with three hospitals the median is often
+# one of them, and where all were right one was up to 12 times as far from it as the others.
+LIMITS = {"validation_loss": 2.0, "train_loss": 2.0}
+WORDS = {
+    "validation_loss": "its model's loss on the shared validation set is {times} times the others'",
+    "train_loss": "its training loss is {times} times the others'",
+}
+COLUMNS = ["site", "distance", *LIMITS, "suspect", "sentence"]
+
+
+def suspects(distances: Sequence[Mapping], curves: pd.DataFrame) -> pd.DataFrame:
+    """One row for each site of a federated run, sorted by name: site, distance, validation_loss, train_loss, suspect,
+    sentence.
+
+    `distances` is `rounds_at_sites` of the run's record: [{"round": int, "distance": {site: float}}], the L2 norm of a
+    site's answer minus the median of all in each coordinate. `curves` is the run's `metrics.csv`. The three numbers are
+    the site's over the median of the others': of its mean distance over rounds, and of its mean validation loss and
+    mean training loss over epochs; NaN where it or all others have none. `suspect` is `yes` if a loss is above its limit
+    (`LIMITS`), else `no`; empty if there are fewer than `LEAST` sites.
+    """
+    answered = pd.DataFrame([record["distance"] for record in distances], dtype=float)
+    of_sites = curves[curves["series"] != "global"]
+    means = of_sites.groupby("series")[["validation_loss", "train_loss"]].mean()
+    values = pd.DataFrame({"distance": answered.mean(), **means}).sort_index()
+    rows = []
+    for site in values.index:
+        others = values.drop(site).median() if len(values) > 1 else values.loc[site] * math.nan
+        ratios = {name: _ratio(values.at[site, name], others[name]) for name in values}
+        above = {name: ratios[name] for name, limit in LIMITS.items() if ratios[name] > limit}
+        verdict = "" if len(values) < LEAST else "yes" if above else "no"
+        rows.append({"site": site, **ratios, "suspect": verdict, "sentence": _sentence(site, above, len(values))})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def said(runs: pd.DataFrame, folder: Folder) -> Iterator[str]:
+    """What is said of the hospitals of the federated runs in `runs` (rows of chosen.csv): of each suspect one sentence.
+
+    Of hospitals that fit there is one for all.
+    """
+    for cohort, of_cohort in runs[runs["mode"] == "federated"].groupby("cohort", sort=False):
+        found: dict[str, str] = {}
+        for path in of_cohort["path"]:
+            run = folder.run(path)
+            table = suspects(run.read_record()["rounds_at_sites"], run.read_curves())
+            odd = table[(table["suspect"] == "yes") | (len(table) < LEAST)]
+            found |= {row["site"]: row["sentence"] for row in odd.to_dict("records") if row["site"] not in found}
+        lead = f"{cohort}: " if cohort else ""
+        yield from (lead + text for text in found.values() or [f"By what the server sees, all {len(table)} hospitals fit."])
+
+
+def _ratio(value: float, others: float) -> float:
+    """value / others; 1 if both are 0."""
+    if value == others == 0:
+        return 1.0
+    with np.errstate(divide="ignore"):
+        return float(np.divide(value, others))
+
+
+def _sentence(site: str, above: Mapping[str, float], sites: int) -> str:
+    if sites < LEAST:
+        which = {
+            1: "one hospital there is no other to compare it with",
+            2: "two hospitals nobody can tell which is odd",
+        }
+        return f"With {which[sites]}: no verdict on {site}."
+    if not above:
+        return f"{site} fits the others."
+    reasons = " and ".join(WORDS[name].format(times=f"{ratio:.1f}") for name, ratio in above.items())
+    return f"{site} does not fit the others: {reasons}. Ask it to look at its labels and images."
