@@ -52,7 +52,7 @@ def across_sites(chosen: pd.DataFrame, evaluated: dict, thresholds: dict[str, fl
     """One row per chosen run and test set, as in `comparison.compare`, of metrics that the sites computed themselves.
 
     `evaluated` is {path: {site: {metric: value}}}, and `thresholds` {path: value} of `thresholds_at`. A personal model
-    has its own site's row alone. There are no intervals, and no row of the pooled test set: for both the predictions
+    has its own site's row alone. A threshold is the one that the metrics are at, if the site says it. There are no intervals, and no row of the pooled test set: for both the predictions
     would have to leave the sites.
     """
     rows = []
@@ -61,7 +61,7 @@ def across_sites(chosen: pd.DataFrame, evaluated: dict, thresholds: dict[str, fl
         for site, values in evaluated[run["path"]].items():
             if run["mode"] == "personal" and site != run["site"]:
                 continue
-            row = point | {"test_set": site, "threshold": thresholds[run["path"]]}
+            row = point | {"test_set": site, "threshold": values.get("threshold", thresholds[run["path"]])}
             rows.append(row | {metric: values[metric] for metric in METRICS} | {name: run[name] for name in COST})
     return counted(pd.DataFrame(rows))
 

@@ -14,10 +14,10 @@ import pandas as pd
 from fedxray.experiment.folder import Folder
 
 LEAST = 3  # hospitals, of which one can be told from the others
-# How many times the others' median counts as not fitting. Where no data were wrong, on phantoms and on radiographs, alike
-# or skewed (Dirichlet 0.3, sizes, devices), the numbers were 1.7 at most; with 40 % of one hospital's labels flipped the
-# training loss was 3.2 to 12 times the others'. The distance does not count: with three hospitals the median is often
-# one of them, and where all were right one was up to 12 times as far from it as the others.
+# How many times the others' median counts as not fitting. Where no data were wrong, on phantoms and on radiographs, of
+# hospitals that are alike or skewed (Dirichlet 0.3, sizes, devices), the numbers were 1.7 at most; with 40 % of one
+# hospital's labels flipped its training loss was 3.2 to 12 times the others'. The distance does not count: with three
+# hospitals the median is often one of them, and where all were right one was 12 times as far from it as the others.
 LIMITS = {"validation_loss": 2.0, "train_loss": 2.0}
 WORDS = {
     "validation_loss": "its model's loss on the shared validation set is {times} times the others'",
@@ -33,8 +33,8 @@ def suspects(distances: Sequence[Mapping], curves: pd.DataFrame) -> pd.DataFrame
     `distances` is `rounds_at_sites` of the run's record: [{"round": int, "distance": {site: float}}], the L2 norm of a
     site's answer minus the median of all in each coordinate. `curves` is the run's `metrics.csv`. The three numbers are
     the site's over the median of the others': of its mean distance over rounds, and of its mean validation loss and
-    mean training loss over epochs; NaN where it or all others have none. `suspect` is `yes` if a loss is above its limit
-    (`LIMITS`), else `no`; empty if there are fewer than `LEAST` sites.
+    mean training loss over epochs; NaN where it or all others have none. `suspect` is `yes` if a loss is above its
+    limit (`LIMITS`), else `no`; empty if there are fewer than `LEAST` sites.
     """
     answered = pd.DataFrame([record["distance"] for record in distances], dtype=float)
     of_sites = curves[curves["series"] != "global"]
@@ -63,7 +63,8 @@ def said(runs: pd.DataFrame, folder: Folder) -> Iterator[str]:
             odd = table[(table["suspect"] == "yes") | (len(table) < LEAST)]
             found |= {row["site"]: row["sentence"] for row in odd.to_dict("records") if row["site"] not in found}
         lead = f"{cohort}: " if cohort else ""
-        yield from (lead + text for text in found.values() or [f"By what the server sees, all {len(table)} hospitals fit."])
+        fits = f"By what the server sees, all {len(table)} hospitals fit."
+        yield from (lead + text for text in found.values() or [fits])
 
 
 def _ratio(value: float, others: float) -> float:

@@ -253,8 +253,9 @@ def _of_trouble(config: dict) -> Iterator[str]:
 
 def _of_methods(config: dict) -> Iterator[str]:
     """Faults of the method and the budget of each point of the sweep."""
+    least = config["federation"]["min_sites"] or len(config["sites"])  # that answer in a round
     for point in points(config):
-        yield from faults_of(_algorithm(config, point), point.get("sites", len(config["sites"])))
+        yield from faults_of(_algorithm(config, point), min(least, point.get("sites", len(config["sites"]))))
         epochs = point.get("training.epochs", config["training"]["epochs"])
         passes, steps = (point.get(f"federation.{key}", config["federation"][key]) for key in ("round", "steps"))
         tail = _algorithm(config, point)["finetune"]

@@ -125,7 +125,7 @@ def test_a_printed_command_can_be_run_by_hand(copy):
     assert len(commands) == 29
     assert sum("{" in command for command in commands) == 2
     (train,) = [command for command in commands if "train_central.py" in command]
-    assert "--lr 0.003" in train
+    assert "--lr 0.002" in train
     assert shlex.split(train)[:2] == ["python", str(copy / "scripts" / "train_central.py")]
 
 
