@@ -17,6 +17,7 @@ from fedxray.data.drawing import GRID, _draw_opacity, draw_phantom
 from fedxray.data.pixels import resample
 from fedxray.training.metrics import auroc
 from fedxray.training.models import build
+from fedxray.training.rows import Segment
 from fedxray.training.trainer import Trainer, predict
 
 NAME = re.compile(
@@ -87,7 +88,9 @@ def test_it_is_neither_trivial_nor_hopeless(phantom, tmp_path):
         parts[name] = pixels[rows], split["label"].to_numpy(np.float32)[rows]
     settings = make_settings(epochs=15)
     model = build(settings)
-    Trainer(settings, parts["train"], parts["validation"]).fit(model, 0, 15)
+    trainer = Trainer(settings, parts["train"], parts["validation"])
+    steps = [Segment(epoch * trainer.batches, (epoch + 1) * trainer.batches, epoch + 1) for epoch in range(15)]
+    trainer.fit(model, steps, 15 * trainer.batches)
     reached = auroc(parts["test"][1], predict(model, parts["test"][0], settings.compute))
     small = {name: np.stack([thumbnail(image) for image in images]) for name, (images, _) in parts.items()}
     scores = []
