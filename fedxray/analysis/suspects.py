@@ -16,10 +16,10 @@ from fedxray.experiment.folder import Folder
 LEAST = 3  # hospitals, of which one can be told from the others
 # How many times the others' median counts as not fitting. Where no data were wrong, on phantoms and on radiographs, of
 # hospitals that are alike or skewed (Dirichlet 0.3, sizes, devices), the numbers were 1.7 at most; with 40 % of one
-# hospital's labels flipped its training loss was 3.2 to 12 times the others', and with noise for images 2.2 and 2.9 times
-# (phantoms, 20 epochs). There a fifth of its labels flipped (1.6) and greys inverted or clipped (1.2) are not found. The
-# distance does not count: with three hospitals the median is often one of them, and where all were right one was 12 times
-# as far from it as the others.
+# hospital's labels flipped its training loss was 3.2 to 12 times the others', and with noise for images 2.2 and 2.9
+# times (phantoms, 20 epochs). There a fifth of its labels flipped (1.6) and greys inverted or clipped (1.2) are not
+# found. The distance does not count: with three hospitals the median is often one of them, and where all were right one
+# was 12 times as far from it as the others.
 LIMITS = {"validation_loss": 2.0, "train_loss": 2.0}
 WORDS = {
     "validation_loss": "its model's loss on the shared validation set is {times} times the others'",
