@@ -59,13 +59,13 @@ def said(runs: pd.DataFrame, folder: Folder) -> Iterator[str]:
     """
     for cohort, of_cohort in runs[runs["mode"] == "federated"].groupby("cohort", sort=False):
         found: dict[str, str] = {}
-        for path in of_cohort["path"]:
-            run = folder.run(path)
-            table = suspects(run.read_record()["rounds_at_sites"], run.read_curves())
+        trained = [folder.run(path) for path in of_cohort["path"]]
+        tables = [suspects(run.read_record()["rounds_at_sites"], run.read_curves()) for run in trained]
+        for table in tables:
             odd = table[(table["suspect"] == "yes") | (len(table) < LEAST)]
             found |= {row["site"]: row["sentence"] for row in odd.to_dict("records") if row["site"] not in found}
         lead = f"{cohort}: " if cohort else ""
-        fits = f"By what the server sees, all {len(table)} hospitals fit."
+        fits = f"By what the server sees, all {len(tables[0])} hospitals fit."
         yield from (lead + text for text in found.values() or [fits])
 
 
