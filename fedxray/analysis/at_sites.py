@@ -52,8 +52,8 @@ def across_sites(chosen: pd.DataFrame, evaluated: dict, thresholds: dict[str, fl
     """One row per chosen run and test set, as in `comparison.compare`, of metrics that the sites computed themselves.
 
     `evaluated` is {path: {site: {metric: value}}}, and `thresholds` {path: value} of `thresholds_at`. A personal model
-    has its own site's row alone. A threshold is the one that the metrics are at, if the site says it. There are no intervals, and no row of the pooled test set: for both the predictions
-    would have to leave the sites.
+    has its own site's row alone. A threshold is the one that the metrics are at, if the site says it. There are no
+    intervals, and no row of the pooled test set: for both the predictions would have to leave the sites.
     """
     rows = []
     for _, run in chosen.iterrows():

@@ -15,11 +15,11 @@ from fedxray.experiment.folder import Folder
 
 LEAST = 3  # hospitals, of which one can be told from the others
 # How many times the others' median counts as not fitting. Where no data were wrong, on phantoms and on radiographs, of
-# hospitals that are alike or skewed (Dirichlet 0.3, sizes, devices), the numbers were 1.7 at most; with 40 % of one
-# hospital's labels flipped its training loss in the last of ten epochs was 3.2 to 12 times the others' (radiographs). On
-# phantoms, by the mean over 20 epochs, noise for images was found (2.2 and 2.9 times), and a fifth of the labels flipped
-# (1.6) and greys inverted or clipped (1.2) were not. The distance does not count: with three hospitals the median is
-# often one of them, and where all were right one was 12 times as far from it as the others.
+# hospitals that are alike or skewed (Dirichlet 0.3, sizes, devices), the numbers were 1.7 at most. With 40 % of one
+# hospital's labels flipped its training loss in the last of ten epochs was 3.2 to 12 times the others' (radiographs).
+# On phantoms, by the mean over 20 epochs, noise for images was found (2.2 and 2.9 times), and a fifth of the labels
+# flipped (1.6) and greys inverted or clipped (1.2) were not. The distance does not count: with three hospitals the
+# median is often one of them, and where all were right one was 12 times as far from it as the others.
 LIMITS = {"validation_loss": 2.0, "train_loss": 2.0}
 WORDS = {
     "validation_loss": "its model's loss on the shared validation set is {times} times the others'",
@@ -35,8 +35,8 @@ def suspects(distances: Sequence[Mapping], curves: pd.DataFrame) -> pd.DataFrame
     `distances` is `rounds_at_sites` of the run's record: [{"round": int, "distance": {site: float}}], the L2 norm of a
     site's answer minus the median of all in each coordinate. `curves` is the run's `metrics.csv`. The three numbers are
     the site's over the median of the others': of its mean distance over rounds, its mean validation loss over epochs,
-    and its training loss in the last epoch; NaN where it or all others have none. `suspect` is `yes` if a loss is above its
-    limit (`LIMITS`), else `no`; empty if there are fewer than `LEAST` sites.
+    and its training loss in the last epoch; NaN where it or all others have none. `suspect` is `yes` if a loss is above
+    its limit (`LIMITS`), else `no`; empty if there are fewer than `LEAST` sites.
     """
     answered = pd.DataFrame([record["distance"] for record in distances], dtype=float)
     of_sites = curves[curves["series"] != "global"]

@@ -16,7 +16,7 @@ from benchmarks.alternatives import nvflare_job, plain
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 from fedxray.data.site import load_site
-from fedxray.federation.algorithms.fedavg import fedavg
+from fedxray.federation.means import weighted
 from fedxray.report.tensorboard import export_runs
 from fedxray.training.models import build, get_parameters
 from fedxray.training.trainer import Trainer
@@ -160,7 +160,7 @@ def test_the_alternatives_average_as_we_do():
     rng = np.random.default_rng(1)
     models = {site: {"w": rng.normal(size=(3, 2)).astype(np.float32)} for site in "ab"}
     mean = plain.average([{"w": torch.from_numpy(models[site]["w"])} for site in "ab"], [1, 3])
-    np.testing.assert_allclose(mean["w"].numpy(), fedavg(models, {"a": 1, "b": 3})["w"], rtol=1e-6)
+    np.testing.assert_allclose(mean["w"].numpy(), weighted(models, {"a": 1, "b": 3})["w"], rtol=1e-6)
 
 
 def test_a_round_beyond_training_is_less_its_slowest_site():

@@ -10,14 +10,17 @@ from fedxray.core.parameters import load_model, save_model
 from fedxray.data.site import load_site
 from fedxray.training import trainer as training
 from fedxray.training.models import build, build_model, get_parameters, set_parameters
+from fedxray.training.rows import Segment
 from fedxray.training.trainer import Trainer, augment, predict
 
 
 def trained(site_folders, **changes):
     settings, site = make_settings(**{"image_size": 16, "epochs": 2} | changes), load_site(site_folders["us"])
     model = build(settings)
-    rows = Trainer(settings, site.part("train"), site.part("validation")).fit(model, 0, settings.epochs)
-    return model, rows, settings, site
+    trainer = Trainer(settings, site.part("train"), site.part("validation"))
+    batches = trainer.batches
+    segments = [Segment(epoch * batches, (epoch + 1) * batches, epoch + 1) for epoch in range(settings.epochs)]
+    return model, trainer.fit(model, segments, settings.epochs * batches).rows, settings, site
 
 
 def test_a_seed_gives_the_same_bits_and_another_seed_others(site_folders):
