@@ -128,12 +128,12 @@ def test_images_of_the_hospitals_are_no_external_test(tested):
 
 REPORT = {"plot_data", "plot_results", "plot_mistakes", "render_pages"}
 TOLD = {"choose_points", "predict_chosen", "compare_runs", "contrast_models", "evaluate_federated", "export_model"}
-TOLD |= {"export_tensorboard", *REPORT} - {"plot_data"}  # what follows from a model
+TOLD |= {"adapt_thresholds", "export_tensorboard", *REPORT} - {"plot_data"}  # what follows from a model
 SHARED_OUT = {"check_split", "make_site", "list_sites", "plot_data"}  # what follows from a split
 KITS = {"render_project", "provision_federation"}
 EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
     "a comment": ("data/cohort.py", "def draw_cohort(", "# a comment\ndef draw_cohort(", set()),
-    "a docstring": ("training/trainer.py", '"""Train epochs', '"""Train the epochs', set()),
+    "a docstring": ("training/trainer.py", '"""Train the steps', '"""Train those steps', set()),
     "the words of an error": ("training/trainer.py", "no C compiler on", "there is no C compiler on", set()),
     "a metric that training does not use": (
         "training/metrics.py",
@@ -141,7 +141,7 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
         "(labels - probabilities) ** 2",
         {"compare_runs", "evaluate_federated", "render_pages"},
     ),
-    "the aggregation": ("federation/algorithms/fedavg.py", "total <= 0", "not total > 0", {"train_federated", *TOLD}),
+    "the aggregation": ("federation/means.py", "total <= 0", "not total > 0", {"train_federated", *TOLD}),
     "the federation's checks": (
         "flare/engine.py",
         "checks.items() if not passed",

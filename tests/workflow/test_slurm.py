@@ -28,7 +28,8 @@ SWEEP = {
     "image_size": 16,
     "sites": ["us", "asia"],
     "training": {"device": "cpu"},
-    "federation": {"rounds": 2},
+    "training": {"epochs": 2},
+    "federation": {"round": 1.0},
     "sweep": {"grid": {"training.lr": [0.001, 0.01]}},
     "evaluation": {"replicates": 20},
 }
@@ -226,7 +227,7 @@ def test_fixed_it_goes_on_where_it_stopped_and_ends_as_it_does_on_one_machine(sw
 
 def test_ctrl_c_cancels_the_jobs_and_leaves_no_process(swept):
     folder, environment = swept["folder"], swept["environment"]
-    model = "results/slurm/runs/federated/lr=0.001,rounds=2,local_epochs=1,seed=1/model.safetensors"
+    model = "results/slurm/runs/federated/fedavg+averaged/lr=0.001,epochs=2,round=1.0,seed=1/model.safetensors"
     run = submit(folder, environment, "--forcerun", "train_federated", "--", model)
     try:
         assert wait(lambda: training(folder), 100), text_of(folder)

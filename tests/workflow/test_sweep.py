@@ -29,7 +29,7 @@ def test_a_sweep_shares_its_data_and_a_new_value_adds_its_points_alone(tmp_path)
     assert "byte for byte" in (results / "report" / "conclusions.html").read_text()
     assert "Nothing to be done" in "".join([(again := snakemake(copy, *SWEEP)).stdout, again.stderr])
 
-    more = planned(copy, *SWEEP, "--config", "sweep={points: [{training.lr: 0.005, federation.rounds: 1}]}")
+    more = planned(copy, *SWEEP, "--config", "sweep={points: [{training.lr: 0.005, training.epochs: 1}]}")
     assert (more["train_inprocess"], more["train_central"], more["train_alone"]) == (2, 2, 2)
     assert not set(more) & DATA
     fewer = planned(copy, *SWEEP, "--config", "sweep={grid: {training.lr: [0.001]}}")
