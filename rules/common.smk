@@ -105,10 +105,10 @@ JOBS, VALUES = {}, set()
 for mode, runs in RUNS.items():
     first = next(iter(runs.values()))
     names = [*first.point, "seed"]
-    JOBS[mode] = "{within}/" * bool(first.model.cohort.name) + "{method}/" * bool(
-        first.folder
-    ) + ",".join(
-        f"{name}={{{name}}}" for name in names
+    JOBS[mode] = (
+        "{within}/" * bool(first.model.cohort.name)
+        + "{method}/" * bool(first.folder)
+        + ",".join(f"{name}={{{name}}}" for name in names)
     )
     VALUES.update(names)
 
@@ -153,7 +153,11 @@ HETEROGENEITY = [AT.cohort(cohort).heterogeneity for cohort in EXPERIMENT.cohort
 # In the graph a run's record stands for the run, because it is written with the model, and a site's card for its data,
 # because it has the checksums of images and table. Each input of each job costs time in the plan of a large sweep.
 RECORDS = [
-    AT.runs / mode / job if mode in ("alone", "coalition") else RunFolder(AT.runs / mode / job).record
+    (
+        AT.runs / mode / job
+        if mode in ("alone", "coalition")
+        else RunFolder(AT.runs / mode / job).record
+    )
     for mode, runs in RUNS.items()
     for job in runs
 ]
