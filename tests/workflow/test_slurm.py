@@ -111,7 +111,7 @@ def lives(process):
 
 def training(folder):
     """The workspace of a federated run in which the sites' processes of the job have started, if there is one."""
-    workspaces = folder.glob("results/slurm/runs/federated/*/workspace")
+    workspaces = folder.glob("results/slurm/runs/federated/*/*/workspace")
     return next((path for path in workspaces if len(processes(f"{path}/us")) >= 2 and processes(f"{path}/asia")), None)
 
 
@@ -147,7 +147,7 @@ def swept(slurm, tmp_path_factory):
     try:
         workspace = wait(lambda: training(folder) or run.poll() is not None, 300)
         assert isinstance(workspace, Path), text_of(folder)
-        logged = "".join(path.read_text() for path in folder.glob("results/slurm/logs/train/federated/*.log"))
+        logged = "".join(path.read_text() for path in folder.glob("results/slurm/logs/train/federated/*/*.log"))
         gpus = re.search(r"^GPUs: (.+)", logged, re.MULTILINE)[1]
         job = next(ids[-1] for name, ids in queue(environment, "%i").items() if is_of(name, workspace))
         started = of_job(job)

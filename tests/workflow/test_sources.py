@@ -27,7 +27,7 @@ def test_a_natural_federation_is_planned_with_the_users_archives_and_fetches_wha
     rules = planned(copy, *natural, "--config", f"dataset={{sources: [{entries}]}}")
     assert "fetch_kaggle" not in rules
     assert (rules["catalogue_images"], rules["resample_images"], rules["draw_cohort"]) == (2, 2, 1)
-    assert rules["train_federated"] == 1
+    assert rules["train_inprocess"] == 5 * 3
 
 
 def test_an_external_test_is_planned_of_a_real_archive(copy, archives):
