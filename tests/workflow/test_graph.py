@@ -139,7 +139,7 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
         "training/metrics.py",
         "(probabilities - labels) ** 2",
         "(labels - probabilities) ** 2",
-        {"compare_runs", "evaluate_federated", "render_pages"},
+        {"adapt_thresholds", "compare_runs", "evaluate_federated", "render_pages"},
     ),
     "the aggregation": ("federation/means.py", "total <= 0", "not total > 0", {"train_federated", *TOLD}),
     "the federation's checks": (
