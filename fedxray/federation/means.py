@@ -11,6 +11,7 @@ import numpy as np
 
 from fedxray.core.parameters import Parameters
 from fedxray.experiment.method import Method, left_out
+from fedxray.federation.algorithms.fedavg import MOMENTS
 
 BLOCK = 65_536  # elements at a time: their sums stay in the cache
 
@@ -73,9 +74,10 @@ def krum(answers: Answers, byzantine: int, count: int) -> list[str]:
     """The `count` sites whose answers have the smallest score, sorted by name: Krum, and multi-Krum for several.
 
     A site's score is the sum of the squared distances to its n - f - 2 nearest others, f = `byzantine` (Blanchard et
-    al. 2017, NeurIPS). Raises ValueError for n < 2 f + 3, of which they prove nothing.
+    al. 2017, NeurIPS). Optimizers' moments do not count. Raises ValueError for n < 2 f + 3, of which they prove
+    nothing.
     """
-    sites = sorted(answers)
+    sites, answers = sorted(answers), _without_moments(answers)
     if len(sites) < 2 * byzantine + 3:
         raise ValueError(f"Krum against {byzantine} needs {2 * byzantine + 3} sites, and {len(sites)} answered")
     squares = np.array([[_square(answers[one], answers[other]) for other in sites] for one in sites])
@@ -85,9 +87,21 @@ def krum(answers: Answers, byzantine: int, count: int) -> list[str]:
 
 
 def distances(answers: Answers) -> dict[str, float]:
-    """How far each site's answer is from the median of all in each coordinate: the L2 norm of the difference."""
+    """How far each site's answer is from the median of all in each coordinate: the L2 norm of the difference.
+
+    Optimizers' moments do not count, as in `krum`.
+    """
+    answers = _without_moments(answers)
     middle = median(answers)
     return {site: float(np.sqrt(_square(answers[site], middle))) for site in sorted(answers)}
+
+
+def _without_moments(answers: Answers) -> Answers:
+    """The answers without the moments of optimizers, whose counts of steps would outweigh all else in a distance."""
+    return {
+        site: {name: value for name, value in answer.items() if not name.startswith(MOMENTS)}
+        for site, answer in answers.items()
+    }
 
 
 def _square(one: Parameters, other: Parameters) -> float:

@@ -146,3 +146,16 @@ def test_a_distance_is_from_the_median():
     middle = np.median(vectors(given), axis=0)
     for number, value in enumerate(distances(given).values()):
         assert value == pytest.approx(np.linalg.norm(vectors(given)[number] - middle), rel=1e-6)
+
+
+def test_the_counts_of_steps_of_optimizers_are_no_distance():
+    """Sites of unequal sizes send averaged moments of unequal counts, which would outweigh every weight."""
+    given = answers(5)
+    far = sorted(given)[-1]
+    given[far]["w"] = given[far]["w"] + 100
+    counted = {
+        site: answer | {"optimizer/step/w": np.float32([0 if site == far else 1e4 * number])}
+        for number, (site, answer) in enumerate(sorted(given.items()))
+    }
+    assert distances(counted) == distances(given)
+    assert krum(counted, 1, 1) == krum(given, 1, 1) != [far]
