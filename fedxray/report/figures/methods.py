@@ -16,8 +16,9 @@ MARGIN = "#9A4F7A"
 def method_gain(table: pd.DataFrame, margin: float) -> Figure:
     """The gain in AUROC of each method (row), pooled and for each hospital (panels), with its megabytes and seconds.
 
-    `table` is methods.csv. A hospital's gain is over itself alone, the pooled one over the reference; the model that
-    validation chose is ringed. A cohort's panels follow one another, at most six side by side.
+    `table` is methods.csv. A hospital's gain is over itself alone with the same budget, the pooled one over
+    the reference; the model that validation chose is ringed. A cohort's panels follow one another, at most six side by
+    side.
     """
     cohorts = list(table.groupby("cohort", sort=False))
     counts = [rows["hospital"].nunique() + 2 for _, rows in cohorts]
@@ -44,7 +45,11 @@ def method_gain(table: pd.DataFrame, margin: float) -> Figure:
             axis.tick_params(axis="x", labelsize=9)
         used[0].set_ylabel(cohort.replace(",", "\n"), fontsize=9)
         start += down
-    figure.supxlabel("pooled: over the reference; a hospital: over itself alone, on its own test patients", fontsize=10)
+    figure.supxlabel(
+        "pooled: over the reference; a hospital: over itself alone with the same budget, on its own test patients\n"
+        "ring: chosen by validation; dashed: the margin of non-inferiority",
+        fontsize=10,
+    )
     return figure
 
 
