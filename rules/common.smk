@@ -209,13 +209,12 @@ def schedule(mode):
 
     def options(wildcards):
         run = run_of(mode, wildcards)
-        rounds = {name: run.point.get(name, 0) for name in ("round", "steps")}
-        if mode == "alone":
-            return f"--budget {run.budget}"
-        return (
-            f"--round {rounds['round']} --steps {rounds['steps']} --budget {run.budget} "
-            + shlex.join(run.method.options())
-        )
+        words = ["--budget", run.budget]
+        if mode != "alone":
+            words += ["--round", str(run.point["round"])]
+            words += ["--steps", str(run.point.get("steps", 0))]
+            words += run.method.options()
+        return shlex.join(words)
 
     return kept(options)
 

@@ -24,7 +24,6 @@ MEAN_NUMBERS = {
     "multikrum": ("byzantine",),
     "screened": ("byzantine",),
 }
-ALL_NUMBERS = tuple(dict.fromkeys(name for names in (*NUMBERS.values(), *MEAN_NUMBERS.values()) for name in names))
 PERSONAL = ("fedbn", "ditto")  # algorithms after which each site has a model of its own
 
 

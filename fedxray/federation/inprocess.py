@@ -49,9 +49,9 @@ class InProcess:
             updates = {site: part.train(sent, number) for site, part in sites.items()}
             records.append(server.aggregate(number, updates))
             log.info(round_line(records[-1], schedule.rounds))
-        personal = {}
+        personal, sent = {}, server.send()
         for site, part in sites.items() if method.is_personal else ():
-            own = part.personal(server.send())
+            own = part.personal(sent)
             personal[site] = Own(own.parameters, own.rows)
             log.info(personal_line(site, own.rows))
         return Trained(server.parameters, records, *place_of(settings), meter.joules(), personal)

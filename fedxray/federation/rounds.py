@@ -11,6 +11,7 @@ from fedxray.data.site import SiteData
 from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.algorithms import algorithm_of
+from fedxray.federation.algorithms.fedavg import FedAvg
 from fedxray.federation.means import distances, mean_of
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
@@ -37,7 +38,22 @@ class Personal:
     rows: list[EpochRow]  # on the site's own validation: before it was trained further, then after each such epoch
 
 
-class SiteRounds:
+class Rounds:
+    """What both parts have: an algorithm's half, and its state."""
+
+    algorithm: FedAvg
+
+    @property
+    def state(self) -> Parameters:
+        """All that the half keeps between rounds, at a server beside the model; set it to go on after a round."""
+        return self.algorithm.state
+
+    @state.setter
+    def state(self, state: Parameters) -> None:
+        self.algorithm.state = state
+
+
+class SiteRounds(Rounds):
     """A site's part: in each round it trains some steps of the run on its own data, as its algorithm says.
 
     It is what an algorithm trains with (`algorithms.fedavg.Site`). `state` is all that it keeps between rounds; set it,
@@ -55,15 +71,6 @@ class SiteRounds:
         self.rows: list[EpochRow] = []
         self.loss = np.nan
         self.report: Report = silent
-
-    @property
-    def state(self) -> Parameters:
-        """What the site keeps between rounds; of plain federated averaging nothing."""
-        return self.algorithm.state
-
-    @state.setter
-    def state(self, state: Parameters) -> None:
-        self.algorithm.state = state
 
     @property
     def steps(self) -> int:
@@ -117,7 +124,7 @@ class SiteRounds:
         return Trainer(self.settings, self.data.part("train"), validation)
 
 
-class ServerRounds:
+class ServerRounds(Rounds):
     """The server's part: it holds the global model, and gives its algorithm the mean of the sites' answers.
 
     `parameters` and `state` are all that a server needs to go on after a round.
@@ -127,6 +134,7 @@ class ServerRounds:
         self.settings, self.method, self.schedule = settings, method, schedule
         self.algorithm, self.validation = algorithm_of(method), validation
         self.model = build(settings)
+        self.sent = 0  # bytes of what every site got last
         self.start = time.perf_counter()
 
     @property
@@ -144,18 +152,11 @@ class ServerRounds:
     def parameters(self, parameters: Parameters) -> None:
         set_parameters(self.model, parameters)
 
-    @property
-    def state(self) -> Parameters:
-        """What the algorithm keeps between rounds, beside the model."""
-        return self.algorithm.state
-
-    @state.setter
-    def state(self, state: Parameters) -> None:
-        self.algorithm.state = state
-
     def send(self) -> Parameters:
         """What every site gets."""
-        return self.algorithm.send(self.parameters)
+        sent = self.algorithm.send(self.parameters)
+        self.sent = _size(sent)
+        return sent
 
     def aggregate(
         self, number: int, updates: Mapping[str, Update], absent: dict[str, str] | None = None
@@ -166,7 +167,6 @@ class ServerRounds:
         """
         absent, images = absent or {}, {site: updates[site].images for site in sorted(updates)}
         answers = {site: updates[site].parameters for site in images}
-        down = len(images) * _size(self.send())
         mean = mean_of(answers, images, self.method, self._loss)
         share = len(images) / (len(images) + len(absent))
         self.parameters = self.algorithm.update(self.parameters, mean, share)
@@ -179,7 +179,7 @@ class ServerRounds:
             "train_loss": sum(losses[site] * images[site] for site in losses) / weight if losses else None,
             "validation": None if epoch is None else validate(self.model, self.validation, self.settings.compute),
             "seconds": round(time.perf_counter() - self.start, 3),
-            "bytes": down + sum(map(_size, answers.values())),
+            "bytes": sum(self.sent + _size(answer) for answer in answers.values()),
             "distances": distances(answers),
             "images": images,
             "sites": rows,
