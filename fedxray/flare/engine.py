@@ -137,7 +137,9 @@ class FlareEngine(ABC):
         if method.is_personal:
             own, absent = result["personal"], result["without_own_model"]
             checks["own_model_at_every_site"] = sorted([*own, *absent]) == sites and len(own) >= needed
-            checks["own_epochs_recorded"] = all(len(rows) == 1 + schedule.tail for rows in own.values())
+            whole = 1 + schedule.tail
+            least = 1 if method.finetune_stop == "validation" else whole  # rows end with the epoch that is kept
+            checks["own_epochs_recorded"] = all(least <= len(rows) <= whole for rows in own.values())
         if failed := [name for name, passed in checks.items() if not passed]:
             raise UserError(f"federated job completed, but failed its checks: {', '.join(failed)}")
         absences = {record["round"]: record["absent"] for record in records if record["absent"]}

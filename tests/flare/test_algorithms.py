@@ -60,7 +60,10 @@ def timeless(trained):
     return str([records, rows_of({site: own.rows for site, own in trained.personal.items()})])
 
 
-@pytest.mark.parametrize(("method", "schedule"), FEDERATIONS[1:], ids=lambda one: getattr(one, "slug", ""))
+STOPPED = (make_method(finetune=2, finetune_stop="validation"), rounds_of(1, 1.0, 2))
+
+
+@pytest.mark.parametrize(("method", "schedule"), [*FEDERATIONS[1:], STOPPED], ids=lambda one: getattr(one, "slug", ""))
 def test_it_is_the_federation_in_one_process_to_the_bit(federation, sites, method, schedule):
     engine, scratch = federation
     trained = engine.train(SETTINGS, method, schedule, scratch)
