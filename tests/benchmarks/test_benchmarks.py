@@ -134,7 +134,8 @@ def test_the_bare_loop_trains_the_very_model_of_the_trainer(site_folders):
     settings, site = SETTINGS, load_site(site_folders["us"])
     train, validation = site.part("train"), site.part("validation")
     ours, bare = build(settings), build(settings)
-    rows = Trainer(settings, train, validation).fit(ours, 0, 1)
+    trainer = Trainer(settings, train, validation)
+    rows = trainer.fit(ours, *training.epochs(trainer, 0, 1)).rows
     loss = plain.train_epoch(bare, plain.make_optimizer(bare, settings), plain.tensors(train), settings, 0)
     one, other = get_parameters(ours), get_parameters(bare)
     assert all(np.array_equal(one[name], other[name]) for name in one)

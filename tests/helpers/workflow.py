@@ -75,7 +75,7 @@ def kill(run, folder):
 def wait_for_federation(run, results):
     """Wait until a federation of the experiment has started to train."""
     deadline = time.monotonic() + 240
-    while not list((results / "runs" / "federated").glob("*/workspace/us/out.txt")):
+    while not list((results / "runs" / "federated").glob("*/*/workspace/us/out.txt")):
         assert time.monotonic() < deadline
         assert run.poll() is None
         time.sleep(0.2)

@@ -222,8 +222,8 @@ def test_killed_in_the_middle_it_ends_in_the_same_models_and_tables(finished, tm
 
 def test_a_repeated_federated_run_that_is_killed_leaves_whole_curves_and_is_done_by_the_same_command(finished):
     results = finished / "results" / "smoke"
-    (events,) = (results / "tensorboard" / "federated").glob("*/events*")
-    (model,) = (results / "runs" / "federated").glob("*/model.safetensors")
+    (events,) = (results / "tensorboard" / "federated").glob("*/*/events*")
+    (model,) = (results / "runs" / "federated").glob("*/*/model.safetensors")
     before, digest = events.read_bytes(), sha256(model)
     run = start(finished, *SMOKE, "--forcerun", "train_federated")
     wait_for_federation(run, results)
