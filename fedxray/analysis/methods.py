@@ -124,5 +124,5 @@ def _advice(hospital: str, rows: pd.DataFrame) -> str:
         gain += f" [{best['gain_low']:z.4f}, {best['gain_high']:z.4f}]"
     text = f"{lead}; on its own test patients the AUROC changes by {gain} against {best['against']}: {best['verdict']}"
     if best["verdict"] in ("not shown", "harmed") and not pd.isna(best["patients_needed"]):
-        text += f" (about {best['patients_needed']} test patients would show that joining does not harm)"
+        text += f" (about {best['patients_needed']:.0f} test patients would show that joining does not harm)"
     return text

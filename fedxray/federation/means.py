@@ -11,7 +11,7 @@ import numpy as np
 
 from fedxray.core.parameters import Parameters
 from fedxray.experiment.method import Method, left_out
-from fedxray.federation.algorithms.fedavg import MOMENTS
+from fedxray.federation.algorithms.fedavg import COUNTS, MOMENTS
 
 BLOCK = 65_536  # elements at a time: their sums stay in the cache
 
@@ -74,10 +74,10 @@ def krum(answers: Answers, byzantine: int, count: int) -> list[str]:
     """The `count` sites whose answers have the smallest score, sorted by name: Krum, and multi-Krum for several.
 
     A site's score is the sum of the squared distances to its n - f - 2 nearest others, f = `byzantine` (Blanchard et
-    al. 2017, NeurIPS). Optimizers' moments do not count. Raises ValueError for n < 2 f + 3, of which they prove
-    nothing.
+    al. 2017, NeurIPS). Optimizers' moments and counts are left out. Raises ValueError for n < 2 f + 3, of which they
+    prove nothing.
     """
-    sites, answers = sorted(answers), _without_moments(answers)
+    sites, answers = sorted(answers), _weights_alone(answers)
     if len(sites) < 2 * byzantine + 3:
         raise ValueError(f"Krum against {byzantine} needs {2 * byzantine + 3} sites, and {len(sites)} answered")
     squares = np.array([[_square(answers[one], answers[other]) for other in sites] for one in sites])
@@ -89,17 +89,17 @@ def krum(answers: Answers, byzantine: int, count: int) -> list[str]:
 def distances(answers: Answers) -> dict[str, float]:
     """How far each site's answer is from the median of all in each coordinate: the L2 norm of the difference.
 
-    Optimizers' moments do not count, as in `krum`.
+    Optimizers' moments and counts are left out, as in `krum`.
     """
-    answers = _without_moments(answers)
+    answers = _weights_alone(answers)
     middle = median(answers)
     return {site: float(np.sqrt(_square(answers[site], middle))) for site in sorted(answers)}
 
 
-def _without_moments(answers: Answers) -> Answers:
-    """The answers without the moments of optimizers, whose counts of steps would outweigh all else in a distance."""
+def _weights_alone(answers: Answers) -> Answers:
+    """The answers without optimizers' moments and counts: a count of steps would outweigh all else in a distance."""
     return {
-        site: {name: value for name, value in answer.items() if not name.startswith(MOMENTS)}
+        site: {name: value for name, value in answer.items() if not name.startswith((MOMENTS, COUNTS))}
         for site, answer in answers.items()
     }
 

@@ -14,7 +14,7 @@ from fedxray.core.parameters import Parameters
 from fedxray.experiment.method import Method
 from fedxray.training.trainer import Correct
 
-MOMENTS = "optimizer/"
+MOMENTS, COUNTS = "optimizer/", "count/"  # what travels beside weights: optimizers' moments, and plain counts
 
 
 class Site(Protocol):

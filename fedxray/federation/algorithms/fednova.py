@@ -9,9 +9,9 @@ bounded by.
 import numpy as np
 
 from fedxray.core.parameters import Parameters
-from fedxray.federation.algorithms.fedavg import FedAvg, Site, apart, below, within
+from fedxray.federation.algorithms.fedavg import COUNTS, FedAvg, Site, apart, below, within
 
-CHANGE, STEPS = "change/", "nova/steps"
+CHANGE, STEPS = "change/", f"{COUNTS}steps"
 
 
 class FedNova(FedAvg):
