@@ -17,9 +17,9 @@ LEAST = 3  # hospitals, of which one can be told from the others
 # How many times the others' median counts as not fitting. Where no data were wrong, on phantoms and on radiographs, of
 # hospitals that are alike or skewed (Dirichlet 0.3, sizes, devices), the numbers were 1.7 at most. With 40 % of one
 # hospital's labels flipped its training loss in the last of ten epochs was 3.2 to 12 times the others' (radiographs).
-# Models that have learnt little show nothing: on 400 phantom patients, after 12 epochs, neither flipped labels nor noise
-# nor inverted greys were told from honest hospitals by any of the three numbers. The distance does not count: it was
-# 1.4 at most of honest hospitals, and no more of these.
+# Models that have learnt little show nothing: on 400 phantom patients, after 12 epochs, neither flipped labels nor
+# noise nor inverted greys were told from honest hospitals by any of the three numbers. The distance does not count: it
+# was 1.4 at most of honest hospitals, and no more of these.
 LIMITS = {"validation_loss": 2.0, "train_loss": 2.0}
 WORDS = {
     "validation_loss": "its model's loss on the shared validation set is {times} times the others'",
