@@ -93,13 +93,11 @@ def auroc(path: Path, shared: Path, chosen: dict) -> float:
 
 
 def kits(names: Sequence[str] = SITES) -> Path:
-    """The kits.json of a federation of these sites. The kits are made once."""
+    """The kits.json of a federation of these sites. Kits of an earlier run or earlier code are brought up to date."""
     folder = BUILD / f"federation-{len(names)}-{names[0]}"
-    manifest = folder / "kits.json"
-    if not manifest.exists():
-        render_project(ROOT / "config" / "project.yml", list(names), folder / "project.yml")
-        provision(folder / "project.yml", folder)
-    return manifest
+    render_project(ROOT / "config" / "project.yml", list(names), folder / "project.yml")
+    provision(folder / "project.yml", folder)
+    return folder / "kits.json"
 
 
 def round_(quick: bool) -> dict:
