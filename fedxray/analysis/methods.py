@@ -25,7 +25,8 @@ def validated(chosen: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
     `pooled` has the models that every hospital could use, on the whole validation set; the chosen one is the best
     method of `choice.best_method`. A hospital has those that it could use, and central training, on its own patients of
     the validation set (all, if its own lack a class); the best of its personal models, the federated ones and itself
-    alone is chosen. AUROCs are means over seeds. Of `predictions` this reads the rows of validation alone.
+    alone is chosen, of equals itself alone. AUROCs are means over seeds. Of `predictions` this reads the rows of
+    validation alone.
     """
     validation = dict(list(predictions[predictions["set"] == "validation"].groupby("path", sort=False)))
     rows = []
@@ -40,7 +41,7 @@ def validated(chosen: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
                     found.append([cohort, hospital, mode, method, site, value, chosen_one])
             candidates = [row for row in found if hospital != POOLED and row[2] != "central"]
             if candidates:
-                max(candidates, key=lambda row: row[5])[6] = True
+                max(candidates, key=lambda row: (row[5], row[2] == "alone"))[6] = True
             rows += found
     return pd.DataFrame(rows, columns=COLUMNS[:7])
 

@@ -54,6 +54,13 @@ def test_of_a_hospital_the_best_on_its_own_validation_is_chosen(models):
     assert list(pooled["method"]) == ["fedavg+steps"]
 
 
+def test_where_nothing_is_better_than_alone_alone_is_chosen(models):
+    chosen, predictions = models
+    perfect = predictions.assign(probability=predictions["label"].astype(float))
+    table = validated(chosen, perfect)
+    assert set(table["mode"][table["chosen"] & (table["hospital"] != "pooled")]) == {"alone"}
+
+
 def test_no_test_label_and_no_test_prediction_moves_a_choice(models):
     chosen, predictions = models
     rng, tests = np.random.default_rng(0), predictions["set"] != "validation"
