@@ -180,6 +180,38 @@ if CONTRIBUTE:
             " --confidence {params.confidence} {params.external} --output {output.contributions:q} 2>&1 | tee {log:q}"
 
 
+AUDIT = config["privacy"]["audit"]
+
+if AUDIT:
+
+    # Attacks on the chosen models, and on updates of phantom images.
+    rule audit_model:
+        input:
+            registry=AT.registry,
+            chosen=AT.chosen,
+            sites=every_card(),
+            heterogeneity=HETEROGENEITY,
+        output:
+            **drawn("audit_model"),
+            audit=shown(AT.audit, "audit"),
+        log:
+            AT.log("audit_model"),
+        benchmark:
+            AT.benchmark("audit_model")
+        threads: config["training"]["threads"]
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(60),
+            gpu=GPU,
+        params:
+            **step("audit_model"),
+            results=AT.root,
+            bootstrap=BOOTSTRAP,
+        shell:
+            "python {params.script:q} --chosen {input.chosen:q} --results {params.results:q} {params.bootstrap}"
+            " --output {output.audit:q} 2>&1 | tee {log:q}"
+
+
 # The sites evaluate the chosen federated models through the federation. Their metrics must agree with those from here.
 rule evaluate_federated:
     input:

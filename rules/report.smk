@@ -176,6 +176,7 @@ if HERE:
             own_thresholds=AT.own_thresholds,
             contributions=[AT.contributions] * CONTRIBUTE,
             agreement=AT.agreement,
+            audit=[AT.audit] * AUDIT,
             model=AT.model / "config.json",
             predictions=AT.predictions,
             comparison=AT.comparison,

@@ -225,6 +225,8 @@ def _of_federation(config: dict) -> list[str]:
             faults.append("federation.admin_kit: empty; set it to the folder of the admin's startup kit")
         if federation["engine"] != "nvflare":
             faults.append("federation.engine: inprocess reads all data here; a remote federation needs nvflare")
+        if config["privacy"]["audit"]:
+            faults.append("privacy.audit: attacks need the hospitals' images, which are elsewhere; set it to false")
         swept = {key for entry in (config["sweep"]["grid"], *config["sweep"]["points"]) for key in entry}
         for key in sorted(swept & set(COHORT_AXES)):
             faults.append(

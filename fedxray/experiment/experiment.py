@@ -95,6 +95,7 @@ class Experiment:
 
     config: Mapping = field(repr=False)
     has_external: bool = False  # tests, which change no run and so are not in `config`
+    is_audited: bool = False  # nor does an attack on the models
 
     @classmethod
     def from_config(cls, config: Mapping) -> "Experiment":
@@ -104,7 +105,7 @@ class Experiment:
         federation = {key: config["federation"][key] for key in ("where", "round", "steps", "budget")}
         contributions = config["evaluation"]["contributions"]
         further = {"federation": federation, "evaluation": {"contributions": contributions}}
-        return cls(parts | further, bool(config["dataset"]["external"]))
+        return cls(parts | further, bool(config["dataset"]["external"]), config["privacy"]["audit"])
 
     @classmethod
     def read(cls, path: Path) -> "Experiment":

@@ -150,6 +150,7 @@ class Folder:
         self.contributions = root / "contributions.csv"
         self.own_thresholds = root / "own_thresholds.csv"
         self.agreement = root / "agreement.csv"
+        self.audit = root / "audit.csv"
         self.at_sites = root / "at_sites.csv"
         self.model = root / "model"
         self.figures = root / "figures"

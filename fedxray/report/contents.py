@@ -25,6 +25,7 @@ class Item:
     here: str = ""  # the script that writes it where the federation is here; empty: none does
     remote: str = ""  # the same where the federation is remote
     # always | swept: models have several points | cohorts, methods: there are several | external: tests | contributions
+    # audit: privacy.audit is true
     when: str = "always"
 
 
@@ -43,6 +44,7 @@ ITEMS = (
     Item("sweep", "figure", RESULTS, "plot_results", "plot_remote", "swept"),
     Item("cohorts", "figure", RESULTS, "plot_results", when="cohorts"),
     Item("mistakes", "figure", RESULTS, "plot_mistakes"),
+    Item("inversion", "figure", RESULTS, "audit_model", when="audit"),
     Item("sites", "figure", DATA, "plot_data"),
     Item("gallery", "figure", DATA, "plot_data"),
     Item("conclusions", "page", CONCLUSIONS, "render_pages"),
@@ -59,6 +61,7 @@ ITEMS = (
     Item("methods_table", "table", TABLES, "contrast_models"),
     Item("contributions_table", "table", TABLES, "measure_contributions"),  # where evaluation.contributions is true
     Item("own_thresholds", "table", TABLES, "adapt_thresholds"),
+    Item("audit", "table", TABLES, "audit_model"),  # where privacy.audit is true
     Item("at_sites", "table", TABLES, remote="evaluate_remote"),
 )
 
@@ -67,6 +70,7 @@ def figures(experiment: "Experiment", script: str = "") -> list[str]:
     """The names of the figures of an experiment, or of those that one script draws."""
     there_is = {"always": True, "swept": experiment.is_swept, "cohorts": len(experiment.cohorts) > 1}
     there_is |= {"external": experiment.has_external, "methods": len(experiment.methods) > 1}
+    there_is["audit"] = experiment.is_audited
     there_is["contributions"] = "coalition" in experiment.modes
     where = experiment.config["federation"]["where"]
     drawn = {item.name: getattr(item, where) for item in _items("figure") if there_is[item.when]}

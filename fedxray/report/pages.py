@@ -202,6 +202,7 @@ class Results:
         facts = {key: model[key] for key in ("model", "image_size", "threshold", "experiment", "run", "warning")}
         return {
             "about": _named([*facts.items(), ("parameters", record["parameters"]), ("seed", record["seed"])]),
+            "audit": self._audit(),
             "train_images": record["train_images"],
             "sites": record["sites"],
             "by_site": _by_test_set(of_hospitals),
@@ -215,6 +216,16 @@ class Results:
                 for row in _rows(by_aetiology(predicted, model["threshold"], *draw))
             ],
         }
+
+    def _audit(self) -> list[dict]:
+        """A row for each attack, if there were any."""
+        if not self.config["privacy"]["audit"]:
+            return []
+        return [
+            {name: row[name] for name in ("attack", "target", "statistic")}
+            | {"value": _cell(row["value"], row["low"], row["high"]), "what it says": row["sentence"]}
+            for row in _rows(read_table(self.folder.audit))
+        ]
 
     def configuration(self) -> dict:
         """Every value of the configuration by its dotted key."""

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def test_an_experiment_has_the_figures_of_where_it_runs_and_what_it_sweeps(exper
     assert figures(experiment("remote")) == ["learning_curves", "cross_site", "communication"]
     assert figures(experiment("remote", training__lr=[0.1, 0.2]), "plot_remote")[-1] == "sweep"
     assert figures(experiment("remote"), "plot_results") == []
+    assert figures(replace(experiment(), is_audited=True), "audit_model") == ["inversion"]
 
 
 def test_each_page_has_a_template_and_a_category():

@@ -13,6 +13,7 @@ from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
 from fedxray.report.figures import data, save, sweep
 from fedxray.report.figures import results as of_results
+from fedxray.report.figures.inversion import inversion
 from fedxray.report.figures.mistakes import mistakes
 from fedxray.report.figures.sweep import communication, swept_axes
 from fedxray.training.exported import load_exported
@@ -158,6 +159,19 @@ def test_mistakes_are_shown_beside_where_the_model_looked(results):
     assert figure.axes[0].get_title(loc="left") == "normal\nprobability 0.90, us"
     none = mistakes(model, wrong[:0], results, cohort)
     assert "no test image is on the wrong side of the threshold" in words_of(none)
+
+
+def test_what_an_attacker_sees_is_beside_the_true_image():
+    ramp = np.linspace(-1, 1, 64).reshape(8, 8)
+    figure = inversion(
+        [
+            {"true": ramp, "in clear": 3 * ramp + 5, "masked": -ramp},
+            {"true": ramp, **dict.fromkeys(("in clear", "masked"), ramp.T)},
+        ]
+    )
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["true phantom image", "in clear", "masked"]
+    assert [axis.get_xlabel() for axis in figure.axes[:3]] == ["", "correlation 1.00", "correlation -1.00"]
+    assert [len(axis.images) for axis in figure.axes] == [1] * 6
 
 
 def points(**columns):

@@ -1,0 +1,112 @@
+"""The rows of audit.csv: what each attack found, with a sentence, and that it could have found something."""
+
+import numpy as np
+import torch
+
+from fedxray.audit.inversion import KINDS, attacked, features_of, first_dense, matches, picture, ratios, update
+from fedxray.audit.membership import Bound, Membership
+from fedxray.experiment.settings import Settings
+from fedxray.training.models import build
+from fedxray.training.trainer import standardise
+
+COLUMNS = ["attack", "target", "statistic", "value", "low", "high", "sentence"]
+PICTURED = KINDS[:3]  # updates of which pictures are made
+CLIP, SIGMA = 0.1, 0.908  # of the update with noise: about epsilon 8, where 256 of 2,869 patients a step take 112 steps
+STEPS = 150  # of the search for a picture
+CHANCE = 0.1  # a correlation below this is called nothing
+FEW = 1000  # features; fewer hold no picture, and correlate by chance
+WORDS = {
+    "in clear": "as an SGD step in clear",
+    "masked": "under a mask of secure aggregation",
+    "with noise": f"clipped to {CLIP}, with noise of {SIGMA} times that",
+    "as sent": "as the difference after one step of AdamW, which is what a site sends",
+}
+
+Pictures = list[dict[str, np.ndarray]]
+
+
+def of_step(
+    model: str, settings: Settings, seed: int, images: np.ndarray, labels: np.ndarray, pictured: tuple[int, ...] = ()
+) -> tuple[list[dict], Pictures]:
+    """What one step of a network on `images` uint8 (n, size, size) gives away, by each kind of update.
+
+    Returns rows of `COLUMNS`: the mean over the images of the best correlation of what is read off with their features,
+    with the lowest and highest. And of the images whose numbers are `pictured`: {"true": float32 (size, size)} and, by
+    kind of `PICTURED`, the picture that has the features that were read off.
+    """
+    easy, count = attacked(model, images.shape[1], seed, settings), len(images)
+    network = build(easy)
+    dense = first_dense(network)
+    pixels = standardise(torch.from_numpy(images))
+    with torch.no_grad():
+        features = features_of(network, dense, pixels).numpy()
+    rows: list[dict] = []
+    pictures: Pictures = [{"true": pixels[number, 0].numpy()} for number in pictured]
+    target = f"{model} network, a step of {count} image{'s' * (count > 1)}"
+    for kind in KINDS:
+        read = ratios(update(kind, easy, images, labels, CLIP, SIGMA), dense)
+        found, best = matches(read, features)
+        values = {"value": found.mean(), "low": found.min(), "high": found.max()}
+        sentence = _of_features(kind, count, features.shape[1], float(found.min()), float(found.max()))
+        rows.append(
+            {"attack": "inversion", "target": target, "statistic": f"feature correlation, {kind}", **values}
+            | {"sentence": sentence}
+        )
+        for number, shown in zip(pictured, pictures, strict=True):
+            if kind in PICTURED:
+                shown[kind] = picture(network, read[best[number]], images.shape[1], STEPS, seed)
+    return rows, pictures
+
+
+def of_members(target: str, found: Membership, power: Membership | None) -> list[dict]:
+    """The rows of an attack by the loss; `power` is the same attack on a model that knows its images by heart.
+
+    It is None for that attack itself.
+    """
+    low, high = found.low, found.high
+    can = f"; on a model that knows its images by heart it has an AUC of {power.auc:.2f}" if power else ""
+    words = f"AUC {found.auc:.3f} [{low:.3f}, {high:.3f}]"
+    if low > 0.5:
+        sentence = f"The loss tells images that were trained on from others ({words}){can}."
+    else:
+        sentence = f"The attack finds nothing ({words}){can}. A stronger attack may find what this one does not."
+    row = {"attack": "membership", "target": target}
+    area = row | {"statistic": "AUC", "value": found.auc, "low": low, "high": high, "sentence": sentence}
+    return [area] + [
+        row
+        | {"statistic": f"true positives at {rate:.1%} false ones", "value": value, "low": np.nan, "high": np.nan}
+        | {"sentence": f"At {rate:.1%} false alarms the attack names {value:.1%} of the training images."}
+        for rate, value in found.rates.items()
+    ]
+
+
+def of_canaries(target: str, found: Bound, confidence: float) -> dict:
+    """The row of an attack by canaries."""
+    sentence = (
+        f"{found.correct} of {found.guesses} guesses are right, so epsilon is at least {found.epsilon:.2f} "
+        f"({confidence:.0%} confidence)."
+    )
+    if found.epsilon == 0:
+        sentence = (
+            f"{found.correct} of {found.guesses} guesses are right, which proves no epsilon above 0; it may be larger."
+        )
+    return {"attack": "canaries", "target": target, "statistic": "epsilon at least", "value": found.epsilon} | {
+        "low": np.nan,
+        "high": np.nan,
+        "sentence": sentence,
+    }
+
+
+def _of_features(kind: str, images: int, features: int, low: float, high: float) -> str:
+    how = WORDS[kind]
+    if features < FEW:
+        return (
+            f"Sent {how}, the update gives away {features} means at most, of a picture next to nothing: what is read "
+            f"off correlates with an image's by {high:.2f} at most."
+        )
+    if high < CHANCE:
+        return f"Sent {how}, the update shows the server nothing by this attack."
+    of = "its image" if images == 1 else "every image"
+    if low > 0.99:
+        return f"Sent {how}, the update gives away the exact features of {of}, and from these its picture."
+    return f"Sent {how}, the update shows features mixed up: they correlate with an image's by {high:.2f} at most."

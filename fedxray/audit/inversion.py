@@ -1,0 +1,174 @@
+"""What a curious server reads off one update of a site: the images, where the network has a wide dense layer.
+
+A neuron of a dense layer that follows the features f of an image has the gradient g f of its weights and g of its bias.
+So the one divided by the other is f, whatever g is, if one image of the batch alone activates the neuron (Phong et al.
+2018, section 3; Boenisch et al. 2023). Where several do, it is a mean of their features.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedxray.core.parameters import Parameters
+from fedxray.core.seeds import seed_of, stream
+from fedxray.experiment.settings import Settings
+from fedxray.training.models import build, get_parameters
+from fedxray.training.rows import Segment
+from fedxray.training.trainer import Trainer, standardise
+
+KINDS = ("in clear", "masked", "with noise", "as sent")
+FRACTION_BITS = 32  # of the fixed point in which weights are masked
+PLAIN = {"shift": 0.0, "rotate": 0.0, "scale": 0.0, "contrast": 0.0, "flip": False, "class_weights": False}
+SMOOTH = 1e-3  # weight of the total variation of a picture that is searched for
+
+
+class Dense(NamedTuple):
+    """The first dense layer of a network: its parameters' names and its inputs, the features."""
+
+    weight: str
+    bias: str
+    module: nn.Linear
+
+
+def attacked(model: str, image_size: int, seed: int, settings: Settings) -> Settings:
+    """Settings of one step of `model` at its easiest for the attacker: no augmentation, no weights of classes."""
+    return replace(settings, model=model, image_size=image_size, seed=seed, compile=False, device="cpu", **PLAIN)
+
+
+def first_dense(model: nn.Module) -> Dense:
+    """The first dense layer of `model`. Raises ValueError if it has none with a bias."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            return Dense(f"{name}.weight", f"{name}.bias", module)
+    raise ValueError("the network has no dense layer with a bias")
+
+
+def features_of(model: nn.Module, dense: Dense, images: Tensor) -> Tensor:
+    """What reaches the dense layer for each image, float32 (n, features), from images float32 (n, 1, size, size)."""
+    seen: list[Tensor] = []
+    hook = dense.module.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    try:
+        model(images)
+    finally:
+        hook.remove()
+    return seen[0].flatten(1)
+
+
+def sgd_step(settings: Settings, images: np.ndarray, labels: np.ndarray) -> Parameters:
+    """The change of each parameter by one SGD step of the trainer on all of images uint8 (n, size, size)."""
+    return _step(replace(settings, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=0.1), images, labels)
+
+
+def adamw_step(settings: Settings, images: np.ndarray, labels: np.ndarray) -> Parameters:
+    """The same by one AdamW step, as a site of the product sends it, at the learning rate of `settings`."""
+    return _step(replace(settings, optimizer="adamw"), images, labels)
+
+
+def masked(before: Parameters, change: Parameters, images: int, mask: np.random.Generator) -> Parameters:
+    """What a server decodes of one site's masked answer, as a change.
+
+    The site encodes its weights times its number of images in fixed point of `FRACTION_BITS`, as uint64, and adds
+    uniform numbers modulo 2^64, as secure aggregation does (Bonawitz et al. 2017). The server takes off what it knows.
+    """
+    scale = images * 2.0**FRACTION_BITS
+    seen = {}
+    for name, delta in change.items():
+        exact = (before[name].astype(np.float64) + delta) * scale
+        sent = np.rint(exact).astype(np.int64).view(np.uint64)
+        sent += mask.integers(0, 2**64, sent.shape, np.uint64)
+        seen[name] = sent.view(np.int64) / scale - before[name]
+    return seen
+
+
+def noisy(
+    settings: Settings, images: np.ndarray, labels: np.ndarray, clip: float, sigma: float, noise: np.random.Generator
+) -> Parameters:
+    """The sum over images of each one's gradient, clipped to the norm `clip`, with Gaussian noise.
+
+    The noise has deviation `sigma` times `clip` (Abadi et al. 2016).
+    """
+    model = build(settings)
+    pixels, truth = standardise(torch.from_numpy(images)), torch.from_numpy(labels)
+    total = {name: torch.zeros_like(value) for name, value in model.named_parameters()}
+    for image, label in zip(pixels.split(1), truth.split(1), strict=True):
+        loss = functional.binary_cross_entropy_with_logits(model(image), label)
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        norm = torch.sqrt(sum((part.square().sum() for part in gradients), torch.zeros(())))
+        factor = float(torch.clamp(clip / norm, max=1.0))
+        for value, part in zip(total.values(), gradients, strict=True):
+            value.add_(part, alpha=factor)
+    return {
+        name: value.numpy() + np.float32(sigma * clip) * noise.standard_normal(value.shape, np.float32)
+        for name, value in total.items()
+    }
+
+
+def ratios(change: Parameters, dense: Dense) -> np.ndarray:
+    """The change of each neuron's weights over that of its bias, (neurons, features); neurons without one left out."""
+    weight, bias = change[dense.weight], change[dense.bias]
+    alive = np.abs(bias) > 1e-7 * np.abs(bias).max()
+    return weight[alive] / bias[alive, None]
+
+
+def matches(read: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(correlation, row of `read`) of the row that is most like each image's features, (n,) each.
+
+    Takes rows (neurons, features) and features (n, features). The attacker cannot choose so well, not knowing them.
+    """
+    rows, truth = (_centred(np.asarray(table, np.float32)) for table in (read, features))
+    correlation = truth @ rows.T
+    best = correlation.argmax(axis=1)
+    return correlation[np.arange(len(truth)), best], best
+
+
+def picture(model: nn.Module, features: np.ndarray, image_size: int, steps: int, seed: int) -> np.ndarray:
+    """The image whose features are nearest to `features` (k,), searched for by Adam on its pixels.
+
+    Returns float32 (size, size), standardised as the network's inputs are. The distance is the mean square over that
+    of `features`; a little total variation keeps the picture smooth (Mahendran & Vedaldi 2015).
+    """
+    dense = first_dense(model)
+    start = torch.Generator().manual_seed(seed_of(seed, "audit", "picture"))
+    pixels = (0.1 * torch.randn(1, 1, image_size, image_size, generator=start)).requires_grad_()
+    target = torch.from_numpy(features.astype(np.float32))[None]
+    target = target / target.square().mean().sqrt()
+    scale = 1 / float(np.sqrt(np.mean(np.square(features, dtype=np.float64))))
+    optimizer = torch.optim.Adam([pixels], lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        rough = pixels.diff(dim=2).abs().mean() + pixels.diff(dim=3).abs().mean()
+        distance = (scale * features_of(model, dense, pixels) - target).square().mean()
+        (distance + SMOOTH * rough).backward()
+        optimizer.step()
+    return pixels.detach()[0, 0].numpy()
+
+
+def update(
+    kind: str, settings: Settings, images: np.ndarray, labels: np.ndarray, clip: float, sigma: float
+) -> Parameters:
+    """What the server has of one step on all of images uint8 (n, size, size): an update of a kind of `KINDS`."""
+    draw = stream(settings.seed, "audit", kind)
+    if kind == "with noise":
+        return noisy(settings, images, labels, clip, sigma, draw)
+    if kind == "as sent":
+        return adamw_step(settings, images, labels)
+    change = sgd_step(settings, images, labels)
+    return masked(get_parameters(build(settings)), change, len(images), draw) if kind == "masked" else change
+
+
+def _step(settings: Settings, images: np.ndarray, labels: np.ndarray) -> Parameters:
+    model = build(settings)
+    before = get_parameters(model)
+    trainer = Trainer(replace(settings, batch_size=len(images)), (images, labels), (images, labels))
+    trainer.fit(model, [Segment(0, 1, None)], 1)
+    after = get_parameters(model)
+    return {name: after[name].astype(np.float64) - value for name, value in before.items()}
+
+
+def _centred(rows: np.ndarray) -> np.ndarray:
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
