@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from fedxray.experiment.settings import add_fields, options_of, values_of
@@ -31,6 +31,11 @@ class Privacy:
     def spent(self) -> str:
         """The same of a run that is no federation's: there the noise has but one place."""
         return "" if self.dp == "none" else f"epsilon={self.epsilon:g}"
+
+    @property
+    def by_itself(self) -> "Privacy":
+        """The privacy of the same epsilon of one who trains without a federation."""
+        return self if self.dp == "none" else replace(self, dp="sites", colluders=0)
 
     @property
     def training(self) -> dict[str, Any]:
@@ -68,7 +73,7 @@ def faults_of(config: Mapping, values: Mapping[str, Any], algorithm: Mapping[str
         faults.append(f"privacy.dp: sum of {sites} sites shows one the other's; name at least 3 sites, or take sites")
     if privacy.dp == "sum" and privacy.colluders > sites - 2:
         faults.append(f"privacy.colluders: {privacy.colluders} of {sites} sites; take at most {max(sites - 2, 0)}")
-    plain = {"name": "fedavg", "mean": "weighted", "moments": "fresh", "finetune": 0}
+    plain = {"name": "fedavg", "mean": "weighted", "finetune": 0}
     for name, value in plain.items():
         if algorithm[name] != value:
             faults.append(f"algorithm.{name}: {algorithm[name]}, but privacy.dp {privacy.dp} needs {value}")
@@ -76,6 +81,8 @@ def faults_of(config: Mapping, values: Mapping[str, Any], algorithm: Mapping[str
         faults.append(
             f"privacy.dp: {privacy.dp} is not there in a federation of processes yet; set federation.engine: inprocess"
         )
+    if config["evaluation"]["contributions"]:
+        faults.append("evaluation.contributions: true, but each coalition would spend epsilon anew; set it to false")
     if config["federation"]["absent"] != "fail":
         faults.append(f"federation.absent: drop, but privacy.dp {privacy.dp} needs every site; set it to fail")
     if config["split"]["balance"] != "none":

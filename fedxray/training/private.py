@@ -9,7 +9,9 @@ The noise is of float64 numbers: attacks on their rounding (Mironov 2012) are no
 import hashlib
 import math
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedxray.core.errors import UserError
+from fedxray.data.site import train_images, train_patients
 from fedxray.experiment.privacy import Privacy
 from fedxray.experiment.settings import Settings
 from fedxray.training import accountant
@@ -85,6 +88,14 @@ def mechanism_of(privacy: Privacy, patients: int, images: int, sites: int, unit:
     colluders = privacy.colluders if privacy.dp == "sum" else 0
     numbers = (privacy.steps, privacy.clip, spent, privacy.delta, patients, images, sites, colluders, unit)
     return Mechanism(privacy.dp, sigma, rate, *numbers, privacy.noise == "secret")
+
+
+def mechanism_at(privacy: Privacy, folders: Iterable[Path]) -> Mechanism | None:
+    """The mechanism of private training for the patients whose data lie in these sites' directories."""
+    folders = list(folders)
+    patients, known = train_patients(folders)
+    images = train_images(folders)
+    return mechanism_of(privacy, patients, sum(images.values()), len(images), "patient" if known else "image")
 
 
 class Draws:
@@ -162,6 +173,15 @@ class PrivateTrainer(Trainer):
                 parameter.grad = sums[name] / expected
             optimizer.step()
         return math.nan
+
+
+def trainer_of(
+    settings: Settings, train: Part, validation: Part, patients: np.ndarray, noise: Mechanism | None, site: str
+) -> Trainer:
+    """A site's trainer: a private one if there is a mechanism."""
+    if noise:
+        return PrivateTrainer(settings, train, validation, patients, noise, site)
+    return Trainer(settings, train, validation)
 
 
 def check_private(model: nn.Module) -> None:
