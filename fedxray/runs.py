@@ -59,6 +59,8 @@ def train_run(
         "machine": trained.machine,
         "rounds_at_sites": distances_of(records) if federated else [],
     }
+    if trained.privacy:
+        record["privacy"] = trained.privacy
     for site, own in trained.personal.items():
         _write_personal(RunFolder(output).personal(site), own, record, site, settings)
     curves = curves_of(records) if federated else _curves_of_one(trained)

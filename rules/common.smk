@@ -204,6 +204,11 @@ def settings(mode):
     )
 
 
+def privacy(mode):
+    """A parameter: the differential privacy of a run as its script takes it."""
+    return kept(lambda wildcards: shlex.join(run_of(mode, wildcards).privacy.options()))
+
+
 def schedule(mode):
     """A parameter: how a run is scheduled, and of a federation its method, as its script takes them."""
 

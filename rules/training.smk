@@ -62,10 +62,11 @@ else:
             sites=site_cards("federated"),
             shared=shared_card("federated"),
             settings=settings("federated"),
+            privacy=privacy("federated"),
             schedule=schedule("federated"),
         shell:
             "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
-            " {params.settings} --output {output.model:q} 2>&1 | tee {log:q}"
+            " {params.settings} {params.privacy} --output {output.model:q} 2>&1 | tee {log:q}"
 
 
 rule train_central:
@@ -88,9 +89,10 @@ rule train_central:
         **step("train_central"),
         sites=site_cards("central"),
         settings=settings("central"),
+        privacy=privacy("central"),
     shell:
-        "python {params.script:q} --sites {params.sites:q} {params.settings} --output {output.model:q} 2>&1"
-        " | tee {log:q}"
+        "python {params.script:q} --sites {params.sites:q} {params.settings} {params.privacy}"
+        " --output {output.model:q} 2>&1 | tee {log:q}"
 
 
 # One job trains all hospitals of a point, one after the other: together they take as long as central training. Its
@@ -114,8 +116,9 @@ rule train_alone:
         sites=site_cards("alone"),
         schedule=schedule("alone"),
         settings=settings("alone"),
+        privacy=privacy("alone"),
     shell:
-        "python {params.script:q} --sites {params.sites:q} {params.schedule} {params.settings}"
+        "python {params.script:q} --sites {params.sites:q} {params.schedule} {params.settings} {params.privacy}"
         " --output {output.runs:q} 2>&1 | tee {log:q}"
 
 

@@ -1,6 +1,7 @@
 """Repeat the chosen runs of the best method by a real federation, and check that the models are equal to the last bit.
 
-Of several methods it is the one that validation chooses; of personal ones, the one that does.
+Of several methods it is the one that validation chooses; of personal ones, the one that does. Private runs are not
+repeated: they are trained in one process alone.
 """
 
 from pathlib import Path
@@ -24,12 +25,13 @@ def main(options):
     best, rows = leading(points[points["chosen"]]), []
     chosen = best[best["mode"].isin(FEDERATED)]
     runs = dict(zip(chosen["path"].str.split("/personal/").str[0], chosen["cohort"], strict=True))
+    runs = {path: cohort for path, cohort in runs.items() if "privacy" not in results.run(path).read_record()}
     for path, cohort in runs.items():
         print(f"{path} ({len(rows) + 1} of {len(runs)})")
         engine = one_host_of_cohort(cohorts[cohort], options)
         same = confirm(engine, results.run(path).path, options.output.parent / "workspace")
         rows.append({"path": path, "sha256": same})
-    write_table(options.output, pd.DataFrame(rows))
+    write_table(options.output, pd.DataFrame(rows, columns=["path", "sha256"]))
     print(f"{len(rows)} models are the same by a federation and in one process")
 
 

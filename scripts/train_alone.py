@@ -4,19 +4,26 @@ from pathlib import Path
 
 from fedxray.core import cli
 from fedxray.data.site import train_images
-from fedxray.experiment import settings
+from fedxray.experiment import privacy, settings
 from fedxray.federation import policy
 from fedxray.federation.pooled import Pooled
 from fedxray.runs import train_alone
+from fedxray.training.private import mechanism_at
 
 
 def main(options):
     """Train, and write each site's run into a folder below `options.output`."""
     values, folders = settings.from_options(options), [card.parent for card in options.sites]
-    schedule = policy.alone(values.epochs, options.budget, train_images(folders), values.batch_size)
+    noise = mechanism_at(privacy.from_options(options), folders)
+    if noise:
+        schedule = policy.sampled(noise.steps, noise.rate, 1)
+    else:
+        schedule = policy.alone(values.epochs, options.budget, train_images(folders), values.batch_size)
     for folder in folders:
         print(f"{folder.name} alone")
-        train_alone(Pooled(folder.name, [folder], own=True), values, schedule, options.output / folder.name)
+        train_alone(
+            Pooled(folder.name, [folder], own=True, noise=noise), values, schedule, options.output / folder.name
+        )
 
 
 if __name__ == "__main__":
@@ -25,4 +32,5 @@ if __name__ == "__main__":
     arguments.add_argument("--output", type=Path, required=True, help="folder that gets a run's folder for each site")
     policy.add_budget(arguments)
     settings.add_options(arguments)
+    privacy.add_options(arguments)
     cli.run(main, arguments)

@@ -3,19 +3,21 @@
 from pathlib import Path
 
 from fedxray.core import cli
-from fedxray.experiment import settings
+from fedxray.experiment import privacy, settings
 from fedxray.experiment.experiment import POOLED
 from fedxray.experiment.method import PLAIN
 from fedxray.federation import policy
 from fedxray.federation.pooled import Pooled
 from fedxray.runs import train_run
+from fedxray.training.private import mechanism_at
 
 
 def main(options):
     """Train, and write the run into the folder of `options.output`."""
     values, folders = settings.from_options(options), [card.parent for card in options.sites]
-    schedule, names = policy.alone(values.epochs, "passes", {}, 0), [folder.name for folder in folders]
-    train_run(Pooled(POOLED, folders), "central", values, PLAIN, schedule, options.output.parent, names)
+    noise, names = mechanism_at(privacy.from_options(options), folders), [folder.name for folder in folders]
+    schedule = policy.sampled(noise.steps, noise.rate, 1) if noise else policy.alone(values.epochs, "passes", {}, 0)
+    train_run(Pooled(POOLED, folders, noise=noise), "central", values, PLAIN, schedule, options.output.parent, names)
 
 
 if __name__ == "__main__":
@@ -23,4 +25,5 @@ if __name__ == "__main__":
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
     settings.add_options(arguments)
+    privacy.add_options(arguments)
     cli.run(main, arguments)

@@ -4,17 +4,23 @@ from pathlib import Path
 
 from fedxray.core import cli
 from fedxray.data.site import train_images
-from fedxray.experiment import method, settings
+from fedxray.experiment import method, privacy, settings
 from fedxray.federation import policy
 from fedxray.federation.inprocess import InProcess
 from fedxray.runs import train_run
+from fedxray.training.private import mechanism_at
 
 
 def main(options):
     """Train, and write the run into the folder of `options.output`."""
     values, way = settings.from_options(options), method.from_options(options)
-    schedule = policy.from_options(options, values, way, train_images([card.parent for card in options.sites]))
-    engine = InProcess({card.parent.name: card.parent for card in options.sites}, options.shared.parent)
+    folders = {card.parent.name: card.parent for card in options.sites}
+    noise = mechanism_at(privacy.from_options(options), folders.values())
+    if noise:
+        schedule = policy.private_from(options, noise.place, noise.steps, noise.rate)
+    else:
+        schedule = policy.from_options(options, values, way, train_images(folders.values()))
+    engine = InProcess(folders, options.shared.parent, noise)
     train_run(engine, "federated", values, way, schedule, options.output.parent)
 
 
@@ -26,4 +32,5 @@ if __name__ == "__main__":
     method.add_options(arguments)
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
     settings.add_options(arguments)
+    privacy.add_options(arguments)
     cli.run(main, arguments)

@@ -58,6 +58,7 @@ def _pairs(
     federated = [model for model in models if model[0] in FEDERATED]
     leads: list[Name] = [("federated", best, POOLED)] if best is not None else []
     central, alone = ([model for model in models if model[0] == mode] for mode in ("central", "alone"))
+    central = [model for model in central if not model[1]]  # without noise, if some are private
 
     def peers(model: Name) -> list[Name]:
         """The hospitals alone that had its budget."""

@@ -40,6 +40,10 @@ class SiteData:
         rows = (self.table["split"] == split).to_numpy()
         return self._of(rows)
 
+    def patients(self, split: str) -> np.ndarray:
+        """Whose each image of `part(split)` is, text (n,)."""
+        return self.table["patient"][self.table["split"] == split].to_numpy(str)
+
     def own_validation(self) -> tuple[np.ndarray, np.ndarray]:
         """`part("validation")` of the site's own patients alone; the whole of it if theirs lacks a class."""
         rows = (self.table["split"] == "validation").to_numpy()
@@ -132,6 +136,16 @@ def train_images(folders: Iterable[Path]) -> dict[str, int]:
     """{site: its number of training images}, from the data cards in the sites' directories, each of the site's name."""
     cards = {folder.name: read_json(SiteFolder(folder).card) for folder in folders}
     return {site: card["splits"]["train"]["images"] for site, card in cards.items()}
+
+
+def train_patients(folders: Iterable[Path]) -> tuple[int, bool]:
+    """(the training patients of all these sites, whether all are known), from the data cards in their directories.
+
+    Where they are not known, each image counts as one.
+    """
+    cards = [read_json(SiteFolder(folder).card) for folder in folders]
+    patients = sum(card["splits"]["train"]["patients"] for card in cards)
+    return patients, all(card["provenance"].get("patients_known", True) for card in cards)
 
 
 def pool(sites: list[SiteData], split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -14,9 +14,10 @@ from jsonschema.validators import extend
 
 from fedxray.core.errors import UserError
 from fedxray.core.yaml_file import check_keys
+from fedxray.experiment import privacy
 from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, faults_of, method_of
-from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, TROUBLES, Point, points
+from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, PRIVACY_AXES, TROUBLES, Point, name_of, points
 
 KINDS = {
     "integer": "a whole number",
@@ -53,7 +54,8 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
         faults = [*_across(config), *_swept(config, schema)]
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
-    faults = [*_of_trouble(config), *_of_methods(config), *_of_reference(config), *_unused(config, given or {})]
+    faults = [*_of_trouble(config), *_of_methods(config), *_of_privacy(config), *_of_reference(config)]
+    faults += _unused(config, given or {})
     if faults := list(dict.fromkeys(faults)):
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
 
@@ -275,6 +277,21 @@ def _of_methods(config: dict) -> Iterator[str]:
             )
         if any(len(cohort.sites) > 4 for cohort in experiment.cohorts):
             yield "evaluation.contributions: more than four hospitals have too many coalitions; name fewer sites"
+
+
+def _of_privacy(config: dict) -> Iterator[str]:
+    """Faults of the privacy of each point of the sweep, and of several levels of it."""
+    levels = set()
+    for point in points(config):
+        values = config["privacy"] | {name_of(key): point[key] for key in PRIVACY_AXES if key in point}
+        sites = point.get("sites", len(config["sites"]))
+        budget = point.get("federation.budget", config["federation"]["budget"])
+        levels.add(privacy.privacy_of(values).spent)
+        if values["dp"] != "none" and budget != "passes":
+            yield f"federation.budget: {budget}, but privacy.steps are the budget of a private run; set it to passes"
+        yield from privacy.faults_of(config, values, _algorithm(config, point), sites)
+    if len(levels) > 1 and "" not in levels:
+        yield "sweep: several levels of privacy and none without noise, to compare them with; add privacy.dp: none"
 
 
 def _of_reference(config: dict) -> Iterator[str]:

@@ -10,11 +10,21 @@ from typing import Any, get_type_hints
 from fedxray.core.files import read_json
 from fedxray.experiment.cohorts import Cohort, cohort_of
 from fedxray.experiment.method import PLAIN, Method, method_of
+from fedxray.experiment.privacy import Privacy, privacy_of
 from fedxray.experiment.settings import Settings
-from fedxray.experiment.sweep import COHORT_AXES, FEDERATION_AXES, METHOD_AXES, Point, leaves, name_of, points
+from fedxray.experiment.sweep import (
+    COHORT_AXES,
+    FEDERATION_AXES,
+    METHOD_AXES,
+    PRIVACY_AXES,
+    Point,
+    leaves,
+    name_of,
+    points,
+)
 
 # What is no part of a point as every mode has it.
-NOT_IN_POINTS = (*COHORT_AXES, *FEDERATION_AXES, *METHOD_AXES, "federation.budget")
+NOT_IN_POINTS = (*COHORT_AXES, *FEDERATION_AXES, *METHOD_AXES, *PRIVACY_AXES, "federation.budget")
 # federated: a federation's one model. central: trained on all images. alone: by each hospital by itself. personal: each
 # hospital's own model of a federation. coalition: federated among some of the hospitals.
 MODES = ("federated", "central", "alone", "personal", "coalition")
@@ -40,6 +50,8 @@ class Model:
 def model_name(mode: str, method: str, site: str) -> str:
     """The name of a model in figures, tables and sentences."""
     of_method = f" ({method})" if method else ""
+    if mode == "central":
+        return f"central{of_method}"
     if mode in ("alone", "coalition"):
         return f"{site} {'alone' if mode == 'alone' else 'together'}{of_method}"
     if mode == "personal":
@@ -49,8 +61,8 @@ def model_name(mode: str, method: str, site: str) -> str:
 
 def mode_name(mode: str, method: str) -> str:
     """The name of the models of a mode and method at all hospitals."""
-    if mode == "alone":
-        return "each hospital alone" + (f" ({method})" if method else "")
+    if mode in ("alone", "central"):
+        return ("central" if mode == "central" else "each hospital alone") + (f" ({method})" if method else "")
     return method or {"personal": "personal models"}.get(mode, mode)
 
 
@@ -62,6 +74,7 @@ class Run:
     point: dict[str, Any] = field(hash=False)  # by name, as the mode has it
     method: Method = field(hash=False)  # of a federation; else `PLAIN`
     folder: str  # of the method, with its swept numbers; empty if it is no federation's
+    privacy: Privacy = field(hash=False)
     budget: str  # passes | steps
     seed: int
 
@@ -100,7 +113,8 @@ class Experiment:
     @classmethod
     def from_config(cls, config: Mapping) -> "Experiment":
         """The experiment of a whole configuration. It keeps only the parts that decide which runs there are."""
-        keys = ("sites", "image_size", "split", "trouble", "model", "training", "algorithm", "seeds", "sweep")
+        keys = ("sites", "image_size", "split", "trouble", "model", "training", "algorithm")
+        keys += ("privacy", "seeds", "sweep")
         parts = {key: config[key] for key in keys}
         federation = {key: config["federation"][key] for key in ("where", "round", "steps", "budget")}
         contributions = config["evaluation"]["contributions"]
@@ -172,8 +186,9 @@ class Experiment:
         return list(dict.fromkeys(self._slug(point) for point in self.points))
 
     def settings(self, run: Run) -> Settings:
-        """The training settings of a run: those of the configuration, with the values of its point."""
-        values = self._common | {name: value for name, value in run.point.items() if name in KINDS} | {"seed": run.seed}
+        """The training settings of a run: those of the configuration, with the values of its point and its privacy."""
+        values = self._common | {name: value for name, value in run.point.items() if name in KINDS}
+        values |= run.privacy.training | {"seed": run.seed}
         return Settings(**{name: KINDS[name](value) for name, value in values.items()})
 
     @property
@@ -193,23 +208,33 @@ class Experiment:
         method, budget = self._method(point), point.get("federation.budget", self.config["federation"]["budget"])
         further = {name_of(key): value for key, value in point.items() if key not in NOT_IN_POINTS}
         values = {name: further.pop(name, self.config["training"][name]) for name in ("lr", "epochs")}
-        values["lr"], folder, name = float(values["lr"]), "", ""
+        privacy = self._privacy(point)
+        values["lr"], folder, name = float(privacy.training.get("lr", values["lr"])), "", ""
         if mode in ("federated", "coalition"):
             rounds = {name_of(key): point.get(key, self.config["federation"][name_of(key)]) for key in FEDERATION_AXES}
             values |= {"round": float(rounds["round"])} | ({"steps": rounds["steps"]} if self._has_steps else {})
             swept = {key.partition(".")[2] for key in point if key in METHOD_AXES}
             numbers = {name: value for name, value in method.numbers.items() if name in swept}
             folder = "+".join([method.slug, *(f"{name}={value}" for name, value in numbers.items())])
+            folder += f"+{privacy.slug}" * bool(privacy.slug)
             name = self._slug(point) if len(self.methods) > 1 else ""
         else:
-            method = PLAIN
+            method, privacy = PLAIN, privacy.by_itself
+            name = privacy.spent if len(self._levels) > 1 else ""
             if mode == "alone" and budget == "steps" and len(self._budgets) > 1:
                 name = budget
+            if self._levels != {""}:
+                values["epsilon"] = privacy.spent.removeprefix("epsilon=") or "none"
         if mode == "central":
             budget = "passes"
         elif len(self._budgets) > 1:
             values["budget"] = budget
-        return Run(Model(cohort, mode, name, site), values | further, method, folder, budget, seed)
+        return Run(Model(cohort, mode, name, site), values | further, method, folder, privacy, budget, seed)
+
+    @cached_property
+    def _levels(self) -> set[str]:
+        """The privacy of a run that is no federation's, of every point."""
+        return {self._privacy(point).spent for point in self.points}
 
     @cached_property
     def _has_steps(self) -> bool:
@@ -226,10 +251,16 @@ class Experiment:
         own = {key.partition(".")[2]: value for key, value in point.items() if key in METHOD_AXES}
         return method_of(self.config["algorithm"] | own)
 
+    def _privacy(self, point: Point) -> Privacy:
+        """The privacy of a point."""
+        own = {name_of(key): value for key, value in point.items() if key in PRIVACY_AXES}
+        return privacy_of(self.config["privacy"] | own)
+
     def _slug(self, point: Point) -> str:
         """What a point's federated method is called."""
         budget = point.get("federation.budget", self.config["federation"]["budget"])
-        return self._method(point).slug + "+steps" * (budget == "steps")
+        private = self._privacy(point).slug
+        return self._method(point).slug + f"+{private}" * bool(private) + "+steps" * (budget == "steps")
 
 
 def coalitions(sites: Sequence[str]) -> list[str]:

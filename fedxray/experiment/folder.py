@@ -11,7 +11,7 @@ results/<experiment>/
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from fedxray.core.files import read_json, read_table, write_json, write_table
 from fedxray.core.parameters import Parameters, load_model, save_model
@@ -46,6 +46,7 @@ class RunRecord(TypedDict):
     device: str
     machine: dict[str, str]
     rounds_at_sites: list[dict]  # of a federation: how far each site's answer was from the others', by round
+    privacy: NotRequired[dict]  # of private training: `training.private.Mechanism.about`
 
 
 class RunFolder:

@@ -23,6 +23,7 @@ TROUBLES = {
 COHORT_AXES = ("sites", "split.partition", *KNOBS.values(), "trouble.kind", "trouble.site", "trouble.share")
 FEDERATION_AXES = ("federation.round", "federation.steps")  # of federated runs alone
 METHOD_AXES = tuple(f"algorithm.{name}" for name in METHOD_KEYS)  # the same
+PRIVACY_AXES = ("privacy.dp", "privacy.epsilon")
 # How a run computes, not what.
 FIXED = tuple(f"training.{key}" for key in ("device", "mixed_precision", "compile", "threads"))
 
@@ -77,7 +78,8 @@ def _sweepable(config: Mapping) -> Point:
         values[f"{section}.{key}"] = config[section][key]
     values |= {key: value for key, value in leaves({"training": config["training"]}) if key not in FIXED}
     values |= {key: config["federation"][name_of(key)] for key in (*FEDERATION_AXES, "federation.budget")}
-    return values | {key: value for key, value in leaves({"algorithm": config["algorithm"]})}
+    values |= {key: value for key, value in leaves({"algorithm": config["algorithm"]})}
+    return values | {key: config["privacy"][name_of(key)] for key in PRIVACY_AXES}
 
 
 def _typed(value, base):

@@ -58,6 +58,7 @@ class Trained:
     energy_j: float | None  # joules; None where they cannot be read
     personal: dict[str, Own] = field(default_factory=dict)  # of a personal method: each site's
     checks: dict = field(default_factory=dict)  # of a federation: what its job must do, each seen in its results
+    privacy: dict = field(default_factory=dict)  # `training.private.Mechanism.about` of private training
 
 
 @dataclass(frozen=True)

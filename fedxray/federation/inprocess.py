@@ -19,6 +19,7 @@ from fedxray.federation.rounds import ServerRounds, SiteRounds
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
 from fedxray.training.place import place_of
+from fedxray.training.private import Mechanism
 from fedxray.training.trainer import predict, threshold_of
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class InProcess:
 
     folders: Mapping[str, Path]  # {site: its directory of data}
     validation: Path  # the directory that has the validation set
+    noise: Mechanism | None = None  # of private training
 
     name = "inprocess"
 
@@ -41,8 +43,8 @@ class InProcess:
     def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path | None = None) -> Trained:
         """Train one model, and each site's own if the method is personal; log a line for each round."""
         meter, loaded = EnergyMeter(), self._load()
-        server = ServerRounds(settings, method, schedule, load_site(self.validation).part("validation"))
-        sites = {site: SiteRounds(settings, method, schedule, data) for site, data in loaded.items()}
+        server = ServerRounds(settings, method, schedule, load_site(self.validation).part("validation"), self.noise)
+        sites = {site: SiteRounds(settings, method, schedule, data, noise=self.noise) for site, data in loaded.items()}
         records = []
         for number in range(schedule.rounds):
             sent = server.send()
@@ -54,7 +56,8 @@ class InProcess:
             own = part.personal(sent)
             personal[site] = Own(own.parameters, own.rows)
             log.info(personal_line(site, own.rows))
-        return Trained(server.parameters, records, *place_of(settings), meter.joules(), personal)
+        privacy = self.noise.about if self.noise else {}
+        return Trained(server.parameters, records, *place_of(settings), meter.joules(), personal, privacy=privacy)
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path | None = None) -> Evaluated:
         """Evaluate each model on each site's test set, at the threshold of the validation set.

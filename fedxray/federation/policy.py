@@ -107,6 +107,17 @@ def schedule_of(
     return Schedule(rounds, passes, 0, tail)
 
 
+def sampled(steps: int, rate: float, local: int) -> Schedule:
+    """The schedule of private training: so many steps, each of which draws a patient with the probability `rate`.
+
+    `local` steps are a round, or about as many as give whole rounds. A pass is as many steps as draw as many patients
+    as there are.
+    """
+    rounds = max(1, round(steps / local))
+    passes = math.floor(steps / rounds * rate * 1_000_000) / 1_000_000  # not rounded up, or there were one epoch more
+    return Schedule(rounds, passes, steps / rounds, 0)
+
+
 def alone(epochs: int, budget: str, images: Mapping[str, int], batch_size: int) -> Schedule:
     """The schedule of training without a federation, whose sites have so many training images; see `schedule_of`."""
     if budget == "steps":
@@ -124,6 +135,14 @@ def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("--round", type=float, required=True, help="passes over a site's own data in one round")
     parser.add_argument("--steps", type=int, required=True, help="local steps in one round; 0: --round counts")
     add_budget(parser)
+
+
+def private_from(options: Namespace, place: str, steps: int, rate: float) -> Schedule:
+    """The schedule of a private federation from the options of `add_options`; see `sampled`.
+
+    With the `place` `sum` a round is one step.
+    """
+    return sampled(steps, rate, 1 if place == "sum" else options.steps or max(1, round(options.round / rate)))
 
 
 def from_options(options: Namespace, settings: Settings, method: Method, images: Mapping[str, int]) -> Schedule:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fedxray.core.machine import EnergyMeter
 from fedxray.data.site import load_site, pool
 from fedxray.experiment.method import Method
@@ -15,8 +17,8 @@ from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord, epoch_line
 from fedxray.training.models import build, get_parameters
 from fedxray.training.place import place_of
+from fedxray.training.private import Mechanism, trainer_of
 from fedxray.training.rows import EpochRow, validation_of
-from fedxray.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class Pooled:
     site: str
     folders: Sequence[Path]  # directories of sites' data; the validation set is the first one's
     own: bool = False  # validate on the site's own patients alone
+    noise: Mechanism | None = None  # of private training
 
     name = "inprocess"
 
@@ -49,7 +52,8 @@ class Pooled:
 
         model, train = build(settings), pool(sites, "train")
         validation = sites[0].own_validation() if self.own else sites[0].part("validation")
-        trainer = Trainer(settings, train, validation)
+        patients = np.concatenate([site.patients("train") for site in sites])
+        trainer = trainer_of(settings, train, validation, patients, self.noise, self.site)
         segments = [
             segment for number in range(schedule.rounds) for segment in schedule.round_segments(number, trainer.batches)
         ]
@@ -67,4 +71,5 @@ class Pooled:
             "sites": {self.site: rows},
             "absent": {},
         }
-        return Trained(get_parameters(model), [record], *place_of(settings), meter.joules())
+        privacy = self.noise.about if self.noise else {}
+        return Trained(get_parameters(model), [record], *place_of(settings), meter.joules(), privacy=privacy)

@@ -12,10 +12,12 @@ from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.algorithms import algorithm_of
 from fedxray.federation.algorithms.fedavg import FedAvg
+from fedxray.federation.algorithms.private_sum import PrivateSum
 from fedxray.federation.means import distances, mean_of
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
 from fedxray.training.models import build, get_parameters, norms_of, restore, set_parameters
+from fedxray.training.private import Mechanism, PrivateTrainer, trainer_of
 from fedxray.training.rows import EpochRow, Segment
 from fedxray.training.trainer import Correct, Part, Report, Trainer, silent, validate
 
@@ -60,9 +62,18 @@ class SiteRounds(Rounds):
     and the next round is as it would have been.
     """
 
-    def __init__(self, settings: Settings, method: Method, schedule: Schedule, data: SiteData, own: bool = False):
-        """`own`: each round is validated on the site's own patients alone."""
-        self.method, self.schedule, self.algorithm = method, schedule, algorithm_of(method)
+    def __init__(
+        self,
+        settings: Settings,
+        method: Method,
+        schedule: Schedule,
+        data: SiteData,
+        own: bool = False,
+        noise: Mechanism | None = None,
+    ):
+        """`own`: each round is validated on the site's own patients alone. With `noise` its steps are private."""
+        self.method, self.schedule, self.noise = method, schedule, noise
+        self.algorithm = _half(settings, method, schedule, noise)
         self.settings, self.data = settings, data
         self.model = build(settings)
         self.norms = norms_of(self.model)
@@ -96,6 +107,19 @@ class SiteRounds(Rounds):
             self.rows, self.loss = fitted.rows, fitted.train_loss
         return get_parameters(self.model), fitted.moments()
 
+    def noisy_sum(self, model: Parameters) -> Parameters:
+        """This round's step: the sum of its clipped gradients at `model`, with this site's noise, by parameter.
+
+        It is so scaled that the sites' mean, weighted by images, is the gradient for the patients of all sites.
+        """
+        if not isinstance(self.trainer, PrivateTrainer):
+            raise TypeError("a sum without noise")
+        noise = self.trainer.mechanism
+        set_parameters(self.model, model)
+        scale = noise.images / (len(self.trainer.labels) * noise.rate * noise.patients)
+        sums = self.trainer.noisy_sum(self.model, self.segments[0].first)
+        return {name: (tensor * scale).cpu().numpy() for name, tensor in sums.items()}
+
     def personal(self, sent: Parameters, report: Report = silent) -> Personal:
         """The site's own model, after the passes of the schedule that follow the last round.
 
@@ -121,7 +145,8 @@ class SiteRounds(Rounds):
     def _trainer(self, own: bool) -> Trainer:
         """A trainer that validates on the site's own patients, or on the whole validation set."""
         validation = self.data.own_validation() if own else self.data.part("validation")
-        return Trainer(self.settings, self.data.part("train"), validation)
+        train = self.data.part("train"), validation, self.data.patients("train")
+        return trainer_of(self.settings, *train, self.noise, self.data.name)
 
 
 class ServerRounds(Rounds):
@@ -130,9 +155,16 @@ class ServerRounds(Rounds):
     `parameters` and `state` are all that a server needs to go on after a round.
     """
 
-    def __init__(self, settings: Settings, method: Method, schedule: Schedule, validation: Part):
+    def __init__(
+        self,
+        settings: Settings,
+        method: Method,
+        schedule: Schedule,
+        validation: Part,
+        noise: Mechanism | None = None,
+    ):
         self.settings, self.method, self.schedule = settings, method, schedule
-        self.algorithm, self.validation = algorithm_of(method), validation
+        self.algorithm, self.validation = _half(settings, method, schedule, noise), validation
         self.model = build(settings)
         self.sent = 0  # bytes of what every site got last
         self.start = time.perf_counter()
@@ -192,6 +224,13 @@ class ServerRounds(Rounds):
         """The loss of a site's model on the validation set."""
         model = restore(self.settings, {name: parameters[name] for name in self.parameters})
         return validate(model, self.validation, self.settings.compute)["validation_loss"]
+
+
+def _half(settings: Settings, method: Method, schedule: Schedule, noise: Mechanism | None) -> FedAvg:
+    """A new half of the method's algorithm, or of the steps that all sites take together."""
+    if noise and noise.place == "sum":
+        return PrivateSum(method, settings, schedule.rounds)
+    return algorithm_of(method)
 
 
 def _size(arrays: Parameters) -> int:

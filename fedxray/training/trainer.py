@@ -123,7 +123,7 @@ class Trainer:
                 batch = order[number]
                 torch.manual_seed(seed_of(seed, "batch", epoch, number))
                 for group in optimizer.param_groups:
-                    group["lr"] = _lr(self.settings, step / total)
+                    group["lr"] = learning_rate(self.settings, step / total)
                 images = augment(standardise(self.images[batch].to(self.device)), self.settings)
                 labels = self.labels[batch].to(self.device)
                 with _autocast(self.device, self.settings.compute):
@@ -241,7 +241,7 @@ def set_moments(model: nn.Module, optimizer: torch.optim.Optimizer, moments: Par
         optimizer.state[parameter][what] = state
 
 
-def _lr(settings: Settings, done: float) -> float:
+def learning_rate(settings: Settings, done: float) -> float:
     """The learning rate after the share `done` of a run: constant, or half a cosine to 0 (Loshchilov & Hutter 2017)."""
     if settings.schedule == "constant":
         return settings.lr

@@ -288,3 +288,59 @@ def test_every_value_has_a_description_and_a_bound(key, schema):
 def test_the_schema_knows_torchvisions_classifiers():
     known = SCHEMA["properties"]["model"]["properties"]["name"]["enum"]
     assert known == ["compact", "demo", *torchvision.models.list_models(module=torchvision.models)]
+
+
+PRIVATE = {"federation.engine": "inprocess", "privacy.dp": "sum", "privacy.secure_aggregation": True}
+
+
+def private(**changes):
+    """The default configuration with private training, and with what is changed by its dotted key."""
+    config = changed("experiment", "private")
+    for key, value in (PRIVATE | changes).items():
+        section, _, name = key.partition(".")
+        config[section] = config[section] | {name: value} if name else value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"privacy.secure_aggregation": False}, r"privacy\.dp: sum needs privacy\.secure_aggregation: true"),
+        ({"sites": ["us", "asia"], "privacy.colluders": 0}, r"privacy\.dp: sum of 2 sites shows one the other's"),
+        ({"privacy.colluders": 2}, r"privacy\.colluders: 2 of 3 sites; take at most 1"),
+        ({"federation.engine": "nvflare"}, r"privacy\.dp: sum is not there in a federation of processes yet"),
+        ({"algorithm.name": "scaffold"}, r"algorithm\.name: scaffold, but privacy\.dp sum needs fedavg"),
+        ({"algorithm.mean": "median"}, r"algorithm\.mean: median, but privacy\.dp sum needs weighted"),
+        ({"algorithm.finetune": 4}, r"algorithm\.finetune: 4, but privacy\.dp sum needs 0"),
+        ({"split.balance": "weighted_loss"}, r"split\.balance: weighted_loss looks at all labels without noise"),
+        ({"evaluation.contributions": True}, r"evaluation\.contributions: true, but each coalition would spend"),
+        ({"federation.budget": "steps"}, r"federation\.budget: steps, but privacy\.steps are the budget"),
+        ({"federation.absent": "drop", "federation.min_sites": 2}, r"federation\.absent: drop, but privacy\.dp sum"),
+        ({"privacy.delta": 0}, r"privacy\.delta: 0 is less than the minimum"),
+        ({"privacy.delta": None}, r"privacy\.delta: nothing is not a number; give a value"),
+        (
+            {"sweep": {"grid": {"privacy.epsilon": [1, 3]}, "points": [], "exclude": []}},
+            r"sweep: several levels of privacy and none without noise, .* add privacy\.dp: none",
+        ),
+        (
+            {
+                "sweep": {"grid": {"privacy.dp": ["none", "sites"]}, "points": [], "exclude": []},
+                "split.balance": "undersample",
+            },
+            r"split\.balance: undersample looks",
+        ),
+    ],
+)
+def test_privacy_that_would_not_hold_is_told(changes, said):
+    with pytest.raises(UserError, match=said):
+        check_config(private(**changes), SCHEMA)
+
+
+def test_private_training_that_holds_is_taken():
+    check_config(private(), SCHEMA)
+    check_config(
+        private(**{"privacy.dp": "sites", "sites": ["us", "asia"], "privacy.secure_aggregation": False}), SCHEMA
+    )
+    check_config(
+        private(**{"privacy.dp": "none", "federation.engine": "nvflare", "split.balance": "undersample"}), SCHEMA
+    )

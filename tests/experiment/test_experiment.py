@@ -225,3 +225,29 @@ def test_an_unswept_cohort_has_no_folder_of_its_own():
     assert folder.site(cohort, "us") == Path("results/phantom/sites/us")
     named = experiment(grid={"sites": [2]}, sites=["a", "b"]).cohorts[0]
     assert folder.site(named, "a") == Path("results/phantom/sites/sites=2/a")
+
+
+def test_privacy_is_part_of_what_a_model_is_and_its_levels_are_compared():
+    points = [{"privacy.dp": "none"}, {"privacy.dp": "sum", "privacy.epsilon": 3}, {"privacy.dp": "sites"}]
+    made = experiment(points=points, privacy=BASE["privacy"] | {"epsilon": 3.0})
+    assert [run.path for run in made.jobs] == [
+        "federated/fedavg+averaged/lr=0.002,epochs=40,round=0.25,seed=1",
+        "federated/fedavg+averaged+sum+epsilon=3/lr=5.0,epochs=40,round=0.25,seed=1",
+        "federated/fedavg+averaged+sites+epsilon=3/lr=5.0,epochs=40,round=0.25,seed=1",
+        "central/lr=0.002,epochs=40,epsilon=none,seed=1",
+        "central/lr=5.0,epochs=40,epsilon=3,seed=1",
+        *(f"alone/lr=0.002,epochs=40,epsilon=none,seed=1/{site}" for site in ("us", "europe", "asia")),
+        *(f"alone/lr=5.0,epochs=40,epsilon=3,seed=1/{site}" for site in ("us", "europe", "asia")),
+    ]
+    assert [run.model.name for run in made.jobs[:5]] == [
+        *("fedavg+averaged", "fedavg+averaged+sum+epsilon=3", "fedavg+averaged+sites+epsilon=3"),
+        *("central", "central (epsilon=3)"),
+    ]
+    assert not made.is_swept
+    private, plain = made.settings(made.jobs[1]), made.settings(made.jobs[0])
+    assert (private.optimizer, private.lr, private.shift, private.weight_decay) == ("sgd", 5.0, 0.0, 0.0)
+    assert plain == experiment().settings(experiment().jobs[0])
+    assert {run.privacy.dp for run in made.jobs if run.model.mode in ("central", "alone")} == {"none", "sites"}
+    alone = experiment(privacy=BASE["privacy"] | {"dp": "sites"})
+    assert {run.model.method for run in alone.jobs} == {""}
+    assert alone.jobs[1].path == "central/lr=5.0,epochs=40,epsilon=3,seed=1"

@@ -1,0 +1,218 @@
+"""Differentially private training of patients: DP-SGD (Abadi et al. 2016, arXiv:1607.00133), with patients as the unit.
+
+In each step every patient is drawn with the probability `rate` (Poisson sampling), and gives one image at random; the
+gradient of each is clipped to the norm `clip`, and their sum gets Gaussian noise. So a patient of thirty images weighs
+no more than one of a single image. What training leaves behind is the model alone: no loss of a training image is kept.
+The noise is of float64 numbers: attacks on their rounding (Mironov 2012) are not covered.
+"""
+
+import hashlib
+import math
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedxray.core.errors import UserError
+from fedxray.data.site import train_images, train_patients
+from fedxray.experiment.privacy import Privacy
+from fedxray.experiment.settings import Settings
+from fedxray.training import accountant
+from fedxray.training.trainer import Hook, Part, Trainer, learning_rate, standardise
+
+CHUNK = 64  # images whose gradients are held at once
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """The noise of a private run, for so many training patients in all."""
+
+    place: str  # sites: each trainer's sum is private by itself | sum: that of all sites is
+    sigma: float  # deviation of the noise in a sum that is private, as a multiple of `clip`
+    rate: float  # at which each patient is drawn in a step
+    steps: int
+    clip: float  # the largest norm of one patient's gradient
+    epsilon: float  # of all steps, for a patient added or removed
+    delta: float
+    patients: int  # of training, at all sites
+    images: int  # the same
+    sites: int
+    colluders: int  # sites of `sum` whose noise may be known to who sees the sum
+    unit: str  # patient; or image, where nobody knows whose the images are
+    secret: bool  # whether sampling and noise come from this machine's entropy, and not from the run's seed
+
+    @property
+    def deviation(self) -> float:
+        """The deviation of the noise that one site adds in each coordinate."""
+        shared = self.sites - self.colluders if self.place == "sum" else 1
+        return self.sigma * self.clip / math.sqrt(shared)
+
+    @property
+    def about(self) -> dict:
+        """What a run's record says of it."""
+        return {
+            **{name: vars(self)[name] for name in ("epsilon", "delta", "unit", "sigma", "rate", "steps", "clip")},
+            **{name: vars(self)[name] for name in ("patients", "colluders")},
+            "dp": self.place,
+            "accountant": accountant.NAME,
+            "simulation": not self.secret,
+        }
+
+
+def mechanism_of(privacy: Privacy, patients: int, images: int, sites: int, unit: str) -> Mechanism | None:
+    """The mechanism of a section `privacy` for so many training patients, images and sites; None without noise.
+
+    Raises UserError if delta is not below 1/patients, if a step has too few patients, and if no noise will do.
+    """
+    if privacy.dp == "none":
+        return None
+    if privacy.delta * patients >= 1:
+        raise UserError(
+            f"privacy.delta: {privacy.delta:g} is not below 1/{patients}, the training patients there are; take "
+            f"{0.1 / patients:.0e} or less"
+        )
+    if privacy.patients_per_step > patients:
+        raise UserError(
+            f"privacy.patients_per_step: {privacy.patients_per_step}, but there are {patients} training patients; take "
+            "fewer"
+        )
+    rate = privacy.patients_per_step / patients
+    sigma = accountant.sigma_for(privacy.epsilon, rate, privacy.steps, privacy.delta)
+    spent = accountant.epsilon(sigma, rate, privacy.steps, privacy.delta)
+    colluders = privacy.colluders if privacy.dp == "sum" else 0
+    numbers = (privacy.steps, privacy.clip, spent, privacy.delta, patients, images, sites, colluders, unit)
+    return Mechanism(privacy.dp, sigma, rate, *numbers, privacy.noise == "secret")
+
+
+def mechanism_at(privacy: Privacy, folders: Iterable[Path]) -> Mechanism | None:
+    """The mechanism of private training for the patients whose data lie in these sites' directories."""
+    folders = list(folders)
+    patients, known = train_patients(folders)
+    images = train_images(folders)
+    return mechanism_of(privacy, patients, sum(images.values()), len(images), "patient" if known else "image")
+
+
+class Draws:
+    """Uniform and normal numbers from a key of 32 bytes, by AES-256 in counter mode."""
+
+    def __init__(self, key: bytes):
+        self._stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+
+    @classmethod
+    def of(cls, seed: int, *names: str | int) -> "Draws":
+        """The stream `names` under a seed, whose draws who knows the seed knows."""
+        return cls(hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest())
+
+    @classmethod
+    def secret(cls) -> "Draws":
+        """Draws of a key that nobody knows and nobody keeps."""
+        return cls(secrets.token_bytes(32))
+
+    def uniform(self, n: int) -> np.ndarray:
+        """float64 (n,) in (0, 1), of 53 bits."""
+        words = np.frombuffer(self._stream.update(bytes(8 * n)), np.uint64)
+        return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+    def normal(self, n: int) -> np.ndarray:
+        """float64 (n,), standard normal (Box & Muller 1958)."""
+        half = -(-n // 2)
+        radius, angle = np.sqrt(-2 * np.log(self.uniform(half))), 2 * np.pi * self.uniform(half)
+        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:n]
+
+
+class PrivateTrainer(Trainer):
+    """A trainer whose steps are private; `patients` (n,) says whose each training image is."""
+
+    def __init__(
+        self, settings: Settings, train: Part, validation: Part, patients: np.ndarray, mechanism: Mechanism, site: str
+    ):
+        super().__init__(settings, train, validation)
+        self.mechanism, self.site = mechanism, site
+        _, codes = np.unique(patients, return_inverse=True)
+        self.by_patient = np.argsort(codes, kind="stable")  # images, those of a patient together
+        self.counts = np.bincount(codes)
+        self.starts = np.cumsum(self.counts) - self.counts
+
+    def noisy_sum(self, model: nn.Module, step: int) -> dict[str, Tensor]:
+        """The sum of the clipped gradients of the patients of a step, with this site's noise, by parameter."""
+        check_private(model)
+        draws = Draws.secret() if self.mechanism.secret else Draws.of(self.settings.seed, "private", self.site, step)
+        with torch.random.fork_rng():  # dropout draws from it
+            torch.manual_seed(int(draws.uniform(1)[0] * 2**53))
+            model.train()
+            images = torch.from_numpy(self.sample(draws)).to(self.images.device)
+            part = self.images[images].to(self.device), self.labels[images].to(self.device)
+            sums = clipped_sum(model, *part, self.mechanism.clip)
+        for tensor in sums.values():
+            noise = torch.from_numpy(draws.normal(tensor.numel()) * self.mechanism.deviation)
+            tensor += noise.reshape(tensor.shape).to(tensor)
+        return sums
+
+    def sample(self, draws: Draws) -> np.ndarray:
+        """The images of one step: of each patient that is drawn one, int64 (drawn,)."""
+        drawn = np.flatnonzero(draws.uniform(len(self.counts)) < self.mechanism.rate)
+        which = (draws.uniform(len(drawn)) * self.counts[drawn]).astype(np.int64)
+        return self.by_patient[self.starts[drawn] + which]
+
+    def _train(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, first: int, last: int, total: int, hook: Hook | None
+    ) -> float:
+        """The steps `first`..`last` (excluded). The loss is NaN: that of the training images would not be private."""
+        expected = self.mechanism.rate * len(self.counts)
+        for step in range(first, last):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.settings, step / total)
+            sums = self.noisy_sum(model, step)
+            for name, parameter in model.named_parameters():
+                parameter.grad = sums[name] / expected
+            optimizer.step()
+        return math.nan
+
+
+def trainer_of(
+    settings: Settings, train: Part, validation: Part, patients: np.ndarray, noise: Mechanism | None, site: str
+) -> Trainer:
+    """A site's trainer: a private one if there is a mechanism."""
+    if noise:
+        return PrivateTrainer(settings, train, validation, patients, noise, site)
+    return Trainer(settings, train, validation)
+
+
+def check_private(model: nn.Module) -> None:
+    """Raise UserError if the model normalises by its batch: then one patient changes the gradients of others."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            raise UserError(
+                f"privacy.dp: the model's layer {name} is a BatchNorm, which mixes patients; take a model without one, "
+                "such as compact"
+            )
+
+
+def clipped_sum(model: nn.Module, images: Tensor, labels: Tensor, clip: float) -> dict[str, Tensor]:
+    """The sum of the gradients of single images, each clipped to the norm `clip`, by parameter.
+
+    `images` are uint8 (n, size, size), `labels` float32 (n,); n may be 0.
+    """
+    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    buffers = dict(model.named_buffers())
+
+    def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        logit = torch.func.functional_call(model, (weights, buffers), (image[None],))
+        return functional.binary_cross_entropy_with_logits(logit.float(), label[None])
+
+    gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")
+    sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    for start in range(0, len(images), CHUNK):
+        chunk = standardise(images[start : start + CHUNK])
+        found = gradients(parameters, chunk, labels[start : start + CHUNK])
+        norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in found.values()]).sum(0).sqrt()
+        scale = clip / norms.clamp(min=clip)
+        for name, gradient in found.items():
+            sums[name] += torch.tensordot(scale, gradient, dims=1)
+    return sums
