@@ -99,8 +99,8 @@ class Experiment:
     @classmethod
     def from_config(cls, config: Mapping) -> "Experiment":
         """The experiment of a whole configuration. It keeps only the parts that decide which runs there are."""
-        keys = ("sites", "image_size", "split", "trouble", "model", "training", "algorithm", "seeds", "sweep")
-        parts = {key: config[key] for key in keys}
+        keys = ("sites", "image_size", "split", "trouble", "model", "training", "algorithm", "privacy", "seeds")
+        parts = {key: config[key] for key in (*keys, "sweep")}
         federation = {key: config["federation"][key] for key in ("where", "round", "steps", "budget")}
         contributions = config["evaluation"]["contributions"]
         further = {"federation": federation, "evaluation": {"contributions": contributions}}
@@ -223,7 +223,7 @@ class Experiment:
     def _method(self, point: Point) -> Method:
         """The method of a point."""
         own = {key.partition(".")[2]: value for key, value in point.items() if key in METHOD_AXES}
-        return method_of(self.config["algorithm"] | own)
+        return method_of(self.config["algorithm"] | own, self.config["privacy"])
 
     def _slug(self, point: Point) -> str:
         """What a point's federated method is called."""
