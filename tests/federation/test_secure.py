@@ -94,7 +94,7 @@ def test_a_round_is_answered_once(known):
     for number in (4, 3):
         with pytest.raises(UserError, match=rf"round {number + 1} was answered already in this job"):
             made["us"].mask(encode({"w": np.ones(3, np.float32)}, 1, 3), number)
-    with pytest.raises(UserError, match="no keys, because this process is not the job.s first"):
+    with pytest.raises(UserError, match="no keys, because this process is not the job's first"):
         Party(known["us"], JOB, SITES).mask(encode({"w": np.ones(3, np.float32)}, 1, 3), 0)
 
 
@@ -154,7 +154,7 @@ def test_the_set_is_whole_and_stays_what_it_was(known):
         party.meet(adverts | {"us": Party(known["us"], JOB, SITES).advert()})
     party.meet(adverts)
     party.meet(dict(adverts))
-    with pytest.raises(UserError, match="changed a partner.s key within the job"):
+    with pytest.raises(UserError, match="changed a partner's key within the job"):
         party.meet(adverts | {"asia": Party(known["asia"], JOB, SITES).advert()})
 
 
