@@ -65,7 +65,8 @@ def fedxray_command(
     words = ["--kits", manifest, "--sites", *(sites / name / "card.json" for name in names)]
     words += ["--shared", sites / "shared" / "card.json"]
     words += ["--start-timeout-s", 120, "--round-timeout-s", 3600, "--absent", "fail", "--min-sites", 0]
-    plain = method_of(default_config()["algorithm"] | {"moments": "fresh"})  # as the alternatives
+    config = default_config()
+    plain = method_of(config["algorithm"] | {"moments": "fresh"}, config["privacy"])  # as the alternatives
     words += [*options(chosen | {"epochs": rounds}), "--round", 1, "--steps", 0, "--budget", "passes", *plain.options()]
     return python(
         ROOT / "scripts" / "train_federated.py",

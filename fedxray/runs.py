@@ -57,6 +57,8 @@ def train_run(
         "energy_j": trained.energy_j,
         "device": trained.device,
         "machine": trained.machine,
+        "secure_aggregation": bool(trained.partners),
+        "partners": trained.partners,
         "rounds_at_sites": distances_of(records) if federated else [],
     }
     if trained.privacy:

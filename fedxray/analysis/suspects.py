@@ -66,6 +66,9 @@ def said(runs: pd.DataFrame, folder: Folder) -> Iterator[str]:
             odd = table[(table["suspect"] == "yes") | (len(table) < LEAST)]
             found |= {row["site"]: row["sentence"] for row in odd.to_dict("records") if row["site"] not in found}
         lead = f"{cohort}: " if cohort else ""
+        if not len(tables[0]):
+            yield f"{lead}With secure aggregation nobody sees what one hospital sends, so none can be called a suspect."
+            continue
         fits = f"By what the server sees, all {len(tables[0])} hospitals fit."
         yield from (lead + text for text in found.values() or [fits])
 

@@ -16,7 +16,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.yaml_file import check_keys
 from fedxray.experiment import privacy
 from fedxray.experiment.experiment import Experiment
-from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, faults_of, method_of
+from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, Method, faults_of, method_of
 from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, PRIVACY_AXES, TROUBLES, Point, name_of, points
 
 KINDS = {
@@ -222,6 +222,11 @@ def _of_federation(config: dict) -> list[str]:
         faults.append(f"federation.min_sites: {federation['min_sites']} of {len(sites)} sites; at most {len(sites)}")
     if (federation["absent"] == "drop") != (0 < federation["min_sites"] < len(sites)):
         faults.append(f"federation: absent: drop goes with min_sites from 1 to {len(sites) - 1}, and fail with 0")
+    if config["privacy"]["secure_aggregation"] and federation["absent"] == "drop":
+        faults.append(
+            "privacy.secure_aggregation: with federation.absent: drop it is not built yet, because masks are gone in "
+            "the sum of all alone; use absent: fail and min_sites: 0"
+        )
     if federation["where"] == "remote":
         if not federation["admin_kit"]:
             faults.append("federation.admin_kit: empty; set it to the folder of the admin's startup kit")
@@ -259,10 +264,11 @@ def _of_methods(config: dict) -> Iterator[str]:
     """Faults of the method and the budget of each point of the sweep."""
     least = config["federation"]["min_sites"] or len(config["sites"])  # that answer in a round
     for point in points(config):
-        yield from faults_of(_algorithm(config, point), min(least, point.get("sites", len(config["sites"]))))
+        method = _method(config, point)
+        yield from faults_of(method, min(least, point.get("sites", len(config["sites"]))))
         epochs = point.get("training.epochs", config["training"]["epochs"])
         passes, steps = (point.get(f"federation.{key}", config["federation"][key]) for key in ("round", "steps"))
-        tail = _algorithm(config, point)["finetune"]
+        tail = method.finetune
         if tail >= epochs:
             yield f"algorithm.finetune: {tail} of {epochs} epochs leaves none for the federation; take fewer"
         elif not steps:
@@ -289,7 +295,7 @@ def _of_privacy(config: dict) -> Iterator[str]:
         levels.add(privacy.privacy_of(values).spent)
         if values["dp"] != "none" and budget != "passes":
             yield f"federation.budget: {budget}, but privacy.steps are the budget of a private run; set it to passes"
-        yield from privacy.faults_of(config, values, _algorithm(config, point), sites)
+        yield from privacy.faults_of(config, values, _method(config, point), sites)
     if len(levels) > 1 and "" not in levels:
         yield "sweep: several levels of privacy and none without noise, to compare them with; add privacy.dp: none"
 
@@ -319,22 +325,23 @@ def _of_round(passes: float, epochs: int, tail: int) -> Iterator[str]:
         )
 
 
-def _algorithm(config: dict, point: Point) -> dict:
-    """The section `algorithm` of a point."""
-    return config["algorithm"] | {key.partition(".")[2]: point[key] for key in METHOD_AXES if key in point}
+def _method(config: dict, point: Point) -> Method:
+    """The method of a point."""
+    own = {key.partition(".")[2]: point[key] for key in METHOD_AXES if key in point}
+    return method_of(config["algorithm"] | own, config["privacy"])
 
 
 def _unused(config: dict, given: Mapping) -> Iterator[str]:
     """Numbers of a method that the user gave and no method uses."""
     sweep = config["sweep"]
-    methods = [method_of(_algorithm(config, point)) for point in points(config)]
+    methods = [_method(config, point) for point in points(config)]
     named = {f"algorithm.{name}": name for name in given.get("algorithm", {})}
     named |= {f"sweep.grid.{key}": key.partition(".")[2] for key in sweep["grid"] if key in METHOD_AXES}
     for where, name in named.items():
         if name in OWNERS and not any(name in method.numbers for method in methods):
             yield f"{where}: no method here uses it; it is a number of {OWNERS[name]}: remove it, or choose that"
     for entry in sweep["points"]:
-        method = method_of(_algorithm(config, entry))
+        method = _method(config, entry)
         for key in entry:
             name = key.partition(".")[2]
             if key in METHOD_AXES and name in OWNERS and name not in method.numbers:

@@ -116,6 +116,7 @@ class Experiment:
         keys = ("sites", "image_size", "split", "trouble", "model", "training", "algorithm")
         keys += ("privacy", "seeds", "sweep")
         parts = {key: config[key] for key in keys}
+        parts["privacy"] = {key: value for key, value in config["privacy"].items() if key != "audit"}
         federation = {key: config["federation"][key] for key in ("where", "round", "steps", "budget")}
         contributions = config["evaluation"]["contributions"]
         further = {"federation": federation, "evaluation": {"contributions": contributions}}
@@ -249,7 +250,7 @@ class Experiment:
     def _method(self, point: Point) -> Method:
         """The method of a point."""
         own = {key.partition(".")[2]: value for key, value in point.items() if key in METHOD_AXES}
-        return method_of(self.config["algorithm"] | own)
+        return method_of(self.config["algorithm"] | own, self.config["privacy"])
 
     def _privacy(self, point: Point) -> Privacy:
         """The privacy of a point."""

@@ -24,6 +24,7 @@ MEAN_NUMBERS = {
     "multikrum": ("byzantine",),
     "screened": ("byzantine",),
 }
+LEAST_SECURE = 3  # sites of a secure aggregation: of two, each would learn the other's answer from the sum
 PERSONAL = ("fedbn", "ditto")  # algorithms after which each site has a model of its own
 
 
@@ -45,6 +46,7 @@ class Method:
     tau: float
     trim: float
     byzantine: int
+    secure_aggregation: bool  # `privacy.secure_aggregation`: the server learns the sum of the sites' answers alone
 
     @property
     def is_personal(self) -> bool:
@@ -55,7 +57,7 @@ class Method:
     def slug(self) -> str:
         """What the method is called in paths and tables: its algorithm, and all that is not plain, joined by +."""
         parts = [self.name, *[self.mean] * (self.mean != "weighted"), *[self.moments] * (self.moments != "fresh")]
-        return "+".join(parts + ["finetuned"] * (self.finetune > 0))
+        return "+".join(parts + ["finetuned"] * (self.finetune > 0) + ["secure"] * self.secure_aggregation)
 
     @property
     def numbers(self) -> dict[str, float | int | str]:
@@ -69,21 +71,21 @@ class Method:
         return options_of(self, OPTIONS)
 
 
-KEYS = tuple(field.name for field in fields(Method))
-OPTIONS = {name: f"--algorithm-{name.replace('_', '-')}" for name in KEYS}
+OPTIONS = {field.name: f"--algorithm-{field.name.replace('_', '-')}" for field in fields(Method)}
+KEYS = tuple(name for name in OPTIONS if name != "secure_aggregation")  # of the section `algorithm`
 
 # The method of a model that is trained by one site: the mean of one model is that model, and its optimizer goes on.
-PLAIN = Method("fedavg", "weighted", "kept", 0, "budget", 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0)
+PLAIN = Method("fedavg", "weighted", "kept", 0, "budget", 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0, False)
 
 
-def method_of(values: Mapping[str, Any]) -> Method:
-    """The method of a configuration's section `algorithm`."""
-    return Method(**{name: values[name] for name in KEYS})
+def method_of(values: Mapping[str, Any], privacy: Mapping[str, Any]) -> Method:
+    """The method of a configuration's sections `algorithm` and `privacy`."""
+    return Method(**{name: values[name] for name in KEYS}, secure_aggregation=privacy["secure_aggregation"])
 
 
-def faults_of(values: Mapping[str, Any], sites: int) -> list[str]:
-    """What is wrong with a section `algorithm` for a federation of so many sites: each `key: what; what to do`."""
-    method, faults = method_of(values), []
+def faults_of(method: Method, sites: int) -> list[str]:
+    """What is wrong with a method for a federation of so many sites: each `key: what; what to do`."""
+    faults = []
     out = left_out(method.trim, sites)
     if method.mean == "trimmed" and out < 1:
         faults.append(
@@ -103,6 +105,16 @@ def faults_of(values: Mapping[str, Any], sites: int) -> list[str]:
         faults.append(f"algorithm.mean: the median of {sites} sites is their mean; name at least 3 sites")
     if method.mean == "screened" and method.name in ("fednova", "fedbn"):
         faults.append(f"algorithm.mean: screened validates whole models, which {method.name} does not send")
+    if method.secure_aggregation and method.mean != "weighted":
+        faults.append(
+            f"privacy.secure_aggregation: {method.mean} needs each hospital's answer, and secure aggregation shows the "
+            "server their sum alone; take algorithm.mean: weighted, or set it to false"
+        )
+    if method.secure_aggregation and sites < LEAST_SECURE:
+        faults.append(
+            f"privacy.secure_aggregation: {sites} sites are too few, because one would learn another's answer from the "
+            f"sum; name at least {LEAST_SECURE} sites, or set it to false"
+        )
     return faults
 
 

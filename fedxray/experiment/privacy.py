@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from fedxray.experiment.method import Method
 from fedxray.experiment.settings import add_fields, options_of, values_of
 
 
@@ -59,10 +60,10 @@ def privacy_of(values: Mapping[str, Any]) -> Privacy:
     return Privacy(**{name: values[name] for name in KEYS})
 
 
-def faults_of(config: Mapping, values: Mapping[str, Any], algorithm: Mapping[str, Any], sites: int) -> list[str]:
+def faults_of(config: Mapping, values: Mapping[str, Any], method: Method, sites: int) -> list[str]:
     """What is wrong with a section `privacy` for a federation of so many sites: each `key: what; what to do`.
 
-    `values` and `algorithm` are the sections of one point of the sweep, and `config` has what no point changes.
+    `values` and `method` are those of one point of the sweep, and `config` has what no point changes.
     """
     privacy, faults = privacy_of(values), []
     if privacy.dp == "none":
@@ -75,8 +76,8 @@ def faults_of(config: Mapping, values: Mapping[str, Any], algorithm: Mapping[str
         faults.append(f"privacy.colluders: {privacy.colluders} of {sites} sites; take at most {max(sites - 2, 0)}")
     plain = {"name": "fedavg", "mean": "weighted", "finetune": 0}
     for name, value in plain.items():
-        if algorithm[name] != value:
-            faults.append(f"algorithm.{name}: {algorithm[name]}, but privacy.dp {privacy.dp} needs {value}")
+        if getattr(method, name) != value:
+            faults.append(f"algorithm.{name}: {getattr(method, name)}, but privacy.dp {privacy.dp} needs {value}")
     if config["federation"]["engine"] != "inprocess" or config["federation"]["where"] != "here":
         faults.append(
             f"privacy.dp: {privacy.dp} is not there in a federation of processes yet; set federation.engine: inprocess"

@@ -57,6 +57,8 @@ class Trained:
     machine: dict[str, str]  # of `training.place`
     energy_j: float | None  # joules; None where they cannot be read
     personal: dict[str, Own] = field(default_factory=dict)  # of a personal method: each site's
+    # Whose answers were masked: {site: the SHA-256 of its certificate}.
+    partners: dict[str, str] = field(default_factory=dict)
     checks: dict = field(default_factory=dict)  # of a federation: what its job must do, each seen in its results
     privacy: dict = field(default_factory=dict)  # `training.private.Mechanism.about` of private training
 

@@ -12,8 +12,7 @@ import numpy as np
 from fedxray.core.parameters import Parameters
 from fedxray.experiment.method import Method, left_out
 from fedxray.federation.algorithms.fedavg import COUNTS, MOMENTS
-
-BLOCK = 65_536  # elements at a time: their sums stay in the cache
+from fedxray.federation.fixed import BLOCK, add, decode, encode
 
 Answers = Mapping[str, Parameters]
 Score = Callable[[Parameters], float]
@@ -41,14 +40,19 @@ def mean_of(answers: Answers, images: Mapping[str, int], method: Method, loss: S
 def weighted(answers: Answers, images: Mapping[str, int]) -> Parameters:
     """The mean weighted by images: federated averaging (McMahan et al. 2017, Algorithm 1).
 
-    Sums in float64. Raises ValueError if there is no image at all.
+    Sums in fixed point, as under secure aggregation (`fixed.py`). Raises ValueError if there is no image at all, and
+    UserError if a value is not finite or too large.
     """
     total = sum(images[site] for site in answers)
     if total <= 0:
         raise ValueError("no site has a training image")
-    sites = sorted(answers)
-    weights = [images[site] / total for site in sites]
-    return {name: _mean([answers[site][name] for site in sites], weights) for name in answers[sites[0]]}
+    sites, mean = sorted(answers), {}
+    for name, first in answers[sites[0]].items():
+        sums = encode({name: first}, images[sites[0]], len(sites))
+        for site in sites[1:]:
+            add(sums, encode({name: answers[site][name]}, images[site], len(sites)))
+        mean[name] = decode(name, sums[name], total, first.dtype)
+    return mean
 
 
 def median(answers: Answers) -> Parameters:
@@ -120,19 +124,3 @@ def _by_coordinate(answers: Answers, function: Callable[[np.ndarray], np.ndarray
             made[block] = function(np.stack([part[block] for part in parts]).astype(np.float64))
         result[name] = made.reshape(first.shape)
     return result
-
-
-def _mean(arrays: list[np.ndarray], weights: list[float]) -> np.ndarray:
-    """The weighted sum of arrays of one shape, in the shape and dtype of the first."""
-    mean = np.empty(arrays[0].shape, arrays[0].dtype)
-    flat, parts = mean.reshape(-1), [array.reshape(-1) for array in arrays]
-    sums, term = np.empty((2, min(flat.size, BLOCK)))
-    for start in range(0, flat.size, BLOCK):
-        block = slice(start, start + BLOCK)
-        size = flat[block].size
-        sums[:size] = 0
-        for part, weight in zip(parts, weights, strict=True):
-            np.multiply(part[block], weight, out=term[:size], dtype=np.float64)
-            sums[:size] += term[:size]
-        flat[block] = sums[:size]
-    return mean

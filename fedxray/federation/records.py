@@ -14,6 +14,7 @@ class RoundRecord(TypedDict):
 
     round: int  # from 1
     epoch: int | None  # the epoch that ended in the round (from 1); None: none did
+    # Of a secure aggregation: {pooled: the images of all}, no distances, and no rows of sites.
     train_loss: float | None  # of each site's last epoch, or part of one, weighted by images
     validation: Validation | None  # of the global model, if an epoch ended
     seconds: float  # since the last round

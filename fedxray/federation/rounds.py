@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedxray.core.errors import UserError
 from fedxray.core.parameters import Parameters
 from fedxray.data.site import SiteData
+from fedxray.experiment.experiment import POOLED
 from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.algorithms import algorithm_of
-from fedxray.federation.algorithms.fedavg import FedAvg
+from fedxray.federation.algorithms.fedavg import COUNTS, FedAvg
 from fedxray.federation.algorithms.private_sum import PrivateSum
+from fedxray.federation.fixed import add, decode, encode
 from fedxray.federation.means import distances, mean_of
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
@@ -20,6 +23,10 @@ from fedxray.training.models import build, get_parameters, norms_of, restore, se
 from fedxray.training.private import Mechanism, PrivateTrainer, trainer_of
 from fedxray.training.rows import EpochRow, Segment
 from fedxray.training.trainer import Correct, Part, Report, Trainer, silent, validate
+
+# Beside the parameters in the sum of a secure aggregation. Times images, the first is the number of images.
+_DOUBLE = np.dtype(np.float64)
+COUNT, MEASURED, LOSS = f"{COUNTS}images", f"{COUNTS}measured", "loss"
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,17 @@ class Update:
     images: int  # that it trained on
     train_loss: float  # of the round's last epoch, or part of one; NaN if the round had no step
     rows: list[EpochRow]  # one per epoch that ended
+
+
+def sealed(update: Update, sites: int) -> Parameters:
+    """What a site answers under secure aggregation, before it is masked: words that are only of use in a sum.
+
+    They stand for all that the plain answer has, but for the rows: parameters, images, and the training loss.
+    """
+    measured = not np.isnan(update.train_loss)
+    beside = {COUNT: 1.0, MEASURED: float(measured), LOSS: update.train_loss if measured else 0.0}
+    arrays = update.parameters | {name: np.array([value]) for name, value in beside.items()}
+    return encode(arrays, update.images, sites)
 
 
 @dataclass(frozen=True)
@@ -201,18 +219,60 @@ class ServerRounds(Rounds):
         answers = {site: updates[site].parameters for site in images}
         mean = mean_of(answers, images, self.method, self._loss)
         share = len(images) / (len(images) + len(absent))
-        self.parameters = self.algorithm.update(self.parameters, mean, share)
-        epoch, rows = self.schedule.epoch(number), {site: updates[site].rows for site in images}
         losses = {site: updates[site].train_loss for site in images if not np.isnan(updates[site].train_loss)}
         weight = sum(images[site] for site in losses)
+        loss = sum(losses[site] * images[site] for site in losses) / weight if losses else None
+        rows = {site: updates[site].rows for site in images}
+        return self._advance(number, mean, share, loss, answers, distances(answers), images, rows, absent)
+
+    def aggregate_sealed(self, number: int, answers: Mapping[str, Parameters]) -> RoundRecord:
+        """As `aggregate`, of what all sites have `sealed`, with masks or without: only their sum is looked at.
+
+        Of single sites the record has nothing but their names; `images` has the total, under `pooled`. Raises
+        UserError if masks are left in the sum, and ValueError if the answers have other forms than one another.
+        """
+        sites = sorted(answers)
+        sums = {name: words.copy() for name, words in answers[sites[0]].items()}
+        for site in sites[1:]:
+            add(sums, answers[site])
+        images, measured, loss = (float(decode(name, sums[name], 1, _DOUBLE)[0]) for name in (COUNT, MEASURED, LOSS))
+        if sums[COUNT][1].any() or not images.is_integer() or images <= 0:  # by chance once in 2^70 times
+            raise UserError(
+                "secure aggregation: the answers' masks do not cancel out; run it again, and look at the sites"
+            )
+        kinds = {name: array.dtype for name, array in self.parameters.items()}
+        mean = {
+            name: decode(name, words, images, kinds.get(name, np.dtype(np.float32)))
+            for name, words in sums.items()
+            if name not in (COUNT, MEASURED, LOSS)
+        }
+        rows: dict[str, list[EpochRow]] = {site: [] for site in sites}
+        loss = loss / measured if measured else None
+        return self._advance(number, mean, 1.0, loss, answers, {}, {POOLED: int(images)}, rows, {})
+
+    def _advance(
+        self,
+        number: int,
+        mean: Parameters,
+        share: float,
+        loss: float | None,
+        answers: Mapping[str, Parameters],
+        distances: dict[str, float],
+        images: dict[str, int],
+        rows: dict[str, list[EpochRow]],
+        absent: dict[str, str],
+    ) -> RoundRecord:
+        """Make the global model of round `number` of the `mean` of the answers; returns the round's record."""
+        self.parameters = self.algorithm.update(self.parameters, mean, share)
+        epoch = self.schedule.epoch(number)
         record: RoundRecord = {
             "round": number + 1,
             "epoch": epoch,
-            "train_loss": sum(losses[site] * images[site] for site in losses) / weight if losses else None,
+            "train_loss": loss,
             "validation": None if epoch is None else validate(self.model, self.validation, self.settings.compute),
             "seconds": round(time.perf_counter() - self.start, 3),
             "bytes": sum(self.sent + _size(answer) for answer in answers.values()),
-            "distances": distances(answers),
+            "distances": distances,
             "images": images,
             "sites": rows,
             "absent": absent,

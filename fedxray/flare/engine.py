@@ -59,7 +59,8 @@ class FlareEngine(ABC):
             checks = self._check(result, method, schedule)
         key, records = key_of(self.participants, settings, method, schedule), result["rounds"]
         personal = {site: Own(None, rows, key) for site, rows in result["personal"].items()}
-        return Trained(parameters, records, result["device"], result["machine"], None, personal, checks)
+        place = result["device"], result["machine"]
+        return Trained(parameters, records, *place, None, personal, result["partners"], checks)
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path) -> Evaluated:
         """Evaluate each model on each site's test set, by NVFlare's cross-site evaluation.
@@ -120,8 +121,8 @@ class FlareEngine(ABC):
         """What the job should have done, each shown in its `result`; raises UserError for what it did not."""
         records, sites, needed = result["rounds"], sorted(self.participants.sites), self.participants.needed
         everyone = all(sorted([*record["sites"], *record["absent"]]) == sites for record in records)
-        recorded = all(
-            len(rows) == schedule.measured(record["round"] - 1)
+        recorded = all(  # of a secure aggregation no site's rows leave it
+            len(rows) == (0 if method.secure_aggregation else schedule.measured(record["round"] - 1))
             for record in records
             for rows in record["sites"].values()
         )
@@ -134,6 +135,8 @@ class FlareEngine(ABC):
             "epochs_recorded": recorded,
             "epochs_streamed": streamed or self.loses_messages,
         }
+        if method.secure_aggregation:
+            checks["answers_masked"] = sorted(result["partners"]) == sites
         if method.is_personal:
             own, absent = result["personal"], result["without_own_model"]
             checks["own_model_at_every_site"] = sorted([*own, *absent]) == sites and len(own) >= needed

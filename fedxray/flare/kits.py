@@ -14,6 +14,7 @@ from fedxray.core.files import read_json, sha256, write_json, write_text
 from fedxray.flare.certificates import certificate_of, expiring, fingerprint
 from fedxray.flare.components import ADMISSION, ALLOWED, CERTIFICATES, IN_PLACE_OF
 from fedxray.flare.loopback import INTERNAL
+from fedxray.flare.partners import PARTNERS
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,9 @@ def provision(project: Path, folder: Path, renew: tuple[str, ...] = ()) -> None:
     `folder/state/` keeps the root key, so a further site gets a kit and the other kits stay as they are, byte for byte.
     Kits of participants that the project no longer names are deleted, and their certificates with them. The
     participants of `renew` get a new key and certificate; everything else in their kits stays. The list of who may
-    register, in the server's kit, is brought up to date: a server that runs heeds it within seconds. Raises UserError
+    register, in the server's kit, is brought up to date: a server that runs heeds it within seconds. So is the list of
+    partners in each site's kit, by which a site knows whose keys it may take for secure aggregation; to be heeded
+    elsewhere, that file must be brought there. Raises UserError
     if NVFlare cannot provision, or if there is no participant of a name in `renew`.
     """
     text = Path(project).read_text(encoding="utf-8")
@@ -86,6 +89,11 @@ def provision(project: Path, folder: Path, renew: tuple[str, ...] = ()) -> None:
     for server in [name for name in types if types[name] == "server"]:
         admitted = {name: facts["certificate_sha256"] for name, facts in manifest.items() if name != server}
         write_json(kits / server / "local" / ADMITTED, admitted)
+    sites = [name for name in manifest if types[name] == "client"]
+    for site in sites:
+        path = kits / site / "local" / PARTNERS
+        write_json(path, {name: manifest[name]["certificate_sha256"] for name in sites})
+        path.chmod(0o600)
     write_json(folder / "kits.json", manifest)
 
 

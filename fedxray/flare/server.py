@@ -25,14 +25,17 @@ from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.federation.records import epochs_of, global_row, last_rounds, sites_of
+from fedxray.federation.records import RoundRecord, epochs_of, global_row, last_rounds, sites_of
 from fedxray.federation.rounds import ServerRounds, Update
+from fedxray.federation.secure import adverts_of, fingerprints_of
 from fedxray.flare.job import Participants
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import (
+    ADVERTS,
     CARD,
     CARDS,
     FAILURE,
+    KEYS,
     LAST,
     LIVE,
     MODEL,
@@ -162,6 +165,7 @@ class FederationController(SiteController):
         self.settings, self.method, self.schedule = Settings(**settings), Method(**method), Schedule(**schedule)
         self.key, self.live = key, live
         self.records = []
+        self.adverts: dict[str, dict[str, str]] = {}  # of a secure aggregation: each site's signed key
 
     def run(self) -> None:
         """Run every round that no earlier job of the same content has run; writes the model and `rounds.json`.
@@ -170,7 +174,9 @@ class FederationController(SiteController):
         whether the model differs from the initial one (`changed`), where the server is (`device`, `machine`), and of
         how many epochs each site's metrics arrived live (`streamed`). What arrives live is only for watching: the rows
         that a run records come with the sites' results. Of a personal method it has the rows of each site's own model
-        (`personal`), and which sites have none and why (`without_own_model`).
+        (`personal`), and which sites have none and why (`without_own_model`). Of a secure aggregation it has the
+        fingerprints of the sites' certificates (`partners`), and nothing of a single site: this process gets their
+        masked answers alone.
         """
         self.engine.register_app_command(ROUNDS, self._tell)
         validation = self.own_file.load(self.participants.checksums.get(SHARED)).part("validation")
@@ -182,10 +188,12 @@ class FederationController(SiteController):
         resumed = len(self.records)
         scalars = Scalars(self.own_file.tensorboard, self.live)
         self.engine.register_aux_message_handler(LIVE, partial(self._hear, scalars))
+        if self.method.secure_aggregation:
+            answers, _ = self.ask(KEYS, FLModel(metrics={"sites": float(len(self.participants.sites))}))
+            self.adverts = {site: answers[site].meta[ADVERTS] for site in sorted(answers)}
         for number in range(resumed, self.schedule.rounds):
-            updates, absent = self._train(server.send(), number)
-            record = server.aggregate(number, updates, absent)
-            for site, why in absent.items():
+            record = self._round(server, number)
+            for site, why in record["absent"].items():
                 self.warning(f"round {number + 1}: without {site}: {why}")
             if row := global_row(record):
                 scalars.add("", row)
@@ -198,19 +206,26 @@ class FederationController(SiteController):
         device, machine = place_of(self.settings)
         streamed = {site: scalars.streamed[site] for site in sites_of(self.records[resumed:])}
         about = {"resumed": resumed, "changed": server.changed, "device": device, "machine": machine}
-        about |= {"streamed": streamed, "personal": own, "without_own_model": without}
+        about |= {
+            "partners": fingerprints_of(adverts_of(self.adverts)),
+            "streamed": streamed,
+            "personal": own,
+            "without_own_model": without,
+        }
         # Not `write_json`: a row may have NaN, which only Python reads.
         write_text(self.folder / RECORDS, json.dumps(about | {"rounds": self.records}))
         checkpoint.remove()
 
-    def _train(self, sent: Parameters, number: int) -> tuple[dict[str, Update], dict[str, str]]:
-        """Run one round: send the same to every site; returns the updates and, of each site without one, why."""
-        answers, absent = self.ask(TRAIN, self._task(sent, number))
+    def _round(self, server: ServerRounds, number: int) -> RoundRecord:
+        """Run one round: send the same to every site, and make the next model of the answers; returns its record."""
+        answers, absent = self.ask(TRAIN, self._task(server.send(), number))
+        if self.method.secure_aggregation:
+            return server.aggregate_sealed(number, {site: result.params for site, result in answers.items()})
         updates = {}
         for site, result in answers.items():
             images, loss, rows = (result.meta[name] for name in (MetaKey.NUM_STEPS_CURRENT_ROUND, "train_loss", "rows"))
             updates[site] = Update(result.params, int(images), float(loss), rows)
-        return updates, absent
+        return server.aggregate(number, updates, absent)
 
     def _personal(self, sent: Parameters) -> tuple[dict[str, list[EpochRow]], dict[str, str]]:
         """Let every site make its own model; returns the rows of each and, of each site that has none, why."""
@@ -219,7 +234,7 @@ class FederationController(SiteController):
 
     def _task(self, sent: Parameters, number: int) -> FLModel:
         """What every site is sent in round `number` (from 0), or after the last."""
-        meta = {LAST: last_rounds(self.records)}
+        meta = {LAST: last_rounds(self.records)} | ({ADVERTS: self.adverts} if self.adverts else {})
         total = self.schedule.rounds
         return FLModel(ParamsType.FULL, sent, current_round=number, total_rounds=total, meta=meta)
 

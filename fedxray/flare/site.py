@@ -1,5 +1,6 @@
 """What a hospital's process runs: the NVFlare executors that train and evaluate models on the site's own data."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from nvflare.apis.dxo import DXO, DataKind, MetaKey, from_shareable
@@ -17,15 +18,17 @@ from fedxray.data.site import SiteData
 from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.policy import Schedule
-from fedxray.federation.rounds import SiteRounds
+from fedxray.federation.rounds import SiteRounds, Update, sealed
+from fedxray.federation.secure import Party, adverts_of
 from fedxray.flare.kept import Kept
 from fedxray.flare.own import OwnFile, card_of
-from fedxray.flare.tasks import LAST, LIVE, PERSONAL, WHY
+from fedxray.flare.partners import agree, identity_of
+from fedxray.flare.tasks import ADVERTS, KEYS, LAST, LIVE, PERSONAL, WHY
 from fedxray.training.exported import write_config
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
 from fedxray.training.rows import EpochRow
-from fedxray.training.trainer import Report, predict, threshold_of
+from fedxray.training.trainer import Report, predict, silent, threshold_of
 
 
 class SiteExecutor(Executor):
@@ -73,17 +76,27 @@ class SiteTrainer(SiteExecutor):
     What the site's half of the algorithm keeps between rounds is in the kit before an answer leaves.
     """
 
-    def __init__(self, settings: dict, method: dict, schedule: dict, checksums: dict, key: str, own: bool):
+    def __init__(self, settings: dict, method: dict, schedule: dict, checksums: dict, key: str, sites: list, own: bool):
         """Takes the fields of `Settings`, `Method` and `Schedule`, and the rest as `job.write_training` writes it."""
         super().__init__(checksums)
         self.settings, self.method, self.schedule = Settings(**settings), Method(**method), Schedule(**schedule)
-        self.key, self.own = key, own
+        self.key, self.sites, self.own = key, sites, own
+        self.party: Party | None = None  # of a secure aggregation, from the task `keys` on
         self.rounds = None
         self.held = None  # the round after which `rounds` has its state
 
     def answer(self, task_name: str, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
-        """Answer one task: `train` with what the algorithm sends, `personal` with the rows of the site's own model."""
+        """Answer one task: `train` with what the algorithm sends, `personal` with the rows of the site's own model.
+
+        Of a secure aggregation, `keys` is answered with this site's signed key, and `train` with the masked words of
+        what the algorithm sends; then nothing leaves that was measured of the site's model in a round.
+        """
+        if task_name == KEYS:
+            return self._advert(fl_ctx)
         task, kept = FLModelUtils.from_shareable(shareable), Kept(self.own_file(fl_ctx).kit, self.key)
+        secure = self.method.secure_aggregation and task_name != PERSONAL
+        if secure:  # before it trains
+            self._meet(task.meta.get(ADVERTS), fl_ctx)
         last = task.meta[LAST].get(fl_ctx.get_identity_name(), 0)
         if self.rounds is None:
             self.rounds = SiteRounds(self.settings, self.method, self.schedule, self.data(fl_ctx), self.own)
@@ -97,12 +110,45 @@ class SiteTrainer(SiteExecutor):
             return FLModelUtils.to_shareable(
                 FLModel(metrics={"rows": float(len(personal.rows))}, meta={"rows": personal.rows})
             )
-        update, done = self.rounds.train(task.params, task.current_round, self._stream(fl_ctx)), task.current_round + 1
+        report, done = silent if secure else self._stream(fl_ctx), task.current_round + 1
+        update = self.rounds.train(task.params, task.current_round, report)
         if keeps:
             kept.states.save(done, self.rounds.state, last)
         self.held = done
+        if secure:
+            return self._masked(update, task.current_round)
         meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: update.images, "train_loss": update.train_loss, "rows": update.rows}
         return FLModelUtils.to_shareable(FLModel(params_type=ParamsType.FULL, params=update.parameters, meta=meta))
+
+    def _advert(self, fl_ctx: FLContext) -> Shareable:
+        """Begin a secure aggregation, and answer this site's signed key."""
+        if not self.method.secure_aggregation:
+            raise UserError("secure aggregation: this job has none; is the server's fedxray another version?")
+        if self.party is None:
+            kit = self.own_file(fl_ctx).kit
+            identity = identity_of(kit, fl_ctx.get_identity_name())
+            # NVFlare's number of the job is in it, so that a job of the same content that runs again has other keys.
+            party = Party(identity, f"{self.key}/{fl_ctx.get_job_id()}", self.sites)
+            content = [asdict(part) for part in (self.settings, self.method, self.schedule)]
+            agree(kit, content, {site: identity.pinned[site] for site in party.partners})
+            self.party = party
+        meta = {ADVERTS: self.party.advert()._asdict()}
+        return FLModelUtils.to_shareable(FLModel(metrics={"keys": 1.0}, meta=meta))
+
+    def _meet(self, sent: dict | None, fl_ctx: FLContext) -> None:
+        """Check the partners' keys. Raises UserError if they are not theirs, or if this process has none itself."""
+        if self.party is None:
+            raise UserError(
+                "secure aggregation: no keys, because this process is not the job's first; run the job again"
+            )
+        self.party.meet(adverts_of(sent or {}))
+
+    def _masked(self, update: Update, number: int) -> Shareable:
+        """The answer to a round of secure aggregation."""
+        assert self.party is not None
+        words = sealed(update, len(self.sites))
+        self.party.mask(words, number)
+        return FLModelUtils.to_shareable(FLModel(params_type=ParamsType.FULL, params=words))
 
     def _keep(self, kept: Kept, parameters: Parameters, fl_ctx: FLContext) -> None:
         """Keep the site's own model, as a directory with which the hospital can predict."""

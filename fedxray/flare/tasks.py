@@ -2,6 +2,7 @@
 
 # Tasks, which the server's controller sends to the sites' executors.
 TRAIN = "train"
+KEYS = "keys"  # of a secure aggregation, before the first round: each site signs its public key
 VALIDATE = "validate"  # NVFlare's cross-site evaluation has this name for it
 CARD = "card"
 PERSONAL = "personal"  # after the last round: each site makes its own model, and keeps it
@@ -9,6 +10,7 @@ PERSONAL = "personal"  # after the last round: each site makes its own model, an
 # Messages beside the tasks.
 ROUNDS = "fedxray.rounds"  # the command by which the workflow asks a running job for the records of its rounds
 LIVE = "fedxray.live"  # by which a site tells a running job the metrics of an epoch
+ADVERTS = "adverts"  # in a task `train` and the answer to `keys`: the signed keys, {site: fields of `secure.Advert`}
 LAST = "last"  # in a task: {site: the last round, from 1, in which its answer counted}; after that it goes on
 WHY = "why"  # the header of a site's answer that says why there is no result
 

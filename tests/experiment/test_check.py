@@ -181,6 +181,23 @@ def test_trouble_is_checked_in_each_point_of_a_sweep():
     check_config(made, SCHEMA)
 
 
+def test_secure_aggregation_needs_three_sites_the_weighted_mean_and_all_answers():
+    secure = changed("privacy.secure_aggregation", True)
+    check_config(secure, SCHEMA)
+    for change, said in (
+        ({"sites": ["us", "europe"]}, "2 sites are too few.*at least 3 sites"),
+        ({"sweep": {"grid": {"sites": [2, 3]}, "points": [], "exclude": []}}, "2 sites are too few"),
+        (
+            {"algorithm": secure["algorithm"] | {"mean": "median"}},
+            "median needs each hospital's answer.*mean: weighted",
+        ),
+        ({"federation": secure["federation"] | {"absent": "drop", "min_sites": 2}}, "drop it is not built yet.*: fail"),
+    ):
+        with pytest.raises(UserError, match=rf"^config: .*privacy\.secure_aggregation: .*{said}"):
+            check_config(secure | change, SCHEMA)
+        check_config(secure | change | {"privacy": secure["privacy"] | {"secure_aggregation": False}}, SCHEMA)
+
+
 def test_hospitals_elsewhere_have_the_data_that_they_have():
     made = changed("trouble", on("labels", "asia"))
     made["federation"] |= {"where": "remote", "admin_kit": "kit"}
@@ -315,7 +332,11 @@ def private(**changes):
         ({"split.balance": "weighted_loss"}, r"split\.balance: weighted_loss looks at all labels without noise"),
         ({"evaluation.contributions": True}, r"evaluation\.contributions: true, but each coalition would spend"),
         ({"federation.budget": "steps"}, r"federation\.budget: steps, but privacy\.steps are the budget"),
-        ({"federation.absent": "drop", "federation.min_sites": 2}, r"federation\.absent: drop, but privacy\.dp sum"),
+        (
+            {"privacy.dp": "sites", "privacy.secure_aggregation": False}
+            | {"federation.absent": "drop", "federation.min_sites": 2},
+            r"federation\.absent: drop, but privacy\.dp sites",
+        ),
         ({"privacy.delta": 0}, r"privacy\.delta: 0 is less than the minimum"),
         ({"privacy.delta": None}, r"privacy\.delta: nothing is not a number; give a value"),
         (

@@ -155,3 +155,22 @@ def test_moments_that_are_kept_or_averaged_are_used(sites):
     ]
     assert not any(same(one, other) for number, one in enumerate(models) for other in models[:number])
     assert all(np.isfinite(array).all() for model in models for array in model.values())
+
+
+SECURE = [federation for federation in FEDERATIONS if federation[0].mean == "weighted"]
+
+
+@pytest.mark.parametrize(("method", "schedule"), SECURE, ids=lambda one: getattr(one, "slug", ""))
+def test_the_sums_of_secure_aggregation_give_the_same_bytes_and_records_without_single_sites(sites, method, schedule):
+    settings = make_settings(image_size=16)
+    plain = InProcess(*sites).train(settings, method, schedule)
+    secure = InProcess(*sites).train(settings, replace(method, secure_aggregation=True), schedule)
+    assert [same(*models) for models in zip(models_of(secure), models_of(plain), strict=True)] == [True, True]
+    assert secure.partners == {}  # no masks, and the record says so
+    for one, other in zip(secure.rounds, plain.rounds, strict=True):
+        assert one["images"] == {"pooled": sum(other["images"].values())}
+        losses = [one["train_loss"], other["train_loss"]]
+        assert losses == [None, None] or losses[0] == pytest.approx(losses[1], rel=1e-12)
+        assert one["validation"] == other["validation"]
+        assert one["sites"] == {site: [] for site in other["sites"]}
+        assert one["distances"] == {}

@@ -1,12 +1,14 @@
 """The means of what sites answer, against numpy and brute force."""
 
+import math
 from itertools import combinations
 
 import numpy as np
 import pytest
 from helpers.federation import make_method, same
 
-from fedxray.federation.means import BLOCK, distances, krum, mean_of, median, trimmed, weighted
+from fedxray.federation.fixed import BLOCK
+from fedxray.federation.means import distances, krum, mean_of, median, trimmed, weighted
 
 IMAGES = {"s0": 10, "s1": 201, "s2": 3, "s3": 57, "s4": 21, "s5": 30, "s6": 12}
 
@@ -56,7 +58,7 @@ def test_no_images():
         weighted(answers(1), {"s0": 0})
 
 
-def test_blocks_give_the_bits_of_the_plain_sum():
+def test_blocks_give_the_bits_of_the_exact_sum():
     rng, images = np.random.default_rng(1), {"b": 3, "a": 50, "c": 7}
     shapes = {"long": (2 * BLOCK + 3,), "exact": (BLOCK,), "table": (5, 7), "empty": (0, 2), "count": ()}
     given = {
@@ -66,9 +68,8 @@ def test_blocks_give_the_bits_of_the_plain_sum():
     }
     mean, middle, cut = weighted(given, images), median(given), trimmed(given, 0.34)
     for name, first in given["a"].items():
-        plain = np.zeros(first.shape)
-        for site in sorted(images):
-            plain = plain + given[site][name].astype(np.float64) * (images[site] / 60)
+        products = [(given[site][name].astype(np.float64) * images[site]).ravel().tolist() for site in images]
+        plain = np.reshape([math.fsum(of_one) / 60 for of_one in zip(*products, strict=True)], first.shape)
         values = np.sort(stacked(given, name), axis=0)
         for found, expected in ((mean, plain), (middle, values[1]), (cut, values[1])):
             assert found[name].tobytes() == expected.astype(first.dtype).tobytes()
@@ -131,13 +132,13 @@ def test_screening_leaves_out_the_sites_of_the_highest_loss():
 @pytest.mark.parametrize("name", ["median", "trimmed", "krum", "multikrum", "screened"])
 def test_a_robust_mean_withstands_a_site_that_sends_anything(name):
     given, method = answers(5), make_method(mean=name, byzantine=1)
-    wild = given | {"s1": {key: value * 1e6 for key, value in given["s1"].items()}}
+    wild = given | {"s1": {key: value * 1e5 for key, value in given["s1"].items()}}
     honest = np.stack([vectors(given)[number] for number in (0, 2, 3, 4)])
     mean = mean_of(wild, IMAGES, method, lambda answer: float(np.abs(answer["w"]).max()))
     found = np.concatenate([mean[key].ravel() for key in "wb"])
     assert (found >= honest.min(axis=0) - 1e-6).all()
     assert (found <= honest.max(axis=0) + 1e-6).all()
-    assert np.abs(vectors({"x": weighted(wild, IMAGES)})).max() > 1e5
+    assert np.abs(vectors({"x": weighted(wild, IMAGES)})).max() > 1e4
     assert max(distances(wild), key=distances(wild).get) == "s1"
 
 

@@ -66,14 +66,18 @@ def test_the_server_is_where_the_project_says_for_as_long_as_it_says(one):
     assert facts["us"]["certificate_sha256"] == fingerprint(own)
 
 
-def test_a_site_comes_and_goes_and_no_other_kit_changes_but_for_the_list_of_the_admitted(tmp_path):
+def test_a_site_comes_and_goes_and_no_other_kit_changes_but_for_the_lists_of_who_there_is(tmp_path):
     make(tmp_path, ["us", "europe"])
     admitted = tmp_path / "kits" / SERVER / "local" / "admitted.json"
     before, first = files(tmp_path), read_json(admitted)
     assert set(first) == {"us", "europe", ADMIN}
     make(tmp_path, ["us", "europe", "asia"])
     after = files(tmp_path)
-    assert [path for path in before if after[path] != before[path]] == [admitted]
+    partners = {tmp_path / "kits" / site / "local" / "partners.json" for site in ("us", "europe", "asia")}
+    assert {path for path in before if after[path] != before[path]} == {admitted, *(partners & before.keys())}
+    certificates = {site: fingerprint(certificate_of(tmp_path / "kits" / site)) for site in ("us", "europe", "asia")}
+    assert [read_json(path) for path in partners] == [certificates] * 3
+    assert {stat.S_IMODE(os.stat(path).st_mode) for path in partners} == {0o600}
     assert read_json(admitted).items() > first.items()
     make(tmp_path, ["us"])
     assert not (tmp_path / "kits" / "europe").exists()
@@ -116,7 +120,8 @@ def test_renewal_changes_key_and_certificate_of_those_named_and_nothing_else(tmp
     changed = {str(path.relative_to(tmp_path / "kits")) for path in before if after[path] != before[path]}
     names = {f"us/startup/client.{kind}" for kind in ("crt", "key")}
     names |= {f"{SERVER}/startup/server.{kind}" for kind in ("crt", "key")}
-    assert changed == names | {f"{SERVER}/local/admitted.json"}
+    lists = {f"{SERVER}/local/admitted.json", *(f"{site}/local/partners.json" for site in ("us", "europe"))}
+    assert changed == names | lists
     assert read_json(next((tmp_path / "state").rglob("cert.json")))["root_cert"] == root
     assert stat.S_IMODE(os.stat(tmp_path / "kits" / "us" / "startup" / "client.key").st_mode) == 0o600
     with pytest.raises(UserError, match="no participant mars"):

@@ -19,7 +19,7 @@ IMAGES = {"us": 24, "europe": 40, "asia": 10}  # 2, 3 and 1 batches of 16
 
 def make_method(**changed):
     """Plain federated averaging with numbers that do something, with what is `changed`."""
-    plain = Method("fedavg", "weighted", "fresh", 0, "budget", 0.1, 0.1, 0.5, 0.5, 0.9, 0.99, 0.1, 0.34, 0)
+    plain = Method("fedavg", "weighted", "fresh", 0, "budget", 0.1, 0.1, 0.5, 0.5, 0.9, 0.99, 0.1, 0.34, 0, False)
     return Method(**vars(plain) | changed)
 
 

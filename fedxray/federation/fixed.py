@@ -1,0 +1,85 @@
+"""Fixed point: answers times images as whole numbers, whose sum is exact, whatever the order, with masks or without.
+
+A value x = n w (n images, w of the answer) is two words, uint64 modulo 2^64. The first is floor(x 2^f), in two's
+complement, with f = 32 fraction bits (of counts f = 16, so that they may be larger). The second is what is left, in
+FINE further bits, so that neither tiny second moments of an optimizer nor a small federation lose a bit of float32.
+Words are added each by itself: a sum of up to 2^(64 - FINE) second words needs no carry.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedxray.core.errors import UserError
+from fedxray.core.parameters import Parameters
+from fedxray.federation.algorithms.fedavg import COUNTS, MOMENTS
+
+FINE = 56  # bits of a second word
+MOST_SITES = 2 ** (64 - FINE)  # whose second words may be added
+BITS, BITS_OF_COUNTS = 32, 16  # fraction bits of a first word
+BLOCK = 65_536  # elements at a time: their words stay in the cache
+
+
+def bits_of(name: str) -> int:
+    """The fraction bits of the first word of an array of this name, which all sites must take alike."""
+    return BITS_OF_COUNTS if name.startswith((COUNTS, f"{MOMENTS}step/")) else BITS
+
+
+def encode(arrays: Mapping[str, np.ndarray], images: int, sites: int) -> Parameters:
+    """The two words of each value times `images`, uint64 (2, *shape), by name, for a sum over so many sites.
+
+    Exact but for what is below 2^-(f + FINE), which is cut off downwards. Raises UserError for a value that is not
+    finite, or so large that the sum of all sites might not fit; ValueError for too many sites.
+    """
+    if not 0 < sites <= MOST_SITES:
+        raise ValueError(f"{sites} sites; fixed point adds up to {MOST_SITES}")
+    return {name: _encode(name, array, images, sites) for name, array in arrays.items()}
+
+
+def add(sums: Parameters, further: Mapping[str, np.ndarray]) -> None:
+    """Add what another site has encoded to `sums`, modulo 2^64, in place.
+
+    Raises ValueError if names, shapes or dtypes are others.
+    """
+    if sums.keys() != further.keys():
+        raise ValueError("the answers have other arrays than one another")
+    for name, words in sums.items():
+        if words.shape != further[name].shape or not words.dtype == further[name].dtype == np.uint64:
+            raise ValueError(f"{name}: the answers have other shapes than one another")
+        words += further[name]
+
+
+def decode(name: str, words: np.ndarray, divisor: float, dtype: np.dtype) -> np.ndarray:
+    """The sum that two words (2, *shape) stand for, over `divisor`: computed in float64, returned in `dtype`."""
+    result = np.empty(words.shape[1:], dtype)
+    flat, first, second = result.reshape(-1), *words.reshape(2, -1)
+    for start in range(0, flat.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        # The sum is first 2^FINE + second; of a negative one the magnitude is taken, so that no bit cancels.
+        high = first[block].view(np.int64) + (second[block] >> np.uint64(FINE)).view(np.int64)
+        low = (second[block] & np.uint64(2**FINE - 1)).view(np.int64)
+        negative = high < 0
+        borrowed = negative & (low > 0)
+        high = np.where(negative, -high - borrowed, high)
+        low = np.where(borrowed, 2**FINE - low, low)
+        size = np.ldexp(high.astype(np.float64), FINE) + low.astype(np.float64)
+        size = np.ldexp(size, -bits_of(name) - FINE)
+        flat[block] = np.where(negative, -size, size) / divisor
+    return result
+
+
+def _encode(name: str, array: np.ndarray, images: int, sites: int) -> np.ndarray:
+    words, bits = np.empty((2, array.size), np.uint64), bits_of(name)
+    flat, bound = array.reshape(-1), 2.0**62 / sites  # so that a sum fits, its carries too
+    for start in range(0, flat.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        scaled = np.multiply(flat[block], images * 2.0**bits, dtype=np.float64)  # exact: 24 bits times an integer
+        if not (np.abs(scaled).max() < bound):  # so written that NaN is above, too
+            raise UserError(
+                f"{name}: {flat[block][np.abs(scaled).argmax()]:g} times {images} images does not fit the sum of "
+                f"{sites} sites in fixed point: training has diverged; take a smaller training.lr"
+            )
+        floor = np.floor(scaled)
+        words[0, block] = floor.astype(np.int64).view(np.uint64)
+        words[1, block] = np.ldexp(scaled - floor, FINE).astype(np.uint64)
+    return words.reshape(2, *array.shape)

@@ -1,0 +1,212 @@
+"""Secure aggregation by pairwise masks, all or nothing: the server learns the sum of the sites' answers, or nothing.
+
+It is the protocol of Bonawitz et al. 2017 (doi:10.1145/3133956.3133982) without its recovery of absent sites. In each
+job every site draws a key pair (X25519), and signs its public key with the key of its certificate. Two sites agree on
+a secret, and HKDF makes of it a key for each round, whose AES-CTR stream one of them adds to its answer in fixed point
+(`fixed.py`) and the other one subtracts. In the sum of all answers the masks are gone, and in no smaller sum.
+
+A site answers only if the other sites' keys are signed for the same job and partners, by certificates that its own root
+certificate has signed, and that are pinned by their fingerprints in its kit. So neither a server nor the holder of the
+root's key can invent a partner.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from fedxray.core.errors import UserError
+from fedxray.core.parameters import Parameters
+from fedxray.experiment.method import LEAST_SECURE
+from fedxray.federation.fixed import BLOCK
+
+LABEL = "fedxray secure aggregation 1"
+PSS = padding.PSS(padding.MGF1(SHA256()), padding.PSS.DIGEST_LENGTH)
+
+
+class Identity(NamedTuple):
+    """Who a site is, and whom it knows: from its startup kit."""
+
+    name: str
+    key: rsa.RSAPrivateKey  # of its certificate
+    certificate: x509.Certificate
+    root: x509.Certificate  # the federation's
+    pinned: Mapping[str, str]  # {site: the fingerprint (SHA-256) of its certificate}, its own too
+
+
+class Advert(NamedTuple):
+    """A site's signed public key, as it travels."""
+
+    site: str
+    public: str  # 64 hexadecimal digits
+    certificate: str  # PEM
+    signature: str  # hexadecimal digits
+
+
+class Party:
+    """A site's part in one job: its key pair, which is drawn anew for each job and is nowhere but in this object."""
+
+    def __init__(self, identity: Identity, job: str, partners: Sequence[str]):
+        """`partners` are the names of all sites of the job, this one too.
+
+        Raises UserError if there are fewer than three, or if one is not pinned.
+        """
+        self.identity, self.job, self.partners = identity, job, sorted(partners)
+        if len(set(partners)) < LEAST_SECURE or identity.name not in partners:
+            raise UserError(
+                f"secure aggregation: the job names {len(set(partners))} partners ({', '.join(self.partners)}); this "
+                f"site takes part with at least {LEAST_SECURE}, itself among them"
+            )
+        for site in self.partners:
+            if site not in identity.pinned:
+                raise UserError(
+                    f"secure aggregation: {site} is no partner that this site knows; if it should be, ask the "
+                    "organiser for the new local/partners.json"
+                )
+        self.secret = X25519PrivateKey.generate()
+        self.adverts: dict[str, Advert] = {}
+        self.shared: dict[str, bytes] = {}
+        self.answered = -1  # the last round (from 0) that was masked
+
+    def advert(self) -> Advert:
+        """This site's public key, signed over job, site and partners with their fingerprints."""
+        name, public = self.identity.name, self.secret.public_key().public_bytes_raw().hex()
+        signature = self.identity.key.sign(self._signed(name, public), PSS, SHA256())
+        certificate = self.identity.certificate.public_bytes(Encoding.PEM).decode()
+        return Advert(name, public, certificate, signature.hex())
+
+    def meet(self, adverts: Mapping[str, Advert]) -> None:
+        """Check the partners' adverts, and agree on a secret with each.
+
+        Raises UserError, in one line, if one is missing, of a stranger, signed for another job or set of partners, or
+        not the one that the server has passed on before.
+        """
+        if self.adverts == adverts:
+            return
+        if self.adverts:
+            raise UserError(
+                "secure aggregation: the server has changed a partner's key within the job; ask its operator"
+            )
+        if sorted(adverts) != self.partners:
+            raise UserError(
+                f"secure aggregation: keys of {', '.join(sorted(adverts)) or 'nobody'}, but the partners are "
+                f"{', '.join(self.partners)}; run the job again"
+            )
+        if adverts[self.identity.name].public != self.secret.public_key().public_bytes_raw().hex():
+            raise UserError(
+                "secure aggregation: the server has put another key in place of this site's; ask its operator"
+            )
+        for site in self.partners:
+            self._check(site, adverts[site])
+        for site in self.partners:
+            if site != self.identity.name:
+                public = X25519PublicKey.from_public_bytes(bytes.fromhex(adverts[site].public))
+                self.shared[site] = self.secret.exchange(public)
+        self.adverts = dict(adverts)
+
+    def mask(self, encoded: Parameters, number: int) -> None:
+        """Mask what `fixed.encode` made for round `number` (from 0), in place. Each round is masked once.
+
+        Two answers under one mask would show their difference. Raises UserError if the round was masked before, or if
+        the partners are not known yet.
+        """
+        if not self.shared:
+            raise UserError(
+                "secure aggregation: no keys, because this process is not the job's first; run the job again"
+            )
+        if number <= self.answered:
+            raise UserError(
+                f"secure aggregation: round {number + 1} was answered already in this job; run the job again"
+            )
+        self.answered = number
+        for site, secret in self.shared.items():
+            stream = _stream(secret, self.job, number, sorted([self.identity.name, site]))
+            combine = np.add if self.identity.name < site else np.subtract
+            for name in sorted(encoded):
+                words = encoded[name].reshape(-1)
+                for start in range(0, words.size, BLOCK):
+                    block = words[start : start + BLOCK]
+                    combine(block, np.frombuffer(stream.update(bytes(block.nbytes)), "<u8"), out=block)
+
+    def _check(self, site: str, advert: Advert) -> None:
+        """Raise UserError if an advert is not that of the partner `site` for this job."""
+        why = ""
+        try:
+            certificate = x509.load_pem_x509_certificate(advert.certificate.encode())
+            signature, public = bytes.fromhex(advert.signature), certificate.public_key()
+            bytes.fromhex(advert.public)
+        except (ValueError, AttributeError, TypeError):
+            why = "is no key with a certificate"
+        else:
+            if not _is_issued(certificate, self.identity.root):
+                why = "has a certificate that this federation's root has not signed"
+            elif advert.site != site or _name_of(certificate) != site:
+                why = f"is that of {_name_of(certificate) or 'nobody'}"
+            elif certificate.fingerprint(SHA256()).hex() != self.identity.pinned[site]:
+                why = "has another certificate than local/partners.json"
+            elif not certificate.not_valid_before_utc <= datetime.now(UTC) <= certificate.not_valid_after_utc:
+                why = "has a certificate that has ended"
+            elif not isinstance(public, rsa.RSAPublicKey) or not self._is_signed(public, signature, advert):
+                why = "is not signed for this job and these partners"
+        if why:
+            raise UserError(f"secure aggregation: the key of {site} {why}; nothing was sent")
+
+    def _is_signed(self, key: rsa.RSAPublicKey, signature: bytes, advert: Advert) -> bool:
+        try:
+            key.verify(signature, self._signed(advert.site, advert.public), PSS, SHA256())
+        except InvalidSignature:
+            return False
+        return True
+
+    def _signed(self, site: str, public: str) -> bytes:
+        """What a site of this job signs: who is meant by each partner's name is part of it."""
+        partners = [[name, self.identity.pinned[name]] for name in self.partners]
+        return json.dumps([LABEL, self.job, site, public, partners]).encode()
+
+
+def adverts_of(sent: Mapping[str, Mapping[str, str]]) -> dict[str, Advert]:
+    """The adverts of a message. Raises UserError if they are none."""
+    try:
+        return {site: Advert(**{name: str(advert[name]) for name in Advert._fields}) for site, advert in sent.items()}
+    except (AttributeError, KeyError, TypeError):
+        raise UserError("secure aggregation: the server has sent no keys; is its fedxray another version?") from None
+
+
+def fingerprints_of(adverts: Mapping[str, Advert]) -> dict[str, str]:
+    """The SHA-256 of each partner's certificate, in hexadecimal digits."""
+    certificates = {
+        site: x509.load_pem_x509_certificate(advert.certificate.encode()) for site, advert in adverts.items()
+    }
+    return {site: certificate.fingerprint(SHA256()).hex() for site, certificate in sorted(certificates.items())}
+
+
+def _stream(secret: bytes, job: str, number: int, pair: list[str]) -> CipherContext:
+    """The stream of masks of a round, of which both of a pair make the same: AES-256-CTR, its key and nonce by HKDF."""
+    info = json.dumps([LABEL, job, number, pair]).encode()
+    made = HKDF(SHA256(), length=48, salt=None, info=info).derive(secret)
+    return Cipher(algorithms.AES(made[:32]), modes.CTR(made[32:])).encryptor()
+
+
+def _is_issued(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _name_of(certificate: x509.Certificate) -> str:
+    """The common name of a certificate; empty if it has none."""
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else ""

@@ -1,0 +1,56 @@
+"""Who a site's partners are in secure aggregation, and which of them it has answered with: two files in its kit."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, write_json
+from fedxray.federation.secure import Identity
+
+PARTNERS = "partners.json"  # in a site's `local`, by `kits.provision`: {site: SHA-256 of its certificate}
+ANSWERED = "answered.json"  # in a site's kit: {digest of what a job trains: that of the partners}
+
+
+def identity_of(kit: Path, name: str) -> Identity:
+    """Who the site `name` is, and whom it knows. Raises UserError if its kit has no list of partners, or no RSA key."""
+    startup, path = kit / "startup", kit / "local" / PARTNERS
+    if not path.exists():
+        raise UserError(
+            f"{path}: missing, and secure aggregation needs it; ask the organiser for it (fedxray-server provision)"
+        )
+    key = load_pem_private_key((startup / "client.key").read_bytes(), password=None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise UserError(f"{startup / 'client.key'}: no RSA key; ask the organiser for a new kit")
+    certificate, root = (
+        x509.load_pem_x509_certificate((startup / file).read_bytes()) for file in ("client.crt", "rootCA.pem")
+    )
+    return Identity(name, key, certificate, root, read_json(path))
+
+
+def agree(kit: Path, content: Sequence[dict], partners: Mapping[str, str]) -> None:
+    """Note that a job that trains `content` is answered with `partners`, {site: fingerprint}, and never with others.
+
+    Equal training gives equal answers, so the sums of two sets of partners would show by what they differ. Raises
+    UserError if there was another set.
+    """
+    path = kit / ANSWERED
+    answered = read_json(path) if path.exists() else {}
+    what, whom = _digest(content), _digest(dict(partners))
+    if answered.get(what, whom) != whom:
+        raise UserError(
+            f"{path}: this site has answered the same training with other partners, and both sums together would show "
+            "single answers; take another seed"
+        )
+    if what not in answered:
+        write_json(path, answered | {what: whom})
+        path.chmod(0o600)
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,192 @@
+"""Secure aggregation by a real federation: what its server gets, and that the model is the one without masks."""
+
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from helpers.data import make_settings
+from helpers.federation import FEDERATIONS, make_method, models_of, rounds_of, same, unequal_sites
+
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, write_json
+from fedxray.data.site import load_site
+from fedxray.federation import rounds
+from fedxray.federation.fixed import decode
+from fedxray.federation.inprocess import InProcess
+from fedxray.federation.policy import Policy
+from fedxray.flare.kits import provision, render_project
+from fedxray.flare.one_host import OneHost
+from fedxray.runs import train_run
+
+pytestmark = pytest.mark.slow
+SETTINGS = make_settings(image_size=16)
+SECURE = [
+    (replace(method, secure_aggregation=True), schedule)
+    for method, schedule in FEDERATIONS
+    if method.mean == "weighted"
+]
+
+# In each process of the federation: all that the server's controller gets as an answer goes to a folder.
+RECORDER = """
+import json, os, pathlib
+import numpy as np
+from fedxray.flare import server
+
+asked = server.SiteController.ask
+folder = pathlib.Path(os.environ["RECORDED"])
+
+def ask(self, name, task):
+    answers, absent = asked(self, name, task)
+    for site, answer in answers.items():
+        stem = f"{name}-{getattr(task, 'current_round', None)}-{site}"
+        np.savez(folder / f"{stem}.npz", **(answer.params or {}))
+        rest = {key: value for key, value in vars(answer).items() if key != "params"}
+        (folder / f"{stem}.json").write_text(json.dumps(rest, default=str))
+    return answers, absent
+
+server.SiteController.ask = ask
+hear = server.FederationController._hear
+
+def heard(self, scalars, topic, request, fl_ctx):
+    (folder / f"live-{fl_ctx.get_peer_context().get_identity_name()}").write_text(str(request["row"]))
+    return hear(self, scalars, topic, request, fl_ctx)
+
+server.FederationController._hear = heard
+"""
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory):
+    """(folders, shared): hospitals that differ in size."""
+    return unequal_sites(tmp_path_factory.mktemp("sites"))
+
+
+@pytest.fixture(scope="module")
+def kits(sites, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kits")
+    render_project("config/project.yml", list(sites[0]), folder / "project.yml")
+    provision(folder / "project.yml", folder)
+    return folder
+
+
+def engine_of(kits, sites, **more):
+    folders, shared = sites
+    policy = Policy(round_timeout_s=600, absent="fail", min_sites=0)
+    return OneHost(kits=kits, folders=folders, shared=shared, start_timeout_s=60, policy=policy, **more)
+
+
+@pytest.fixture(scope="module")
+def federation(sites, kits, tmp_path_factory):
+    """(an engine whose processes are up already, its scratch folder, where what its server gets is recorded)."""
+    folder, engine = tmp_path_factory.mktemp("federation"), engine_of(kits, sites)
+    scratch, recorded, code = (folder / name for name in ("scratch", "recorded", "code"))
+    for place in (scratch, recorded, code):
+        place.mkdir(mode=0o700)
+    (code / "sitecustomize.py").write_text(RECORDER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(code), os.getcwd()]))
+        patch.setenv("RECORDED", str(recorded))
+        with engine.open(scratch, SETTINGS.threads) as session:
+
+            class Up(OneHost):
+                @contextmanager
+                def open(self, scratch, threads):
+                    yield session
+
+            yield Up(**vars(engine)), scratch, recorded
+
+
+@pytest.mark.parametrize(("method", "schedule"), SECURE, ids=lambda one: getattr(one, "slug", ""))
+def test_the_model_is_the_one_without_masks_and_in_process_to_the_bit(federation, sites, method, schedule):
+    engine, scratch, _ = federation
+    trained = engine.train(SETTINGS, method, schedule, scratch)
+    plain = InProcess(*sites).train(SETTINGS, replace(method, secure_aggregation=False), schedule)
+    secure = InProcess(*sites).train(SETTINGS, method, schedule)
+    for other in (plain, secure):
+        assert [same(*models) for models in zip(models_of(trained), models_of(other), strict=True)] == [True, True]
+    timeless = [[record | {"seconds": 0} for record in run.rounds] for run in (trained, secure)]
+    assert timeless[0] == timeless[1]
+    kits = read_json(engine.kits / "kits.json")
+    assert trained.partners == {site: kits[site]["certificate_sha256"] for site in engine.sites}
+    assert all(trained.checks.values())
+
+
+def answers_of(sites, method, schedule):
+    """{site: the parameters that it answers in the first round, in clear}."""
+    server = rounds.ServerRounds(SETTINGS, method, schedule, load_site(sites[1]).part("validation"))
+    sent = server.send()
+    data = {site: load_site(folder) for site, folder in sites[0].items()}
+    halves = {site: rounds.SiteRounds(SETTINGS, method, schedule, part) for site, part in data.items()}
+    return {site: half.train(sent, 0) for site, half in halves.items()}
+
+
+def test_what_the_server_gets_holds_no_sites_update_nor_what_was_measured_of_it(federation, sites):
+    (engine, scratch, recorded), schedule = federation, rounds_of(2, 1.0)
+    truth, correlations = answers_of(sites, make_method(), schedule), {}
+    for secure in (False, True):
+        for path in recorded.iterdir():
+            path.unlink()
+        engine.train(SETTINGS, make_method(secure_aggregation=secure), schedule, scratch)
+        names = {path.name for path in recorded.iterdir()}
+        got = {site: np.load(recorded / f"train-0-{site}.npz") for site in sites[0]}
+        about = {site: json.loads((recorded / f"train-0-{site}.json").read_text()) for site in sites[0]}
+        for few in (*combinations(sites[0], 1), *combinations(sites[0], 2)):
+            there = [sum(got[site][name] for site in few) for name in truth["us"].parameters]
+            if secure:
+                there = [decode("w", words, 1, np.dtype(float)) for words in there]
+            weights = {site: truth[site].images if secure else 1 for site in few}
+            wanted = [
+                sum(truth[site].parameters[name].astype(float) * weights[site] for site in few)
+                for name in truth["us"].parameters
+            ]
+            vectors = [np.concatenate([array.ravel() for array in arrays]) for arrays in (there, wanted)]
+            correlations[secure, few] = np.corrcoef(*vectors)[0, 1]
+        numbers = [(f"{truth[site].train_loss!r}", site) for site in truth]
+        assert all((number in str(about[site])) == (not secure) for number, site in numbers)
+        assert {f"live-{site}" in names for site in truth} == {not secure}
+        if secure:
+            assert not any({"rows", "train_loss"} & set(about[site]["meta"]) for site in truth)
+            assert all("rows" not in str(value) and "PRIVATE" not in str(value) for value in about.values())
+    assert all(value > 0.999999 for (secure, _), value in correlations.items() if not secure)
+    assert all(abs(value) < 0.01 for (secure, _), value in correlations.items() if secure), correlations
+
+
+def test_the_record_says_who_the_partners_were(federation, kits, tmp_path):
+    (engine, _, _), method, schedule = federation, make_method(secure_aggregation=True), rounds_of(1)
+    train_run(engine, "federated", SETTINGS, method, schedule, tmp_path / "run")
+    record = read_json(tmp_path / "run" / "record.json")
+    assert record["secure_aggregation"] is True
+    assert set(record["partners"]) == set(engine.sites)
+    assert record["train_images"] == 74
+    assert record["method"]["secure_aggregation"] is True
+    assert record["checks"]["answers_masked"] is True
+    train_run(InProcess(engine.folders, engine.shared), "federated", SETTINGS, method, schedule, tmp_path / "here")
+    here = read_json(tmp_path / "here" / "record.json")
+    assert (here["secure_aggregation"], here["partners"]) == (False, {})
+    assert here["method"]["secure_aggregation"] is True
+
+
+@pytest.mark.parametrize(
+    ("pinned", "said"),
+    [
+        (
+            {"asia": "0" * 64},
+            "us: .*: the key of asia has another certificate than local/partners",
+        ),
+        ({"asia": None}, "us: .*: asia is no partner that this site knows"),
+    ],
+)
+def test_a_site_refuses_partners_other_than_those_in_its_kit(kits, sites, tmp_path, pinned, said):
+    engine = engine_of(kits, sites)
+    path = kits / "kits" / "us" / "local" / "partners.json"
+    before = read_json(path)
+    try:
+        write_json(path, {name: value for name, value in (before | pinned).items() if value})
+        with pytest.raises(UserError, match=said):
+            engine.train(SETTINGS, make_method(secure_aggregation=True), rounds_of(1), tmp_path)
+    finally:
+        write_json(path, before)
