@@ -36,20 +36,22 @@ def suspects(distances: Sequence[Mapping], curves: pd.DataFrame) -> pd.DataFrame
     site's answer minus the median of all in each coordinate. `curves` is the run's `metrics.csv`. The three numbers are
     the site's over the median of the others': of its mean distance over rounds, its mean validation loss over epochs,
     and its training loss in the last epoch; NaN where it or all others have none. `suspect` is `yes` if a loss is above
-    its limit (`LIMITS`), else `no`; empty if there are fewer than `LEAST` sites.
+    its limit (`LIMITS`), else `no`; empty if there are fewer than `LEAST` sites, or no losses, as of a private sum.
     """
     answered = pd.DataFrame([record["distance"] for record in distances], dtype=float)
     of_sites = curves[curves["series"] != "global"]
     groups = of_sites.groupby("series")
     means = {"validation_loss": groups["validation_loss"].mean(), "train_loss": groups["train_loss"].last()}
-    values = pd.DataFrame({"distance": answered.mean(), **means}).sort_index()
+    values = pd.DataFrame({"distance": answered.mean(), **means}).sort_index().astype(float)
     rows = []
     for site in values.index:
         others = values.drop(site).median() if len(values) > 1 else values.loc[site] * math.nan
         ratios = {name: _ratio(values.at[site, name], others[name]) for name in values}
         above = {name: ratios[name] for name, limit in LIMITS.items() if ratios[name] > limit}
-        verdict = "" if len(values) < LEAST else "yes" if above else "no"
-        rows.append({"site": site, **ratios, "suspect": verdict, "sentence": _sentence(site, above, len(values))})
+        silent = all(math.isnan(ratios[name]) for name in LIMITS)
+        verdict = "" if len(values) < LEAST or silent else "yes" if above else "no"
+        sentence = _sentence(site, above, len(values), silent)
+        rows.append({"site": site, **ratios, "suspect": verdict, "sentence": sentence})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -63,7 +65,7 @@ def said(runs: pd.DataFrame, folder: Folder) -> Iterator[str]:
         trained = [folder.run(path) for path in of_cohort["path"]]
         tables = [suspects(run.read_record()["rounds_at_sites"], run.read_curves()) for run in trained]
         for table in tables:
-            odd = table[(table["suspect"] == "yes") | (len(table) < LEAST)]
+            odd = table[table["suspect"] != "no"]
             found |= {row["site"]: row["sentence"] for row in odd.to_dict("records") if row["site"] not in found}
         lead = f"{cohort}: " if cohort else ""
         if not len(tables[0]):
@@ -81,13 +83,15 @@ def _ratio(value: float, others: float) -> float:
         return float(np.divide(value, others))
 
 
-def _sentence(site: str, above: Mapping[str, float], sites: int) -> str:
+def _sentence(site: str, above: Mapping[str, float], sites: int, silent: bool) -> str:
     if sites < LEAST:
         which = {
             1: "one hospital there is no other to compare it with",
             2: "two hospitals nobody can tell which is odd",
         }
         return f"With {which[sites]}: no verdict on {site}."
+    if silent:
+        return f"The server sees no loss of {site}: no verdict on it."
     if not above:
         return f"{site} fits the others."
     reasons = " and ".join(WORDS[name].format(times=f"{ratio:.1f}") for name, ratio in above.items())

@@ -65,3 +65,11 @@ def test_rounds_and_epochs_that_a_site_missed_do_not_count():
     assert table.at["asia", "distance"] == 2
     assert np.isnan(table.at["asia", "validation_loss"])
     assert table.at["asia", "suspect"] == "no"
+
+
+def test_of_hospitals_without_a_loss_nobody_can_tell():
+    of_all = curves()
+    none = of_all[of_all["series"] == "global"].astype({"train_loss": object})
+    table = suspects(distances(us=40.0), none)
+    assert set(table["suspect"]) == {""}
+    assert list(table["sentence"]) == [f"The server sees no loss of {site}: no verdict on it." for site in SITES]
