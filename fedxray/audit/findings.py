@@ -69,7 +69,9 @@ def of_members(target: str, found: Membership, power: Membership | None) -> list
     if low > 0.5:
         sentence = f"The loss tells images that were trained on from others ({words}){can}."
     else:
-        sentence = f"The attack finds nothing ({words}){can}. A stronger attack may find what this one does not."
+        sentence = (
+            f"The attack finds nothing beyond chance ({words}){can}. A stronger attack may find what this one does not."
+        )
     row = {"attack": "membership", "target": target}
     area = row | {"statistic": "AUC", "value": found.auc, "low": low, "high": high, "sentence": sentence}
     return [area] + [

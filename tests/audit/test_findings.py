@@ -13,8 +13,8 @@ BY_HEART = Membership(0.9, 0.8, 0.95, {0.01: 0.5, 0.001: 0.2})
 def test_an_attack_that_finds_nothing_says_so_and_what_it_can_find():
     rows = of_members("federated", Membership(0.51, 0.47, 0.55, {0.01: 0.014, 0.001: 0.0}), BY_HEART)
     assert rows[0]["sentence"] == (
-        "The attack finds nothing (AUC 0.510 [0.470, 0.550]); on a model that knows its images by heart it has an AUC "
-        "of 0.90. A stronger attack may find what this one does not."
+        "The attack finds nothing beyond chance (AUC 0.510 [0.470, 0.550]); on a model that knows its images by heart "
+        "it has an AUC of 0.90. A stronger attack may find what this one does not."
     )
     assert [row["statistic"] for row in rows[1:]] == [
         "true positives at 1.0% false ones",

@@ -209,6 +209,14 @@ def test_hospitals_elsewhere_have_the_data_that_they_have():
         check_config(made, SCHEMA)
 
 
+def test_hospitals_elsewhere_are_not_attacked():
+    made = changed("privacy.audit", True)
+    check_config(made, SCHEMA)
+    made["federation"] |= {"where": "remote", "admin_kit": "kit"}
+    with pytest.raises(UserError, match=r"privacy\.audit: attacks need the hospitals' images, .*; set it to false"):
+        check_config(made, SCHEMA)
+
+
 def test_every_fault_is_told_at_once():
     made = changed("training.lr", -1)
     made["image_size"] = 8

@@ -177,3 +177,15 @@ def test_values_as_cells():
     assert _cell(0.91234, np.nan, np.nan) == "0.912"
     assert _cell(np.nan, np.nan, np.nan) == "-"
     assert [_short(value) for value in (np.nan, 0.0030, 4, "sgd")] == ["", "0.003", "4", "sgd"]
+
+
+def test_the_model_card_says_what_attacks_found_if_there_were_any(config, results, rendered, tmp_path):
+    assert "Attacks" not in text_of(rendered["model_card"])
+    for path in results.root.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    row = {"attack": "membership", "target": "federated", "statistic": "AUC", "value": 0.51, "low": 0.47, "high": 0.55}
+    canaries = row | {"attack": "canaries", "value": 1.8, "low": np.nan, "high": np.nan, "sentence": "It proves 1.8."}
+    write_table(Folder(tmp_path).audit, pd.DataFrame([row | {"sentence": "The attack finds nothing."}, canaries]))
+    text = text_of(render(config | {"privacy": {"audit": True}}, Folder(tmp_path), "")["model_card"])
+    assert "0.510 [0.470, 0.550] The attack finds nothing." in text  # `text_of` makes one space of each
+    assert "1.800 It proves 1.8." in text

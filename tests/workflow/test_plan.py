@@ -106,6 +106,11 @@ def test_other_machines_train_instead_and_their_figures_are_drawn(copy):
     assert not {"draw_phantom", "make_site", "train_central", "list_sites"} & set(rules)
 
 
+def test_attacks_run_only_where_they_are_asked_for(copy):
+    assert "audit_model" not in planned(copy)
+    assert planned(copy, "--config", "privacy={audit: true}")["audit_model"] == 1
+
+
 def test_where_all_models_stay_at_their_hospitals_none_is_exported(copy):
     assert "export_model" not in planned(copy, "--config", REMOTE, "algorithm={name: ditto}")
 
