@@ -37,6 +37,10 @@ def described(method: Method) -> str:
             f"the last {method.finetune} epochs are trained by each hospital by itself, which so has its own model"
         )
         parts[-1] += ", the best of them by its own validation" * (method.finetune_stop == "validation")
+    if method.secure_aggregation:
+        parts.append(
+            "the server learns the sum of the hospitals' answers alone (secure aggregation, Bonawitz et al. 2017)"
+        )
     return "; ".join(part for part in parts if part)
 
 

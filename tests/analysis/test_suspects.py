@@ -20,6 +20,11 @@ def distances(**changed):
     return [{"round": number, "distance": dict.fromkeys(SITES, 2.0) | changed} for number in (1, 2)]
 
 
+def test_hospitals_that_nobody_sees_are_not_listed():
+    of_all = curves()
+    assert suspects([{"round": 1, "distance": {}}], of_all[of_all["series"] == "global"]).empty
+
+
 def test_hospitals_that_fit_are_not_suspected():
     table = suspects(distances(), curves()).set_index("site")
     assert list(table.index) == sorted(SITES)

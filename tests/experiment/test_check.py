@@ -192,6 +192,7 @@ def test_secure_aggregation_needs_three_sites_the_weighted_mean_and_all_answers(
             "median needs each hospital's answer.*mean: weighted",
         ),
         ({"federation": secure["federation"] | {"absent": "drop", "min_sites": 2}}, "drop it is not built yet.*: fail"),
+        ({"federation": secure["federation"] | {"where": "remote", "admin_kit": "kit"}}, "remote it is not built yet"),
     ):
         with pytest.raises(UserError, match=rf"^config: .*privacy\.secure_aggregation: .*{said}"):
             check_config(secure | change, SCHEMA)

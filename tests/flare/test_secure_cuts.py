@@ -1,0 +1,35 @@
+"""Secure aggregation by a federation of machines whose server is killed: new keys, and the same bytes."""
+
+import pytest
+from helpers.federation import make_method
+from helpers.remote import SITES, checkpoints, expected, train, workers
+
+from fedxray.core.files import read_json, sha256
+
+METHOD = make_method(name="scaffold", moments="kept", secure_aggregation=True)
+EPOCHS = 20  # of a round, so that there is time to break into one
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_killed_server_leaves_the_same_bytes(machines, tmp_path):
+    before = checkpoints(machines)
+    run = train(machines, tmp_path / "run", 3, EPOCHS, method=METHOD)
+    run.wait_for("round 1/3")
+    machines.kill("server")
+    run.wait_for("the server does not answer")
+    machines.start("server")
+    code, said = run.end()
+    assert code == 0, said
+    assert "has restarted and lost job" in said
+    plain = make_method(name="scaffold", moments="kept")
+    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 3, EPOCHS, tmp_path / "model", plain)
+    record = read_json(tmp_path / "run" / "record.json")
+    assert record["checks"]["resumed_after_round"] >= 1
+    assert set(record["partners"]) == set(SITES)
+    for site in SITES:
+        answered = machines.kit(site) / "answered.json"
+        assert len(read_json(answered)) == 1
+        assert answered.stat().st_mode & 0o77 == 0
+    assert checkpoints(machines) == before
+    assert not workers(machines)
