@@ -23,9 +23,11 @@ from fedxray.experiment.cohorts import Cohort
 from fedxray.experiment.experiment import Model, Run
 from fedxray.experiment.folder import Folder
 from fedxray.experiment.method import PLAIN
+from fedxray.experiment.privacy import Privacy
 
 POINT = {"lr": 0.1, "epochs": 3, "round": 0.5, "batch_size": 8}
-RUN = Run(Model(Cohort("", ("us",), {}), "federated", "", "pooled"), POINT, PLAIN, "fedavg", "passes", 3)
+PRIVACY = Privacy("none", 3.0, 1e-5, 0.1, 5.0, 256, 112, 1, "seeded")
+RUN = Run(Model(Cohort("", ("us",), {}), "federated", "", "pooled"), POINT, PLAIN, "fedavg", PRIVACY, "passes", 3)
 
 
 def write_run(folder, path, schedule, rows, method="fedavg"):
@@ -76,7 +78,9 @@ def test_numbers_of_methods_and_local_steps_are_empty_where_they_are_unused(fold
     prox = replace(PLAIN, name="fedprox", mu=0.5)
     runs = [RUN, replace(RUN, model=replace(RUN.model, method="fedprox"), method=prox, folder="fedprox+mu=0.5")]
     runs.append(replace(runs[1], point=POINT | {"steps": 7}))
-    runs.append(Run(Model(RUN.model.cohort, "central", "", "pooled"), {"lr": 0.1, "epochs": 3}, PLAIN, "", "passes", 3))
+    runs.append(
+        Run(Model(RUN.model.cohort, "central", "", "pooled"), {"lr": 0.1, "epochs": 3}, PLAIN, "", PRIVACY, "passes", 3)
+    )
     for run in runs[1:]:
         write_run(folder, run.path, {"rounds": 4, "round": 0.5}, [("global", 3, 0.5)], run.model.method or None)
     write_table(tmp_path / "points.csv", choose(table_of_runs(runs, folder)))
