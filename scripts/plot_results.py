@@ -11,7 +11,7 @@ from fedxray.core.files import read_json, read_table
 from fedxray.data.registry import note_of
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
-from fedxray.report.figures import methods, results, save, sweep
+from fedxray.report.figures import methods, privacy, results, save, sweep
 
 
 def main(options):
@@ -35,6 +35,7 @@ def main(options):
         "external": lambda: results.external(with_external, options.external),
         "cross_site": lambda: results.cross_site(summary),
         "calibration": lambda: results.calibration(chosen, predictions),
+        "utility": lambda: privacy.utility(read_table(folder.summary), levels(folder)),
         "sweep": lambda: sweep.sweep_map(points),
         "communication": lambda: sweep.communication(federated_curves(points, folder)),
         "cohorts": lambda: sweep.cohorts(summary, heterogeneity(folder)),
@@ -43,6 +44,16 @@ def main(options):
     for name in options.figures:
         note = note_of(folder.registry, cards if name == "external" else ())
         save(figures[name](), folder.figure(name), note)
+
+
+def levels(folder):
+    """{model: (where the noise is, epsilon)} of the chosen models that are private."""
+    chosen, found = read_table(folder.chosen), {}
+    for row in chosen.to_dict("records"):
+        private = folder.run(row["path"]).read_record().get("privacy")
+        if private:
+            found[tuple(row[name] for name in MODEL_KEY)] = (private["dp"], private["epsilon"])
+    return found
 
 
 def heterogeneity(folder):

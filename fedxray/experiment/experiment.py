@@ -221,10 +221,10 @@ class Experiment:
             name = self._slug(point) if len(self.methods) > 1 else ""
         else:
             method, privacy = PLAIN, privacy.by_itself
-            name = privacy.spent if len(self._levels) > 1 else ""
+            name = privacy.spent if len(self.levels) > 1 else ""
             if mode == "alone" and budget == "steps" and len(self._budgets) > 1:
                 name = budget
-            if self._levels != {""}:
+            if self.levels != {""}:
                 values["epsilon"] = privacy.spent.removeprefix("epsilon=") or "none"
         if mode == "central":
             budget = "passes"
@@ -233,7 +233,7 @@ class Experiment:
         return Run(Model(cohort, mode, name, site), values | further, method, folder, privacy, budget, seed)
 
     @cached_property
-    def _levels(self) -> set[str]:
+    def levels(self) -> set[str]:
         """The privacy of a run that is no federation's, of every point."""
         return {self._privacy(point).spent for point in self.points}
 

@@ -25,7 +25,7 @@ class Item:
     here: str = ""  # the script that writes it where the federation is here; empty: none does
     remote: str = ""  # the same where the federation is remote
     # always | swept: models have several points | cohorts, methods: there are several | external: tests | contributions
-    # audit: privacy.audit is true
+    # privacy: levels of differential privacy are compared | audit: privacy.audit is true
     when: str = "always"
 
 
@@ -44,6 +44,7 @@ ITEMS = (
     Item("sweep", "figure", RESULTS, "plot_results", "plot_remote", "swept"),
     Item("cohorts", "figure", RESULTS, "plot_results", when="cohorts"),
     Item("mistakes", "figure", RESULTS, "plot_mistakes"),
+    Item("utility", "figure", RESULTS, "plot_results", when="privacy"),
     Item("inversion", "figure", RESULTS, "audit_model", when="audit"),
     Item("sites", "figure", DATA, "plot_data"),
     Item("gallery", "figure", DATA, "plot_data"),
@@ -51,6 +52,7 @@ ITEMS = (
     Item("datasheet", "page", DATA, "render_pages"),
     Item("methods", "page", RECORD, "render_pages"),
     Item("model_card", "page", RECORD, "render_pages"),
+    Item("privacy", "page", RECORD, "render_pages"),
     Item("configuration", "page", RECORD, "render_pages"),
     Item("environment", "page", RECORD, "render_pages"),
     Item("account", "table", DATA, "catalogue_images"),
@@ -70,7 +72,7 @@ def figures(experiment: "Experiment", script: str = "") -> list[str]:
     """The names of the figures of an experiment, or of those that one script draws."""
     there_is = {"always": True, "swept": experiment.is_swept, "cohorts": len(experiment.cohorts) > 1}
     there_is |= {"external": experiment.has_external, "methods": len(experiment.methods) > 1}
-    there_is["audit"] = experiment.is_audited
+    there_is |= {"audit": experiment.is_audited, "privacy": len(experiment.levels) > 1}
     there_is["contributions"] = "coalition" in experiment.modes
     where = experiment.config["federation"]["where"]
     drawn = {item.name: getattr(item, where) for item in _items("figure") if there_is[item.when]}

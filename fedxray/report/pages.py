@@ -202,7 +202,7 @@ class Results:
         facts = {key: model[key] for key in ("model", "image_size", "threshold", "experiment", "run", "warning")}
         return {
             "about": _named([*facts.items(), ("parameters", record["parameters"]), ("seed", record["seed"])]),
-            "audit": self._audit(),
+            "privacy": _bound(record.get("privacy", {})),
             "train_images": record["train_images"],
             "sites": record["sites"],
             "by_site": _by_test_set(of_hospitals),
@@ -216,6 +216,37 @@ class Results:
                 for row in _rows(by_aetiology(predicted, model["threshold"], *draw))
             ],
         }
+
+    def privacy(self) -> dict:
+        """Who sees what, what each model may reveal of a patient, and what attacks found."""
+        private = [record["privacy"] for record in self.records if record.get("privacy")]
+        spent = []
+        for keys, runs in self.points.groupby(MODEL_KEY, sort=False):
+            records = [self.folder.run(path).read_record() for path in runs["path"]]
+            for bound in {str(record.get("privacy")): record.get("privacy") for record in records}.values():
+                if bound:
+                    named = {"ε": f"{bound['epsilon']:.3g}", "δ": f"{bound['delta']:g}", "σ": f"{bound['sigma']:g}"}
+                    named |= {"rate": f"{bound['rate']:.4f}", "steps": bound["steps"], "patients": bound["patients"]}
+                    places = {"sites": "in each hospital's steps", "sum": "in the sum of all hospitals"}
+                    where = places[bound["dp"]] if keys[1] == "federated" else "in its steps"
+                    spent.append(_model(*keys) | {"noise": where, "unit": bound["unit"], **named, "runs": len(records)})
+        return {
+            "seen": _seen(self.config),
+            "spent": spent,
+            "together": f"{self._together():.3g}",
+            "clip": ", ".join(sorted({f"{bound['clip']:g}" for bound in private})),
+            "accountant": ", ".join(sorted({bound["accountant"] for bound in private})),
+            "simulation": any(bound["simulation"] for bound in private),
+            "audit": self._audit(),
+        }
+
+    def _together(self) -> float:
+        """The most epsilon that all private runs together spend on a patient, who is at one hospital of each cohort."""
+        epsilon = [record.get("privacy", {}).get("epsilon", 0.0) for record in self.records]
+        runs = self.points.assign(epsilon=epsilon)
+        shared = runs["site"] == POOLED
+        alone = runs[~shared].groupby(["cohort", "site"])["epsilon"].sum().groupby("cohort").max()
+        return float(runs["epsilon"][shared].sum() + alone.sum())
 
     def _audit(self) -> list[dict]:
         """A row for each attack, if there were any."""
@@ -384,6 +415,50 @@ def _named(pairs) -> list[dict]:
 
 def _rows(table: pd.DataFrame) -> list[dict]:
     return table.to_dict("records")
+
+
+def _bound(privacy: dict) -> str:
+    """What bounds what a model reveals of a patient, in a sentence, from the part `privacy` of its run's record."""
+    if not privacy:
+        return "Nothing bounds what the model may reveal of a patient: it was trained without differential privacy."
+    unit, epsilon, delta = privacy["unit"], privacy["epsilon"], privacy["delta"]
+    noise = " The noise is of the run's seed, so this is a simulation." if privacy["simulation"] else ""
+    return f"Differential privacy of each {unit}, with epsilon {epsilon:.3g} at delta {delta:g}.{noise}"
+
+
+def _seen(config: dict) -> list[dict]:
+    """A row for each party: what it sees of the hospitals' patients, and what it may learn, under a configuration."""
+    one_process = config["federation"]["engine"] == "inprocess"
+    secure, private = config["privacy"]["secure_aggregation"], config["privacy"]["dp"] != "none"
+    private |= any(value != "none" for value in config["sweep"]["grid"].get("privacy.dp", []))
+    private |= any(point.get("privacy.dp", "none") != "none" for point in config["sweep"]["points"])
+    server = (
+        "in each round the sum of the hospitals' answers, with the total of their images and their mean training loss"
+        if secure
+        else "in each round each hospital's answer (its model), its number of images, its losses and validation"
+    )
+    if one_process and secure:
+        server += "; these runs were in one process, which adds up the same numbers without masks"
+    updates = "nothing of one hospital" if secure else "what a model's update tells of images: see the attacks"
+    model = "at most what ε allows, of the private models" if private else "whether an image was in training: no bound"
+    return [
+        {
+            "party": "a hospital",
+            "sees": "its own images; the shared model of each round; the shared validation set",
+            "may learn of other hospitals' patients": model,
+        },
+        {"party": "the server and its operator", "sees": server, "may learn of other hospitals' patients": updates},
+        {
+            "party": "whoever gets the final model",
+            "sees": "the model and its metrics",
+            "may learn of other hospitals' patients": model,
+        },
+        {
+            "party": "whoever runs this workflow",
+            "sees": "every image: here all hospitals are on one machine",
+            "may learn of other hospitals' patients": "everything; a federation of hospitals elsewhere is docs/hospitals.md",
+        },
+    ]
 
 
 def _model(cohort: str, mode: str, method: str, site: str) -> dict:

@@ -54,6 +54,7 @@ def test_an_experiment_has_the_figures_of_where_it_runs_and_what_it_sweeps(exper
     assert figures(experiment("remote", training__lr=[0.1, 0.2]), "plot_remote")[-1] == "sweep"
     assert figures(experiment("remote"), "plot_results") == []
     assert figures(replace(experiment(), is_audited=True), "audit_model") == ["inversion"]
+    assert "utility" in figures(experiment(privacy__dp=["none", "sites"]), "plot_results")
 
 
 def test_each_page_has_a_template_and_a_category():

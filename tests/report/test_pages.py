@@ -1,5 +1,6 @@
 import html
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -179,13 +180,46 @@ def test_values_as_cells():
     assert [_short(value) for value in (np.nan, 0.0030, 4, "sgd")] == ["", "0.003", "4", "sgd"]
 
 
-def test_the_model_card_says_what_attacks_found_if_there_were_any(config, results, rendered, tmp_path):
-    assert "Attacks" not in text_of(rendered["model_card"])
+def test_the_privacy_page_says_what_attacks_found_if_there_were_any(config, results, rendered, tmp_path):
+    assert "No attack was tried" in text_of(rendered["privacy"])
     for path in results.root.iterdir():
         (tmp_path / path.name).symlink_to(path)
     row = {"attack": "membership", "target": "federated", "statistic": "AUC", "value": 0.51, "low": 0.47, "high": 0.55}
     canaries = row | {"attack": "canaries", "value": 1.8, "low": np.nan, "high": np.nan, "sentence": "It proves 1.8."}
     write_table(Folder(tmp_path).audit, pd.DataFrame([row | {"sentence": "The attack finds nothing."}, canaries]))
-    text = text_of(render(config | {"privacy": {"audit": True}}, Folder(tmp_path), "")["model_card"])
+    audited = config | {"privacy": config["privacy"] | {"audit": True}}
+    text = text_of(render(audited, Folder(tmp_path), "")["privacy"])
     assert "0.510 [0.470, 0.550] The attack finds nothing." in text  # `text_of` makes one space of each
     assert "1.800 It proves 1.8." in text
+
+
+def test_who_sees_what_follows_the_configuration(config, results, rendered):
+    plain = text_of(rendered["privacy"])
+    assert "each hospital's answer (its model)" in plain
+    assert "There is no bound" in plain
+    assert "Nothing bounds what the model may reveal" in text_of(rendered["model_card"])
+    secure = config | {"privacy": config["privacy"] | {"secure_aggregation": True}}
+    text = text_of(render(secure, results, "")["privacy"])
+    assert "the sum of the hospitals' answers" in text
+    assert "each hospital's answer (its model)" not in text
+
+
+def test_what_private_runs_spent_is_a_row_for_each_model_and_their_sum(config, results, tmp_path):
+    folder = Folder(tmp_path)
+    for path in results.root.iterdir():
+        if path.name != "runs":
+            (tmp_path / path.name).symlink_to(path)
+    shutil.copytree(results.root / "runs", tmp_path / "runs")
+    points = read_table(folder.points)
+    bound = {"dp": "sites", "epsilon": 2.0, "delta": 1e-5, "unit": "patient", "sigma": 1.5, "rate": 0.1, "steps": 30}
+    bound |= {"clip": 0.1, "patients": 40, "colluders": 0, "accountant": "upper bound", "simulation": True}
+    for path in points["path"]:
+        run = folder.run(path)
+        write_json(run.record, run.read_record() | {"privacy": bound})
+    text = text_of(render(config, folder, "")["privacy"])
+    shared = int((points["site"] == "pooled").sum())
+    alone = int(points["site"].value_counts().drop("pooled").max())
+    assert f"spend at most ε {2 * (shared + alone):.3g} on a patient" in text
+    assert "This is a simulation" in text
+    assert "in each hospital's steps patient 2 1e-05 1.5 0.1000 30 40" in text
+    assert "epsilon 2 at delta 1e-05" in text_of(render(config, folder, "")["model_card"])
