@@ -71,7 +71,8 @@ def said(runs: pd.DataFrame, folder: Folder) -> Iterator[str]:
         if not len(tables[0]):
             yield f"{lead}With secure aggregation nobody sees what one hospital sends, so none can be called a suspect."
             continue
-        fits = f"By what the server sees, none of {len(tables[0])} hospitals stands out; this does not show that all are right."
+        count = len(tables[0])
+        fits = f"By what the server sees, none of {count} hospitals stands out; this does not show that all are right."
         yield from (lead + text for text in found.values() or [fits])
 
 

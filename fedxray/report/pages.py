@@ -456,7 +456,7 @@ def _seen(config: dict) -> list[dict]:
         {
             "party": "whoever runs this workflow",
             "sees": "every image: here all hospitals are on one machine",
-            "may learn of other hospitals' patients": "everything; a federation of hospitals elsewhere is docs/hospitals.md",
+            "may learn of other hospitals' patients": "everything; docs/hospitals.md has federations of other machines",
         },
     ]
 
