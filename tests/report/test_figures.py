@@ -11,7 +11,7 @@ from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
-from fedxray.report.figures import data, save, sweep
+from fedxray.report.figures import data, privacy, save, sweep
 from fedxray.report.figures import results as of_results
 from fedxray.report.figures.inversion import inversion
 from fedxray.report.figures.mistakes import mistakes
@@ -200,3 +200,27 @@ def test_a_figure_is_the_same_bytes_each_time_and_carries_its_note(tmp_path):
         assert "Synthetic phantom data" in words_of(figure)
     for kind in ("svg", "png"):
         assert (tmp_path / f"one/figures/x.{kind}").read_bytes() == (tmp_path / f"two/figures/x.{kind}").read_bytes()
+
+
+def test_what_privacy_costs_is_a_line_for_each_place_of_the_noise_and_one_without_it():
+    rows, levels = [], {}
+    for mode, method, place, epsilon, value in (
+        ("federated", "fedavg", "", 0.0, 0.95),
+        ("central", "", "", 0.0, 0.96),
+        ("federated", "fedavg+sum+epsilon=1", "sum", 1.0, 0.85),
+        ("federated", "fedavg+sum+epsilon=8", "sum", 8.0, 0.93),
+        ("federated", "fedavg+sites+epsilon=8", "sites", 8.0, 0.8),
+        ("central", "epsilon=8", "sites", 8.0, 0.94),
+    ):
+        row = {"cohort": "", "mode": mode, "method": method, "site": "pooled", "test_set": "pooled", "metric": "auroc"}
+        rows.append(row | {"estimate": value, "low": value - 0.02, "high": value + 0.02})
+        if place:
+            levels["", mode, method, "pooled"] = (place, epsilon)
+    figure = privacy.utility(pd.DataFrame(rows), levels)
+    (axis,) = figure.axes
+    named = {line.get_label(): line for line in axis.get_lines() if not line.get_label().startswith("_")}
+    assert list(named["federated, noise in the sum"].get_ydata()) == [0.85, 0.93]
+    assert list(named["federated, noise at each hospital"].get_ydata()) == [0.8]
+    assert list(named["central, with noise"].get_ydata()) == [0.94]
+    assert {text.get_text() for text in axis.texts} == {"federated, no noise", "central, no noise"}
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["1", "8"]
