@@ -27,7 +27,7 @@ check: .venv/ready lint ## style, types, contracts and the unit tests: a minute 
 	python -m pytest -m unit -n 2 --dist loadfile
 
 test: .venv/ready lint ## every check and test: many wait for real timeouts, so more run at once than there are cores
-	python -m pytest -n 5 --dist loadfile --no-loadscope-reorder --durations=20
+	python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=20
 
 kernels: .venv/ready ## the unit tests that compute, with other kernels of the processor
 	python tests/helpers/kernels.py

@@ -24,6 +24,7 @@ from fedxray.core.files import read_json, write_array, write_table
 from fedxray.data.drawing import draw_patient
 from fedxray.data.site import make_site
 from fedxray.experiment.experiment import Experiment
+from fedxray.experiment.privacy import privacy_of
 from fedxray.experiment.settings import Settings
 
 BUILD = ROOT / "build" / "bench"
@@ -134,6 +135,11 @@ def settings(shared: Path, epochs: int, **changed) -> dict:
 def options(chosen: dict) -> list[str]:
     """The settings as options on the command line of a script."""
     return Settings(**chosen).options()
+
+
+def open_options(chosen: dict) -> list[str]:
+    """The same, for a script that also takes the privacy of a run: without noise."""
+    return options(chosen) + privacy_of(default_config()["privacy"]).options()
 
 
 def default_config() -> dict:

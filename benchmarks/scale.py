@@ -12,7 +12,7 @@ from matplotlib.ticker import NullFormatter
 
 from benchmarks.data import step
 from benchmarks.federation import fedxray_command, kits
-from benchmarks.inputs import options, originals, random_sites, scratch, settings
+from benchmarks.inputs import open_options, originals, random_sites, scratch, settings
 from benchmarks.measure import ROOT, Cost, Spread, at_most, python, run, shown
 from benchmarks.workflow import snakemake, sweep_config, write_config
 from fedxray.report.figures import save
@@ -71,7 +71,7 @@ def train_images(quick: bool) -> dict:
         with scratch() as folder:
             random_sites(folder / "sites", count, 64, ("us",))
             chosen = settings(folder / "sites" / "shared", 1)
-            words = ["--sites", folder / "sites" / "us" / "card.json", *options(chosen)]
+            words = ["--sites", folder / "sites" / "us" / "card.json", *open_options(chosen)]
             words += ["--output", folder / "run" / "model.safetensors"]
             measured = run(python(ROOT / "scripts" / "train_central.py", *words), 3600)
         return measured.seconds, measured.peak_mb

@@ -13,7 +13,7 @@ from benchmarks.federation import fedxray_command, kits
 from benchmarks.inputs import (
     default_config,
     experiment,
-    options,
+    open_options,
     originals,
     random_sites,
     scratch,
@@ -163,7 +163,7 @@ def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[
     Both train as many images on the same GPU, and validate once.
     """
     run(fedxray_command(folder / "sites", kits(), chosen, turns, folder / "federated"))
-    words = ["--sites", *(site / "card.json" for site in site_folders(folder)), *options(chosen)]
+    words = ["--sites", *(site / "card.json" for site in site_folders(folder)), *open_options(chosen)]
     run(python(ROOT / "scripts" / "train_central.py", *words, "--output", folder / "central" / "model.safetensors"))
     seconds = []
     for mode in ("federated", "central"):

@@ -6,6 +6,7 @@ from safetensors.numpy import load_file, save_file
 from fedxray.core.files import atomic
 
 Parameters = dict[str, np.ndarray]
+MOMENTS, COUNTS = "optimizer/", "count/"  # what travels beside weights: optimizers' moments, and plain counts
 
 
 def save_model(path, parameters: Parameters, metadata: dict[str, str] | None = None) -> None:

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedxray.core.errors import UserError
-from fedxray.core.parameters import Parameters
-from fedxray.federation.algorithms.fedavg import COUNTS, MOMENTS
+from fedxray.core.parameters import COUNTS, MOMENTS, Parameters
 
 FINE = 56  # bits of a second word
 MOST_SITES = 2 ** (64 - FINE)  # whose second words may be added

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from fedxray.core.parameters import Parameters
+from fedxray.core.parameters import COUNTS, MOMENTS, Parameters
 from fedxray.experiment.method import Method, left_out
-from fedxray.federation.algorithms.fedavg import COUNTS, MOMENTS
 from fedxray.federation.fixed import BLOCK, add, decode, encode
 
 Answers = Mapping[str, Parameters]

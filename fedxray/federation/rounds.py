@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedxray.core.errors import UserError
-from fedxray.core.parameters import Parameters
+from fedxray.core.parameters import COUNTS, Parameters
 from fedxray.data.site import SiteData
 from fedxray.experiment.experiment import POOLED
 from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.algorithms import algorithm_of
-from fedxray.federation.algorithms.fedavg import COUNTS, FedAvg
+from fedxray.federation.algorithms.fedavg import FedAvg
 from fedxray.federation.algorithms.private_sum import PrivateSum
 from fedxray.federation.fixed import add, decode, encode
 from fedxray.federation.means import distances, mean_of

@@ -10,11 +10,9 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from fedxray.core.parameters import Parameters
+from fedxray.core.parameters import MOMENTS, Parameters
 from fedxray.experiment.method import Method
 from fedxray.training.trainer import Correct
-
-MOMENTS, COUNTS = "optimizer/", "count/"  # what travels beside weights: optimizers' moments, and plain counts
 
 
 class Site(Protocol):

@@ -8,8 +8,8 @@ bounded by.
 
 import numpy as np
 
-from fedxray.core.parameters import Parameters
-from fedxray.federation.algorithms.fedavg import COUNTS, FedAvg, Site, apart, below, within
+from fedxray.core.parameters import COUNTS, Parameters
+from fedxray.federation.algorithms.fedavg import FedAvg, Site, apart, below, within
 
 CHANGE, STEPS = "change/", f"{COUNTS}steps"
 

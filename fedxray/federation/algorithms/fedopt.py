@@ -6,8 +6,8 @@ Algorithm 2): adaptive. `optimizer/` of the state are the sites' averaged moment
 
 import numpy as np
 
-from fedxray.core.parameters import Parameters
-from fedxray.federation.algorithms.fedavg import MOMENTS, FedAvg
+from fedxray.core.parameters import MOMENTS, Parameters
+from fedxray.federation.algorithms.fedavg import FedAvg
 
 FIRST, SECOND = "server/first/", "server/second/"
 

@@ -9,10 +9,10 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from fedxray.core.parameters import Parameters
+from fedxray.core.parameters import COUNTS, Parameters
 from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
-from fedxray.federation.algorithms.fedavg import COUNTS, FedAvg, Site
+from fedxray.federation.algorithms.fedavg import FedAvg, Site
 from fedxray.training.trainer import learning_rate
 
 VELOCITY, STEPS = "server/velocity/", f"{COUNTS}steps"
