@@ -1,5 +1,6 @@
 """Runs of the workflow's scripts on a network of machines (`helpers.network`), and the model that they should leave."""
 
+import contextlib
 import subprocess
 import time
 
@@ -86,8 +87,9 @@ def workers(machines):
     jobs = []
     for site in SITES:
         for pid in machines.network.pids(site):
-            if psutil.pid_exists(pid) and any("worker_process" in word for word in psutil.Process(pid).cmdline()):
-                jobs.append((site, pid))
+            with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+                if any("worker_process" in word for word in psutil.Process(pid).cmdline()):
+                    jobs.append((site, pid))
     return jobs
 
 
