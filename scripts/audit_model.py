@@ -75,9 +75,8 @@ def _losses(folder, path, cohort, sites):
         site = load_site(folder.site(cohort, name))
         for split, member in (("train", 1), ("test", 0)):
             images, labels = site.part(split)
-            patients = site.table["patient"][site.table["split"] == split].to_numpy(str)
             loss = losses(labels, predict(model, images, settings.compute))
-            parts.append((loss, np.full(len(loss), member), patients))
+            parts.append((loss, np.full(len(loss), member), site.patients(split)))
     return (np.concatenate(column) for column in zip(*parts, strict=True))
 
 
