@@ -87,15 +87,16 @@ def table_of_methods(
 def _with_plain_gains(table: pd.DataFrame) -> pd.DataFrame:
     """`table` with the gain of the models that no question asks for, over what the others' is, without an interval.
 
-    A hospital alone has none at the hospital, because it is what the others' gains are over, with the budget of each.
+    A hospital alone has none at the hospital if it is what others' gains are over, with the budget of each.
     """
     parts = []
     for (_, hospital), rows in table.groupby(["cohort", "hospital"], sort=False):
         named = [model_name(*model) for model in rows[MODEL_KEY[1:]].itertuples(index=False, name=None)]
         base = dict(zip(named, rows["auroc"], strict=True))
-        against = next((name for name in rows["against"] if name), "")
+        bases = dict.fromkeys(filter(None, rows["against"]))
+        against = next(iter(bases), "")
         for index, name in zip(rows.index, named, strict=True):
-            is_base = name == against or (hospital != POOLED and rows.at[index, "mode"] == "alone")
+            is_base = name == against or (hospital != POOLED and name in bases)
             if not rows.at[index, "against"] and against and not is_base:
                 rows.loc[index, ["against", "gain"]] = against, rows.at[index, "auroc"] - base[against]
         parts.append(rows)

@@ -233,20 +233,22 @@ class Results:
         return {
             "seen": _seen(self.config),
             "spent": spent,
-            "together": f"{self._together():.3g}",
+            "together": {name: f"{self._together(name):.3g}" for name in ("epsilon", "delta")},
             "clip": ", ".join(sorted({f"{bound['clip']:g}" for bound in private})),
             "accountant": ", ".join(sorted({bound["accountant"] for bound in private})),
             "simulation": any(bound["simulation"] for bound in private),
             "audit": self._audit(),
         }
 
-    def _together(self) -> float:
-        """The most epsilon that all private runs together spend on a patient, who is at one hospital of each cohort."""
-        epsilon = [record.get("privacy", {}).get("epsilon", 0.0) for record in self.records]
-        runs = self.points.assign(epsilon=epsilon)
+    def _together(self, name: str) -> float:
+        """The most `epsilon`, or `delta`, that all private runs together spend on a patient: a sum (basic composition).
+
+        A patient is at one hospital of each cohort.
+        """
+        runs = self.points.assign(spent=[record.get("privacy", {}).get(name, 0.0) for record in self.records])
         shared = runs["site"] == POOLED
-        alone = runs[~shared].groupby(["cohort", "site"])["epsilon"].sum().groupby("cohort").max()
-        return float(runs["epsilon"][shared].sum() + alone.sum())
+        alone = runs[~shared].groupby(["cohort", "site"])["spent"].sum().groupby("cohort").max()
+        return float(runs["spent"][shared].sum() + alone.sum())
 
     def _audit(self) -> list[dict]:
         """A row for each attack, if there were any."""
@@ -439,8 +441,9 @@ def _seen(config: dict) -> list[dict]:
     )
     if one_process and secure:
         server += "; these runs were in one process, which adds up the same numbers without masks"
-    updates = "nothing of one hospital" if secure else "what a model's update tells of images: see the attacks"
-    model = "at most what ε allows, of the private models" if private else "whether an image was in training: no bound"
+    updates = "what the sum of all tells, and of no hospital by itself" if secure else "what an update tells of images"
+    model = "whether an image was in training: "
+    model += "of a private model at most what ε allows, of another no bound" if private else "no bound"
     return [
         {
             "party": "a hospital",

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from fedxray.analysis.comparison import summarise
 from fedxray.analysis.contrasts import contrast
-from fedxray.analysis.methods import COLUMNS, said, table_of_methods, validated
+from fedxray.analysis.methods import COLUMNS, _with_plain_gains, said, table_of_methods, validated
 from fedxray.core.files import read_table, write_table
 
 
@@ -123,3 +123,16 @@ def test_an_experiment_of_one_method_has_the_same_table():
     assert list(table["hospital"]) == ["pooled"] * 4 + ["us"] * 3 + ["asia"] * 3
     assert list(table["mode"][table["chosen"]]) == ["federated"] * 3
     assert set(table["method"]) == {""}
+
+
+def test_a_hospital_alone_with_noise_has_its_gain_over_itself_without():
+    rows = [
+        ("federated", "fedavg", "pooled", 0.9, "us alone", 0.1),
+        ("alone", "", "us", 0.8, "", np.nan),
+        ("alone", "epsilon=8", "us", 0.6, "", np.nan),
+    ]
+    table = pd.DataFrame(rows, columns=["mode", "method", "site", "auroc", "against", "gain"])
+    made = _with_plain_gains(table.assign(cohort="", hospital="us"))
+    assert list(made["against"]) == ["us alone", "", "us alone"]
+    assert made["gain"].iloc[2] == pytest.approx(-0.2)
+    assert np.isnan(made["gain"].iloc[1])

@@ -219,7 +219,7 @@ def test_what_private_runs_spent_is_a_row_for_each_model_and_their_sum(config, r
     text = text_of(render(config, folder, "")["privacy"])
     shared = int((points["site"] == "pooled").sum())
     alone = int(points["site"].value_counts().drop("pooled").max())
-    assert f"spend at most ε {2 * (shared + alone):.3g} on a patient" in text
+    assert f"spend at most ε {2 * (shared + alone):.3g} on a patient, at δ {1e-5 * (shared + alone):.3g}" in text
     assert "This is a simulation" in text
     assert "in each hospital's steps patient 2 1e-05 1.5 0.1000 30 40" in text
     assert "epsilon 2 at delta 1e-05" in text_of(render(config, folder, "")["model_card"])

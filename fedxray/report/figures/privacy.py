@@ -34,10 +34,9 @@ def utility(summary: pd.DataFrame, levels: dict[tuple, tuple[str, float]]):
                 axis.axhline(row["estimate"], color=style["color"], linestyle=style["linestyle"], linewidth=1)
                 axis.annotate(
                     f"{row['mode']}, no noise",
-                    (1, row["estimate"]),
+                    (1.01, row["estimate"]),  # beside the panel, where no interval is
                     xycoords=("axes fraction", "data"),
                     color=style["color"],
-                    ha="right",
                     va="bottom" if row["mode"] == "central" else "top",
                     fontsize=9,
                 )
@@ -50,10 +49,11 @@ def utility(summary: pd.DataFrame, levels: dict[tuple, tuple[str, float]]):
             axis.vlines(beside, low, high, color=color, linewidth=2, linestyle="-")
         shown = sorted({epsilon for points in lines.values() for epsilon, *_ in points})
         axis.set_xscale("log")
-        axis.set_xticks(shown, [f"{epsilon:g}" for epsilon in shown])
+        axis.set_xticks(shown, [f"{epsilon:.3g}" for epsilon in shown])
         axis.minorticks_off()
         axis.set_xlabel("epsilon of a patient (smaller is more private)")
         title(axis, cohort)
     axes[0].set_ylabel(f"{words(PRIMARY)}, pooled test set")
-    axes[0].legend(loc="lower right", fontsize=9)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", fontsize=9)
     return figure
