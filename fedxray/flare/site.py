@@ -20,6 +20,7 @@ from fedxray.experiment.settings import Settings
 from fedxray.federation.policy import Schedule
 from fedxray.federation.rounds import SiteRounds, Update, sealed
 from fedxray.federation.secure import Party, adverts_of
+from fedxray.flare.budget import Budget, Spending, check_noise
 from fedxray.flare.kept import Kept
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.partners import agree, identity_of
@@ -28,7 +29,7 @@ from fedxray.training.exported import write_config
 from fedxray.training.mechanism import Mechanism
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
-from fedxray.training.rows import EpochRow
+from fedxray.training.rows import EpochRow, Segment
 from fedxray.training.trainer import Report, predict, silent, threshold_of
 
 
@@ -74,7 +75,8 @@ class SiteExecutor(Executor):
 class SiteTrainer(SiteExecutor):
     """Trains the site's part of each round, and streams each epoch's metrics as it ends.
 
-    What the site's half of the algorithm keeps between rounds is in the kit before an answer leaves.
+    What the site's half of the algorithm keeps between rounds is in the kit before an answer leaves, and so is what the
+    answer spends of its patients' privacy (`budget.py`). A job that the operator does not allow is not begun.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class SiteTrainer(SiteExecutor):
         self.noise = Mechanism(**noise) if noise else None
         self.key, self.sites, self.own = key, sites, own
         self.party: Party | None = None  # of a secure aggregation, from the task `keys` on
+        self.admitted = False  # whether the site has looked at the job, and takes it
         self.rounds = None
         self.held = None  # the round after which `rounds` has its state
 
@@ -106,6 +109,7 @@ class SiteTrainer(SiteExecutor):
         Of a secure aggregation, `keys` is answered with this site's signed key, and `train` with the masked words of
         what the algorithm sends; then nothing leaves that was measured of the site's model in a round.
         """
+        self._admit(fl_ctx)
         if task_name == KEYS:
             return self._advert(fl_ctx)
         task, kept = FLModelUtils.from_shareable(shareable), Kept(self.own_file(fl_ctx).kit, self.key)
@@ -121,11 +125,13 @@ class SiteTrainer(SiteExecutor):
             self.rounds.state = kept.states.after(last)
         self.held = None  # until the round has ended
         if task_name == PERSONAL:
+            self._charge(fl_ctx, self.schedule.tail_segments(self.rounds.trainer.batches))
             personal, self.held = self.rounds.personal(task.params), last
             self._keep(kept, personal.parameters, fl_ctx)
             return FLModelUtils.to_shareable(
                 FLModel(metrics={"rows": float(len(personal.rows))}, meta={"rows": personal.rows})
             )
+        self._charge(fl_ctx, self.schedule.round_segments(task.current_round, self.rounds.trainer.batches))
         report, done = silent if secure else self._stream(fl_ctx), task.current_round + 1
         update = self.rounds.train(task.params, task.current_round, report)
         if keeps:
@@ -135,6 +141,27 @@ class SiteTrainer(SiteExecutor):
             return self._masked(update, task.current_round)
         meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: update.images, "train_loss": update.train_loss, "rows": update.rows}
         return FLModelUtils.to_shareable(FLModel(params_type=ParamsType.FULL, params=update.parameters, meta=meta))
+
+    def _admit(self, fl_ctx: FLContext) -> None:
+        """Look at the job, once. Raises UserError if its noise is not what it says, or if the operator allows none."""
+        if self.admitted:
+            return
+        if self.noise:
+            card = card_of(self.own_file(fl_ctx).data)
+            known, data = card["provenance"].get("patients_known", True), self.data(fl_ctx)
+            check_noise(self.noise, self.method, self.schedule, self.sites, data, known)
+        budget = Budget(self.own_file(fl_ctx).kit)
+        budget.check(Spending.of(self.key, self.noise), self.method.secure_aggregation)
+        self.admitted = True
+
+    def _charge(self, fl_ctx: FLContext, segments: list[Segment]) -> None:
+        """Enter steps in the site's ledger before they are trained. Raises UserError if that exceeds the budget."""
+        assert self.rounds is not None
+        if segments:
+            steps = sum(segment.last - segment.first for segment in segments)
+            rest = max(0, self.schedule.total(self.rounds.trainer.batches) - segments[-1].last)
+            budget, spending = Budget(self.own_file(fl_ctx).kit), Spending.of(self.key, self.noise)
+            budget.charge(spending, self.method.secure_aggregation, steps, rest)
 
     def _advert(self, fl_ctx: FLContext) -> Shareable:
         """Begin a secure aggregation, and answer this site's signed key."""
