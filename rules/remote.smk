@@ -64,12 +64,13 @@ rule train_remote:
         absent=config["federation"]["absent"],
         min_sites=config["federation"]["min_sites"],
         settings=settings("federated"),
+        privacy=privacy("federated"),
         schedule=schedule("federated"),
         live=f"{config['experiment']}/federated/{JOBS['federated']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --absent {{params.absent}}"
         " --min-sites {params.min_sites} {params.schedule} --live {params.live:q} {params.settings}"
-        " --output {output.model:q} 2>&1 | tee -i {log:q}"
+        " {params.privacy} --output {output.model:q} 2>&1 | tee -i {log:q}"
 
 
 rule train_alone_remote:
@@ -90,11 +91,12 @@ rule train_alone_remote:
         **step("train_alone_remote"),
         **ADMIN,
         settings=settings("alone"),
+        privacy=privacy("alone"),
         schedule=schedule("alone"),
         live=f"{config['experiment']}/alone/{JOBS['alone']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --live {{params.live:q}}"
-        " {params.schedule} {params.settings} --output {output.runs:q} 2>&1 | tee -i {log:q}"
+        " {params.schedule} {params.settings} {params.privacy} --output {output.runs:q} 2>&1 | tee -i {log:q}"
 
 
 rule evaluate_remote:

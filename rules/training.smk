@@ -28,6 +28,7 @@ if not ONCE:
             sites=site_cards("federated"),
             shared=shared_card("federated"),
             settings=settings("federated"),
+            privacy=privacy("federated"),
             schedule=schedule("federated"),
             live=str(AT.live / "federated" / JOBS["federated"]),
             absent=config["federation"]["absent"],
@@ -36,7 +37,7 @@ if not ONCE:
             "python {params.script:q} --kits {input.kits:q} --sites {params.sites:q} --shared {params.shared:q}"
             " --start-timeout-s {resources.start_timeout_s} --round-timeout-s {resources.round_timeout_s}"
             " --absent {params.absent} --min-sites {params.min_sites} --live {params.live:q}"
-            " {params.schedule} {params.settings} --output {output.model:q} 2>&1 | tee {log:q}"
+            " {params.schedule} {params.settings} {params.privacy} --output {output.model:q} 2>&1 | tee {log:q}"
 
 else:
 

@@ -46,6 +46,7 @@ from fedxray.flare.tasks import (
     TRAIN,
     WHY,
 )
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import restore
 from fedxray.training.place import place_of
 from fedxray.training.rows import EpochRow
@@ -159,11 +160,15 @@ class FederationController(SiteController):
         checksums: dict,
         key: str,
         live: str,
+        noise: dict,
     ):
-        """Takes what `job.write_training` writes: fields of `Settings`, `Method`, `Schedule` and `Policy` as dicts."""
+        """Takes what `job.write_training` writes: fields of `Settings`, `Method`, `Schedule`, `Policy` as dicts.
+
+        `noise` has those of `Mechanism`, or nothing.
+        """
         super().__init__(Participants(sites, checksums, Policy(**policy)))
         self.settings, self.method, self.schedule = Settings(**settings), Method(**method), Schedule(**schedule)
-        self.key, self.live = key, live
+        self.key, self.live, self.noise = key, live, Mechanism(**noise) if noise else None
         self.records = []
         self.adverts: dict[str, dict[str, str]] = {}  # of a secure aggregation: each site's signed key
 
@@ -180,7 +185,7 @@ class FederationController(SiteController):
         """
         self.engine.register_app_command(ROUNDS, self._tell)
         validation = self.own_file.load(self.participants.checksums.get(SHARED)).part("validation")
-        server = ServerRounds(self.settings, self.method, self.schedule, validation)
+        server = ServerRounds(self.settings, self.method, self.schedule, validation, self.noise)
         checkpoint = Checkpoint(self.own_file.kit / "checkpoints" / f"{self.key}.safetensors")
         if checkpoint.exists():
             server.parameters, server.state, self.records = checkpoint.load()

@@ -25,6 +25,7 @@ from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.partners import agree, identity_of
 from fedxray.flare.tasks import ADVERTS, KEYS, LAST, LIVE, PERSONAL, WHY
 from fedxray.training.exported import write_config
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
 from fedxray.training.rows import EpochRow
@@ -76,10 +77,24 @@ class SiteTrainer(SiteExecutor):
     What the site's half of the algorithm keeps between rounds is in the kit before an answer leaves.
     """
 
-    def __init__(self, settings: dict, method: dict, schedule: dict, checksums: dict, key: str, sites: list, own: bool):
-        """Takes the fields of `Settings`, `Method` and `Schedule`, and the rest as `job.write_training` writes it."""
+    def __init__(
+        self,
+        settings: dict,
+        method: dict,
+        schedule: dict,
+        noise: dict,
+        checksums: dict,
+        key: str,
+        sites: list,
+        own: bool,
+    ):
+        """Takes the fields of `Settings`, `Method`, `Schedule` and, or nothing, of `Mechanism`.
+
+        The rest is as `job.write_training` writes it.
+        """
         super().__init__(checksums)
         self.settings, self.method, self.schedule = Settings(**settings), Method(**method), Schedule(**schedule)
+        self.noise = Mechanism(**noise) if noise else None
         self.key, self.sites, self.own = key, sites, own
         self.party: Party | None = None  # of a secure aggregation, from the task `keys` on
         self.rounds = None
@@ -99,7 +114,8 @@ class SiteTrainer(SiteExecutor):
             self._meet(task.meta.get(ADVERTS), fl_ctx)
         last = task.meta[LAST].get(fl_ctx.get_identity_name(), 0)
         if self.rounds is None:
-            self.rounds = SiteRounds(self.settings, self.method, self.schedule, self.data(fl_ctx), self.own)
+            data = self.data(fl_ctx)
+            self.rounds = SiteRounds(self.settings, self.method, self.schedule, data, self.own, self.noise)
         keeps = self.rounds.algorithm.keeps
         if keeps and self.held != last:
             self.rounds.state = kept.states.after(last)
@@ -129,7 +145,8 @@ class SiteTrainer(SiteExecutor):
             identity = identity_of(kit, fl_ctx.get_identity_name())
             # NVFlare's number of the job is in it, so that a job of the same content that runs again has other keys.
             party = Party(identity, f"{self.key}/{fl_ctx.get_job_id()}", self.sites)
-            content = [asdict(part) for part in (self.settings, self.method, self.schedule)]
+            parts = (self.settings, self.method, self.schedule, *filter(None, [self.noise]))
+            content = [asdict(part) for part in parts]
             agree(kit, content, {site: identity.pinned[site] for site in party.partners})
             self.party = party
         meta = {ADVERTS: self.party.advert()._asdict()}

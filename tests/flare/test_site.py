@@ -44,7 +44,7 @@ class Process:
         workspace = SimpleNamespace(get_root_dir=lambda: str(kit))
         engine = SimpleNamespace(get_workspace=lambda: workspace, send_aux_request=lambda *of, **more: None)
         self.context = SimpleNamespace(get_engine=lambda: engine, get_identity_name=lambda: "us")
-        self.trainer = SiteTrainer(asdict(SETTINGS), asdict(method), asdict(SCHEDULE), {}, key, ["us"], own=False)
+        self.trainer = SiteTrainer(asdict(SETTINGS), asdict(method), asdict(SCHEDULE), {}, {}, key, ["us"], own=False)
         self.trainer.log_exception = lambda *of: None
 
     def ask(self, task, number, last):
