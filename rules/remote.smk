@@ -93,10 +93,13 @@ rule train_alone_remote:
         settings=settings("alone"),
         privacy=privacy("alone"),
         schedule=schedule("alone"),
+        # Where nobody may see one hospital's model, those of hospitals alone stay there.
+        stays="--stays" if config["privacy"]["secure_aggregation"] else "",
         live=f"{config['experiment']}/alone/{JOBS['alone']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --live {{params.live:q}}"
-        " {params.schedule} {params.settings} {params.privacy} --output {output.runs:q} 2>&1 | tee -i {log:q}"
+        " {params.stays} {params.schedule} {params.settings} {params.privacy}"
+        " --output {output.runs:q} 2>&1 | tee -i {log:q}"
 
 
 rule evaluate_remote:

@@ -4,7 +4,7 @@
 EVERY_FIGURE = [
     file for name in contents.figures(EXPERIMENT) for _, file in AT.figure(name)
 ]
-EVERY_PAGE = [AT.page(name) for name in contents.pages()] if HERE else []
+PAGES = {name: AT.page(name) for name in contents.pages(config["federation"]["where"])}
 # If all methods are personal, the models of a federation on other machines stay there.
 EXPORTED = [AT.model / "model.safetensors"] * (
     HERE or any(run.model.mode == "federated" for run in EXPERIMENT.runs)
@@ -182,7 +182,7 @@ if HERE:
             comparison=AT.comparison,
             heterogeneity=HETEROGENEITY,
         output:
-            **{name: shown(AT.page(name), name) for name in contents.pages()},
+            **{name: shown(page, name) for name, page in PAGES.items()},
         log:
             AT.log("render_pages"),
         benchmark:
@@ -221,3 +221,25 @@ else:
             results=AT.root,
         shell:
             "python {params.script:q} --figures {params.figures} --results {params.results:q} 2>&1 | tee {log:q}"
+
+    rule render_pages:
+        input:
+            config=AT.config,
+            registry=AT.registry,
+            points=AT.points,
+            records=RECORDS,
+        output:
+            **{name: shown(page, name) for name, page in PAGES.items()},
+        log:
+            AT.log("render_pages"),
+        benchmark:
+            AT.benchmark("render_pages")
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            **step("render_pages", *contents.templates()),
+            results=AT.root,
+        shell:
+            "python {params.script:q} --config {input.config:q} --results {params.results:q} 2>&1 | tee {log:q}"

@@ -227,11 +227,6 @@ def _of_federation(config: dict) -> list[str]:
             "privacy.secure_aggregation: with federation.absent: drop it is not built yet, because masks are gone in "
             "the sum of all alone; use absent: fail and min_sites: 0"
         )
-    if config["privacy"]["secure_aggregation"] and federation["where"] == "remote":
-        faults.append(
-            "privacy.secure_aggregation: with federation.where: remote it is not built yet, because the models that "
-            "hospitals train alone would leave them in clear; use where: here, or set it to false"
-        )
     if federation["where"] == "remote":
         if not federation["admin_kit"]:
             faults.append("federation.admin_kit: empty; set it to the folder of the admin's startup kit")

@@ -32,6 +32,7 @@ from fedxray.flare.job import Participants
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import (
     ADVERTS,
+    ALONE,
     CARD,
     CARDS,
     FAILURE,
@@ -47,7 +48,7 @@ from fedxray.flare.tasks import (
     WHY,
 )
 from fedxray.training.mechanism import Mechanism
-from fedxray.training.models import restore
+from fedxray.training.models import build, get_parameters, restore
 from fedxray.training.place import place_of
 from fedxray.training.rows import EpochRow
 from fedxray.training.trainer import threshold_of
@@ -266,6 +267,32 @@ class CardCollector(SiteController):
         answers, _ = self.ask(CARD, FLModel(metrics={"images": 0.0}))
         cards = {site: answers[site].meta["card"] for site in self.participants.sites}
         write_json(self.folder / CARDS, cards | {SHARED: card_of(self.own_file.data)})
+
+
+class AloneController(SiteController):
+    """Lets one site train alone, and writes what it measured. The model stays at the site."""
+
+    def __init__(self, settings: dict, sites: list, timeout_s: int, live: str):
+        """Takes the fields of `Settings`, and the rest as `job.write_alone` writes it."""
+        super().__init__(Participants(sites, {}, Policy(timeout_s, "fail", 0)))
+        self.settings, self.live = Settings(**settings), live
+
+    def run(self) -> None:
+        """Ask the site once, and write `rounds.json`: the record (`rounds`), and how many `parameters` the model has.
+
+        `device` and `machine` are the server's, as of a federation.
+        """
+        scalars = Scalars(self.own_file.tensorboard, self.live)
+        answers, _ = self.ask(ALONE, FLModel(metrics={"sites": 1.0}))
+        (site,) = self.participants.sites
+        record = answers[site].meta["record"]
+        for row in record["sites"][site]:
+            scalars.add("", row)
+        scalars.close()
+        device, machine = place_of(self.settings)
+        size = sum(array.size for array in get_parameters(build(self.settings)).values())
+        about = {"rounds": [record], "parameters": size, "device": device, "machine": machine}
+        write_text(self.folder / RECORDS, json.dumps(about))  # a row may have NaN
 
 
 class ChosenModels(ModelLocator):

@@ -15,9 +15,10 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from fedxray.core.errors import UserError
 from fedxray.core.parameters import Parameters
 from fedxray.data.site import SiteData
-from fedxray.experiment.method import Method
+from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.policy import Schedule
+from fedxray.federation.pooled import Pooled
 from fedxray.federation.rounds import SiteRounds, Update, sealed
 from fedxray.federation.secure import Party, adverts_of
 from fedxray.flare.kept import Kept
@@ -69,6 +70,22 @@ class SiteExecutor(Executor):
     def answer(self, task_name: str, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         """The answer to one task."""
         raise NotImplementedError
+
+    def keep(
+        self, key: str, parameters: Parameters, settings: Settings, fl_ctx: FLContext, mode: str, method: str = ""
+    ) -> None:
+        """Keep a model that the site made in the job `key`, as a directory with which the hospital can predict."""
+        kept, own_file = Kept(self.own_file(fl_ctx).kit, key), self.own_file(fl_ctx)
+        kept.write(parameters, settings)
+        network, data = restore(settings, parameters), self.data(fl_ctx)
+        threshold = threshold_of(network, data.own_validation(), settings.compute)
+        origin = {"experiment": f"job {key[:12]}", "cohort": "", "mode": mode, "run": key}
+        origin |= {"method": method, "site": fl_ctx.get_identity_name()}
+        made = card_of(own_file.data)["provenance"]
+        note = "Synthetic phantom data" * bool(made.get("synthetic"))
+        fit = made.get("fit", "stretch")
+        write_config(kept.folder, settings, threshold=threshold, origin=origin, fit=fit, note=note)
+        kept.restrict()
 
 
 class SiteTrainer(SiteExecutor):
@@ -122,7 +139,7 @@ class SiteTrainer(SiteExecutor):
         self.held = None  # until the round has ended
         if task_name == PERSONAL:
             personal, self.held = self.rounds.personal(task.params), last
-            self._keep(kept, personal.parameters, fl_ctx)
+            self.keep(self.key, personal.parameters, self.settings, fl_ctx, "personal", self.method.slug)
             return FLModelUtils.to_shareable(
                 FLModel(metrics={"rows": float(len(personal.rows))}, meta={"rows": personal.rows})
             )
@@ -167,19 +184,6 @@ class SiteTrainer(SiteExecutor):
         self.party.mask(words, number)
         return FLModelUtils.to_shareable(FLModel(params_type=ParamsType.FULL, params=words))
 
-    def _keep(self, kept: Kept, parameters: Parameters, fl_ctx: FLContext) -> None:
-        """Keep the site's own model, as a directory with which the hospital can predict."""
-        kept.write(parameters, self.settings)
-        network, data = restore(self.settings, parameters), self.data(fl_ctx)
-        threshold = threshold_of(network, data.own_validation(), self.settings.compute)
-        origin = {"experiment": f"job {self.key[:12]}", "cohort": "", "mode": "personal", "run": self.key}
-        origin |= {"method": self.method.slug, "site": fl_ctx.get_identity_name()}
-        made = card_of(self.own_file(fl_ctx).data)["provenance"]
-        note = "Synthetic phantom data" * bool(made.get("synthetic"))
-        fit = made.get("fit", "stretch")
-        write_config(kept.folder, self.settings, threshold=threshold, origin=origin, fit=fit, note=note)
-        kept.restrict()
-
     def _stream(self, fl_ctx: FLContext) -> Report:
         """What sends the metrics of an epoch to the server, and waits for no answer."""
         engine, no_answer = fl_ctx.get_engine(), 0.0
@@ -188,6 +192,25 @@ class SiteTrainer(SiteExecutor):
             engine.send_aux_request(None, LIVE, Shareable({"row": row}), no_answer, fl_ctx, optional=True)
 
         return stream
+
+
+class SiteAlone(SiteExecutor):
+    """Trains one model on the site's own data without a federation, and keeps it: its curve alone leaves the site."""
+
+    def __init__(self, settings: dict, schedule: dict, noise: dict, checksums: dict, key: str):
+        """Takes the fields of `Settings` and `Schedule`, and the rest as `job.write_alone` writes it."""
+        super().__init__(checksums)
+        self.settings, self.schedule, self.key = Settings(**settings), Schedule(**schedule), key
+        self.noise = Mechanism(**noise) if noise else None
+
+    def answer(self, task_name: str, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Answer one `alone` task with the record of the training (`RoundRecord`)."""
+        self.data(fl_ctx)  # or they are not those that the job insists on
+        pooled = Pooled(fl_ctx.get_identity_name(), [self.own_file(fl_ctx).data], own=True, noise=self.noise)
+        trained = pooled.train(self.settings, PLAIN, self.schedule)
+        self.keep(self.key, trained.parameters, self.settings, fl_ctx, "alone")
+        (record,) = trained.rounds
+        return FLModelUtils.to_shareable(FLModel(metrics={"rounds": 1.0}, meta={"record": record}))
 
 
 class SiteEvaluator(SiteExecutor):
