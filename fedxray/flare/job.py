@@ -15,7 +15,7 @@ from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Model
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.flare.tasks import CARD, KEYS, PERSONAL, TRAIN, VALIDATE
+from fedxray.flare.tasks import CARD, KEYS, PERSONAL, STEPS, TRAIN, VALIDATE
 
 POLL_S = 0.05  # between a site's requests for a task; NVFlare's own is 2 s, which a run would pay in each round
 OUTAGE_S = 600  # how long a participant may be unreachable before NVFlare takes it for dead
@@ -64,7 +64,7 @@ def write_training(
         f"train-{key}",
         participants,
         workflow={"id": "rounds", "path": "fedxray.flare.server.FederationController", "args": controller},
-        executor={"tasks": [KEYS, TRAIN, PERSONAL], "executor": trainer},
+        executor={"tasks": [KEYS, *STEPS, TRAIN, PERSONAL], "executor": trainer},
     )
 
 
