@@ -15,7 +15,7 @@ from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Model
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.flare.tasks import ALONE, CARD, KEYS, PERSONAL, TRAIN, VALIDATE
+from fedxray.flare.tasks import ALONE, CARD, KEYS, PERSONAL, STEPS, TRAIN, VALIDATE
 from fedxray.training.mechanism import Mechanism
 
 POLL_S = 0.05  # between a site's requests for a task; NVFlare's own is 2 s, which a run would pay in each round
@@ -82,7 +82,7 @@ def write_training(
         f"train-{key}",
         participants,
         workflow={"id": "rounds", "path": "fedxray.flare.server.FederationController", "args": controller},
-        executor={"tasks": [KEYS, TRAIN, PERSONAL], "executor": trainer},
+        executor={"tasks": [KEYS, *STEPS, TRAIN, PERSONAL], "executor": trainer},
     )
 
 
