@@ -11,7 +11,7 @@ import pandas as pd
 from fedxray.analysis import bootstrap
 from fedxray.analysis.choice import MODEL_KEY, without_coalitions
 from fedxray.analysis.cohorts import cohorts_of
-from fedxray.audit.findings import COLUMNS, of_canaries, of_members, of_step
+from fedxray.audit.findings import COLUMNS, EXAMPLE, of_canaries, of_members, of_step
 from fedxray.audit.membership import by_canaries, by_loss, losses
 from fedxray.audit.power import CANARIES, memorise, phantoms
 from fedxray.core import cli
@@ -23,6 +23,7 @@ from fedxray.experiment.folder import Folder
 from fedxray.report.figures import save
 from fedxray.report.figures.inversion import inversion
 from fedxray.training.models import restore
+from fedxray.training.private import Mechanism
 from fedxray.training.trainer import predict
 
 BATCH, SHOWN, PIXELS = 4, (0, 2), 224  # images of a step, those of which pictures are made, and what the demo takes
@@ -49,11 +50,11 @@ def main(options):
         name = ", ".join(filter(None, [model_name(mode, method, site), cohort]))
         rows += of_members(name, attack(*of_run, path), power)
     images, labels = phantoms(BATCH, PIXELS, seed)
-    pictures = []
+    pictures, noise = [], _noise(folder, chosen)
     for model in ("demo", "compact"):
         for count in (1, BATCH):
             shown = SHOWN if model == "demo" and count == BATCH else ()
-            found, made = of_step(model, settings, seed, images[:count], labels[:count], shown)
+            found, made = of_step(model, settings, seed, images[:count], labels[:count], noise, shown)
             rows, pictures = rows + found, pictures + made
     table = pd.DataFrame(rows, columns=COLUMNS)
     write_table(options.output, table)
@@ -64,6 +65,15 @@ def main(options):
 
 def _canaries(loss, included, confidence):
     return by_canaries(-loss, included, CANARIES // 2, 0.0, confidence)
+
+
+def _noise(folder, chosen):
+    """The noise of the first chosen federation that has some; else an example's."""
+    for path in chosen["path"][chosen["mode"] == "federated"]:
+        record = folder.run(path).read_record()
+        if about := record.get("privacy"):
+            return Mechanism.recorded(about, about["patients"], record["train_images"], len(record["sites"]))
+    return EXAMPLE
 
 
 def _losses(folder, path, cohort, sites):

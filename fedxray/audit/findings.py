@@ -7,18 +7,20 @@ from fedxray.audit.inversion import KINDS, attacked, features_of, first_dense, m
 from fedxray.audit.membership import Bound, Membership
 from fedxray.experiment.settings import Settings
 from fedxray.training.models import build
+from fedxray.training.private import Mechanism
 from fedxray.training.trainer import standardise
 
 COLUMNS = ["attack", "target", "statistic", "value", "low", "high", "sentence"]
 PICTURED = KINDS[:3]  # updates of which pictures are made
-CLIP, SIGMA = 0.1, 0.908  # of the update with noise: about epsilon 8, where 256 of 2,869 patients a step take 112 steps
+# The noise of an update where the experiment has none: about epsilon 8, where 256 of 2,869 patients take 112 steps.
+EXAMPLE = Mechanism("sites", 0.908, 256 / 2869, 112, 0.1, 8.0, 1e-5, 2869, 4097, 3, 0, "patient", False)
 STEPS = 150  # of the search for a picture
 CHANCE = 0.1  # a correlation below this is called nothing
 FEW = 1000  # features; fewer hold no picture, and correlate by chance
 WORDS = {
     "in clear": "as an SGD step in clear",
     "masked": "under a mask of secure aggregation",
-    "with noise": f"clipped to {CLIP}, with noise of {SIGMA} times that",
+    "with noise": "clipped to {clip:g}, with noise of a deviation of {deviation:.3g}",
     "as sent": "as the difference after one step of AdamW, which is what a site sends",
 }
 
@@ -26,7 +28,13 @@ Pictures = list[dict[str, np.ndarray]]
 
 
 def of_step(
-    model: str, settings: Settings, seed: int, images: np.ndarray, labels: np.ndarray, pictured: tuple[int, ...] = ()
+    model: str,
+    settings: Settings,
+    seed: int,
+    images: np.ndarray,
+    labels: np.ndarray,
+    noise: Mechanism,
+    pictured: tuple[int, ...] = (),
 ) -> tuple[list[dict], Pictures]:
     """What one step of a network on `images` uint8 (n, size, size) gives away, by each kind of update.
 
@@ -44,10 +52,16 @@ def of_step(
     pictures: Pictures = [{"true": pixels[number, 0].numpy()} for number in pictured]
     target = f"{model} network, a step of {count} image{'s' * (count > 1)}"
     for kind in KINDS:
-        read = ratios(update(kind, easy, images, labels, CLIP, SIGMA), dense)
+        read = ratios(update(kind, easy, images, labels, noise), dense)
         found, best = matches(read, features)
         values = {"value": found.mean(), "low": found.min(), "high": found.max()}
-        sentence = _of_features(kind, count, features.shape[1], float(found.min()), float(found.max()))
+        sentence = _of_features(
+            WORDS[kind].format(clip=noise.clip, deviation=noise.deviation),
+            count,
+            features.shape[1],
+            float(found.min()),
+            float(found.max()),
+        )
         rows.append(
             {"attack": "inversion", "target": target, "statistic": f"feature correlation, {kind}", **values}
             | {"sentence": sentence}
@@ -99,8 +113,7 @@ def of_canaries(target: str, found: Bound, confidence: float) -> dict:
     }
 
 
-def _of_features(kind: str, images: int, features: int, low: float, high: float) -> str:
-    how = WORDS[kind]
+def _of_features(how: str, images: int, features: int, low: float, high: float) -> str:
     if features < FEW:
         return (
             f"Sent {how}, the update gives away {features} means at most, of a picture next to nothing: what is read "

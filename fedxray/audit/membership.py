@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import bdtrc
 
 from fedxray.training.metrics import auroc, roc
 
@@ -72,12 +72,13 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
     The tail of a binomial of `guesses` tries at the accuracy of randomised response, and what delta adds to it
     (Steinke, Nasr & Jagielski 2023, theorem 5.2 and appendix D). `canaries` is the number of coins that were thrown.
     """
-    tries = stats.binom(guesses, 1 / (1 + np.exp(-epsilon)))
+    accuracy = 1 / (1 + np.exp(-epsilon))
+    tail = float(bdtrc(correct - 1, guesses, accuracy))  # of a binomial: of `correct` or more
     more = 0.0
     if delta and correct:
         lost = np.arange(1, correct + 1)
-        more = float(np.max((tries.sf(correct - lost - 1) - tries.sf(correct - 1)) / lost))
-    return float(min(1.0, tries.sf(correct - 1) + 2 * canaries * delta * more))
+        more = float(np.max((bdtrc(correct - lost - 1, guesses, accuracy) - tail) / lost))
+    return float(min(1.0, tail + 2 * canaries * delta * more))
 
 
 def least_epsilon(canaries: int, guesses: int, correct: int, delta: float, confidence: float) -> float:
