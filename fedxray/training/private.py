@@ -47,15 +47,6 @@ class Mechanism:
     unit: str  # patient; or image, where nobody knows whose the images are
     secret: bool  # whether sampling and noise come from this machine's entropy, and not from the run's seed
 
-    @classmethod
-    def recorded(cls, about: dict, patients: int, images: int, sites: int) -> "Mechanism":
-        """The mechanism of a run's record (`about`), for so many training patients and images at so many sites."""
-        numbers = {
-            name: about[name] for name in ("sigma", "rate", "steps", "clip", "epsilon", "delta", "colluders", "unit")
-        }
-        counts = {"patients": patients, "images": images, "sites": sites}
-        return cls(place=about["dp"], secret=not about["simulation"], **numbers, **counts)
-
     @property
     def deviation(self) -> float:
         """The deviation of the noise that one site adds in each coordinate."""

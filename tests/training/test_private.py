@@ -136,7 +136,6 @@ def test_a_mechanism_spends_what_was_asked_for_and_shares_the_noise_of_a_sum():
     # Without the noise of one of four, that of the other three is what was asked for.
     assert math.sqrt(3) * of_sum.deviation == pytest.approx(0.1 * made.sigma)
     assert of_sum.about["simulation"]
-    assert Mechanism.recorded(of_sum.about, of_sum.patients, of_sum.images, of_sum.sites) == of_sum
     assert mechanism_of(Privacy(**vars(PRIVACY) | {"dp": "none"}), 100, 300, 4, "patient") is None
 
 
