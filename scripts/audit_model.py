@@ -17,7 +17,7 @@ from fedxray.audit.power import memorise, phantoms
 from fedxray.audit.retraining import audited, by_shadows, mechanism_of_record, shadows_of, with_canaries
 from fedxray.core import cli
 from fedxray.core.files import read_table, write_table
-from fedxray.core.seeds import stream
+from fedxray.core.seeds import seed_of, stream
 from fedxray.data.site import load_site
 from fedxray.experiment.experiment import model_name
 from fedxray.experiment.folder import Folder
@@ -65,7 +65,7 @@ def main(options):
         if number == 0:
             found = by_shadows(target, shadows_of(target, seed))
             rows += of_members("membership by LiRA", name, measured(*found, path, "shadows"), ratio)
-        found = with_canaries(target, seed)
+        found = with_canaries(target, seed_of(seed, path))
         if len(found.score) >= LEAST:
             bound = guessed(found.score, found.member, target.privacy)
             rows.append(of_canaries(name, bound, confidence, target.privacy, proved))
