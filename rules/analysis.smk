@@ -184,7 +184,7 @@ AUDIT = config["privacy"]["audit"]
 
 if AUDIT:
 
-    # Attacks on the chosen models, and on updates of phantom images.
+    # Attacks on the chosen models, some of which are trained again, and on updates of phantom images.
     rule audit_model:
         input:
             registry=AT.registry,
@@ -201,7 +201,7 @@ if AUDIT:
         threads: config["training"]["threads"]
         resources:
             mem_mb=growing(4000),
-            runtime=growing(60),
+            runtime=growing(240),
             gpu=GPU,
         params:
             **step("audit_model"),

@@ -91,14 +91,22 @@ class Runs:
         return float(runs["spent"][shared].sum() + alone.sum())
 
     def _audit(self) -> list[dict]:
-        """A row for each attack, if there were any."""
+        """Each attack, with a row for each target; none if there were no attacks."""
         if not self.config["privacy"]["audit"]:
             return []
-        return [
-            {name: row[name] for name in ("attack", "target", "statistic")}
-            | {"value": _cell(row["value"], row["low"], row["high"]), "what it says": row["sentence"]}
-            for row in _rows(read_table(self.folder.audit))
-        ]
+        attacks = []
+        for attack, found in read_table(self.folder.audit).groupby("attack", sort=False):
+            rows = []
+            for target, part in found.groupby("target", sort=False):
+                first, *others = _rows(part)
+                row = {"target": target, first["statistic"]: _cell(first["value"], first["low"], first["high"])}
+                if attack == "canaries":
+                    row["claimed at most"] = "nothing" if pd.isna(first["claimed"]) else f"{first['claimed']:.3g}"
+                row["where it must find something"] = _decimal(first["power"], 3)
+                row |= {item["statistic"]: _cell(item["value"], item["low"], item["high"]) for item in others}
+                rows.append(row if attack.startswith("membership") else row | {"in words": first["sentence"]})
+            attacks.append({"name": attack, "rows": rows})
+        return attacks
 
 
 class Results(Runs):
