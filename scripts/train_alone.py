@@ -19,8 +19,8 @@ def main(options):
         schedule = policy.sampled(noise.steps, noise.rate, 1)
     else:
         schedule = policy.alone(values.epochs, options.budget, train_images(folders), values.batch_size)
-    for folder in folders:
-        print(f"{folder.name} alone")
+    for number, folder in enumerate(folders, 1):
+        print(f"{folder.name} alone ({number} of {len(folders)})")
         train_alone(
             Pooled(folder.name, [folder], own=True, noise=noise), values, schedule, options.output / folder.name
         )
