@@ -57,16 +57,16 @@ def last_of(path):
     return [f"      {line}" for line in text_of(path).strip().splitlines()[-3:]]
 
 
-def list_failed(failed, logs):
-    """Lines that say which jobs failed for good, where their logs are, and the last lines of these.
+def listed(what, which, logs):
+    """Lines that say what became of jobs, where their logs are, and the last lines of these.
 
-    `failed` are Snakemake's jobs; `logs` are the files of its own messages, in which the executor of a cluster says
+    `what` is Failed or Stopped; `which` are Snakemake's jobs; `logs` are the files of its own messages, in which the executor of a cluster says
     where it puts what a job prints.
     """
     messages = "".join(map(text_of, logs))
     printed = re.findall(r"Job (\S+) has been submitted .*\(log: (.+)\)\.", messages)
     lines = []
-    for job in failed:
+    for job in which:
         output = dict(printed).get(str(job.jobid), "")
         jobs = list(job) if job.is_group() else [job]
         if job.is_group():  # Snakemake counts all jobs of a group as failed
@@ -77,7 +77,7 @@ def list_failed(failed, logs):
             lines += [line for path in one.log for line in last_of(path)]
         if output:
             lines += [f"    the cluster's job printed: {output}", *last_of(output)]
-    return ["Failed, with the end of each log:", *lines] if lines else []
+    return [f"{what}, with the end of each log:", *lines] if lines else []
 
 
 SCREEN = take_the_screen()
@@ -89,4 +89,6 @@ onsuccess:
 
 
 onerror:
-    say_last(list_failed(workflow.scheduler.failed, log))
+    failed = workflow.scheduler.failed
+    stopped = workflow.scheduler.running - failed  # by Ctrl-C
+    say_last([*listed("Stopped", stopped, log), *listed("Failed", failed, log)])

@@ -38,7 +38,10 @@ DROPPED = re.compile(
     r"|Select jobs to|Job rate limit|Processed \d+ potential|Job \S+ has been submitted|Elapsed time:|Complete log"
     r"|None$|$"
 )
-FAILED = "At least one job did not complete successfully"  # said as well, with what failed, at the end
+# And of a step that failed, because the end says it in the words of its log.
+FAILED = re.compile(
+    r"RuleException:\nCalledProcessError|Exiting because a job|WorkflowError:\nAt least one job did not"
+)
 
 
 @dataclass
@@ -290,7 +293,7 @@ class Progress(logging.Handler):
                 self._print(message)
         elif record.levelno < logging.ERROR:
             self._print(message if message.startswith(WARNING) else WARNING + message, "yellow")
-        elif not (self.failed and FAILED in message):
+        elif not FAILED.match(message):
             self._print(message, "red")
 
     def _follow(self, step: Step) -> None:

@@ -277,7 +277,9 @@ def test_an_error_is_the_last_thing_said(piped):
     piped.plan(train_central=1)
     log = piped.start(1, "train_central")
     piped.write(log, "error: lr: too large")
+    piped.send("error", "RuleException:\nCalledProcessError in file rules/training.smk ...", logging.ERROR)
     piped.send("job_error", "Error in rule", logging.ERROR, jobid=1, rule_name="train_central", log=[str(log)])
+    piped.send(None, "Exiting because a job execution failed. Look above for error messages", logging.ERROR)
     piped.progress.ending = [
         "Failed, with the end of each log:",
         f"  train_central: {log}",
