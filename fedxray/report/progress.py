@@ -36,7 +36,7 @@ ROWS = 8  # of steps that run at the same time, on a terminal
 DROPPED = re.compile(
     r"Assuming unrestricted shared|Using shell:|Group jobs: inactive|(Conda env\w+|Singularity \w+): ignored"
     r"|Select jobs to|Job rate limit|Processed \d+ potential|Job \S+ has been submitted|Elapsed time:|Complete log"
-    r"|None$|$"
+    r"|Loading script code|Adding \S+ \(|None$|$"
 )
 # And of a step that failed, because the end says it in the words of its log.
 FAILED = re.compile(
@@ -306,7 +306,7 @@ class Progress(logging.Handler):
 
     def _tell(self, step: Step) -> None:
         now, (when, share) = self.clock(), step.said
-        if step.auroc and step.share >= share + SHARE and now - max(when, step.began) >= QUIET_S and step.share < 1:
+        if share + SHARE <= step.share < 1 and now - max(when, step.began) >= QUIET_S:
             step.said = now, step.share
             left = step.left(now)
             self._print("  ".join([" " * 5, step.label, step.text(), *([] if left is None else [about(left)])]))
