@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fedxray.analysis import suspects
+from fedxray.analysis import answer, suspects
 from fedxray.analysis.adaptation import AT_THRESHOLD, CALIBRATED
 from fedxray.analysis.choice import MODEL_KEY, edges, leading, of_models, point_columns, without_coalitions
 from fedxray.analysis.comparison import by_aetiology, fairness
 from fedxray.analysis.external import apart
-from fedxray.analysis.methods import said
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table
 from fedxray.data import datasets
@@ -176,11 +175,16 @@ class Results(Runs):
         }
 
     def _hospitals(self) -> list[dict]:
-        """For each cohort and hospital: whether it should join, in a sentence, and the models that it could use."""
-        of_hospitals = self.by_method[self.by_method["hospital"] != POOLED]
+        """For each cohort and hospital: whether it should join, in sentences, and the models that it could use."""
+        advices = {advice[:2]: advice for advice in answer.advices(self.by_method)}
+        of_hospitals = self.by_method[self.by_method["hospital"] != POOLED].groupby(["cohort", "hospital"], sort=False)
         return [
-            {"name": ", ".join(filter(None, keys[::-1])), "advice": list(said(rows)), "models": _choices(rows)}
-            for keys, rows in of_hospitals.groupby(["cohort", "hospital"], sort=False)
+            {
+                "name": ", ".join(filter(None, keys[::-1])),
+                "advice": [*map(answer.plain, advices[keys].sentences)] if keys in advices else [],
+                "models": _choices(rows),
+            }
+            for keys, rows in of_hospitals
         ]
 
     def _overall(self) -> list[dict]:
