@@ -223,11 +223,6 @@ def _of_federation(config: dict) -> list[str]:
         faults.append(f"federation.min_sites: {federation['min_sites']} of {len(sites)} sites; at most {len(sites)}")
     if (federation["absent"] == "drop") != (0 < federation["min_sites"] < len(sites)):
         faults.append(f"federation: absent: drop goes with min_sites from 1 to {len(sites) - 1}, and fail with 0")
-    if config["privacy"]["secure_aggregation"] and federation["where"] == "remote":
-        faults.append(
-            "privacy.secure_aggregation: with federation.where: remote it is not built yet, because the models that "
-            "hospitals train alone would leave them in clear; use where: here, or set it to false"
-        )
     if federation["where"] == "remote":
         if not federation["admin_kit"]:
             faults.append("federation.admin_kit: empty; set it to the folder of the admin's startup kit")

@@ -19,8 +19,9 @@ from fedxray.federation.fixed import add, decode, encode
 from fedxray.federation.means import distances, mean_of
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import build, get_parameters, norms_of, restore, set_parameters
-from fedxray.training.private import Mechanism, PrivateTrainer, trainer_of
+from fedxray.training.private import PrivateTrainer, trainer_of
 from fedxray.training.rows import EpochRow, Segment
 from fedxray.training.trainer import Correct, Part, Report, Trainer, silent, validate
 

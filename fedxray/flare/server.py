@@ -35,6 +35,7 @@ from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import (
     ADVERTISE,
     ADVERTS,
+    ALONE,
     CARD,
     CARDS,
     FAILURE,
@@ -53,7 +54,8 @@ from fedxray.flare.tasks import (
     VOUCH,
     WHY,
 )
-from fedxray.training.models import restore
+from fedxray.training.mechanism import Mechanism
+from fedxray.training.models import build, get_parameters, restore
 from fedxray.training.place import place_of
 from fedxray.training.rows import EpochRow
 from fedxray.training.trainer import threshold_of
@@ -174,11 +176,15 @@ class FederationController(SiteController):
         checksums: dict,
         key: str,
         live: str,
+        noise: dict,
     ):
-        """Takes what `job.write_training` writes: fields of `Settings`, `Method`, `Schedule` and `Policy` as dicts."""
+        """Takes what `job.write_training` writes: fields of `Settings`, `Method`, `Schedule`, `Policy` as dicts.
+
+        `noise` has those of `Mechanism`, or nothing.
+        """
         super().__init__(Participants(sites, checksums, Policy(**policy)))
         self.settings, self.method, self.schedule = Settings(**settings), Method(**method), Schedule(**schedule)
-        self.key, self.live = key, live
+        self.key, self.live, self.noise = key, live, Mechanism(**noise) if noise else None
         self.records = []
         self.adverts: dict[str, dict[str, str]] = {}  # of a secure aggregation: each site's signed key, the last one
         # For the next round, if absent sites are survived: keys, shares, and {site: why} of the sites that have none.
@@ -197,7 +203,7 @@ class FederationController(SiteController):
         """
         self.engine.register_app_command(ROUNDS, self._tell)
         validation = self.own_file.load(self.participants.checksums.get(SHARED)).part("validation")
-        server = ServerRounds(self.settings, self.method, self.schedule, validation)
+        server = ServerRounds(self.settings, self.method, self.schedule, validation, self.noise)
         checkpoint = Checkpoint(self.own_file.kit / "checkpoints" / f"{self.key}.safetensors")
         if checkpoint.exists():
             server.parameters, server.state, self.records = checkpoint.load()
@@ -313,6 +319,32 @@ class CardCollector(SiteController):
         answers, _ = self.ask(CARD, FLModel(metrics={"images": 0.0}))
         cards = {site: answers[site].meta["card"] for site in self.participants.sites}
         write_json(self.folder / CARDS, cards | {SHARED: card_of(self.own_file.data)})
+
+
+class AloneController(SiteController):
+    """Lets one site train alone, and writes what it measured. The model stays at the site."""
+
+    def __init__(self, settings: dict, sites: list, timeout_s: int, live: str):
+        """Takes the fields of `Settings`, and the rest as `job.write_alone` writes it."""
+        super().__init__(Participants(sites, {}, Policy(timeout_s, "fail", 0)))
+        self.settings, self.live = Settings(**settings), live
+
+    def run(self) -> None:
+        """Ask the site once, and write `rounds.json`: the record (`rounds`), and how many `parameters` the model has.
+
+        `device` and `machine` are the server's, as of a federation.
+        """
+        scalars = Scalars(self.own_file.tensorboard, self.live)
+        answers, _ = self.ask(ALONE, FLModel(metrics={"sites": 1.0}))
+        (site,) = self.participants.sites
+        record = answers[site].meta["record"]
+        for row in record["sites"][site]:
+            scalars.add("", row)
+        scalars.close()
+        device, machine = place_of(self.settings)
+        size = sum(array.size for array in get_parameters(build(self.settings)).values())
+        about = {"rounds": [record], "parameters": size, "device": device, "machine": machine}
+        write_text(self.folder / RECORDS, json.dumps(about))  # a row may have NaN
 
 
 class ChosenModels(ModelLocator):

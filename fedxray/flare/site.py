@@ -16,9 +16,10 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 from fedxray.core.errors import UserError
 from fedxray.core.parameters import Parameters
 from fedxray.data.site import SiteData
-from fedxray.experiment.method import Method
+from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.policy import Schedule
+from fedxray.federation.pooled import Pooled
 from fedxray.federation.recovery import Member
 from fedxray.federation.rounds import SiteRounds, Update, sealed
 from fedxray.federation.secure import Identity, Party, Signer, adverts_of
@@ -39,6 +40,7 @@ from fedxray.flare.tasks import (
     WHY,
 )
 from fedxray.training.exported import write_config
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
 from fedxray.training.rows import EpochRow
@@ -83,6 +85,22 @@ class SiteExecutor(Executor):
         """The answer to one task."""
         raise NotImplementedError
 
+    def keep(
+        self, key: str, parameters: Parameters, settings: Settings, fl_ctx: FLContext, mode: str, method: str = ""
+    ) -> None:
+        """Keep a model that the site made in the job `key`, as a directory with which the hospital can predict."""
+        kept, own_file = Kept(self.own_file(fl_ctx).kit, key), self.own_file(fl_ctx)
+        kept.write(parameters, settings)
+        network, data = restore(settings, parameters), self.data(fl_ctx)
+        threshold = threshold_of(network, data.own_validation(), settings.compute)
+        origin = {"experiment": f"job {key[:12]}", "cohort": "", "mode": mode, "run": key}
+        origin |= {"method": method, "site": fl_ctx.get_identity_name()}
+        made = card_of(own_file.data)["provenance"]
+        note = "Synthetic phantom data" * bool(made.get("synthetic"))
+        fit = made.get("fit", "stretch")
+        write_config(kept.folder, settings, threshold=threshold, origin=origin, fit=fit, note=note)
+        kept.restrict()
+
 
 class SiteTrainer(SiteExecutor):
     """Trains the site's part of each round, and streams each epoch's metrics as it ends.
@@ -90,10 +108,24 @@ class SiteTrainer(SiteExecutor):
     What the site's half of the algorithm keeps between rounds is in the kit before an answer leaves.
     """
 
-    def __init__(self, settings: dict, method: dict, schedule: dict, checksums: dict, key: str, sites: list, own: bool):
-        """Takes the fields of `Settings`, `Method` and `Schedule`, and the rest as `job.write_training` writes it."""
+    def __init__(
+        self,
+        settings: dict,
+        method: dict,
+        schedule: dict,
+        noise: dict,
+        checksums: dict,
+        key: str,
+        sites: list,
+        own: bool,
+    ):
+        """Takes the fields of `Settings`, `Method`, `Schedule` and, or nothing, of `Mechanism`.
+
+        The rest is as `job.write_training` writes it.
+        """
         super().__init__(checksums)
         self.settings, self.method, self.schedule = Settings(**settings), Method(**method), Schedule(**schedule)
+        self.noise = Mechanism(**noise) if noise else None
         self.key, self.sites, self.own = key, sites, own
         self.party: Party | None = None  # of a secure aggregation, from the task `keys` on
         self.member: Member | None = None  # of one that survives absent sites, in the round that began last
@@ -117,14 +149,15 @@ class SiteTrainer(SiteExecutor):
             self._meet(task, fl_ctx)
         last = task.meta[LAST].get(fl_ctx.get_identity_name(), 0)
         if self.rounds is None:
-            self.rounds = SiteRounds(self.settings, self.method, self.schedule, self.data(fl_ctx), self.own)
+            data = self.data(fl_ctx)
+            self.rounds = SiteRounds(self.settings, self.method, self.schedule, data, self.own, self.noise)
         keeps = self.rounds.algorithm.keeps
         if keeps and self.held != last:
             self.rounds.state = kept.states.after(last)
         self.held = None  # until the round has ended
         if task_name == PERSONAL:
             personal, self.held = self.rounds.personal(task.params), last
-            self._keep(kept, personal.parameters, fl_ctx)
+            self.keep(self.key, personal.parameters, self.settings, fl_ctx, "personal", self.method.slug)
             return FLModelUtils.to_shareable(
                 FLModel(metrics={"rows": float(len(personal.rows))}, meta={"rows": personal.rows})
             )
@@ -159,7 +192,7 @@ class SiteTrainer(SiteExecutor):
     @property
     def _content(self) -> list[dict]:
         """What the job trains: of equal content are equal answers."""
-        return [asdict(part) for part in (self.settings, self.method, self.schedule)]
+        return [asdict(part) for part in (self.settings, self.method, self.schedule, *filter(None, [self.noise]))]
 
     def _agree(self, signer: Signer, fl_ctx: FLContext) -> None:
         """Note with whom, and by which protocol, this site answers the training. Raises UserError if it had others."""
@@ -224,19 +257,6 @@ class SiteTrainer(SiteExecutor):
             self.party.mask(words, number)
         return FLModelUtils.to_shareable(FLModel(params_type=ParamsType.FULL, params=words))
 
-    def _keep(self, kept: Kept, parameters: Parameters, fl_ctx: FLContext) -> None:
-        """Keep the site's own model, as a directory with which the hospital can predict."""
-        kept.write(parameters, self.settings)
-        network, data = restore(self.settings, parameters), self.data(fl_ctx)
-        threshold = threshold_of(network, data.own_validation(), self.settings.compute)
-        origin = {"experiment": f"job {self.key[:12]}", "cohort": "", "mode": "personal", "run": self.key}
-        origin |= {"method": self.method.slug, "site": fl_ctx.get_identity_name()}
-        made = card_of(self.own_file(fl_ctx).data)["provenance"]
-        note = "Synthetic phantom data" * bool(made.get("synthetic"))
-        fit = made.get("fit", "stretch")
-        write_config(kept.folder, self.settings, threshold=threshold, origin=origin, fit=fit, note=note)
-        kept.restrict()
-
     def _stream(self, fl_ctx: FLContext) -> Report:
         """What sends the metrics of an epoch to the server, and waits for no answer."""
         engine, no_answer = fl_ctx.get_engine(), 0.0
@@ -245,6 +265,25 @@ class SiteTrainer(SiteExecutor):
             engine.send_aux_request(None, LIVE, Shareable({"row": row}), no_answer, fl_ctx, optional=True)
 
         return stream
+
+
+class SiteAlone(SiteExecutor):
+    """Trains one model on the site's own data without a federation, and keeps it: its curve alone leaves the site."""
+
+    def __init__(self, settings: dict, schedule: dict, noise: dict, checksums: dict, key: str):
+        """Takes the fields of `Settings` and `Schedule`, and the rest as `job.write_alone` writes it."""
+        super().__init__(checksums)
+        self.settings, self.schedule, self.key = Settings(**settings), Schedule(**schedule), key
+        self.noise = Mechanism(**noise) if noise else None
+
+    def answer(self, task_name: str, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
+        """Answer one `alone` task with the record of the training (`RoundRecord`)."""
+        self.data(fl_ctx)  # or they are not those that the job insists on
+        pooled = Pooled(fl_ctx.get_identity_name(), [self.own_file(fl_ctx).data], own=True, noise=self.noise)
+        trained = pooled.train(self.settings, PLAIN, self.schedule)
+        self.keep(self.key, trained.parameters, self.settings, fl_ctx, "alone")
+        (record,) = trained.rounds
+        return FLModelUtils.to_shareable(FLModel(metrics={"rounds": 1.0}, meta={"record": record}))
 
 
 class SiteEvaluator(SiteExecutor):

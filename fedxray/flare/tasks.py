@@ -8,6 +8,7 @@ KEYS = "keys"  # of a secure aggregation, before the first round: each site sign
 ADVERTISE, SHARE, VOUCH, REVEAL = STEPS = "advertise", "share", "vouch", "reveal"
 VALIDATE = "validate"  # NVFlare's cross-site evaluation has this name for it
 CARD = "card"
+ALONE = "alone"  # the site trains without a federation, and keeps the model
 PERSONAL = "personal"  # after the last round: each site makes its own model, and keeps it
 
 # Messages beside the tasks.

@@ -184,6 +184,7 @@ def test_trouble_is_checked_in_each_point_of_a_sweep():
 def test_secure_aggregation_needs_three_sites_and_the_weighted_mean():
     secure = changed("privacy.secure_aggregation", True)
     check_config(secure, SCHEMA)
+    check_config(secure | {"federation": secure["federation"] | {"where": "remote", "admin_kit": "kit"}}, SCHEMA)
     for change, said in (
         ({"sites": ["us", "europe"]}, "2 sites are too few.*at least 3 sites"),
         ({"sweep": {"grid": {"sites": [2, 3]}, "points": [], "exclude": []}}, "2 sites are too few"),
@@ -191,7 +192,6 @@ def test_secure_aggregation_needs_three_sites_and_the_weighted_mean():
             {"algorithm": secure["algorithm"] | {"mean": "median"}},
             "median needs each hospital's answer.*mean: weighted",
         ),
-        ({"federation": secure["federation"] | {"where": "remote", "admin_kit": "kit"}}, "remote it is not built yet"),
     ):
         with pytest.raises(UserError, match=rf"^config: .*privacy\.secure_aggregation: .*{said}"):
             check_config(secure | change, SCHEMA)
@@ -363,7 +363,7 @@ def private(**changes):
         ({"privacy.secure_aggregation": False}, r"privacy\.dp: sum needs privacy\.secure_aggregation: true"),
         ({"sites": ["us", "asia"], "privacy.colluders": 0}, r"privacy\.dp: sum of 2 sites shows one the other's"),
         ({"privacy.colluders": 2}, r"privacy\.colluders: 2 of 3 sites; take at most 1"),
-        ({"federation.engine": "nvflare"}, r"privacy\.dp: sum is not there in a federation of processes yet"),
+        ({"privacy.noise": "secret"}, r"privacy\.noise: secret noise is never drawn again, .* set it to nvflare"),
         ({"algorithm.name": "scaffold"}, r"algorithm\.name: scaffold, but privacy\.dp sum needs fedavg"),
         ({"algorithm.mean": "median"}, r"algorithm\.mean: median, but privacy\.dp sum needs weighted"),
         ({"algorithm.finetune": 4}, r"algorithm\.finetune: 4, but privacy\.dp sum needs 0"),
@@ -397,6 +397,7 @@ def test_privacy_that_would_not_hold_is_told(changes, said):
 
 def test_private_training_that_holds_is_taken():
     check_config(private(), SCHEMA)
+    check_config(private(**{"federation.engine": "nvflare", "privacy.noise": "secret"}), SCHEMA)
     check_config(
         private(**{"privacy.dp": "sites", "sites": ["us", "asia"], "privacy.secure_aggregation": False}), SCHEMA
     )
