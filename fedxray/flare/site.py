@@ -129,6 +129,7 @@ class SiteTrainer(SiteExecutor):
         self.key, self.sites, self.own = key, sites, own
         self.party: Party | None = None  # of a secure aggregation, from the task `keys` on
         self.member: Member | None = None  # of one that survives absent sites, in the round that began last
+        self.next: Member | None = None  # and in the one after it
         self.rounds = None
         self.held = None  # the round after which `rounds` has its state
 
@@ -202,34 +203,43 @@ class SiteTrainer(SiteExecutor):
     def _step(self, task_name: str, number: int, said: Any, fl_ctx: FLContext) -> Shareable:
         """Answer a step of round `number` (from 0) of a secure aggregation that survives absent sites."""
         if task_name == ADVERTISE:
-            identity, job = self._identity(fl_ctx)
             if self.member and number <= self.member.number:
                 raise UserError(
                     f"secure aggregation: round {number + 1} has begun already in this job; run the job again"
                 )
-            member = Member(identity, job, number, self.sites)
-            self._agree(member, fl_ctx)
-            self.member, answer = member, member.advert()._asdict()
+            self.member, self.next = self._member(number, fl_ctx), None
+            answer = self.member.advert()._asdict()
         elif task_name == SHARE:
             answer = self._of_round(number).share(adverts_of(said))
         elif task_name == VOUCH:
-            answer = self._of_round(number).vouch(said)
+            signature, self.next = self._of_round(number).vouch(said), self._member(number + 1, fl_ctx)
+            answer = {"signature": signature, "advert": self.next.advert()._asdict()}
         else:
             member = self._of_round(number)
-            answer = member.reveal(said)
+            revealed = member.reveal(said["signatures"])
             agree_round(self.own_file(fl_ctx).kit, self._content, number, member.survivors)
+            answer = {"revealed": revealed, "shared": self._of_round(number + 1).share(adverts_of(said["adverts"]))}
         return FLModelUtils.to_shareable(FLModel(metrics={"steps": 1.0}, meta={SAID: answer}))
+
+    def _member(self, number: int, fl_ctx: FLContext) -> Member:
+        """A new part in round `number` (from 0)."""
+        identity, job = self._identity(fl_ctx)
+        member = Member(identity, job, number, self.sites)
+        self._agree(member, fl_ctx)
+        return member
 
     def _of_round(self, number: int) -> Member:
         """This site's part in round `number` (from 0). Raises UserError if it has none."""
-        if self.member is None or self.member.number != number:
-            raise UserError(f"secure aggregation: this site has no keys of round {number + 1}; run the job again")
-        return self.member
+        for member in (self.member, self.next):
+            if member and member.number == number:
+                return member
+        raise UserError(f"secure aggregation: this site has no keys of round {number + 1}; run the job again")
 
     def _meet(self, task: FLModel, fl_ctx: FLContext) -> None:
         """Check the partners' keys, or shares. Raises UserError if they are not theirs, or if this process has none."""
         if self.member:
-            self._of_round(task.current_round).receive(task.meta.get(SAID))
+            self.member = self._of_round(task.current_round)
+            self.member.receive(task.meta.get(SAID))
         elif self.party:
             self.party.meet(adverts_of(task.meta.get(ADVERTS)))
         else:
