@@ -8,19 +8,16 @@ from fedxray.experiment import privacy, settings
 from fedxray.federation import policy
 from fedxray.federation.pooled import Pooled
 from fedxray.runs import train_alone
-from fedxray.training.private import mechanism_at
+from fedxray.training.mechanism import mechanism_at
 
 
 def main(options):
     """Train, and write each site's run into a folder below `options.output`."""
     values, folders = settings.from_options(options), [card.parent for card in options.sites]
     noise = mechanism_at(privacy.from_options(options), folders)
-    if noise:
-        schedule = policy.sampled(noise.steps, noise.rate, 1)
-    else:
-        schedule = policy.alone(values.epochs, options.budget, train_images(folders), values.batch_size)
-    for folder in folders:
-        print(f"{folder.name} alone")
+    schedule = policy.alone(values.epochs, options.budget, train_images(folders), values.batch_size, noise)
+    for number, folder in enumerate(folders, 1):
+        print(f"{folder.name} alone ({number} of {len(folders)})")
         train_alone(
             Pooled(folder.name, [folder], own=True, noise=noise), values, schedule, options.output / folder.name
         )

@@ -9,14 +9,14 @@ from fedxray.experiment.method import PLAIN
 from fedxray.federation import policy
 from fedxray.federation.pooled import Pooled
 from fedxray.runs import train_run
-from fedxray.training.private import mechanism_at
+from fedxray.training.mechanism import mechanism_at
 
 
 def main(options):
     """Train, and write the run into the folder of `options.output`."""
     values, folders = settings.from_options(options), [card.parent for card in options.sites]
     noise, names = mechanism_at(privacy.from_options(options), folders), [folder.name for folder in folders]
-    schedule = policy.sampled(noise.steps, noise.rate, 1) if noise else policy.alone(values.epochs, "passes", {}, 0)
+    schedule = policy.alone(values.epochs, "passes", {}, 0, noise)
     train_run(Pooled(POOLED, folders, noise=noise), "central", values, PLAIN, schedule, options.output.parent, names)
 
 

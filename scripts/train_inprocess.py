@@ -8,7 +8,7 @@ from fedxray.experiment import method, privacy, settings
 from fedxray.federation import policy
 from fedxray.federation.inprocess import InProcess
 from fedxray.runs import train_run
-from fedxray.training.private import mechanism_at
+from fedxray.training.mechanism import mechanism_at
 
 
 def main(options):
@@ -16,10 +16,7 @@ def main(options):
     values, way = settings.from_options(options), method.from_options(options)
     folders = {card.parent.name: card.parent for card in options.sites}
     noise = mechanism_at(privacy.from_options(options), folders.values())
-    if noise:
-        schedule = policy.private_from(options, noise.place, noise.steps, noise.rate)
-    else:
-        schedule = policy.from_options(options, values, way, train_images(folders.values()))
+    schedule = policy.from_options(options, values, way, train_images(folders.values()), noise)
     engine = InProcess(folders, options.shared.parent, noise)
     train_run(engine, "federated", values, way, schedule, options.output.parent)
 

@@ -7,8 +7,8 @@ from fedxray.audit.inversion import KINDS, attacked, features_of, first_dense, m
 from fedxray.audit.membership import Bound, Membership
 from fedxray.audit.retraining import SHADOWS
 from fedxray.experiment.settings import Settings
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import build
-from fedxray.training.private import Mechanism
 from fedxray.training.trainer import standardise
 
 COLUMNS = ["attack", "target", "statistic", "value", "low", "high", "power", "claimed", "sentence"]

@@ -24,8 +24,9 @@ from fedxray.experiment.settings import Settings
 from fedxray.federation.fixed import decode
 from fedxray.federation.rounds import Update, sealed
 from fedxray.federation.secure import Identity, Party
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import build, get_parameters
-from fedxray.training.private import Mechanism, PrivateTrainer
+from fedxray.training.private import PrivateTrainer
 from fedxray.training.rows import Segment
 from fedxray.training.trainer import Trainer
 

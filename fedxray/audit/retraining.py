@@ -21,8 +21,8 @@ from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.inprocess import federate
 from fedxray.federation.policy import Schedule
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import restore
-from fedxray.training.private import Mechanism
 from fedxray.training.trainer import Part, predict
 
 SHADOWS = 4  # models, an even number

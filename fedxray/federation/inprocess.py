@@ -16,10 +16,10 @@ from fedxray.federation.engine import Evaluated, Model, Own, Trained
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import personal_line, round_line
 from fedxray.federation.rounds import ServerRounds, SiteRounds, sealed
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
 from fedxray.training.place import place_of
-from fedxray.training.private import Mechanism
 from fedxray.training.trainer import Part, predict, threshold_of
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from fedxray.core.seeds import stream
 from fedxray.data.site import load_site
 from fedxray.experiment.privacy import Privacy
 from fedxray.federation.policy import sampled
+from fedxray.training.mechanism import Mechanism, mechanism_of
 from fedxray.training.models import build
-from fedxray.training.private import Mechanism, mechanism_of
 
 SETTINGS = make_settings(image_size=16, lr=0.003, weight_decay=0.0, epochs=30, schedule="constant", **PLAIN)
 

@@ -1,10 +1,15 @@
 """Secure aggregation by a federation of machines whose server is killed: new keys, and the same bytes."""
 
+from dataclasses import replace
+
 import pytest
 from helpers.federation import make_method
-from helpers.remote import SITES, checkpoints, expected, train, workers
+from helpers.remote import NONE, SITES, checkpoints, expected, in_words, settings_of, train, workers
 
 from fedxray.core.files import read_json, sha256
+from fedxray.federation.inprocess import InProcess
+from fedxray.runs import confirm
+from fedxray.training.mechanism import mechanism_at
 
 METHOD = make_method(name="scaffold", moments="kept", secure_aggregation=True)
 EPOCHS = 20  # of a round, so that there is time to break into one
@@ -33,3 +38,20 @@ def test_a_killed_server_leaves_the_same_bytes(machines, tmp_path):
         assert answered.stat().st_mode & 0o77 == 0
     assert checkpoints(machines) == before
     assert not workers(machines)
+
+
+def test_private_steps_of_all_are_the_same_bytes_after_the_server_was_killed(machines, tmp_path):
+    privacy, method = replace(NONE, dp="sum", steps=30), make_method(secure_aggregation=True)
+    settings, output = replace(settings_of(1), optimizer="sgd", lr=0.5, weight_decay=0.0), tmp_path / "run"
+    run = train(machines, output, 1, 1, in_words(settings), method, privacy)
+    run.wait_for("round 5/30")
+    machines.kill("server")
+    run.wait_for("the server does not answer")
+    machines.start("server")
+    code, said = run.end()
+    assert code == 0, said
+    record, data = read_json(output / "record.json"), {site: machines.data[site] for site in SITES}
+    noise = mechanism_at(privacy, data.values())
+    assert 5 <= record["checks"]["resumed_after_round"] < 30
+    assert record["privacy"] == noise.about
+    assert confirm(InProcess(data, machines.data["server"], noise), output, tmp_path / "again")
