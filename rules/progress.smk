@@ -1,6 +1,5 @@
 # What is said while the workflow runs, and last of all: what came out, or what failed, so that nobody must search.
 
-import csv
 import re
 
 from snakemake.logging import logger
@@ -36,14 +35,16 @@ def say_last(lines):
 
 
 def conclusion():
-    """What the comparison says, and where to read on."""
+    """What came out of all that was asked for: the answer, and where to read on."""
     lines = []
-    if AT.differences.exists():
-        with AT.differences.open() as file:
-            rows = [row for row in csv.DictReader(file) if row["metric"] == "auroc"]
-        first = [row for row in rows if row["question"] == "reference"] or rows
-        lines += [row["sentence"] for row in first[:3]]
-    lines += [f"The report: {page}" for page in EVERY_PAGE[:1]]
+    if HERE:
+        # These load pandas, which a plan does not need.
+        from fedxray.analysis.answer import answers, console
+        from fedxray.core.files import read_table
+
+        limits = EVALUATION["margin"], EVALUATION["confidence"]
+        lines += console(answers(read_table(AT.methods), *limits))
+    lines += [f"The report: {page}" for page in list(PAGES.values())[:1]]
     return [*lines, f"The curves: tensorboard --logdir {AT.tensorboard}"]
 
 
