@@ -20,7 +20,7 @@ from fedxray.experiment.folder import Folder
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import sampled
 from fedxray.runs import train_run
-from fedxray.training.private import Mechanism
+from fedxray.training.mechanism import Mechanism
 
 SITES, SCRIPT = ("us", "asia"), Path(__file__).parents[2] / "scripts" / "audit_model.py"
 NOISE = Mechanism("sites", 2.0, 0.25, 8, 0.5, 3.0, 1e-5, 48, 48, 2, 0, "patient", False)
