@@ -34,7 +34,7 @@ else:
 
 
 include: "rules/report.smk"
-include: "rules/failures.smk"
+include: "rules/progress.smk"
 
 
 CODE.remember()
@@ -49,5 +49,5 @@ rule all:
         figures=EVERY_FIGURE,
         tensorboard=AT.tensorboard,
         model=EXPORTED,
-        pages=EVERY_PAGE,
+        pages=list(PAGES.values()),
     localrule: True

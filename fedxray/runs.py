@@ -51,7 +51,7 @@ def train_run(
         "seed": settings.seed,
         "sites": trained_on,
         "train_images": images_of(records),
-        "parameters": sum(array.size for array in trained.parameters.values()),
+        "parameters": trained.size or sum(array.size for array in trained.parameters.values()),
         "bytes_sent": sum(part["bytes"] for part in records),
         "seconds": seconds,
         "energy_j": trained.energy_j,
@@ -63,9 +63,12 @@ def train_run(
     }
     if trained.privacy:
         record["privacy"] = trained.privacy
+    curves = curves_of(records) if federated else _curves_of_one(trained)
+    if own := trained.personal.get(record["site"]):  # trained alone, and kept at the site
+        RunFolder(output).write(None, curves, record, settings, trained.checks | {"job": own.job})
+        return
     for site, own in trained.personal.items():
         _write_personal(RunFolder(output).personal(site), own, record, site, settings)
-    curves = curves_of(records) if federated else _curves_of_one(trained)
     RunFolder(output).write(trained.parameters, curves, record, settings, trained.checks)
 
 
@@ -78,7 +81,7 @@ def _write_personal(folder: RunFolder, own: Own, record: RunRecord, site: str, s
 
 
 def train_alone(engine: Engine, settings: Settings, schedule: Schedule, output: Path) -> None:
-    """Train the one site of `engine` alone: the mean of one model is that model."""
+    """Train the one site of `engine` alone: the mean of one model is that model. One that it keeps has no file here."""
     train_run(engine, "alone", settings, PLAIN, schedule, output)
 
 

@@ -4,7 +4,7 @@
 EVERY_FIGURE = [
     file for name in contents.figures(EXPERIMENT) for _, file in AT.figure(name)
 ]
-EVERY_PAGE = [AT.page(name) for name in contents.pages()] if HERE else []
+PAGES = {name: AT.page(name) for name in contents.pages(config["federation"]["where"])}
 # If all methods are personal, the models of a federation on other machines stay there.
 EXPORTED = [AT.model / "model.safetensors"] * (
     HERE or any(run.model.mode == "federated" for run in EXPERIMENT.runs)
@@ -30,13 +30,22 @@ rule choose_points:
         results=AT.root,
     shell:
         "python {params.script:q} --experiment {input.experiment:q} --results {params.results:q}"
-        " --output {output.points:q} 2>&1 | tee {log:q}"
+        " --output {output.points:q} > {log:q} 2>&1"
 
 
 rule export_tensorboard:
     input:
         experiment=AT.experiment,
         points=AT.points,
+        config=AT.config,
+        analysed=[
+            AT.methods,
+            AT.predictions,
+            *every_card(),
+            *(dict(AT.figure(name))["png"] for name in ("mistakes", "calibration", "gallery")),
+        ]
+        if HERE
+        else [],
     output:
         events=directory(AT.tensorboard),
     log:
@@ -50,9 +59,10 @@ rule export_tensorboard:
     params:
         **step("export_tensorboard"),
         results=AT.root,
+        analysed="--analysed" if HERE else "",
     shell:
         "python {params.script:q} --experiment {input.experiment:q} --results {params.results:q}"
-        " --output {output.events:q} 2>&1 | tee {log:q}"
+        " {params.analysed} --output {output.events:q} > {log:q} 2>&1"
 
 
 rule export_model:
@@ -78,7 +88,7 @@ rule export_model:
         folder=subpath(output.model, parent=True),
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --results {params.results:q}"
-        " --experiment-name {params.experiment:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --experiment-name {params.experiment:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
 if HERE:
@@ -102,7 +112,7 @@ if HERE:
             **step("plot_data"),
             results=AT.root,
         shell:
-            "python {params.script:q} --results {params.results:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --results {params.results:q} > {log:q} 2>&1"
 
     rule plot_results:
         input:
@@ -135,7 +145,7 @@ if HERE:
             margin=EVALUATION["margin"],
         shell:
             "python {params.script:q} --figures {params.figures} --results {params.results:q} {params.bootstrap}"
-            " --margin {params.margin} {params.external} 2>&1 | tee {log:q}"
+            " --margin {params.margin} {params.external} > {log:q} 2>&1"
 
     rule plot_mistakes:
         input:
@@ -159,7 +169,7 @@ if HERE:
             **step("plot_mistakes"),
             results=AT.root,
         shell:
-            "python {params.script:q} --results {params.results:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --results {params.results:q} > {log:q} 2>&1"
 
     rule render_pages:
         input:
@@ -182,7 +192,7 @@ if HERE:
             comparison=AT.comparison,
             heterogeneity=HETEROGENEITY,
         output:
-            **{name: shown(AT.page(name), name) for name in contents.pages()},
+            **{name: shown(page, name) for name, page in PAGES.items()},
         log:
             AT.log("render_pages"),
         benchmark:
@@ -195,7 +205,7 @@ if HERE:
             **step("render_pages", *contents.templates()),
             results=AT.root,
         shell:
-            "python {params.script:q} --config {input.config:q} --results {params.results:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --config {input.config:q} --results {params.results:q} > {log:q} 2>&1"
 
 else:
 
@@ -220,4 +230,26 @@ else:
             figures=contents.figures(EXPERIMENT, "plot_remote"),
             results=AT.root,
         shell:
-            "python {params.script:q} --figures {params.figures} --results {params.results:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --figures {params.figures} --results {params.results:q} > {log:q} 2>&1"
+
+    rule render_pages:
+        input:
+            config=AT.config,
+            registry=AT.registry,
+            points=AT.points,
+            records=RECORDS,
+        output:
+            **{name: shown(page, name) for name, page in PAGES.items()},
+        log:
+            AT.log("render_pages"),
+        benchmark:
+            AT.benchmark("render_pages")
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            **step("render_pages", *contents.templates()),
+            results=AT.root,
+        shell:
+            "python {params.script:q} --config {input.config:q} --results {params.results:q} > {log:q} 2>&1"

@@ -37,7 +37,7 @@ if not ONCE:
             "python {params.script:q} --kits {input.kits:q} --sites {params.sites:q} --shared {params.shared:q}"
             " --start-timeout-s {resources.start_timeout_s} --round-timeout-s {resources.round_timeout_s}"
             " --absent {params.absent} --min-sites {params.min_sites} --live {params.live:q}"
-            " {params.schedule} {params.settings} {params.privacy} --output {output.model:q} 2>&1 | tee {log:q}"
+            " {params.schedule} {params.settings} {params.privacy} --output {output.model:q} > {log:q} 2>&1"
 
 else:
 
@@ -67,7 +67,7 @@ else:
             schedule=schedule("federated"),
         shell:
             "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
-            " {params.settings} {params.privacy} --output {output.model:q} 2>&1 | tee {log:q}"
+            " {params.settings} {params.privacy} --output {output.model:q} > {log:q} 2>&1"
 
 
 rule train_central:
@@ -93,7 +93,7 @@ rule train_central:
         privacy=privacy("central"),
     shell:
         "python {params.script:q} --sites {params.sites:q} {params.settings} {params.privacy}"
-        " --output {output.model:q} 2>&1 | tee {log:q}"
+        " --output {output.model:q} > {log:q} 2>&1"
 
 
 # One job trains all hospitals of a point, one after the other: together they take as long as central training. Its
@@ -120,7 +120,7 @@ rule train_alone:
         privacy=privacy("alone"),
     shell:
         "python {params.script:q} --sites {params.sites:q} {params.schedule} {params.settings} {params.privacy}"
-        " --output {output.runs:q} 2>&1 | tee {log:q}"
+        " --output {output.runs:q} > {log:q} 2>&1"
 
 
 if "coalition" in EXPERIMENT.modes:
@@ -148,4 +148,4 @@ if "coalition" in EXPERIMENT.modes:
             schedule=schedule("coalition"),
         shell:
             "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
-            " {params.settings} --output {output.runs:q} 2>&1 | tee {log:q}"
+            " {params.settings} --output {output.runs:q} > {log:q} 2>&1"

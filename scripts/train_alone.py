@@ -16,8 +16,8 @@ def main(options):
     values, folders = settings.from_options(options), [card.parent for card in options.sites]
     noise = mechanism_at(privacy.from_options(options), folders)
     schedule = policy.alone(values.epochs, options.budget, train_images(folders), values.batch_size, noise)
-    for folder in folders:
-        print(f"{folder.name} alone")
+    for number, folder in enumerate(folders, 1):
+        print(f"{folder.name} alone ({number} of {len(folders)})")
         train_alone(
             Pooled(folder.name, [folder], own=True, noise=noise), values, schedule, options.output / folder.name
         )

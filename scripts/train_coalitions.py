@@ -15,8 +15,9 @@ def main(options):
     """Train, and write each coalition's run into a folder of its name below `options.output`."""
     values, way = settings.from_options(options), method.from_options(options)
     folders = {card.parent.name: card.parent for card in options.sites}
-    for name in coalitions(list(folders)):
-        print(f"{name} together")
+    names = coalitions(list(folders))
+    for number, name in enumerate(names, 1):
+        print(f"{name} together ({number} of {len(names)})")
         members = {site: folders[site] for site in name.split("+")}
         schedule = policy.from_options(options, values, way, train_images(list(members.values())))
         engine = InProcess(members, options.shared.parent)

@@ -1,6 +1,6 @@
 """Runs of every mode, trained by an engine and written to their folder."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from helpers.data import make_settings
@@ -90,6 +90,32 @@ def test_a_model_that_stays_at_its_site_is_found_there_by_its_job(tmp_path):
     assert names_in(run.path) == ["metrics.csv", "record.json"]
     assert Model.of(run) == Model(run.model, settings, "us", "a" * 64)
     assert Model.of(RunFolder(tmp_path)) == Model(tmp_path / "model.safetensors", settings)
+
+
+def test_a_model_that_was_trained_alone_and_stays_at_its_site_has_a_curve_and_no_file_here(site_folders, tmp_path):
+    pooled, schedule = Pooled("us", [site_folders["us"]], own=True), alone(2, "passes", {}, 16)
+    settings = make_settings(image_size=16)
+
+    class Elsewhere:
+        name, sites = "nvflare", ["us"]
+
+        def train(self, *of):
+            here = pooled.train(*of)
+            size = sum(array.size for array in here.parameters.values())
+            own = Own(None, here.rounds[0]["sites"]["us"], "a" * 64)
+            return replace(here, parameters={}, personal={"us": own}, size=size)
+
+    runs = {"there": RunFolder(tmp_path / "there"), "here": RunFolder(tmp_path / "here")}
+    train_alone(pooled, settings, schedule, runs["there"].path)  # a model from before, which left the site
+    for name, engine in (("here", pooled), ("there", Elsewhere())):
+        train_alone(engine, settings, schedule, runs[name].path)
+    assert names_in(runs["there"].path) == ["metrics.csv", "record.json"]
+    records = [run.read_record() for run in runs.values()]
+    differing = {name for name in records[0] if records[0][name] != records[1][name]}
+    assert {"engine", "checks"} <= differing <= {"engine", "checks", "seconds", "energy_j"}
+    curves = [run.read_curves().drop(columns="seconds") for run in runs.values()]
+    assert curves[0].equals(curves[1])
+    assert Model.of(runs["there"]) == Model(runs["there"].model, settings, "us", "a" * 64)
 
 
 def test_a_central_run_has_one_curve_and_sends_nothing(site_folders, tmp_path):

@@ -59,8 +59,15 @@ def sites_of(records: Sequence[RoundRecord]) -> list[str]:
 
 
 def images_of(records: Sequence[RoundRecord]) -> int:
-    """The training images of all sites that answered in a round."""
-    return sum({site: images for record in records for site, images in record["images"].items()}.values())
+    """The training images of all sites that answered in a round.
+
+    Of a secure aggregation it is the largest total of a round: nobody knows a site's own number.
+    """
+    most: dict[str, int] = {}
+    for record in records:
+        for site, images in record["images"].items():
+            most[site] = max(images, most.get(site, 0))
+    return sum(most.values())
 
 
 def epochs_of(records: Sequence[RoundRecord]) -> dict[str, int]:

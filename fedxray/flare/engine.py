@@ -15,7 +15,7 @@ from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Evaluated, Model, Own, Trained
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.federation.records import epochs_of
+from fedxray.federation.records import epochs_of, sites_of
 from fedxray.flare.job import Participants, key_of, write_card_collection, write_evaluation, write_training
 from fedxray.flare.session import AdminSession
 from fedxray.flare.tasks import CARDS, MODEL, RECORDS, THRESHOLDS
@@ -140,7 +140,8 @@ class FlareEngine(ABC):
             "epochs_streamed": streamed or self.loses_messages,
         }
         if method.secure_aggregation:
-            checks["answers_masked"] = sorted(result["partners"]) == sites
+            masked = set(result["partners"])  # of whom keys were seen in this job
+            checks["answers_masked"] = bool(masked) and masked >= set(sites_of(records[result["resumed"] :]))
         if method.is_personal:
             own, absent = result["personal"], result["without_own_model"]
             checks["own_model_at_every_site"] = sorted([*own, *absent]) == sites and len(own) >= needed

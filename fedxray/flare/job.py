@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from fedxray import __version__
 from fedxray.core.files import write_json
-from fedxray.experiment.method import Method
+from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Model
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.flare.tasks import CARD, KEYS, PERSONAL, TRAIN, VALIDATE
+from fedxray.flare.tasks import ALONE, CARD, KEYS, PERSONAL, STEPS, TRAIN, VALIDATE
 from fedxray.training.mechanism import Mechanism
 
 POLL_S = 0.05  # between a site's requests for a task; NVFlare's own is 2 s, which a run would pay in each round
@@ -82,7 +82,33 @@ def write_training(
         f"train-{key}",
         participants,
         workflow={"id": "rounds", "path": "fedxray.flare.server.FederationController", "args": controller},
-        executor={"tasks": [KEYS, TRAIN, PERSONAL], "executor": trainer},
+        executor={"tasks": [KEYS, *STEPS, TRAIN, PERSONAL], "executor": trainer},
+    )
+
+
+def write_alone(
+    folder: Path,
+    participants: Participants,
+    settings: Settings,
+    schedule: Schedule,
+    noise: Mechanism | None,
+    live: str,
+) -> Path:
+    """Write the job by which the one site of `participants` trains alone and keeps the model, and return its `folder`.
+
+    `noise` and `live` are as of `write_training`.
+    """
+    sites, checksums, policy, _ = participants
+    key, about = key_of(participants, settings, PLAIN, schedule, noise), {"settings": asdict(settings)}
+    controller = {**about, "sites": sites, "timeout_s": policy.round_timeout_s, "live": live}
+    trainer = {**about, "schedule": asdict(schedule), "checksums": checksums, "key": key}
+    trainer["noise"] = asdict(noise) if noise else {}
+    return _write(
+        folder,
+        f"alone-{key}",
+        participants,
+        workflow={"id": "alone", "path": "fedxray.flare.server.AloneController", "args": controller},
+        executor={"tasks": [ALONE], "executor": {"path": "fedxray.flare.site.SiteAlone", "args": trainer}},
     )
 
 

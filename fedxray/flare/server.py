@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nvflare.apis.dxo import DXO, DataKind, MetaKey
 from nvflare.apis.event_type import EventType
@@ -26,12 +27,15 @@ from fedxray.experiment.settings import Settings
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.policy import Policy, Schedule
 from fedxray.federation.records import RoundRecord, epochs_of, global_row, last_rounds, sites_of
+from fedxray.federation.recovery import scope_of, unmask
 from fedxray.federation.rounds import ServerRounds, Update
 from fedxray.federation.secure import adverts_of, fingerprints_of
 from fedxray.flare.job import Participants
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import (
+    ADVERTISE,
     ADVERTS,
+    ALONE,
     CARD,
     CARDS,
     FAILURE,
@@ -41,13 +45,17 @@ from fedxray.flare.tasks import (
     MODEL,
     PERSONAL,
     RECORDS,
+    REVEAL,
     ROUNDS,
+    SAID,
+    SHARE,
     THRESHOLDS,
     TRAIN,
+    VOUCH,
     WHY,
 )
 from fedxray.training.mechanism import Mechanism
-from fedxray.training.models import restore
+from fedxray.training.models import build, get_parameters, restore
 from fedxray.training.place import place_of
 from fedxray.training.rows import EpochRow
 from fedxray.training.trainer import threshold_of
@@ -79,14 +87,22 @@ class SiteController(ModelController):
         """The server's own file, in the kit by which it was started."""
         return OwnFile(Path(self.engine.get_workspace().get_root_dir()))
 
-    def ask(self, task_name: str, task: FLModel) -> tuple[dict[str, FLModel], dict[str, str]]:
+    @property
+    def connected(self) -> set[str]:
+        """The sites that NVFlare takes for alive."""
+        return {client.name for client in self.engine.get_clients()}
+
+    def ask(
+        self, task_name: str, task: FLModel, absent: Mapping[str, str] | None = None
+    ) -> tuple[dict[str, FLModel], dict[str, str]]:
         """Send `task` to every site; returns the answers and, of each site without one, why.
 
-        Raises RuntimeError, naming them, if fewer answered than the policy needs.
+        Sites that are `absent` already, {site: why}, are not asked. Raises RuntimeError, naming all without an answer,
+        if fewer answered than the policy needs.
         """
-        self.reasons, timeout = {}, self.participants.policy.round_timeout_s
-        connected = {client.name for client in self.engine.get_clients()}
-        targets = [site for site in self.participants.sites if site in connected]
+        self.reasons, timeout = dict(absent or {}), self.participants.policy.round_timeout_s
+        connected = self.connected
+        targets = [site for site in self.participants.sites if site in connected and site not in self.reasons]
         results = self.send_model_and_wait(task_name=task_name, targets=targets, data=task, timeout=timeout)
         answers = {result.meta["client_name"]: result for result in results}
         late = f"no answer in {timeout} s"
@@ -170,7 +186,9 @@ class FederationController(SiteController):
         self.settings, self.method, self.schedule = Settings(**settings), Method(**method), Schedule(**schedule)
         self.key, self.live, self.noise = key, live, Mechanism(**noise) if noise else None
         self.records = []
-        self.adverts: dict[str, dict[str, str]] = {}  # of a secure aggregation: each site's signed key
+        self.adverts: dict[str, dict[str, str]] = {}  # of a secure aggregation: each site's signed key, the last one
+        # For the next round, if absent sites are survived: keys, shares, and {site: why} of the sites that have none.
+        self.ready: tuple[dict[str, Any], dict[str, Any], dict[str, str]] = {}, {}, dict.fromkeys(sites, "not ready")
 
     def run(self) -> None:
         """Run every round that no earlier job of the same content has run; writes the model and `rounds.json`.
@@ -193,11 +211,14 @@ class FederationController(SiteController):
         resumed = len(self.records)
         scalars = Scalars(self.own_file.tensorboard, self.live)
         self.engine.register_aux_message_handler(LIVE, partial(self._hear, scalars))
-        if self.method.secure_aggregation:
+        survives = self.method.secure_aggregation and self.participants.policy.absent == "drop"
+        if self.method.secure_aggregation and not survives:
             answers, _ = self.ask(KEYS, FLModel(metrics={"sites": float(len(self.participants.sites))}))
             self.adverts = {site: answers[site].meta[ADVERTS] for site in sorted(answers)}
+        elif survives and resumed == self.schedule.rounds:  # so that no round has the sites' keys
+            self.adverts, _ = self._step(ADVERTISE, resumed, None, {})
         for number in range(resumed, self.schedule.rounds):
-            record = self._round(server, number)
+            record = self._surviving_round(server, number) if survives else self._round(server, number)
             for site, why in record["absent"].items():
                 self.warning(f"round {number + 1}: without {site}: {why}")
             if row := global_row(record):
@@ -223,7 +244,8 @@ class FederationController(SiteController):
 
     def _round(self, server: ServerRounds, number: int) -> RoundRecord:
         """Run one round: send the same to every site, and make the next model of the answers; returns its record."""
-        answers, absent = self.ask(TRAIN, self._task(server.send(), number))
+        keys = {ADVERTS: self.adverts} if self.adverts else {}
+        answers, absent = self.ask(TRAIN, self._task(server.send(), number, keys))
         if self.method.secure_aggregation:
             return server.aggregate_sealed(number, {site: result.params for site, result in answers.items()})
         updates = {}
@@ -232,14 +254,45 @@ class FederationController(SiteController):
             updates[site] = Update(result.params, int(images), float(loss), rows)
         return server.aggregate(number, updates, absent)
 
+    def _surviving_round(self, server: ServerRounds, number: int) -> RoundRecord:
+        """Run one round of a secure aggregation that survives absent sites (`recovery.Member` has the steps).
+
+        Each step is asked of who has answered the one before. A site whose masked answer has come is in the sum, also
+        if it is gone afterwards. The steps after training get ready for the next round as well. If a site misses one of
+        them, and is there when that round begins, all get ready again, with it.
+        """
+        adverts, shared, absent = self.ready
+        if set(absent) & self.connected:
+            adverts, absent = self._step(ADVERTISE, number, None, {})
+            shared, absent = self._step(SHARE, number, adverts, absent)
+        self.adverts |= adverts
+        answers, absent = self.ask(TRAIN, self._task(server.send(), number, {SAID: shared}), absent)
+        says, gone = self._step(VOUCH, number, sorted(answers), absent)
+        signatures, following = ({site: said[name] for site, said in says.items()} for name in ("signature", "advert"))
+        says, gone = self._step(REVEAL, number, {"signatures": signatures, "adverts": following}, gone)
+        revealed, shares = ({site: said[name] for site, said in says.items()} for name in ("revealed", "shared"))
+        self.ready = following, shares, gone
+        scope = scope_of(f"{self.key}/{self.fl_ctx.get_job_id()}", number)
+        known = self.participants.sites, adverts_of(adverts), sorted(answers), revealed
+        words = {site: result.params for site, result in answers.items()}
+        return server.aggregate_sealed(number, words, absent, lambda sums: unmask(sums, scope, *known))
+
+    def _step(
+        self, task_name: str, number: int, said: object, absent: Mapping[str, str]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Ask all sites but the `absent` for one step of round `number`; returns what each says, and who is absent."""
+        task = FLModel(metrics={"sites": float(len(self.participants.sites))}, current_round=number, meta={SAID: said})
+        answers, absent = self.ask(task_name, task, absent)
+        return {site: answers[site].meta[SAID] for site in sorted(answers)}, absent
+
     def _personal(self, sent: Parameters) -> tuple[dict[str, list[EpochRow]], dict[str, str]]:
         """Let every site make its own model; returns the rows of each and, of each site that has none, why."""
         answers, absent = self.ask(PERSONAL, self._task(sent, self.schedule.rounds))
         return {site: answers[site].meta["rows"] for site in sorted(answers)}, absent
 
-    def _task(self, sent: Parameters, number: int) -> FLModel:
-        """What every site is sent in round `number` (from 0), or after the last."""
-        meta = {LAST: last_rounds(self.records)} | ({ADVERTS: self.adverts} if self.adverts else {})
+    def _task(self, sent: Parameters, number: int, beside: Mapping[str, object] | None = None) -> FLModel:
+        """What every site is sent in round `number` (from 0), or after the last; `beside` is of secure aggregation."""
+        meta = {LAST: last_rounds(self.records), **(beside or {})}
         total = self.schedule.rounds
         return FLModel(ParamsType.FULL, sent, current_round=number, total_rounds=total, meta=meta)
 
@@ -266,6 +319,32 @@ class CardCollector(SiteController):
         answers, _ = self.ask(CARD, FLModel(metrics={"images": 0.0}))
         cards = {site: answers[site].meta["card"] for site in self.participants.sites}
         write_json(self.folder / CARDS, cards | {SHARED: card_of(self.own_file.data)})
+
+
+class AloneController(SiteController):
+    """Lets one site train alone, and writes what it measured. The model stays at the site."""
+
+    def __init__(self, settings: dict, sites: list, timeout_s: int, live: str):
+        """Takes the fields of `Settings`, and the rest as `job.write_alone` writes it."""
+        super().__init__(Participants(sites, {}, Policy(timeout_s, "fail", 0)))
+        self.settings, self.live = Settings(**settings), live
+
+    def run(self) -> None:
+        """Ask the site once, and write `rounds.json`: the record (`rounds`), and how many `parameters` the model has.
+
+        `device` and `machine` are the server's, as of a federation.
+        """
+        scalars = Scalars(self.own_file.tensorboard, self.live)
+        answers, _ = self.ask(ALONE, FLModel(metrics={"sites": 1.0}))
+        (site,) = self.participants.sites
+        record = answers[site].meta["record"]
+        for row in record["sites"][site]:
+            scalars.add("", row)
+        scalars.close()
+        device, machine = place_of(self.settings)
+        size = sum(array.size for array in get_parameters(build(self.settings)).values())
+        about = {"rounds": [record], "parameters": size, "device": device, "machine": machine}
+        write_text(self.folder / RECORDS, json.dumps(about))  # a row may have NaN
 
 
 class ChosenModels(ModelLocator):

@@ -52,7 +52,7 @@ ITEMS = (
     Item("datasheet", "page", DATA, "render_pages"),
     Item("methods", "page", RECORD, "render_pages"),
     Item("model_card", "page", RECORD, "render_pages"),
-    Item("privacy", "page", RECORD, "render_pages"),
+    Item("privacy", "page", RECORD, "render_pages", "render_pages"),
     Item("configuration", "page", RECORD, "render_pages"),
     Item("environment", "page", RECORD, "render_pages"),
     Item("account", "table", DATA, "catalogue_images"),
@@ -79,9 +79,9 @@ def figures(experiment: "Experiment", script: str = "") -> list[str]:
     return [name for name, by in drawn.items() if by and script in ("", by)]
 
 
-def pages() -> list[str]:
-    """The names of the pages, of an experiment whose federation is here; a remote one has none."""
-    return [item.name for item in _items("page")]
+def pages(where: str) -> list[str]:
+    """The names of the pages of an experiment whose federation is `here` or `remote`."""
+    return [item.name for item in _items("page") if getattr(item, where)]
 
 
 def category(name: str) -> str:

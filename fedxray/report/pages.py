@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fedxray.analysis import suspects
+from fedxray.analysis import answer, suspects
 from fedxray.analysis.adaptation import AT_THRESHOLD, CALIBRATED
 from fedxray.analysis.choice import MODEL_KEY, edges, leading, of_models, point_columns, without_coalitions
 from fedxray.analysis.comparison import by_aetiology, fairness
 from fedxray.analysis.external import apart
-from fedxray.analysis.methods import said
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table
 from fedxray.data import datasets
@@ -31,25 +30,93 @@ ENGINES = {"nvflare": "NVIDIA FLARE", "inprocess": "one process"}
 
 def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
     """Every page by its name, as HTML that needs no network; `note` is a warning at the top of each."""
+    where = config["federation"]["where"]
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    results = Results(config, folder)
+    results = (Results if where == "here" else Runs)(config, folder)
     shared = {"config": config, "note": note, "sources": results.sources, "external": results.external}
     reference = config["evaluation"]["reference"]
     shared |= {"reference": {"central": "central training", "alone": "each hospital alone"}.get(reference, reference)}
     shared |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
-    return {name: templates.get_template(f"{name}.html").render(shared | getattr(results, name)()) for name in pages()}
+    values = {name: shared | getattr(results, name)() for name in pages(where)}
+    return {name: templates.get_template(f"{name}.html").render(known) for name, known in values.items()}
 
 
-class Results:
-    """The tables of an experiment, and the values that each page shows of them: by a method of the page's name."""
+class Runs:
+    """The runs of an experiment, and the values that a page shows of them: by a method of the page's name."""
 
     def __init__(self, config: dict, folder: Folder):
-        experiment = Experiment.from_config(config)
-        self.config, self.folder, self.cohorts = config, folder, experiment.cohorts
-        self.has_contributions = "coalition" in experiment.modes
-        self.budget = sorted({run.budget for run in experiment.jobs if run.model.mode == "federated"})
+        self.config, self.folder = config, folder
         self.sources, self.external = datasets.sources(config), datasets.external(config)
         self.points = read_table(folder.points)
+        self.records = [folder.run(path).read_record() for path in self.points["path"]]
+
+    def privacy(self) -> dict:
+        """Who sees what, what each model may reveal of a patient, and what attacks found."""
+        private = [record["privacy"] for record in self.records if record.get("privacy")]
+        spent = []
+        for keys, runs in self.points.groupby(MODEL_KEY, sort=False):
+            records = [self.folder.run(path).read_record() for path in runs["path"]]
+            for bound in {str(record.get("privacy")): record.get("privacy") for record in records}.values():
+                if bound:
+                    named = {"ε": f"{bound['epsilon']:.3g}", "δ": f"{bound['delta']:g}", "σ": f"{bound['sigma']:g}"}
+                    named |= {"rate": f"{bound['rate']:.4f}", "steps": bound["steps"], "patients": bound["patients"]}
+                    places = {"sites": "in each hospital's steps", "sum": "in the sum of all hospitals"}
+                    where = places[bound["dp"]] if keys[1] == "federated" else "in its steps"
+                    spent.append(_model(*keys) | {"noise": where, "unit": bound["unit"], **named, "runs": len(records)})
+        return {
+            "seen": _seen(self.config),
+            "partners": self._partners(),
+            "spent": spent,
+            "together": {name: f"{self._together(name):.3g}" for name in ("epsilon", "delta")},
+            "clip": ", ".join(sorted({f"{bound['clip']:g}" for bound in private})),
+            "accountant": ", ".join(sorted({bound["accountant"] for bound in private})),
+            "simulation": any(bound["simulation"] for bound in private),
+            "audit": self._audit(),
+        }
+
+    def _partners(self) -> list[dict]:
+        """A row for each hospital whose answers were masked, with the certificates that it has shown to the others."""
+        shown = {pair for record in self.records for pair in record["partners"].items()}
+        return [{"hospital": site, "SHA-256 of its certificate": digest} for site, digest in sorted(shown)]
+
+    def _together(self, name: str) -> float:
+        """The most `epsilon`, or `delta`, that all private runs together spend on a patient: a sum (basic composition).
+
+        A patient is at one hospital of each cohort.
+        """
+        runs = self.points.assign(spent=[record.get("privacy", {}).get(name, 0.0) for record in self.records])
+        shared = runs["site"] == POOLED
+        alone = runs[~shared].groupby(["cohort", "site"])["spent"].sum().groupby("cohort").max()
+        return float(runs["spent"][shared].sum() + alone.sum())
+
+    def _audit(self) -> list[dict]:
+        """Each attack, with a row for each target; none if there were no attacks."""
+        if not self.config["privacy"]["audit"]:
+            return []
+        attacks = []
+        for attack, found in read_table(self.folder.audit).groupby("attack", sort=False):
+            rows = []
+            for target, part in found.groupby("target", sort=False):
+                first, *others = _rows(part)
+                row = {"target": target, first["statistic"]: _cell(first["value"], first["low"], first["high"])}
+                if attack == "canaries":
+                    row["claimed at most"] = "nothing" if pd.isna(first["claimed"]) else f"{first['claimed']:.3g}"
+                row["where it must find something"] = _decimal(first["power"], 3)
+                row |= {item["statistic"]: _cell(item["value"], item["low"], item["high"]) for item in others}
+                rows.append(row if attack.startswith("membership") else row | {"in words": first["sentence"]})
+            attacks.append({"name": attack, "rows": rows})
+        return attacks
+
+
+class Results(Runs):
+    """All tables of an experiment whose federation is here, and the values that each page shows of them."""
+
+    def __init__(self, config: dict, folder: Folder):
+        super().__init__(config, folder)
+        experiment = Experiment.from_config(config)
+        self.cohorts = experiment.cohorts
+        self.has_contributions = "coalition" in experiment.modes
+        self.budget = sorted({run.budget for run in experiment.jobs if run.model.mode == "federated"})
         self.chosen = without_coalitions(self.points[self.points["chosen"]])
         self.tests = [source.name for source in self.external]
         self.summary, self.summary_outside = apart(read_table(folder.summary), self.tests)
@@ -57,7 +124,6 @@ class Results:
         self.by_method = read_table(folder.methods)
         one_process = config["federation"]["engine"] == "inprocess"
         self.confirmed = len(read_table(folder.confirmed)) if one_process else 0
-        self.records = [folder.run(path).read_record() for path in self.points["path"]]
 
     def conclusions(self) -> dict:
         """Sentences, the pooled table, external tests, fairness, and which points were chosen."""
@@ -109,11 +175,16 @@ class Results:
         }
 
     def _hospitals(self) -> list[dict]:
-        """For each cohort and hospital: whether it should join, in a sentence, and the models that it could use."""
-        of_hospitals = self.by_method[self.by_method["hospital"] != POOLED]
+        """For each cohort and hospital: whether it should join, in sentences, and the models that it could use."""
+        advices = {advice[:2]: advice for advice in answer.advices(self.by_method)}
+        of_hospitals = self.by_method[self.by_method["hospital"] != POOLED].groupby(["cohort", "hospital"], sort=False)
         return [
-            {"name": ", ".join(filter(None, keys[::-1])), "advice": list(said(rows)), "models": _choices(rows)}
-            for keys, rows in of_hospitals.groupby(["cohort", "hospital"], sort=False)
+            {
+                "name": ", ".join(filter(None, keys[::-1])),
+                "advice": [*map(answer.plain, advices[keys].sentences)] if keys in advices else [],
+                "models": _choices(rows),
+            }
+            for keys, rows in of_hospitals
         ]
 
     def _overall(self) -> list[dict]:
@@ -216,49 +287,6 @@ class Results:
                 for row in _rows(by_aetiology(predicted, model["threshold"], *draw))
             ],
         }
-
-    def privacy(self) -> dict:
-        """Who sees what, what each model may reveal of a patient, and what attacks found."""
-        private = [record["privacy"] for record in self.records if record.get("privacy")]
-        spent = []
-        for keys, runs in self.points.groupby(MODEL_KEY, sort=False):
-            records = [self.folder.run(path).read_record() for path in runs["path"]]
-            for bound in {str(record.get("privacy")): record.get("privacy") for record in records}.values():
-                if bound:
-                    named = {"ε": f"{bound['epsilon']:.3g}", "δ": f"{bound['delta']:g}", "σ": f"{bound['sigma']:g}"}
-                    named |= {"rate": f"{bound['rate']:.4f}", "steps": bound["steps"], "patients": bound["patients"]}
-                    places = {"sites": "in each hospital's steps", "sum": "in the sum of all hospitals"}
-                    where = places[bound["dp"]] if keys[1] == "federated" else "in its steps"
-                    spent.append(_model(*keys) | {"noise": where, "unit": bound["unit"], **named, "runs": len(records)})
-        return {
-            "seen": _seen(self.config),
-            "spent": spent,
-            "together": {name: f"{self._together(name):.3g}" for name in ("epsilon", "delta")},
-            "clip": ", ".join(sorted({f"{bound['clip']:g}" for bound in private})),
-            "accountant": ", ".join(sorted({bound["accountant"] for bound in private})),
-            "simulation": any(bound["simulation"] for bound in private),
-            "audit": self._audit(),
-        }
-
-    def _together(self, name: str) -> float:
-        """The most `epsilon`, or `delta`, that all private runs together spend on a patient: a sum (basic composition).
-
-        A patient is at one hospital of each cohort.
-        """
-        runs = self.points.assign(spent=[record.get("privacy", {}).get(name, 0.0) for record in self.records])
-        shared = runs["site"] == POOLED
-        alone = runs[~shared].groupby(["cohort", "site"])["spent"].sum().groupby("cohort").max()
-        return float(runs["spent"][shared].sum() + alone.sum())
-
-    def _audit(self) -> list[dict]:
-        """A row for each attack, if there were any."""
-        if not self.config["privacy"]["audit"]:
-            return []
-        return [
-            {name: row[name] for name in ("attack", "target", "statistic")}
-            | {"value": _cell(row["value"], row["low"], row["high"]), "what it says": row["sentence"]}
-            for row in _rows(read_table(self.folder.audit))
-        ]
 
     def configuration(self) -> dict:
         """Every value of the configuration by its dotted key."""
@@ -430,7 +458,7 @@ def _bound(privacy: dict) -> str:
 
 def _seen(config: dict) -> list[dict]:
     """A row for each party: what it sees of the hospitals' patients, and what it may learn, under a configuration."""
-    one_process = config["federation"]["engine"] == "inprocess"
+    one_process, remote = config["federation"]["engine"] == "inprocess", config["federation"]["where"] == "remote"
     secure, private = config["privacy"]["secure_aggregation"], config["privacy"]["dp"] != "none"
     private |= any(value != "none" for value in config["sweep"]["grid"].get("privacy.dp", []))
     private |= any(point.get("privacy.dp", "none") != "none" for point in config["sweep"]["points"])
@@ -441,26 +469,32 @@ def _seen(config: dict) -> list[dict]:
     )
     if one_process and secure:
         server += "; these runs were in one process, which adds up the same numbers without masks"
+    alone = "the losses and AUROC" if secure else "the model, losses and AUROC"
+    passed = "each hospital's data card (counts, grey levels, checksums); its metrics on its own test set; "
+    passed += f"{alone} of each hospital alone"
+    if remote:
+        server += f"; {passed}"
     updates = "what the sum of all tells, and of no hospital by itself" if secure else "what an update tells of images"
     model = "whether an image was in training: "
     model += "of a private model at most what ε allows, of another no bound" if private else "no bound"
+    if remote:
+        operator = f"no image; the shared model and its metrics; {passed}", "as whoever gets the final model"
+        if not secure:
+            operator = operator[0], f"{model}; of the model of one hospital alone too"
+    else:
+        operator = (
+            "every image: here all hospitals are on one machine",
+            "everything; docs/hospitals.md has federations of other machines",
+        )
+    seen = {
+        "a hospital": ("its own images; the shared model of each round; the shared validation set", model),
+        "the server and its operator": (server, updates),
+        "whoever gets the final model": ("the model and its metrics", model),
+        "whoever runs this workflow": operator,
+    }
     return [
-        {
-            "party": "a hospital",
-            "sees": "its own images; the shared model of each round; the shared validation set",
-            "may learn of other hospitals' patients": model,
-        },
-        {"party": "the server and its operator", "sees": server, "may learn of other hospitals' patients": updates},
-        {
-            "party": "whoever gets the final model",
-            "sees": "the model and its metrics",
-            "may learn of other hospitals' patients": model,
-        },
-        {
-            "party": "whoever runs this workflow",
-            "sees": "every image: here all hospitals are on one machine",
-            "may learn of other hospitals' patients": "everything; docs/hospitals.md has federations of other machines",
-        },
+        {"party": party, "sees": sees, "may learn of other hospitals' patients": learns}
+        for party, (sees, learns) in seen.items()
     ]
 
 

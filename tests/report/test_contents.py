@@ -59,7 +59,8 @@ def test_an_experiment_has_the_figures_of_where_it_runs_and_what_it_sweeps(exper
 
 def test_each_page_has_a_template_and_a_category():
     names = {path.stem for path in templates()}
-    assert names - {"page", "table"} == set(pages())  # what all pages share
+    assert names - {"page", "table"} == set(pages("here"))  # what all pages share
+    assert pages("remote") == ["privacy"]
     assert [category(name) for name in ("conclusions", "sites", "points")] == ["1. Conclusions", "3. Data", "5. Tables"]
 
 
