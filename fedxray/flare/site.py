@@ -239,7 +239,9 @@ class SiteTrainer(SiteExecutor):
         Raises UserError if the noise of a sum would lack that of the absent ones.
         """
         if self.noise and self.noise.place == "sum":
-            raise UserError("privacy: this site refuses noise in a sum that may lack sites; set federation.absent: fail")
+            raise UserError(
+                "privacy: this site refuses noise in a sum that may lack sites; set federation.absent: fail"
+            )
         if task_name == ADVERTISE:
             if self.member and number <= self.member.number:
                 raise UserError(
