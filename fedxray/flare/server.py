@@ -94,6 +94,10 @@ class SiteController(ModelController):
             site: self.reasons.get(site, late if site in connected else "not connected when the job began")
             for site in sorted(set(self.participants.sites) - set(answers))
         }
+        if self.abort_signal.triggered:  # the server's process has heard it, and tells its own log alone of whom
+            raise RuntimeError(
+                "a site's process has ended; `Failing job` in out.txt of the server's kit names the site; run it again"
+            )
         if len(answers) < self.participants.needed:
             raise RuntimeError("; ".join(f"no result from {site}: {why}" for site, why in absent.items()))
         return answers, absent
@@ -102,6 +106,15 @@ class SiteController(ModelController):
         """End the job as failed, and leave the first reason where the workflow finds it."""
         _leave_reason(self.folder, re.sub(r"^Exception in model controller run: (\w+: )?", "", reason))
         super().panic(reason)
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """A site whose process of this job is gone cannot come back to it, which ends a job that needs each site."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.CLIENT_DISCONNECTED:
+            site = fl_ctx.get_prop(FLContextKey.DISCONNECTED_CLIENT_NAME)
+            self.reasons[site] = "its process has ended, and a new one cannot take up this job; run it again"
+            if self.participants.needed == len(self.participants.sites):
+                self.panic(f"no result from {site}: {self.reasons[site]}")
 
     def _accept_train_result(self, client_name, result, fl_ctx, is_unknown_task=False) -> bool:
         """NVFlare's hook for each answer: a failed one ends the job, or counts as none if the policy allows it."""
