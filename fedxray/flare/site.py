@@ -234,7 +234,14 @@ class SiteTrainer(SiteExecutor):
         agree(self.own_file(fl_ctx).kit, self._content, partners, survives)
 
     def _step(self, task_name: str, number: int, said: Any, fl_ctx: FLContext) -> Shareable:
-        """Answer a step of round `number` (from 0) of a secure aggregation that survives absent sites."""
+        """Answer a step of round `number` (from 0) of a secure aggregation that survives absent sites.
+
+        Raises UserError if the noise of a sum would lack that of the absent ones.
+        """
+        if self.noise and self.noise.place == "sum":
+            raise UserError(
+                "privacy: this site refuses noise in a sum that may lack sites; set federation.absent: fail"
+            )
         if task_name == ADVERTISE:
             if self.member and number <= self.member.number:
                 raise UserError(
