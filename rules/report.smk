@@ -37,6 +37,15 @@ rule export_tensorboard:
     input:
         experiment=AT.experiment,
         points=AT.points,
+        config=AT.config,
+        analysed=[
+            AT.methods,
+            AT.predictions,
+            *every_card(),
+            *(dict(AT.figure(name))["png"] for name in ("mistakes", "calibration", "gallery")),
+        ]
+        if HERE
+        else [],
     output:
         events=directory(AT.tensorboard),
     log:
@@ -50,9 +59,10 @@ rule export_tensorboard:
     params:
         **step("export_tensorboard"),
         results=AT.root,
+        analysed="--analysed" if HERE else "",
     shell:
         "python {params.script:q} --experiment {input.experiment:q} --results {params.results:q}"
-        " --output {output.events:q} > {log:q} 2>&1"
+        " {params.analysed} --output {output.events:q} > {log:q} 2>&1"
 
 
 rule export_model:

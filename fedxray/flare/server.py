@@ -87,6 +87,11 @@ class SiteController(ModelController):
         """The server's own file, in the kit by which it was started."""
         return OwnFile(Path(self.engine.get_workspace().get_root_dir()))
 
+    @property
+    def connected(self) -> set[str]:
+        """The sites that NVFlare takes for alive."""
+        return {client.name for client in self.engine.get_clients()}
+
     def ask(
         self, task_name: str, task: FLModel, absent: Mapping[str, str] | None = None
     ) -> tuple[dict[str, FLModel], dict[str, str]]:
@@ -96,7 +101,7 @@ class SiteController(ModelController):
         if fewer answered than the policy needs.
         """
         self.reasons, timeout = dict(absent or {}), self.participants.policy.round_timeout_s
-        connected = {client.name for client in self.engine.get_clients()}
+        connected = self.connected
         targets = [site for site in self.participants.sites if site in connected and site not in self.reasons]
         results = self.send_model_and_wait(task_name=task_name, targets=targets, data=task, timeout=timeout)
         answers = {result.meta["client_name"]: result for result in results}
@@ -182,6 +187,8 @@ class FederationController(SiteController):
         self.key, self.live, self.noise = key, live, Mechanism(**noise) if noise else None
         self.records = []
         self.adverts: dict[str, dict[str, str]] = {}  # of a secure aggregation: each site's signed key, the last one
+        # For the next round, if absent sites are survived: keys, shares, and {site: why} of the sites that have none.
+        self.ready: tuple[dict[str, Any], dict[str, Any], dict[str, str]] = {}, {}, dict.fromkeys(sites, "not ready")
 
     def run(self) -> None:
         """Run every round that no earlier job of the same content has run; writes the model and `rounds.json`.
@@ -209,7 +216,7 @@ class FederationController(SiteController):
             answers, _ = self.ask(KEYS, FLModel(metrics={"sites": float(len(self.participants.sites))}))
             self.adverts = {site: answers[site].meta[ADVERTS] for site in sorted(answers)}
         elif survives and resumed == self.schedule.rounds:  # so that no round has the sites' keys
-            self._step(ADVERTISE, resumed, None, {})
+            self.adverts, _ = self._step(ADVERTISE, resumed, None, {})
         for number in range(resumed, self.schedule.rounds):
             record = self._surviving_round(server, number) if survives else self._round(server, number)
             for site, why in record["absent"].items():
@@ -251,13 +258,20 @@ class FederationController(SiteController):
         """Run one round of a secure aggregation that survives absent sites (`recovery.Member` has the steps).
 
         Each step is asked of who has answered the one before. A site whose masked answer has come is in the sum, also
-        if it is gone afterwards.
+        if it is gone afterwards. The steps after training get ready for the next round as well. If a site misses one of
+        them, and is there when that round begins, all get ready again, with it.
         """
-        adverts, absent = self._step(ADVERTISE, number, None, {})
-        shared, absent = self._step(SHARE, number, adverts, absent)
+        adverts, shared, absent = self.ready
+        if set(absent) & self.connected:
+            adverts, absent = self._step(ADVERTISE, number, None, {})
+            shared, absent = self._step(SHARE, number, adverts, absent)
+        self.adverts |= adverts
         answers, absent = self.ask(TRAIN, self._task(server.send(), number, {SAID: shared}), absent)
-        signatures, gone = self._step(VOUCH, number, sorted(answers), absent)
-        revealed, _ = self._step(REVEAL, number, signatures, gone)
+        says, gone = self._step(VOUCH, number, sorted(answers), absent)
+        signatures, following = ({site: said[name] for site, said in says.items()} for name in ("signature", "advert"))
+        says, gone = self._step(REVEAL, number, {"signatures": signatures, "adverts": following}, gone)
+        revealed, shares = ({site: said[name] for site, said in says.items()} for name in ("revealed", "shared"))
+        self.ready = following, shares, gone
         scope = scope_of(f"{self.key}/{self.fl_ctx.get_job_id()}", number)
         known = self.participants.sites, adverts_of(adverts), sorted(answers), revealed
         words = {site: result.params for site, result in answers.items()}
@@ -269,10 +283,7 @@ class FederationController(SiteController):
         """Ask all sites but the `absent` for one step of round `number`; returns what each says, and who is absent."""
         task = FLModel(metrics={"sites": float(len(self.participants.sites))}, current_round=number, meta={SAID: said})
         answers, absent = self.ask(task_name, task, absent)
-        says = {site: answers[site].meta[SAID] for site in sorted(answers)}
-        if task_name == ADVERTISE:
-            self.adverts |= says
-        return says, absent
+        return {site: answers[site].meta[SAID] for site in sorted(answers)}, absent
 
     def _personal(self, sent: Parameters) -> tuple[dict[str, list[EpochRow]], dict[str, str]]:
         """Let every site make its own model; returns the rows of each and, of each site that has none, why."""

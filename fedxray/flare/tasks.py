@@ -3,7 +3,8 @@
 # Tasks, which the server's controller sends to the sites' executors.
 TRAIN = "train"
 KEYS = "keys"  # of a secure aggregation, before the first round: each site signs its public key
-# Of one that survives absent sites (`federation/recovery.py`), in each round: two steps before `train`, and two after.
+# Of one that survives absent sites (`federation/recovery.py`): two steps before a round for which not all sites are
+# ready, such as the first one, and two after each `train`, which get ready for the next round as well.
 ADVERTISE, SHARE, VOUCH, REVEAL = STEPS = "advertise", "share", "vouch", "reveal"
 VALIDATE = "validate"  # NVFlare's cross-site evaluation has this name for it
 CARD = "card"

@@ -1,10 +1,12 @@
-"""The runs of an experiment as TensorBoard event files: their curves, and their settings in the HParams tab."""
+"""The runs of an experiment as TensorBoard event files: curves, settings in the HParams tab, and what it came to."""
 
 import csv
-from collections.abc import Iterable, Sequence
-from io import BytesIO
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -14,6 +16,8 @@ from fedxray.core.files import naming
 from fedxray.experiment.folder import RunFolder
 
 POINT = ("mode", "site", "lr", "epochs", "seed")
+ANSWER = "answer"  # the folder of what the experiment came to
+THRESHOLDS = 127  # of a precision-recall curve
 HPARAM_METRICS = ("validation_auroc", "validation_accuracy", "validation_loss")  # columns of the HParams tab
 
 
@@ -39,6 +43,54 @@ def export_runs(
                 (folder / FILE).write_bytes(start + session + _framed(_curves(rows)))
 
 
+def export_answer(texts: Mapping[str, str], pictures: Mapping[str, bytes], output: Path) -> None:
+    """Write what the experiment came to, as a run `answer` below `output`: Markdown and PNGs by their names.
+
+    It also lays out the tab Custom Scalars: all runs that are shown in one chart for each measure.
+    """
+    from torch.utils.tensorboard.summary import custom_scalars, text  # it imports PyTorch
+
+    charts = {tag: ["Multiline", [tag]] for tag in SCALARS.values()}
+    said = [event(summary=text(name, words)) for name, words in texts.items()]
+    shown = [event(summary=_image(name, png)) for name, png in pictures.items()]
+    layout = event(summary=custom_scalars({"federated, central and alone": charts}))
+    folder = output / ANSWER
+    folder.mkdir(parents=True, exist_ok=True)
+    with naming(folder / FILE):
+        (folder / FILE).write_bytes(_framed([event(file_version=VERSION), *said, *shown, layout]))
+
+
+def export_precision_recall(labels: np.ndarray, probabilities: np.ndarray, run: Path) -> None:
+    """Write the curve of a chosen model's predictions (n,) of the pooled test set, beside its events in `run`."""
+    from torch.utils.tensorboard.summary import pr_curve
+
+    curve = pr_curve("test/precision and recall", labels, probabilities, THRESHOLDS)
+    path = run / f"{FILE}.test"
+    with naming(path):
+        path.write_bytes(_framed([event(file_version=VERSION), event(summary=curve)]))
+
+
+def montage(batch: np.ndarray) -> bytes:
+    """A batch float (n, size, size) as one PNG: four in a row, each from its lowest value in black to its highest."""
+    low, high = (extreme(batch, axis=(1, 2), keepdims=True) for extreme in (np.min, np.max))
+    grey = np.round(255 * (batch - low) / np.maximum(high - low, 1e-6)).astype(np.uint8)
+    n, size, _ = grey.shape
+    rows = -(-n // 4)
+    sheet = np.zeros((rows * 4, size, size), np.uint8)
+    sheet[:n] = grey
+    file = io.BytesIO()
+    Image.fromarray(sheet.reshape(rows, 4, size, size).swapaxes(1, 2).reshape(rows * size, 4 * size)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _image(name: str, png: bytes) -> Summary:
+    """A Summary of a PNG."""
+    with Image.open(io.BytesIO(png)) as picture:
+        width, height, bands = *picture.size, len(picture.getbands())
+    image = Summary.Image(height=height, width=width, colorspace=bands, encoded_image_string=png)
+    return Summary(value=[Summary.Value(tag=name, image=image)])
+
+
 def _read_curves(path: Path) -> dict[str, list[dict]]:
     """The rows of `metrics.csv` by series; by csv, because pandas takes longer for a file of 100 rows than all else."""
     series: dict[str, list[dict]] = {}
@@ -62,7 +114,7 @@ def _curves(rows: list[dict]) -> Iterable:
 
 def _framed(events: Iterable) -> bytes:
     """Events as the records of a file."""
-    file = BytesIO()
+    file = io.BytesIO()
     records = RecordWriter(file)
     for one in events:
         records.write(one.SerializeToString())

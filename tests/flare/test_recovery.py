@@ -68,8 +68,12 @@ class Server(FederationController):
     def __init__(self, sites, method, lost=(), job="1", least=3):
         policy = asdict(Policy(5, "drop", least))
         super().__init__(asdict(SETTINGS), asdict(method), asdict(SCHEDULE), list(sites), policy, {}, KEY, "")
-        self.processes, self.lost, self.seen = sites, set(lost), []
+        self.processes, self.lost, self.seen, self.unplugged = sites, set(lost), [], set()
         self.fl_ctx = SimpleNamespace(get_job_id=lambda: job)
+
+    @property
+    def connected(self):
+        return set(self.processes) - self.unplugged
 
     def ask(self, task_name, task, absent=None):
         absent, answers = dict(absent or {}), {}
@@ -145,6 +149,33 @@ def test_the_model_is_that_of_the_plain_loop_without_the_same_sites_in_the_same_
         assert {array.dtype.name for array in told.params.values()} == {"uint64"}
 
 
+def keys_of(server):
+    """The public keys that passed a server."""
+    said = [FLModelUtils.from_shareable(answer).meta.get(SAID) for _, _, _, answer in server.seen]
+    adverts = [one.get("advert", one) for one in said if one]
+    return {advert["public"] for advert in adverts if "public" in advert}
+
+
+def test_sites_get_ready_for_the_next_round_while_the_last_one_is_opened(folders, federation):
+    method = METHODS[0]
+    server = federation(method, [(VOUCH, 1, "asia"), (REVEAL, 2, "us")])
+    model = server.go(rounds(folders, method), range(4))
+    asked = [(task, number) for task, number, site, _ in server.seen if site == "europe"]
+    before = [[ADVERTISE, SHARE], [], [ADVERTISE, SHARE], [ADVERTISE, SHARE]]
+    assert asked == [(task, number) for number in range(4) for task in [*before[number], TRAIN, VOUCH, REVEAL]]
+    assert all(record["absent"] == {} for record in server.records)  # all have answered
+    assert same(model, plain(folders, method))
+    again = federation(replace(method, mu=0.2), [(VOUCH, 0, "asia")], job="2")
+    again.unplugged = {"asia"}  # for as long as it is not there, nobody gets ready again for it
+    again.lost |= {(TRAIN, number, "asia") for number in range(4)}
+    again.go(rounds(folders, method), range(3))
+    assert [task for task, _, site, _ in again.seen if site == "europe"].count(ADVERTISE) == 1
+    assert [list(record["absent"]) for record in again.records] == [["asia"]] * 3
+    again.unplugged = set()
+    again.go(rounds(folders, method), [3])
+    assert [task for task, _, site, _ in again.seen if site == "europe"].count(ADVERTISE) == 2
+
+
 def test_a_job_that_goes_on_has_new_keys_and_gives_the_same_model(folders, federation, tmp_path):
     method = METHODS[1]
     server, kept = federation(method, {(TRAIN, 1, "asia")}), rounds(folders, method)
@@ -154,13 +185,7 @@ def test_a_job_that_goes_on_has_new_keys_and_gives_the_same_model(folders, feder
     again.records = list(server.records)
     model = again.go(fresh, (2, 3))
     assert same(model, plain(folders, method, {(1, "asia")}))
-    keys = {
-        FLModelUtils.from_shareable(answer).meta[SAID]["public"]
-        for one in (server, again)
-        for task, _, _, answer in one.seen
-        if task == ADVERTISE
-    }
-    assert len(keys) == 4 * len(SITES)
+    assert not keys_of(server) & keys_of(again)
     (path,) = (tmp_path / "us" / "summed").iterdir()
     without = sorted(site for site in SITES if site != "asia")
     assert read_json(path) == {str(number): without if number == 1 else sorted(SITES) for number in range(4)}
@@ -189,9 +214,13 @@ def test_a_site_refuses_what_no_honest_server_asks(folders, federation):
         return answer.get_header(WHY)
 
     assert why(ADVERTISE) == "secure aggregation: round 1 has begun already in this job; run the job again"
-    for task_name in (SHARE, VOUCH, REVEAL, TRAIN):
-        assert "came twice, or out of turn" in why(task_name, {} if task_name == SHARE else SITES)
-        assert why(task_name, {}, number=1) == "secure aggregation: this site has no keys of round 2; run the job again"
+    for task_name, said in ((SHARE, {}), (VOUCH, SITES), (REVEAL, {"signatures": {}}), (TRAIN, {})):
+        assert "round 1 came twice, or out of turn" in why(task_name, said)
+        assert (
+            why(task_name, said, number=2) == "secure aggregation: this site has no keys of round 3; run the job again"
+        )
+    for task_name, said in ((SHARE, {}), (VOUCH, SITES), (REVEAL, {"signatures": {}})):  # of a round that comes next
+        assert "round 2 came twice, or out of turn" in why(task_name, said, number=1)
     assert why(SHARE, None) == "secure aggregation: the server has sent no keys; is its fedxray another version?"
     assert "or another federation.absent" in why(KEYS)  # the sum of all would show what one who was absent adds
     new = federation(method, job="2").processes["us"]

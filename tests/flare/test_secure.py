@@ -19,6 +19,7 @@ from fedxray.federation import rounds
 from fedxray.federation.fixed import decode
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import Policy, sampled
+from fedxray.flare.budget import Budget
 from fedxray.flare.kits import provision, render_project
 from fedxray.flare.one_host import OneHost
 from fedxray.runs import confirm, train_run
@@ -175,6 +176,9 @@ def test_a_private_federation_with_seeded_noise_is_the_one_in_process_to_the_bit
     assert record["privacy"]["simulation"] is True
     assert all(record["checks"].values())
     assert record["secure_aggregation"] == (place == "sum")
+    for site in sites[0]:
+        spent = Budget(federation[1] / site).spent[-1]
+        assert (spent.dp, spent.sigma, spent.answered, spent.secret) == (place, noise.sigma, 6, False)
 
 
 def test_the_record_says_who_the_partners_were(federation, kits, tmp_path):

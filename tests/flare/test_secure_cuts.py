@@ -8,6 +8,7 @@ from helpers.remote import NONE, SITES, checkpoints, expected, in_words, setting
 
 from fedxray.core.files import read_json, sha256
 from fedxray.federation.inprocess import InProcess
+from fedxray.flare.budget import Budget
 from fedxray.runs import confirm
 from fedxray.training.mechanism import mechanism_at
 
@@ -54,4 +55,6 @@ def test_private_steps_of_all_are_the_same_bytes_after_the_server_was_killed(mac
     noise = mechanism_at(privacy, data.values())
     assert 5 <= record["checks"]["resumed_after_round"] < 30
     assert record["privacy"] == noise.about
+    for site in SITES:  # a step that a site has answered twice counts twice
+        assert Budget(machines.kit(site)).spent[-1].answered in (30, 31)
     assert confirm(InProcess(data, machines.data["server"], noise), output, tmp_path / "again")
