@@ -298,7 +298,7 @@ class Progress(logging.Handler):
             if not DROPPED.match(message):
                 self._print(message)
         elif record.levelno < logging.ERROR:
-            self._print(message if message.startswith(WARNING) else WARNING + message, "yellow")
+            self._warn(message if message.startswith(WARNING) else WARNING + message)
         elif not FAILED.match(message):
             self._print(message, "red")
 
@@ -306,9 +306,13 @@ class Progress(logging.Handler):
         for log in step.logs:
             for line in log.lines():
                 step.read(line, self.clock())
-                if line.startswith(WARNING) and line not in self.told:
-                    self.told.add(line)
-                    self._print(f"{line}  ({step.label})", "yellow")
+                if line.startswith(WARNING):
+                    self._warn(line, f"  ({step.label})")
+
+    def _warn(self, warning: str, of: str = "") -> None:
+        if warning not in self.told:
+            self.told.add(warning)
+            self._print(warning + of, "yellow")
 
     def _tell(self, step: Step) -> None:
         now, (when, share) = self.clock(), step.said
