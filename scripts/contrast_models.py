@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fedxray.analysis import bootstrap, external
+from fedxray.analysis import answer, bootstrap, external
 from fedxray.analysis.comparison import summarise
 from fedxray.analysis.contrasts import contrast
-from fedxray.analysis.methods import said, table_of_methods
+from fedxray.analysis.methods import table_of_methods
 from fedxray.analysis.sentences import summary_text
 from fedxray.core import cli
 from fedxray.core.files import read_table, write_table
@@ -22,7 +22,10 @@ def main(options):
     write_table(options.differences, contrasts)
     methods = table_of_methods(chosen, predictions, summary, contrasts)
     write_table(options.methods, methods)
-    print("\n".join([summary_text(summary, contrasts, options.confidence), *said(methods)]))
+    print(summary_text(summary, contrasts, options.confidence))
+    for of_hospital in answer.advices(methods):
+        print(*filter(None, [of_hospital.cohort, *map(answer.plain, of_hospital.sentences)]))
+    print(*answer.console(answer.answers(methods, options.margin, options.confidence)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Which method is best for each hospital and over all: chosen by validation, and what the test patients say of each."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
@@ -101,30 +99,3 @@ def _with_plain_gains(table: pd.DataFrame) -> pd.DataFrame:
                 rows.loc[index, ["against", "gain"]] = against, rows.at[index, "auroc"] - base[against]
         parts.append(rows)
     return pd.concat(parts, ignore_index=True)
-
-
-def said(table: pd.DataFrame) -> Iterator[str]:
-    """For each cohort and hospital a sentence: whether it should join, by the method that validation chose for it.
-
-    `table` is methods.csv.
-    """
-    for (cohort, hospital), rows in table.groupby(["cohort", "hospital"], sort=False):
-        if hospital == POOLED or not rows["chosen"].any():
-            continue
-        yield f"{cohort}: {_advice(hospital, rows)}" if cohort else _advice(hospital, rows)
-
-
-def _advice(hospital: str, rows: pd.DataFrame) -> str:
-    """What a hospital may expect of joining."""
-    best = rows[rows["chosen"]].iloc[0]
-    name = model_name(best["mode"], best["method"], best["site"])
-    lead = f"{hospital}: of all models that it could use, its own validation chooses {name}"
-    if best["mode"] == "alone":
-        return f"{lead}, so it need not join"
-    gain = f"{best['gain']:+.4f}"
-    if not np.isnan(best["gain_low"]):
-        gain += f" [{best['gain_low']:z.4f}, {best['gain_high']:z.4f}]"
-    text = f"{lead}; on its own test patients the AUROC changes by {gain} against {best['against']}: {best['verdict']}"
-    if best["verdict"] in ("not shown", "harmed") and not pd.isna(best["patients_needed"]):
-        text += f" (about {best['patients_needed']:.0f} test patients would show that joining does not harm)"
-    return text

@@ -48,7 +48,7 @@ class RunRecord(TypedDict):
     secure_aggregation: bool  # whether the server got masked answers; not in one process, which has nobody to hide from
     partners: dict[str, str]  # of a secure aggregation: {site: SHA-256 of its certificate}
     rounds_at_sites: list[dict]  # of a federation: how far each site's answer was from the others', by round
-    privacy: NotRequired[dict]  # of private training: `training.private.Mechanism.about`
+    privacy: NotRequired[dict]  # of private training: `training.mechanism.Mechanism.about`
 
 
 class RunFolder:

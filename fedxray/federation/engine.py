@@ -61,7 +61,7 @@ class Trained:
     # Whose answers were masked: {site: the SHA-256 of its certificate}.
     partners: dict[str, str] = field(default_factory=dict)
     checks: dict = field(default_factory=dict)  # of a federation: what its job must do, each seen in its results
-    privacy: dict = field(default_factory=dict)  # `training.private.Mechanism.about` of private training
+    privacy: dict = field(default_factory=dict)  # `training.mechanism.Mechanism.about` of private training
     size: int = 0  # where `parameters` is empty: how many there are
 
 

@@ -62,15 +62,16 @@ class RemoteAlone(Remote):
     def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path) -> Trained:
         """Train one model; `method` is `PLAIN`. Raises UserError as `FlareEngine.train`. Only the curve comes here."""
         participants, scratch = self.participants, scratch.resolve()
-        job = write_alone(scratch / "job", participants, settings, schedule, self.live_below)
+        job = write_alone(scratch / "job", participants, settings, schedule, self.noise, self.live_below)
         with self._ran(job, participants, settings.threads, scratch) as (_, folder):
             result = read_json(folder / RECORDS)
             (record,), (site,) = result["rounds"], self.sites
             if record["epoch"] != schedule.epochs:
                 raise UserError(f"{site} alone: epoch {record['epoch']} of {schedule.epochs}; see the log of the site")
-        own = Own(None, record["sites"][site], key_of(participants, settings, method, schedule))
-        place = result["device"], result["machine"]
-        return Trained({}, [record], *place, None, {site: own}, checks={"completed": True}, size=result["parameters"])
+        own = Own(None, record["sites"][site], key_of(participants, settings, method, schedule, self.noise))
+        place, privacy = (result["device"], result["machine"]), self.noise.about if self.noise else {}
+        checks = {"completed": True}
+        return Trained({}, [record], *place, None, {site: own}, {}, checks, privacy, result["parameters"])
 
 
 def _hint(names: list[str]) -> str:

@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fedxray.analysis import suspects
+from fedxray.analysis import answer, suspects
 from fedxray.analysis.adaptation import AT_THRESHOLD, CALIBRATED
 from fedxray.analysis.choice import MODEL_KEY, edges, leading, of_models, point_columns, without_coalitions
 from fedxray.analysis.comparison import by_aetiology, fairness
 from fedxray.analysis.external import apart
-from fedxray.analysis.methods import said
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table
 from fedxray.data import datasets
@@ -91,14 +90,22 @@ class Runs:
         return float(runs["spent"][shared].sum() + alone.sum())
 
     def _audit(self) -> list[dict]:
-        """A row for each attack, if there were any."""
+        """Each attack, with a row for each target; none if there were no attacks."""
         if not self.config["privacy"]["audit"]:
             return []
-        return [
-            {name: row[name] for name in ("attack", "target", "statistic")}
-            | {"value": _cell(row["value"], row["low"], row["high"]), "what it says": row["sentence"]}
-            for row in _rows(read_table(self.folder.audit))
-        ]
+        attacks = []
+        for attack, found in read_table(self.folder.audit).groupby("attack", sort=False):
+            rows = []
+            for target, part in found.groupby("target", sort=False):
+                first, *others = _rows(part)
+                row = {"target": target, first["statistic"]: _cell(first["value"], first["low"], first["high"])}
+                if attack == "canaries":
+                    row["claimed at most"] = "nothing" if pd.isna(first["claimed"]) else f"{first['claimed']:.3g}"
+                row["where it must find something"] = _decimal(first["power"], 3)
+                row |= {item["statistic"]: _cell(item["value"], item["low"], item["high"]) for item in others}
+                rows.append(row if attack.startswith("membership") else row | {"in words": first["sentence"]})
+            attacks.append({"name": attack, "rows": rows})
+        return attacks
 
 
 class Results(Runs):
@@ -168,11 +175,16 @@ class Results(Runs):
         }
 
     def _hospitals(self) -> list[dict]:
-        """For each cohort and hospital: whether it should join, in a sentence, and the models that it could use."""
-        of_hospitals = self.by_method[self.by_method["hospital"] != POOLED]
+        """For each cohort and hospital: whether it should join, in sentences, and the models that it could use."""
+        advices = {advice[:2]: advice for advice in answer.advices(self.by_method)}
+        of_hospitals = self.by_method[self.by_method["hospital"] != POOLED].groupby(["cohort", "hospital"], sort=False)
         return [
-            {"name": ", ".join(filter(None, keys[::-1])), "advice": list(said(rows)), "models": _choices(rows)}
-            for keys, rows in of_hospitals.groupby(["cohort", "hospital"], sort=False)
+            {
+                "name": ", ".join(filter(None, keys[::-1])),
+                "advice": [*map(answer.plain, advices[keys].sentences)] if keys in advices else [],
+                "models": _choices(rows),
+            }
+            for keys, rows in of_hospitals
         ]
 
     def _overall(self) -> list[dict]:

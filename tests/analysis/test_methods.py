@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from fedxray.analysis.comparison import summarise
 from fedxray.analysis.contrasts import contrast
-from fedxray.analysis.methods import COLUMNS, _with_plain_gains, said, table_of_methods, validated
+from fedxray.analysis.methods import COLUMNS, _with_plain_gains, table_of_methods, validated
 from fedxray.core.files import read_table, write_table
 
 
@@ -99,23 +99,6 @@ def test_against_the_hospitals_alone_the_best_of_them_counts(models):
     least = rows[rows["method"] == "scaffold"].sort_values("estimate").iloc[0]
     row = table[(table["hospital"] == "pooled") & (table["method"] == "scaffold")].iloc[0]
     assert (row["gain"], row["against"]) == (least["estimate"], f"{least['site']} alone")
-
-
-def test_each_hospital_is_told_whether_to_join(models):
-    table, _ = table_of(*models)
-    lines = list(said(table))
-    assert len(lines) == len(SITES)
-    best = table[(table["hospital"] == "asia") & table["chosen"]].iloc[0]
-    assert lines[1].startswith("asia: of all models that it could use, its own validation chooses ditto of asia; ")
-    assert f"changes by {best['gain']:+.4f} [" in lines[1]
-    assert lines[1].endswith(f"against asia alone: {best['verdict']}")
-    alone = table.assign(chosen=(table["mode"] == "alone") & (table["method"] == ""))
-    assert next(said(alone)) == (
-        "us: of all models that it could use, its own validation chooses us alone, so it need not join"
-    )
-    cautious = best.to_frame().T.assign(verdict="not shown", patients_needed=321, cohort="alpha=1")
-    for number in (321, 321.0):  # as methods.csv is read, where others need none
-        assert "(about 321 test patients would show" in next(said(cautious.assign(patients_needed=number)))
 
 
 def test_an_experiment_of_one_method_has_the_same_table():

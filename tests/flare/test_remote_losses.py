@@ -41,18 +41,10 @@ def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_pa
         assert sha256(kept / "model.safetensors") == sha256(tmp_path / f"model-{site}")
 
 
-def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines, tmp_path):
-    late = {"--round-timeout-s": str(LATE_S)}
-    run = train(machines, tmp_path / "run", 6, 10, late)
-    run.wait_for("round 1/6")
-    machines.network.link("asia", "down")
-    code, said = run.end()
-    assert code == 1
-    assert f"no result from asia: no answer in {LATE_S} s" in said.splitlines()[-1]
-    assert not (tmp_path / "run" / "model.safetensors").exists()
-    machines.network.link("asia", "up")
+def test_a_site_that_misses_a_round_is_dropped_and_comes_back(machines, tmp_path):
     method = make_method(name="scaffold", moments="kept")
-    run = train(machines, tmp_path / "dropped", 5, 10, late | {"--absent": "drop", "--min-sites": "2"}, method)
+    late = {"--round-timeout-s": str(LATE_S), "--absent": "drop", "--min-sites": "2"}
+    run = train(machines, tmp_path / "dropped", 5, 10, late, method)
     run.wait_for("round 1/5")
     machines.network.link("asia", "down")
     run.wait_for(f"without asia: no answer in {LATE_S} s")
@@ -74,3 +66,14 @@ def test_a_site_that_misses_a_round_is_named_or_dropped_and_comes_back(machines,
     assert sha256(tmp_path / "dropped" / "model.safetensors") == sha256(tmp_path / "model")
     table = read_table(tmp_path / "dropped" / "metrics.csv")
     assert (table["series"] == "asia").sum() == 10 * (5 - len(absent))
+
+
+def test_a_site_that_misses_a_round_is_named(machines, tmp_path):
+    # The last one here: for a while after its link was down a site may not be connected.
+    run = train(machines, tmp_path / "run", 6, 10, {"--round-timeout-s": str(LATE_S)})
+    run.wait_for("round 1/6")
+    machines.network.link("asia", "down")
+    code, said = run.end()
+    assert code == 1
+    assert f"no result from asia: no answer in {LATE_S} s" in said.splitlines()[-1]
+    assert not (tmp_path / "run" / "model.safetensors").exists()

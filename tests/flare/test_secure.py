@@ -18,16 +18,20 @@ from helpers.federation import FEDERATIONS, make_method, models_of, rounds_of, s
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
 from fedxray.data.site import load_site
+from fedxray.experiment.privacy import Privacy
 from fedxray.federation import rounds
 from fedxray.federation.fixed import decode
 from fedxray.federation.inprocess import InProcess
-from fedxray.federation.policy import Policy
+from fedxray.federation.policy import Policy, sampled
+from fedxray.flare.budget import Budget
 from fedxray.flare.kits import provision, render_project
 from fedxray.flare.one_host import OneHost
-from fedxray.runs import train_run
+from fedxray.runs import confirm, train_run
+from fedxray.training.mechanism import mechanism_at
 
 pytestmark = pytest.mark.slow
 SETTINGS = make_settings(image_size=16)
+BY_SGD = replace(SETTINGS, optimizer="sgd", lr=2.0, weight_decay=0.0)
 SECURE = [
     (replace(method, secure_aggregation=True), schedule)
     for method, schedule in FEDERATIONS
@@ -212,6 +216,27 @@ def test_no_sites_update_is_in_the_memory_of_the_servers_process(federation, sit
     looking.join(60)
     assert found["looked"] == 1
     assert {site: found[site] > 0 for site in pieces} == dict.fromkeys(pieces, not secure), found
+
+
+@pytest.mark.parametrize("place", ["sum", "sites"])
+def test_a_private_federation_with_seeded_noise_is_the_one_in_process_to_the_bit(federation, sites, tmp_path, place):
+    noise = mechanism_at(Privacy(place, 3.0, 1e-5, 0.1, 2.0, 20, 6, 1, "seeded"), sites[0].values())
+    method, schedule = (
+        make_method(secure_aggregation=place == "sum"),
+        sampled(6, noise.rate, {"sum": 1, "sites": 3}[place]),
+    )
+    train_run(replace(federation[0], noise=noise), "federated", BY_SGD, method, schedule, tmp_path / "run")
+    assert confirm(InProcess(*sites, noise), tmp_path / "run", tmp_path / "again")
+    with pytest.raises(UserError, match="differs from the federation's model"):
+        confirm(InProcess(*sites, replace(noise, clip=0.2)), tmp_path / "run", tmp_path / "again")
+    record = read_json(tmp_path / "run" / "record.json")
+    assert record["privacy"] == noise.about
+    assert record["privacy"]["simulation"] is True
+    assert all(record["checks"].values())
+    assert record["secure_aggregation"] == (place == "sum")
+    for site in sites[0]:
+        spent = Budget(federation[1] / site).spent[-1]
+        assert (spent.dp, spent.sigma, spent.answered, spent.secret) == (place, noise.sigma, 6, False)
 
 
 def test_the_record_says_who_the_partners_were(federation, kits, tmp_path):

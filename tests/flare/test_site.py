@@ -20,6 +20,7 @@ from fedxray.federation.algorithms import algorithm_of
 from fedxray.federation.checkpoint import SiteStates
 from fedxray.federation.policy import Schedule, alone
 from fedxray.federation.pooled import Pooled
+from fedxray.flare.budget import Budget, Limits
 from fedxray.flare.kept import Kept
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.site import SiteAlone, SiteTrainer
@@ -51,7 +52,7 @@ class Process:
 
     def __init__(self, kit, folder, method, key=KEY):
         self.context = context_of(kit, folder)
-        self.trainer = SiteTrainer(asdict(SETTINGS), asdict(method), asdict(SCHEDULE), {}, key, ["us"], own=False)
+        self.trainer = SiteTrainer(asdict(SETTINGS), asdict(method), asdict(SCHEDULE), {}, {}, key, ["us"], own=False)
         self.trainer.log_exception = lambda *of: None
 
     def ask(self, task, number, last):
@@ -131,7 +132,7 @@ def test_a_sites_own_model_stays_in_its_kit_and_is_the_same_after_a_restart(us, 
 @pytest.mark.parametrize("budget", ["passes", "steps"])
 def test_a_site_that_trains_alone_keeps_the_model_and_answers_its_curve(us, tmp_path, budget):
     schedule, context = alone(2, budget, {"us": 24, "asia": 24}, 16), context_of(tmp_path, us)
-    site = SiteAlone(asdict(SETTINGS), asdict(schedule), {"us": card_of(us)["sha256"]}, KEY)
+    site = SiteAlone(asdict(SETTINGS), asdict(schedule), {}, {"us": card_of(us)["sha256"]}, KEY)
     task = FLModelUtils.to_shareable(FLModel(metrics={"sites": 1.0}))
     answer = FLModelUtils.from_shareable(site.execute(ALONE, task, context, None))
     assert not answer.params
@@ -149,8 +150,29 @@ def test_a_site_that_trains_alone_keeps_the_model_and_answers_its_curve(us, tmp_
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "personal" / KEY).iterdir()} == {0o600}
 
 
+def test_training_alone_is_entered_in_the_ledger_and_refused_by_a_budget(us, tmp_path):
+    def ask():
+        site = SiteAlone(asdict(SETTINGS), asdict(alone(2, "passes", {}, 16)), {}, {}, KEY)
+        site.log_exception = lambda *of: None
+        task = FLModelUtils.to_shareable(FLModel(metrics={"sites": 1.0}))
+        return site.execute(ALONE, task, context_of(tmp_path, us), None).get_header(WHY)
+
+    budget = Budget(tmp_path)
+    budget.limits = Limits(only_masked=True)  # its model does not leave
+    assert ask() is None
+    (spent,) = budget.spent
+    assert (spent.job, spent.is_bounded, spent.answered) == (
+        KEY,
+        False,
+        2 * -(-len(load_site(us).part("train")[1]) // 16),
+    )
+    budget.limits = Limits(epsilon=8.0, delta=1e-5)
+    assert "because it has no noise" in ask()
+    assert budget.spent == [spent]
+
+
 def test_a_site_whose_data_are_others_does_not_train_alone(us, tmp_path):
-    site = SiteAlone(asdict(SETTINGS), asdict(alone(2, "passes", {}, 16)), {"us": {"table": "0"}}, KEY)
+    site = SiteAlone(asdict(SETTINGS), asdict(alone(2, "passes", {}, 16)), {}, {"us": {"table": "0"}}, KEY)
     site.log_exception = lambda *of: None
     answer = site.execute(
         ALONE, FLModelUtils.to_shareable(FLModel(metrics={"sites": 1.0})), context_of(tmp_path, us), None

@@ -184,13 +184,18 @@ def test_the_privacy_page_says_what_attacks_found_if_there_were_any(config, resu
     assert "No attack was tried" in text_of(rendered["privacy"])
     for path in results.root.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    row = {"attack": "membership", "target": "federated", "statistic": "AUC", "value": 0.51, "low": 0.47, "high": 0.55}
-    canaries = row | {"attack": "canaries", "value": 1.8, "low": np.nan, "high": np.nan, "sentence": "It proves 1.8."}
-    write_table(Folder(tmp_path).audit, pd.DataFrame([row | {"sentence": "The attack finds nothing."}, canaries]))
+    row = {"attack": "membership by loss", "target": "federated", "statistic": "AUC", "value": 0.51, "low": 0.47}
+    row |= {"high": 0.55, "power": 0.9, "claimed": np.nan, "sentence": "The attack finds nothing."}
+    one = {"low": np.nan, "high": np.nan}
+    rows = [row, row | one | {"statistic": "true positives", "value": 0.014, "power": 0.5}]
+    canaries = row | one | {"attack": "canaries", "statistic": "epsilon at least", "sentence": "It proves something."}
+    rows += [canaries | {"value": 0.7, "claimed": 3.0}, canaries | {"value": 1.8, "target": "another"}]
+    write_table(Folder(tmp_path).audit, pd.DataFrame(rows))
     audited = config | {"privacy": config["privacy"] | {"audit": True}}
     text = text_of(render(audited, Folder(tmp_path), "")["privacy"])
-    assert "0.510 [0.470, 0.550] The attack finds nothing." in text  # `text_of` makes one space of each
-    assert "1.800 It proves 1.8." in text
+    assert "target AUC where it must find something true positives federated 0.510 [0.470, 0.550] 0.900 0.014" in text
+    assert "federated 0.700 3 0.900 It proves something." in text
+    assert "another 1.800 nothing 0.900 It proves something." in text
 
 
 def test_who_sees_what_follows_the_configuration(config, results, rendered):
