@@ -165,6 +165,37 @@ class Budget:
             os.close(descriptor)
 
 
+def statement(limits: Limits, spent: Sequence[Spending]) -> list[str]:
+    """Lines for the operator: what every job has spent, what all have together, and what is allowed."""
+    delta = limits.delta or min((row.delta for row in spent if row.is_bounded), default=None)
+    lines = []
+    if spent:
+        titles = ("job", "since", "noise", "unit", "sigma", "rate", "steps", "epsilon")
+        rows = [titles, *(_cells(row, delta) for row in spent)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(titles))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    together = epsilon_of(spent, delta or 1.0)
+    at = f" at delta {delta:g}" if delta else ""
+    lines.append(f"spent: epsilon {number(together)}{at} by all jobs together" if spent else "spent: nothing")
+    if limits.epsilon is None:
+        lines.append("budget: none, so every job is answered, with noise or without (--epsilon E --delta D sets one)")
+    else:
+        left = number(max(limits.epsilon - together, 0.0))
+        lines.append(f"budget: epsilon {limits.epsilon:g} at delta {limits.delta:g}; {left} is left")
+    without = "is refused" if limits.only_masked else "is answered too (--only-masked refuses it)"
+    return [*lines, f"masks: a job without secure aggregation {without}"]
+
+
+def _cells(row: Spending, delta: float | None) -> tuple[str, ...]:
+    """A row of the ledger as text; `delta` is there if any row is bounded."""
+    epsilon = number(epsilon_of([row], delta or 1.0))
+    if row.dp == "none":
+        return (row.job[:12], row.since, "none", "", "", "", str(row.answered), epsilon)
+    noise = row.dp + (f", {row.colluders} may collude" if row.dp == "sum" else "") + ("" if row.secret else ", seeded")
+    numbers = f"{row.sigma:g}", f"{row.rate:.4f}", f"{row.answered} of {row.steps}"
+    return (row.job[:12], row.since, noise, row.unit, *numbers, epsilon)
+
+
 def check_noise(
     noise: Mechanism, method: Method, schedule: Schedule, sites: Sequence[str], data: SiteData, known: bool
 ) -> None:

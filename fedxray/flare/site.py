@@ -234,7 +234,14 @@ class SiteTrainer(SiteExecutor):
         agree(self.own_file(fl_ctx).kit, self._content, partners, survives)
 
     def _step(self, task_name: str, number: int, said: Any, fl_ctx: FLContext) -> Shareable:
-        """Answer a step of round `number` (from 0) of a secure aggregation that survives absent sites."""
+        """Answer a step of round `number` (from 0) of a secure aggregation that survives absent sites.
+
+        Raises UserError if the noise of a sum would lack that of the absent ones.
+        """
+        if self.noise and self.noise.place == "sum":
+            raise UserError(
+                "privacy: this site refuses noise in a sum that may lack sites; set federation.absent: fail"
+            )
         if task_name == ADVERTISE:
             if self.member and number <= self.member.number:
                 raise UserError(
@@ -255,7 +262,9 @@ class SiteTrainer(SiteExecutor):
         return FLModelUtils.to_shareable(FLModel(metrics={"steps": 1.0}, meta={SAID: answer}))
 
     def _member(self, number: int, fl_ctx: FLContext) -> Member:
-        """A new part in round `number` (from 0)."""
+        """A new part in round `number` (from 0). Raises UserError if the sum must have every site's noise."""
+        if self.noise and self.noise.place == "sum":
+            raise UserError("privacy.dp: sum needs the noise of every site; set federation.absent to fail")
         identity, job = self._identity(fl_ctx)
         member = Member(identity, job, number, self.sites)
         self._agree(member, fl_ctx)

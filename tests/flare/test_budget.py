@@ -20,7 +20,7 @@ from fedxray.federation.policy import sampled
 from fedxray.flare.budget import Budget, Limits, Spending, check_noise, epsilon_of
 from fedxray.flare.own import OwnFile
 from fedxray.flare.site import SiteTrainer
-from fedxray.flare.tasks import KEYS, LAST, TRAIN, WHY
+from fedxray.flare.tasks import ADVERTISE, KEYS, LAST, TRAIN, WHY
 from fedxray.training.accountant import epsilon
 from fedxray.training.mechanism import mechanism_at
 from fedxray.training.models import build, get_parameters
@@ -201,14 +201,14 @@ def test_noise_that_is_not_what_it_says_is_refused(site_folders, us, changed, sa
 class Process:
     """A process of the site `us`, with the kit `kit`, that trains for the job KEY."""
 
-    def __init__(self, kit, folder, noise=None, method=None):
+    def __init__(self, kit, folder, noise=None, method=None, sites=("us",)):
         OwnFile(kit).write(data=folder)
         workspace = SimpleNamespace(get_root_dir=lambda: str(kit))
         engine = SimpleNamespace(get_workspace=lambda: workspace, send_aux_request=lambda *of, **more: None)
         self.context = SimpleNamespace(get_engine=lambda: engine, get_identity_name=lambda: "us")
         schedule = sampled(6, noise.rate, 3) if noise else rounds_of(2)
         parts = asdict(SETTINGS), asdict(method or make_method()), asdict(schedule)
-        self.trainer = SiteTrainer(*parts, asdict(noise) if noise else {}, {}, KEY, ["us"], own=False)
+        self.trainer = SiteTrainer(*parts, asdict(noise) if noise else {}, {}, KEY, list(sites), own=False)
         self.trainer.log_exception = lambda *of: None
 
     def ask(self, task, number=0):
@@ -260,6 +260,14 @@ def test_a_job_that_is_not_allowed_ends_in_one_line_before_anything_is_trained(
     budget.limits = Limits(only_masked=True)
     assert "only jobs with secure aggregation" in Process(tmp_path, us, seeded).ask(task).get_header(WHY)
     assert not budget.ledger.exists()
+
+
+def test_noise_in_a_sum_that_may_lack_sites_is_refused(site_folders, us, tmp_path):
+    """A job of the protocol that survives absent sites, whose server sends its first step."""
+    noise, secure = noise_of(site_folders, dp="sum", colluders=1), make_method(secure_aggregation=True)
+    process = Process(tmp_path, us, noise, secure, SITES)
+    assert "set federation.absent: fail" in process.ask(ADVERTISE).get_header(WHY)
+    assert not Budget(tmp_path).ledger.exists()
 
 
 def test_a_ledger_that_grows_while_a_job_runs_counts(site_folders, us, tmp_path):
