@@ -221,6 +221,8 @@ class Progress(logging.Handler):
     def tick(self) -> None:
         """Read the logs of what runs, and renew what stands on the terminal."""
         with self.guard:
+            if self.ended.is_set():
+                return
             for step in self.running.values():
                 self._follow(step)
                 if not self.live.is_started:

@@ -304,6 +304,15 @@ def test_an_error_is_the_last_thing_said(piped):
     ]
 
 
+def test_nothing_is_said_after_the_last(piped):
+    piped.plan(train_federated=1)
+    log = piped.start(1, "train_federated")
+    piped.progress.end(["The end."], failed=False)
+    piped.progress.close()
+    piped.write(log, round_of(5, 10, 0.9), "warning: late", after=60)
+    assert piped.lines[-1] == "The end."
+
+
 def test_other_errors_and_messages_of_snakemake_are_said_in_its_words(piped):
     piped.send(None, "Nothing to be done (all requested files are present and up to date).")
     piped.send("error", "MissingInputException in rule [b]x[/b]:\nMissing input files", logging.ERROR)
