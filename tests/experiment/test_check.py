@@ -397,7 +397,9 @@ def test_privacy_that_would_not_hold_is_told(changes, said):
 
 def test_private_training_that_holds_is_taken():
     check_config(private(), SCHEMA)
-    check_config(private(**{"federation.engine": "nvflare", "privacy.noise": "secret"}), SCHEMA)
+    secret = {"federation.engine": "nvflare", "privacy.noise": "secret"}
+    check_config(private(**secret), SCHEMA)
+    check_config(private(**secret, **{"federation.where": "remote", "federation.admin_kit": "kit"}), SCHEMA)
     check_config(
         private(**{"privacy.dp": "sites", "sites": ["us", "asia"], "privacy.secure_aggregation": False}), SCHEMA
     )
