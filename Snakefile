@@ -49,5 +49,5 @@ rule all:
         figures=EVERY_FIGURE,
         tensorboard=AT.tensorboard,
         model=EXPORTED,
-        pages=EVERY_PAGE,
+        page=AT.page("index"),
     localrule: True

@@ -4,7 +4,7 @@
 EVERY_FIGURE = [
     file for name in contents.figures(EXPERIMENT) for _, file in AT.figure(name)
 ]
-EVERY_PAGE = [AT.page(name) for name in contents.pages()] if HERE else []
+DRAWN = [file for file in EVERY_FIGURE if file.suffix == ".svg"]  # they stand in the page
 # If all methods are personal, the models of a federation on other machines stay there.
 EXPORTED = [AT.model / "model.safetensors"] * (
     HERE or any(run.model.mode == "federated" for run in EXPERIMENT.runs)
@@ -181,8 +181,9 @@ if HERE:
             predictions=AT.predictions,
             comparison=AT.comparison,
             heterogeneity=HETEROGENEITY,
+            figures=DRAWN,
         output:
-            **{name: shown(AT.page(name), name) for name in contents.pages()},
+            page=shown(AT.page("index"), "the_page"),
         log:
             AT.log("render_pages"),
         benchmark:
@@ -192,7 +193,7 @@ if HERE:
             mem_mb=growing(1000),
             runtime=growing(10),
         params:
-            **step("render_pages", *contents.templates()),
+            **step("render_pages", *contents.texts()),
             results=AT.root,
         shell:
             "python {params.script:q} --config {input.config:q} --results {params.results:q} 2>&1 | tee {log:q}"
@@ -221,3 +222,28 @@ else:
             results=AT.root,
         shell:
             "python {params.script:q} --figures {params.figures} --results {params.results:q} 2>&1 | tee {log:q}"
+
+    rule render_pages:
+        input:
+            config=AT.config,
+            registry=AT.registry,
+            points=AT.points,
+            chosen=AT.chosen,
+            at_sites=AT.at_sites,
+            model=EXPORTED,
+            figures=DRAWN,
+        output:
+            page=shown(AT.page("index"), "the_page"),
+        log:
+            AT.log("render_pages"),
+        benchmark:
+            AT.benchmark("render_pages")
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            **step("render_pages", *contents.texts()),
+            results=AT.root,
+        shell:
+            "python {params.script:q} --config {input.config:q} --results {params.results:q} 2>&1 | tee {log:q}"

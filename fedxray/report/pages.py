@@ -1,4 +1,4 @@
-"""The report's pages, from the tables of the results: a template has the text, this module the values."""
+"""The folded parts of the report's page, from the results: a template has the text, this module the values."""
 
 from importlib.metadata import distributions, version
 
@@ -21,7 +21,7 @@ from fedxray.experiment.folder import Folder
 from fedxray.experiment.method import Method
 from fedxray.experiment.sweep import KNOBS, name_of
 from fedxray.report.algorithms import described, scheduled
-from fedxray.report.contents import TEMPLATES, pages
+from fedxray.report.contents import PARTS, REMOTE_PARTS, TEMPLATES
 from fedxray.training.metrics import words
 
 SHOWN = ("auroc", "balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_error")
@@ -29,18 +29,23 @@ ENGINES = {"nvflare": "NVIDIA FLARE", "inprocess": "one process"}
 
 
 def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
-    """Every page by its name, as HTML that needs no network; `note` is a warning at the top of each."""
+    """Every part by its name, as HTML that needs no network; `note` is the warning of the page that they stand in."""
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
     results = Results(config, folder)
     shared = {"config": config, "note": note, "sources": results.sources, "external": results.external}
     reference = config["evaluation"]["reference"]
     shared |= {"reference": {"central": "central training", "alone": "each hospital alone"}.get(reference, reference)}
     shared |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
-    return {name: templates.get_template(f"{name}.html").render(shared | getattr(results, name)()) for name in pages()}
+    parts = PARTS if results.is_here else REMOTE_PARTS
+    values = {name: shared | {"part": name} | getattr(results, name)() for name in parts}
+    return {name: templates.get_template(f"{name}.html").render(values[name]) for name in parts}
 
 
 class Results:
-    """The tables of an experiment, and the values that each page shows of them: by a method of the page's name."""
+    """The tables of an experiment, and the values that each part shows of them: by a method of the part's name.
+
+    Where the federation is remote, there are no tables of differences and no catalogues.
+    """
 
     def __init__(self, config: dict, folder: Folder):
         experiment = Experiment.from_config(config)
@@ -50,13 +55,16 @@ class Results:
         self.sources, self.external = datasets.sources(config), datasets.external(config)
         self.points = read_table(folder.points)
         self.chosen = without_coalitions(self.points[self.points["chosen"]])
+        self.records = [folder.run(path).read_record() for path in self.points["path"]]
+        self.is_here = config["federation"]["where"] == "here"
+        if not self.is_here:
+            return
         self.tests = [source.name for source in self.external]
         self.summary, self.summary_outside = apart(read_table(folder.summary), self.tests)
         self.differences, self.differences_outside = apart(read_table(folder.differences), self.tests)
         self.by_method = read_table(folder.methods)
         one_process = config["federation"]["engine"] == "inprocess"
         self.confirmed = len(read_table(folder.confirmed)) if one_process else 0
-        self.records = [folder.run(path).read_record() for path in self.points["path"]]
 
     def conclusions(self) -> dict:
         """Sentences, the pooled table, external tests, fairness, and which points were chosen."""
@@ -69,7 +77,6 @@ class Results:
             "primary": _sentences(primary[primary["question"] == "reference"]),
             "secondary": _sentences(lead[lead["question"].isin(["alone", "joining"])]),
             "hospitals": self._hospitals(),
-            "overall": self._overall(),
             "own_thresholds": self._own_thresholds(),
             "contributions": self._contributions(),
             "suspects": list(
@@ -108,22 +115,9 @@ class Results:
         }
 
     def _hospitals(self) -> list[dict]:
-        """For each cohort and hospital: whether it should join, in sentences, and the models that it could use."""
-        advices = {advice[:2]: advice for advice in answer.advices(self.by_method)}
+        """For each cohort and hospital: the models that it could use."""
         of_hospitals = self.by_method[self.by_method["hospital"] != POOLED].groupby(["cohort", "hospital"], sort=False)
-        return [
-            {
-                "name": ", ".join(filter(None, keys[::-1])),
-                "advice": [*map(answer.plain, advices[keys].sentences)] if keys in advices else [],
-                "models": _choices(rows),
-            }
-            for keys, rows in of_hospitals
-        ]
-
-    def _overall(self) -> list[dict]:
-        """For each cohort: the methods on the pooled test set."""
-        pooled = self.by_method[self.by_method["hospital"] == POOLED]
-        return [{"name": cohort, "models": _choices(rows)} for cohort, rows in pooled.groupby("cohort", sort=False)]
+        return [{"name": ", ".join(filter(None, keys[::-1])), "models": _choices(rows)} for keys, rows in of_hospitals]
 
     def _own_thresholds(self) -> list[dict]:
         """A row for each shared model that leads and hospital: means over seeds, before and after."""
@@ -188,7 +182,7 @@ class Results:
             "seeds": self.config["seeds"],
             "budgets": self._budgets(),
             "budget": self.budget,
-            "federated": self._federated(),
+            "federated": self.federated(),
             "machine": _named(machine.items()),
             "energy": self._energy(),
         }
@@ -340,7 +334,7 @@ class Results:
             )
         return rows
 
-    def _federated(self) -> list[dict]:
+    def federated(self) -> list[dict]:
         """A row for each federated method: what it is, its schedule and its numbers, of the points that were chosen."""
         rows = {}
         for path, method in zip(self.chosen["path"], self.chosen["method"], strict=True):
@@ -399,8 +393,7 @@ def _choices(rows: pd.DataFrame) -> list[dict]:
         cells |= {"test AUROC": _cell(row["auroc"], row["auroc_low"], row["auroc_high"])}
         cells |= {"gain": _cell(row["gain"], row["gain_low"], row["gain_high"]) if known else "-"}
         cells |= {"over": row["against"], "p": _p(row["p_adjusted"])}
-        within = {"true": "not inferior", "false": "not shown"}.get(str(row["noninferior"]).lower(), "")
-        cells |= {"verdict": row["verdict"] or within}
+        cells |= {"verdict": answer.VERDICTS.get(row["verdict"], "")}
         cells |= {"patients needed": _short(row["patients_needed"]), "MB": f"{row['bytes_sent'] / 1e6:.1f}"}
         table.append(cells | {"seconds": f"{row['seconds']:.0f}", "rounds": _short(row["rounds"])})
     return table
@@ -448,7 +441,8 @@ def _seen(config: dict) -> list[dict]:
     updates = "what the sum of all tells, and of no hospital by itself" if secure else "what an update tells of images"
     model = "whether an image was in training: "
     model += "of a private model at most what ε allows, of another no bound" if private else "no bound"
-    return [
+    here = config["federation"]["where"] == "here"
+    parties = [
         {
             "party": "a hospital",
             "sees": "its own images; the shared model of each round; the shared validation set",
@@ -466,6 +460,7 @@ def _seen(config: dict) -> list[dict]:
             "may learn of other hospitals' patients": "everything; docs/hospitals.md has federations of other machines",
         },
     ]
+    return [row for row in parties if here or row["party"] != "whoever runs this workflow"]
 
 
 def _model(cohort: str, mode: str, method: str, site: str) -> dict:

@@ -10,7 +10,7 @@ from fedxray.core.files import read_json, read_table, write_json, write_table
 from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
-from fedxray.report.contents import pages
+from fedxray.report.contents import PARTS
 from fedxray.report.pages import Results, _cell, _short, flat, render
 
 
@@ -20,19 +20,15 @@ def rendered(config, results):
 
 
 def text_of(page):
-    """What a reader sees of a page."""
-    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split("</style>")[1])))
+    """What a reader sees of a part."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
 
 
-def test_each_page_carries_the_note_and_opens_without_a_network(rendered):
-    assert list(rendered) == pages()
-    for name, page in rendered.items():
-        assert "Synthetic phantom data. These numbers show" in page, name
-        assert "://" not in page, name
-
-
-def test_a_page_of_real_data_has_no_note(config, results):
-    assert '<p class="note">' not in render(config, results, "")["conclusions"]
+def test_each_part_is_folded_has_a_place_to_link_to_and_needs_no_network(rendered):
+    assert tuple(rendered) == PARTS
+    for name, part in rendered.items():
+        assert part.startswith(f'<details class="part" id="{name}">\n<summary>'), name
+        assert "://" not in part, name
 
 
 def test_conclusions_say_the_sentences_the_choice_and_the_agreement(rendered, results):

@@ -159,7 +159,7 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
         "report/figures/__init__.py",
         '"font.size": 11',
         '"font.size": 12',
-        REPORT - {"render_pages"},
+        REPORT,
     ),
     "an empty package's __init__.py": (
         "flare/__init__.py",
@@ -167,8 +167,8 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
         "import os\n\nos.umask(0o22)\n",
         KITS | {"train_federated"} | TOLD,
     ),
-    "one figure": ("report/figures/data.py", '"#BBBBBB"', '"#BBBBBA"', {"plot_data"}),
-    "a page's template": ("report/templates/page.html", "<html", "<html ", {"render_pages"}),
+    "one figure": ("report/figures/data.py", '"#BBBBBB"', '"#BBBBBA"', {"plot_data", "render_pages"}),
+    "the page's template": ("report/templates/index.html", "<html", "<html ", {"render_pages"}),
     "who is where": (
         "data/cohort.py",
         "LEAST_SHARE = 0.1",
