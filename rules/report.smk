@@ -4,7 +4,9 @@
 EVERY_FIGURE = [
     file for name in contents.figures(EXPERIMENT) for _, file in AT.figure(name)
 ]
-DRAWN = [file for file in EVERY_FIGURE if file.suffix == ".svg"]  # they stand in the page
+DRAWN = [
+    file for file in EVERY_FIGURE if file.suffix == ".svg"
+]  # they stand in the page
 # If all methods are personal, the models of a federation on other machines stay there.
 EXPORTED = [AT.model / "model.safetensors"] * (
     HERE or any(run.model.mode == "federated" for run in EXPERIMENT.runs)
