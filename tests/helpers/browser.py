@@ -56,8 +56,8 @@ class Browser:
         self._until(lambda told: told.get("method") == "Page.loadEventFired", "load")
 
     def value(self, expression):
-        """The value of an expression of JavaScript in the page."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """The value of an expression of JavaScript in the page, or of its promise."""
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
