@@ -6,6 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 from golden.fingerprints import TABLES, compare, fingerprints
+from helpers.browser import PROGRAM, Browser
 from helpers.workflow import SMOKE, copy_repository, kill, planned, snakemake, start, wait_for_federation
 
 from fedxray.core.files import read_table, sha256, write_table
@@ -193,6 +194,16 @@ def test_an_edit_runs_again_what_it_touches_and_nothing_else(finished, file, old
     rules = set(planned(finished, *SMOKE)) - {"all", "total"}
     path.write_text(before)
     assert rules == due
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium on this machine")
+def test_the_page_of_a_whole_run_prints_on_six_pages_at_most(finished, tmp_path):
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(finished / "results" / "smoke" / "report" / "index.html", 800)
+        assert 1 < browser.printed(tmp_path / "page.pdf") <= 6
+    finally:
+        browser.close()
 
 
 def test_the_report_is_one_file(finished):
