@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"  # of the pages
 CAPTIONS = Path(__file__).parents[2] / "report"  # of what Snakemake's report shows
+DEFAULTS = Path(__file__).parents[2] / "config" / "config.yaml"
 ANSWER, RESULTS, DATA, TABLES = "1. The answer", "2. Results", "3. Data", "4. Tables"
 # The folded parts of the page, each a template; and those of a remote federation, whose data stay at the hospitals.
 PARTS = ("conclusions", "methods", "datasheet", "model_card", "privacy", "configuration", "environment")
@@ -84,8 +85,8 @@ def category(name: str) -> str:
 
 
 def texts() -> list[Path]:
-    """The files that the page is made from: its templates, and the captions of figures."""
-    return sorted([*TEMPLATES.iterdir(), *CAPTIONS.glob("*.rst")])
+    """The files that the page is made from: its templates, the captions of figures, and the default configuration."""
+    return [DEFAULTS, *sorted([*TEMPLATES.iterdir(), *CAPTIONS.glob("*.rst")])]
 
 
 def _items(kind: str) -> Iterable[Item]:

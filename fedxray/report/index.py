@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -22,7 +23,7 @@ from fedxray.experiment.experiment import POOLED, Experiment, model_name
 from fedxray.experiment.folder import Folder
 from fedxray.report import checklists, pages
 from fedxray.report.citations import Citations, inlined
-from fedxray.report.contents import CAPTIONS, TEMPLATES, figures
+from fedxray.report.contents import CAPTIONS, DEFAULTS, TEMPLATES, figures
 
 UNLIKE = {"prevalence": 0.1, "intensity_mean": 10.0, "images": 1.5}  # differences, and of images a ratio, worth a word
 KINDS = {"bacteria": "bacterial", "virus": "viral"}
@@ -47,6 +48,8 @@ class Page:
         self.sources = datasets.sources(config) if self.is_here else []  # of a remote federation they are not known
         self.external = datasets.external(config) if self.is_here else []
         self.registry = read_table(folder.registry)
+        if "cohort" not in self.registry:  # a remote federation has one
+            self.registry["cohort"] = ""
         self.points = read_table(folder.points)
         self.lead = leading(self.points[self.points["chosen"]])
 
@@ -75,7 +78,7 @@ class Page:
             "seeds": self._seeds(),
             "several_seeds": self.points["seed"].nunique() > 1,
             "versions": self._versions(),
-            "command": f"snakemake --cores all --configfile results/{self.config['experiment']}/config.json",
+            "own": yaml.safe_dump(unlike(self.config, yaml.safe_load(DEFAULTS.read_text())), sort_keys=False),
             "checksums": self._checksums(),
             "figures": [self._figure(name) for name in figures(self.experiment) if name not in self._standing()],
             "parts": [Markup(text) for text in self.parts.values()],
@@ -147,8 +150,9 @@ class Page:
             ]
             for split in ("train", "test")
         }
-        text = "{} patients ({} images) to train on, and {} ({}) to test on"
-        return Markup(text).format(*counts["train"], *counts["test"])
+        share = self._number(f"{row['prevalence']:.2f}", file, line_of(row.name), "prevalence")
+        text = "{} patients ({} images) to train on, and {} ({}) to test on; the share of images with pneumonia is {}"
+        return Markup(text).format(*counts["train"], *counts["test"], share)
 
     def _peculiarities(self, cohort: Cohort, site: str) -> Iterator[Markup]:
         """What is unlike at a hospital, from the data cards of its cohort; those of hospitals elsewhere stay there."""
@@ -296,6 +300,19 @@ class Page:
             }
             for checklist in (checklists.TRIPOD, checklists.CLAIM)
         ]
+
+
+def unlike(config: dict, defaults: dict) -> dict:
+    """The values of a configuration that are not the defaults', in the same sections."""
+    found = {}
+    for key, value in config.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            value = unlike(value, default)
+            default = {}
+        if key not in defaults or value != default:
+            found[key] = value
+    return found
 
 
 def _name(row: dict) -> str:

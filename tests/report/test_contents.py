@@ -77,7 +77,8 @@ def test_the_page_is_the_first_entry_and_each_part_of_it_has_a_template():
 
 
 def test_the_page_is_written_again_if_one_of_its_texts_changes():
-    assert set(texts()) == {*TEMPLATES.iterdir(), *(REPOSITORY / "report").glob("*.rst")}
+    captions = (REPOSITORY / "report").glob("*.rst")
+    assert set(texts()) == {*TEMPLATES.iterdir(), *captions, REPOSITORY / "config" / "config.yaml"}
 
 
 def test_the_list_is_read_without_what_is_heavy():

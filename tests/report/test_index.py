@@ -7,18 +7,20 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+import yaml
 from helpers.analysis import SITES
 from helpers.cited import check
+from snakemake.utils import update_config
 
 from fedxray.analysis.answer import answers, plain
 from fedxray.core.files import read_json, read_table, write_json, write_table
 from fedxray.data import datasets
 from fedxray.experiment.folder import Folder
 from fedxray.report import checklists
-from fedxray.report.contents import PARTS, REMOTE_PARTS
+from fedxray.report.contents import CAPTIONS, PARTS, REMOTE_PARTS
 from fedxray.report.figures import answer as of_answer
 from fedxray.report.figures import save
-from fedxray.report.index import page
+from fedxray.report.index import page, unlike
 
 NOTE = "Synthetic phantom data"
 HIDDEN = {"details", "style", "script", "svg", "code", "title"}  # or not in a reader's first way
@@ -239,7 +241,7 @@ def remote(config, folder, tmp_path):
     write_table(there.at_sites, pd.DataFrame(rows))
     (there.root / "runs").symlink_to(folder.runs)
     there.registry.parent.mkdir()
-    shutil.copy(folder.registry, there.registry)
+    write_table(there.registry, read_table(folder.registry).drop(columns="cohort"))
     return config, there
 
 
@@ -264,9 +266,19 @@ def test_a_figure_that_was_not_drawn_is_left_out(config, folder, tmp_path):
 
 def test_how_to_repeat_it_has_the_command_and_checksums(text, folder):
     section = words_of(re.search(r'<section id="repeat">.*?</section>', text, re.DOTALL)[0])
-    assert "snakemake --cores all --configfile results/made-up/config.json" in section
+    assert "snakemake --cores all --configfile repeat.yaml" in section
     assert "abacus" in section  # the processor of the records
     assert re.search(r"config\.json\s*[0-9a-f]{64}", section)
+
+
+def test_what_repeats_it_is_the_configuration_without_the_defaults(text, config):
+    own = yaml.safe_load(html.unescape(re.search(r"'END'\n(.*?\n)END\n", html.unescape(text), re.DOTALL)[1]))
+    assert set(own) == {"experiment", "sites", "seeds", "image_size"}
+    defaults = yaml.safe_load((CAPTIONS.parent / "config" / "config.yaml").read_text())
+    update_config(defaults, own)
+    assert defaults == config
+    changed = config | {"training": config["training"] | {"lr": 0.5}, "privacy": {"new": {"er": 1}}}
+    assert unlike(changed, config) == {"training": {"lr": 0.5}, "privacy": {"new": {"er": 1}}}
 
 
 def test_the_checklists_say_what_is_answered_where_and_what_is_for_the_author(text):
