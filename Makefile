@@ -19,9 +19,8 @@ help: ## list these commands
 
 run: .venv/ready ## the whole experiment on synthetic data, ending with the comparison and report.html
 	snakemake --cores all
-	snakemake --report report.html
-	@cat results/phantom/logs/contrast_models.log
-	@echo "report.html has the figures; results/phantom/comparison.csv every number"
+	@snakemake --report report.html
+	@echo "report.html has every figure and table in one file"
 
 check: .venv/ready lint ## style, types, contracts and the unit tests: a minute and a half
 	python -m pytest -m unit -n 2 --dist loadfile

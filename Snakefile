@@ -34,7 +34,7 @@ else:
 
 
 include: "rules/report.smk"
-include: "rules/failures.smk"
+include: "rules/progress.smk"
 
 
 CODE.remember()

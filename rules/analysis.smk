@@ -35,7 +35,7 @@ if ONCE:
             "python {params.script:q} --experiment {input.experiment:q} --kits {input.kits:q}"
             " --points {input.points:q} --results {params.results:q}"
             " --start-timeout-s {resources.start_timeout_s} --round-timeout-s {resources.round_timeout_s}"
-            " --output {output.confirmed:q} 2>&1 | tee {log:q}"
+            " --output {output.confirmed:q} > {log:q} 2>&1"
 
 
 # This rule is the first that reads a test set. It takes the points that were chosen by validation.
@@ -67,7 +67,7 @@ rule predict_chosen:
         external=OF_EXTERNAL,
     shell:
         "python {params.script:q} --points {input.points:q} --results {params.results:q}"
-        " {params.external} --predictions {output.predictions:q} --chosen {output.chosen:q} 2>&1 | tee {log:q}"
+        " {params.external} --predictions {output.predictions:q} --chosen {output.chosen:q} > {log:q} 2>&1"
 
 
 rule compare_runs:
@@ -92,7 +92,7 @@ rule compare_runs:
         external=OF_EXTERNAL,
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q} {params.bootstrap}"
-        " {params.external} --output {output.comparison:q} 2>&1 | tee {log:q}"
+        " {params.external} --output {output.comparison:q} > {log:q} 2>&1"
 
 
 rule contrast_models:
@@ -122,7 +122,7 @@ rule contrast_models:
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q} {params.bootstrap}"
         " --margin {params.margin} --reference {params.reference:q} {params.external} --summary {output.summary:q} --differences {output.differences:q}"
-        " --methods {output.methods:q} 2>&1 | tee {log:q}"
+        " --methods {output.methods:q} > {log:q} 2>&1"
 
 
 # A threshold and a calibration of each hospital's own, for the models that all share.
@@ -147,7 +147,7 @@ rule adapt_thresholds:
         external=OF_EXTERNAL,
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q} {params.external}"
-        " --output {output.own:q} 2>&1 | tee {log:q}"
+        " --output {output.own:q} > {log:q} 2>&1"
 
 
 CONTRIBUTE = "coalition" in EXPERIMENT.modes
@@ -177,14 +177,14 @@ if CONTRIBUTE:
             external=OF_EXTERNAL,
         shell:
             "python {params.script:q} --chosen {input.chosen:q} --predictions {input.predictions:q}"
-            " --confidence {params.confidence} {params.external} --output {output.contributions:q} 2>&1 | tee {log:q}"
+            " --confidence {params.confidence} {params.external} --output {output.contributions:q} > {log:q} 2>&1"
 
 
 AUDIT = config["privacy"]["audit"]
 
 if AUDIT:
 
-    # Attacks on the chosen models, and on updates of phantom images.
+    # Attacks on the chosen models, some of which are trained again, and on updates of phantom images.
     rule audit_model:
         input:
             registry=AT.registry,
@@ -201,7 +201,7 @@ if AUDIT:
         threads: config["training"]["threads"]
         resources:
             mem_mb=growing(4000),
-            runtime=growing(60),
+            runtime=growing(240),
             gpu=GPU,
         params:
             **step("audit_model"),
@@ -209,7 +209,7 @@ if AUDIT:
             bootstrap=BOOTSTRAP,
         shell:
             "python {params.script:q} --chosen {input.chosen:q} --results {params.results:q} {params.bootstrap}"
-            " --output {output.audit:q} 2>&1 | tee {log:q}"
+            " --output {output.audit:q} > {log:q} 2>&1"
 
 
 # The sites evaluate the chosen federated models through the federation. Their metrics must agree with those from here.
@@ -239,4 +239,4 @@ rule evaluate_federated:
         "python {params.script:q} --experiment {input.experiment:q} --kits {input.kits:q}"
         " --points {input.points:q} --comparison {input.comparison:q} --results {params.results:q}"
         " --start-timeout-s {resources.start_timeout_s} --round-timeout-s {resources.round_timeout_s}"
-        " --output {output.agreement:q} 2>&1 | tee {log:q}"
+        " --output {output.agreement:q} > {log:q} 2>&1"

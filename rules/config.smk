@@ -16,7 +16,7 @@ rule record_config:
         **step("record_config"),
         config=kept(lambda wildcards: json.dumps(config)),  # braces are no wildcards
     shell:
-        "python {params.script:q} --config {params.config:q} --output {output.config:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --config {params.config:q} --output {output.config:q} > {log:q} 2>&1"
 
 
 use rule record_config as record_experiment with:

@@ -27,7 +27,7 @@ rule draw_phantom:
         phantom=lambda wildcards: SOURCES[wildcards.source].section["phantom"],
     shell:
         "python {params.script:q} --patients {params.phantom[patients]} --seed {params.phantom[seed]}"
-        " --processes {threads} --output {output.images:q} 2>&1 | tee {log:q}"
+        " --processes {threads} --output {output.images:q} > {log:q} 2>&1"
 
 
 rule fetch_kaggle:
@@ -48,7 +48,7 @@ rule fetch_kaggle:
         **step("fetch_kaggle"),
         handle=lambda wildcards: SOURCES[wildcards.source].dataset.handle,
     shell:
-        "python {params.script:q} --dataset {params.handle:q} --output {output.images:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --dataset {params.handle:q} --output {output.images:q} > {log:q} 2>&1"
 
 
 # The account of every file is a table and a page beside the catalogue.
@@ -79,7 +79,7 @@ rule catalogue_images:
     shell:
         "python {params.script:q} --source={input.images:q} --title {params.title:q} --processes {threads}"
         " {params.reading} --salt={params.salt:q} --output {output.catalogue:q} --summary {output.summary:q}"
-        " --account {output.account:q} --page {output.page:q} 2>&1 | tee {log:q}"
+        " --account {output.account:q} --page {output.page:q} > {log:q} 2>&1"
 
 
 rule resample_images:
@@ -106,7 +106,7 @@ rule resample_images:
         fit=config["fit"],
     shell:
         "python {params.script:q} --source={input.images:q} --catalogue {input.catalogue:q} --summary {input.summary:q}"
-        " --size {params.size} --fit {params.fit} --processes {threads} --output {output.pixels:q} 2>&1 | tee {log:q}"
+        " --size {params.size} --fit {params.fit} --processes {threads} --output {output.pixels:q} > {log:q} 2>&1"
 
 
 rule draw_cohort:
@@ -141,8 +141,8 @@ rule draw_cohort:
         " --sites {params.sites:q} --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
         " --validation-fraction {params.split[validation_fraction]} --balance {params.split[balance]}"
         " --partition {params.split[partition]} --alpha {params.split[alpha]} --power {params.split[power]}"
-        " --viral-share {params.split[viral_share]} --conflicts {params.split[conflicts]} --output {output.split:q} --settings {output.settings:q} 2>&1"
-        " | tee {log:q}"
+        " --viral-share {params.split[viral_share]} --conflicts {params.split[conflicts]} --output {output.split:q} --settings {output.settings:q}"
+        " > {log:q} 2>&1"
 
 
 rule check_split:
@@ -166,7 +166,7 @@ rule check_split:
         sites=lambda wildcards: list(COHORTS[wildcards.cohort].sites),
     shell:
         "python {params.script:q} --split {input.split:q} --sites {params.sites:q}"
-        " --output {output.counts:q} --heterogeneity {output.heterogeneity:q} 2>&1 | tee {log:q}"
+        " --output {output.counts:q} --heterogeneity {output.heterogeneity:q} > {log:q} 2>&1"
 
 
 rule make_site:
@@ -201,7 +201,7 @@ rule make_site:
         ),
     shell:
         "python {params.script:q} --split {input.split:q} --pixels {input.pixels:q} --site {params.name} {params.trouble}"
-        " --summary {input.summary:q} --split-settings {input.settings:q} --fit {params.fit} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --summary {input.summary:q} --split-settings {input.settings:q} --fit {params.fit} --output {params.folder:q} > {log:q} 2>&1"
 
 
 # The registry: one row for each data set. A later study can name the data by it, and training depends on it.
@@ -226,5 +226,5 @@ rule list_sites:
             cohort.name for cohort in EXPERIMENT.cohorts for _ in cards(cohort, True)
         ),
     shell:
-        "python {params.script:q} --cards {input.cards:q} --cohorts {params.cohorts} --output {output.registry:q} 2>&1"
-        " | tee {log:q}"
+        "python {params.script:q} --cards {input.cards:q} --cohorts {params.cohorts} --output {output.registry:q}"
+        " > {log:q} 2>&1"

@@ -32,4 +32,4 @@ rule make_external:
     shell:
         "python {params.script:q} --name {wildcards.external} --catalogue {input.catalogue:q} --pixels {input.pixels:q}"
         " --summary {input.summary:q} --training {input.training:q} --training-pixels {input.training_pixels:q}"
-        " --same-patients {params.same:q} --fit {params.fit} --split {output.split:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --same-patients {params.same:q} --fit {params.fit} --split {output.split:q} --output {params.folder:q} > {log:q} 2>&1"

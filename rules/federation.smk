@@ -21,7 +21,7 @@ rule render_project:
         sites=config["sites"],
     shell:
         "python {params.script:q} --template {params.template:q} --sites {params.sites:q}"
-        " --output {output.project:q} 2>&1 | tee {log:q}"
+        " --output {output.project:q} > {log:q} 2>&1"
 
 
 # kits/ and state/ lie beside the manifest and are not declared: Snakemake would delete them, and with them the root
@@ -43,4 +43,4 @@ rule provision_federation:
     params:
         **step("provision_federation"),
     shell:
-        "python {params.script:q} --project {input.project:q} --output {output.kits:q} 2>&1 | tee {log:q}"
+        "python {params.script:q} --project {input.project:q} --output {output.kits:q} > {log:q} 2>&1"

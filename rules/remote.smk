@@ -1,5 +1,4 @@
 # A federation whose server and sites are other machines: they train and evaluate, and this one sees no site's data.
-# A Ctrl-C reaches tee as well. With -i it outlives the script, which aborts the job and says so.
 
 # How long to wait for what. Not among the params, because other times give the same result.
 REACH = {
@@ -39,7 +38,7 @@ rule register_sites:
         fit=config["fit"],
     shell:
         f"python {{params.script:q}} {FEDERATION} --image-size {{params.image_size}} --fit {{params.fit}}"
-        " --output {output.registry:q} 2>&1 | tee -i {log:q}"
+        " --output {output.registry:q} > {log:q} 2>&1"
 
 
 rule train_remote:
@@ -64,12 +63,13 @@ rule train_remote:
         absent=config["federation"]["absent"],
         min_sites=config["federation"]["min_sites"],
         settings=settings("federated"),
+        privacy=privacy("federated"),
         schedule=schedule("federated"),
         live=f"{config['experiment']}/federated/{JOBS['federated']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --absent {{params.absent}}"
         " --min-sites {params.min_sites} {params.schedule} --live {params.live:q} {params.settings}"
-        " --output {output.model:q} 2>&1 | tee -i {log:q}"
+        " {params.privacy} --output {output.model:q} > {log:q} 2>&1"
 
 
 rule train_alone_remote:
@@ -90,11 +90,15 @@ rule train_alone_remote:
         **step("train_alone_remote"),
         **ADMIN,
         settings=settings("alone"),
+        privacy=privacy("alone"),
         schedule=schedule("alone"),
+        # Where nobody may see one hospital's model, those of hospitals alone stay there.
+        stays="--stays" if config["privacy"]["secure_aggregation"] else "",
         live=f"{config['experiment']}/alone/{JOBS['alone']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --live {{params.live:q}}"
-        " {params.schedule} {params.settings} --output {output.runs:q} 2>&1 | tee -i {log:q}"
+        " {params.stays} {params.schedule} {params.settings} {params.privacy}"
+        " --output {output.runs:q} > {log:q} 2>&1"
 
 
 rule evaluate_remote:
@@ -119,4 +123,4 @@ rule evaluate_remote:
         results=AT.root,
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --points {{input.points:q}}"
-        " --results {params.results:q} --output {output.metrics:q} --chosen {output.chosen:q} 2>&1 | tee -i {log:q}"
+        " --results {params.results:q} --output {output.metrics:q} --chosen {output.chosen:q} > {log:q} 2>&1"

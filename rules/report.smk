@@ -32,13 +32,27 @@ rule choose_points:
         results=AT.root,
     shell:
         "python {params.script:q} --experiment {input.experiment:q} --results {params.results:q}"
-        " --output {output.points:q} 2>&1 | tee {log:q}"
+        " --output {output.points:q} > {log:q} 2>&1"
 
 
 rule export_tensorboard:
     input:
         experiment=AT.experiment,
         points=AT.points,
+        config=AT.config,
+        analysed=(
+            [
+                AT.methods,
+                AT.predictions,
+                *every_card(),
+                *(
+                    dict(AT.figure(name))["png"]
+                    for name in ("mistakes", "calibration", "gallery")
+                ),
+            ]
+            if HERE
+            else []
+        ),
     output:
         events=directory(AT.tensorboard),
     log:
@@ -52,9 +66,10 @@ rule export_tensorboard:
     params:
         **step("export_tensorboard"),
         results=AT.root,
+        analysed="--analysed" if HERE else "",
     shell:
         "python {params.script:q} --experiment {input.experiment:q} --results {params.results:q}"
-        " --output {output.events:q} 2>&1 | tee {log:q}"
+        " {params.analysed} --output {output.events:q} > {log:q} 2>&1"
 
 
 rule export_model:
@@ -80,7 +95,7 @@ rule export_model:
         folder=subpath(output.model, parent=True),
     shell:
         "python {params.script:q} --chosen {input.chosen:q} --results {params.results:q}"
-        " --experiment-name {params.experiment:q} --output {params.folder:q} 2>&1 | tee {log:q}"
+        " --experiment-name {params.experiment:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
 if HERE:
@@ -104,7 +119,7 @@ if HERE:
             **step("plot_data"),
             results=AT.root,
         shell:
-            "python {params.script:q} --results {params.results:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --results {params.results:q} > {log:q} 2>&1"
 
     rule plot_results:
         input:
@@ -137,7 +152,7 @@ if HERE:
             margin=EVALUATION["margin"],
         shell:
             "python {params.script:q} --figures {params.figures} --results {params.results:q} {params.bootstrap}"
-            " --margin {params.margin} {params.external} 2>&1 | tee {log:q}"
+            " --margin {params.margin} {params.external} > {log:q} 2>&1"
 
     rule plot_mistakes:
         input:
@@ -161,7 +176,7 @@ if HERE:
             **step("plot_mistakes"),
             results=AT.root,
         shell:
-            "python {params.script:q} --results {params.results:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --results {params.results:q} > {log:q} 2>&1"
 
     rule render_pages:
         input:
@@ -198,7 +213,7 @@ if HERE:
             **step("render_pages", *contents.texts()),
             results=AT.root,
         shell:
-            "python {params.script:q} --config {input.config:q} --results {params.results:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --config {input.config:q} --results {params.results:q} > {log:q} 2>&1"
 
 else:
 
@@ -223,7 +238,7 @@ else:
             figures=contents.figures(EXPERIMENT, "plot_remote"),
             results=AT.root,
         shell:
-            "python {params.script:q} --figures {params.figures} --results {params.results:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --figures {params.figures} --results {params.results:q} > {log:q} 2>&1"
 
     rule render_pages:
         input:
@@ -248,4 +263,4 @@ else:
             **step("render_pages", *contents.texts()),
             results=AT.root,
         shell:
-            "python {params.script:q} --config {input.config:q} --results {params.results:q} 2>&1 | tee {log:q}"
+            "python {params.script:q} --config {input.config:q} --results {params.results:q} > {log:q} 2>&1"

@@ -28,15 +28,16 @@ if not ONCE:
             sites=site_cards("federated"),
             shared=shared_card("federated"),
             settings=settings("federated"),
+            privacy=privacy("federated"),
             schedule=schedule("federated"),
-            live=str(AT.live / "federated" / JOBS["federated"]),
+            live=live("federated"),
             absent=config["federation"]["absent"],
             min_sites=config["federation"]["min_sites"],
         shell:
             "python {params.script:q} --kits {input.kits:q} --sites {params.sites:q} --shared {params.shared:q}"
             " --start-timeout-s {resources.start_timeout_s} --round-timeout-s {resources.round_timeout_s}"
             " --absent {params.absent} --min-sites {params.min_sites} --live {params.live:q}"
-            " {params.schedule} {params.settings} --output {output.model:q} 2>&1 | tee {log:q}"
+            " {params.schedule} {params.settings} {params.privacy} --output {output.model:q} > {log:q} 2>&1"
 
 else:
 
@@ -61,12 +62,13 @@ else:
             **step("train_inprocess"),
             sites=site_cards("federated"),
             shared=shared_card("federated"),
+            live=live("federated"),
             settings=settings("federated"),
             privacy=privacy("federated"),
             schedule=schedule("federated"),
         shell:
             "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
-            " {params.settings} {params.privacy} --output {output.model:q} 2>&1 | tee {log:q}"
+            " {params.settings} {params.privacy} --live {params.live:q} --output {output.model:q} > {log:q} 2>&1"
 
 
 rule train_central:
@@ -88,11 +90,12 @@ rule train_central:
     params:
         **step("train_central"),
         sites=site_cards("central"),
+        live=live("central"),
         settings=settings("central"),
         privacy=privacy("central"),
     shell:
         "python {params.script:q} --sites {params.sites:q} {params.settings} {params.privacy}"
-        " --output {output.model:q} 2>&1 | tee {log:q}"
+        " --live {params.live:q} --output {output.model:q} > {log:q} 2>&1"
 
 
 # One job trains all hospitals of a point, one after the other: together they take as long as central training. Its
@@ -115,11 +118,12 @@ rule train_alone:
         **step("train_alone"),
         sites=site_cards("alone"),
         schedule=schedule("alone"),
+        live=live("alone"),
         settings=settings("alone"),
         privacy=privacy("alone"),
     shell:
         "python {params.script:q} --sites {params.sites:q} {params.schedule} {params.settings} {params.privacy}"
-        " --output {output.runs:q} 2>&1 | tee {log:q}"
+        " --live {params.live:q} --output {output.runs:q} > {log:q} 2>&1"
 
 
 if "coalition" in EXPERIMENT.modes:
@@ -143,8 +147,9 @@ if "coalition" in EXPERIMENT.modes:
             **step("train_coalitions"),
             sites=site_cards("coalition"),
             shared=shared_card("coalition"),
+            live=live("coalition"),
             settings=settings("coalition"),
             schedule=schedule("coalition"),
         shell:
             "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
-            " {params.settings} --output {output.runs:q} 2>&1 | tee {log:q}"
+            " {params.settings} --live {params.live:q} --output {output.runs:q} > {log:q} 2>&1"

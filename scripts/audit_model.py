@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 
 from fedxray.analysis import bootstrap
-from fedxray.analysis.choice import MODEL_KEY, without_coalitions
+from fedxray.analysis.choice import MODEL_KEY, exported, without_coalitions
 from fedxray.analysis.cohorts import cohorts_of
-from fedxray.audit.findings import COLUMNS, of_canaries, of_members, of_step
-from fedxray.audit.membership import by_canaries, by_loss, losses
-from fedxray.audit.power import CANARIES, memorise, phantoms
+from fedxray.audit.findings import COLUMNS, EXAMPLE, of_canaries, of_members, of_step
+from fedxray.audit.membership import by_canaries, confidences, membership
+from fedxray.audit.power import memorise, phantoms
+from fedxray.audit.retraining import audited, by_shadows, mechanism_of_record, shadows_of, with_canaries
 from fedxray.core import cli
 from fedxray.core.files import read_table, write_table
-from fedxray.core.seeds import stream
+from fedxray.core.seeds import seed_of, stream
 from fedxray.data.site import load_site
 from fedxray.experiment.experiment import model_name
 from fedxray.experiment.folder import Folder
@@ -26,34 +27,56 @@ from fedxray.training.models import restore
 from fedxray.training.trainer import predict
 
 BATCH, SHOWN, PIXELS = 4, (0, 2), 224  # images of a step, those of which pictures are made, and what the demo takes
+LEAST = 4  # canaries; of fewer nothing is guessed
+DELTA = 1e-5  # of what canaries prove where no other is claimed
 
 
 def main(options):
     """Write the table, draw the figure, and print the sentences."""
     folder, seed, confidence = Folder(options.results), options.seed, options.confidence
     chosen = without_coalitions(read_table(options.chosen, (*MODEL_KEY, "path")))
-    settings = folder.run(chosen["path"].iloc[0]).settings()
+    settings, cohorts = folder.run(chosen["path"].iloc[0]).settings(), cohorts_of(folder)
 
-    def attack(loss, member, patients, name):
-        draw = stream(seed, "audit", "patients", name)
-        return by_loss(loss, member, bootstrap.patient_weights(patients, options.replicates, draw), confidence)
+    def measured(score, member, patients, *name):
+        draw = stream(seed, "audit", "patients", *name)
+        weights = bootstrap.patient_weights(patients, options.replicates, draw)
+        return membership(score, member, weights, confidence)
 
-    loss, included = memorise(settings, seed)
-    power = attack(loss, included, np.arange(CANARIES), "power")
-    rows = of_members("phantom images learnt by heart", power, None)
-    rows.append(of_canaries("phantom images learnt by heart", _canaries(loss, included, confidence), confidence))
-    cohorts = cohorts_of(folder)
-    for (cohort, mode, method, site), models in chosen.groupby(MODEL_KEY, sort=False):
-        path, sites = models["path"].iloc[0], cohorts[cohort].sites  # of the first seed
-        of_run = _losses(folder, path, cohorts[cohort], [site] if site in sites else sites)
-        name = ", ".join(filter(None, [model_name(mode, method, site), cohort]))
-        rows += of_members(name, attack(*of_run, path), power)
+    def guessed(score, included, claimed):
+        guesses, delta = len(score) // 4 * 2, claimed.get("delta", DELTA)
+        return by_canaries(score, included, guesses, delta, confidence)
+
+    heart = memorise(settings, seed)
+    each = np.arange(len(heart.included))
+    loss = measured(heart.sure, heart.included, each, "power")
+    ratio = measured(heart.sure - heart.shadows, heart.included, each, "power")
+    proved = guessed(heart.sure, heart.included, {})
+    name = "phantom images learnt by heart"
+    rows = of_members("membership by loss", name, loss, loss)
+    rows += of_members("membership by LiRA", name, ratio, ratio)
+    rows.append(of_canaries(name, proved, confidence, {}, proved))
+    for name, path, cohort, site in _models(chosen, cohorts):
+        of_run = _confidences(folder, path, cohort, [site] if site else cohort.sites)
+        rows += of_members("membership by loss", name, measured(*of_run, path), loss)
+    for number, (name, path, cohort, site) in enumerate(_retrained(folder, chosen, cohorts)):
+        print(f"training as {name} was trained")
+        data = {each: load_site(folder.site(cohort, each)) for each in cohort.sites}
+        target = audited(folder.run(path), data, site)
+        if number == 0:
+            found = by_shadows(target, shadows_of(target, seed))
+            rows += of_members("membership by LiRA", name, measured(*found, path, "shadows"), ratio)
+        found = with_canaries(target, seed_of(seed, path))
+        if len(found.score) >= LEAST:
+            bound = guessed(found.score, found.member, target.privacy)
+            rows.append(of_canaries(name, bound, confidence, target.privacy, proved))
     images, labels = phantoms(BATCH, PIXELS, seed)
-    pictures = []
+    pictures, noise, power = [], _noise(folder, chosen), {}
     for model in ("demo", "compact"):
         for count in (1, BATCH):
             shown = SHOWN if model == "demo" and count == BATCH else ()
-            found, made = of_step(model, settings, seed, images[:count], labels[:count], shown)
+            part = images[:count], labels[:count]
+            found, made = of_step(model, settings, seed, *part, noise, shown, power.get(count))
+            power[count] = found[0]["power"]
             rows, pictures = rows + found, pictures + made
     table = pd.DataFrame(rows, columns=COLUMNS)
     write_table(options.output, table)
@@ -62,12 +85,41 @@ def main(options):
         print(f"{row.attack}, {row.target}: {row.sentence}")
 
 
-def _canaries(loss, included, confidence):
-    return by_canaries(-loss, included, CANARIES // 2, 0.0, confidence)
+def _models(chosen, cohorts):
+    """(name, path, cohort, site) of each chosen model, of the first seed; the site is empty if it is that of all."""
+    return [_about(models.iloc[0], cohorts) for _, models in chosen.groupby(MODEL_KEY, sort=False)]
 
 
-def _losses(folder, path, cohort, sites):
-    """(losses, 1 for a training image and 0 for a test image, patients) of a run on the images of these sites."""
+def _retrained(folder, chosen, cohorts):
+    """The same of the models that are attacked by training again: first the exported one, then the private ones."""
+    published = exported(chosen)
+    others = [
+        _about(models.iloc[0], cohorts)
+        for key, models in chosen.groupby(MODEL_KEY, sort=False)
+        if models["mode"].iloc[0] == "federated"
+        and key != tuple(published[MODEL_KEY])
+        and folder.run(models["path"].iloc[0]).read_record().get("privacy")
+    ]
+    return [_about(published, cohorts), *others]
+
+
+def _about(row, cohorts):
+    cohort, site = cohorts[row["cohort"]], row["site"]
+    name = ", ".join(filter(None, [model_name(row["mode"], row["method"], site), row["cohort"]]))
+    return name, row["path"], cohort, site if site in cohort.sites else ""
+
+
+def _noise(folder, chosen):
+    """The noise of the first chosen federation that has some; else an example's."""
+    for path in chosen["path"][chosen["mode"] == "federated"]:
+        record = folder.run(path).read_record()
+        if about := record.get("privacy"):
+            return mechanism_of_record(about, about["patients"], record["train_images"], len(record["sites"]))
+    return EXAMPLE
+
+
+def _confidences(folder, path, cohort, sites):
+    """(how sure a run's model is of each image, whether it was trained on it, whose it is) of these sites' images."""
     run = folder.run(path)
     settings = run.settings()
     model, parts = restore(settings, run.parameters()), []
@@ -75,9 +127,9 @@ def _losses(folder, path, cohort, sites):
         site = load_site(folder.site(cohort, name))
         for split, member in (("train", 1), ("test", 0)):
             images, labels = site.part(split)
-            loss = losses(labels, predict(model, images, settings.compute))
-            parts.append((loss, np.full(len(loss), member), site.patients(split)))
-    return (np.concatenate(column) for column in zip(*parts, strict=True))
+            sure = confidences(labels, predict(model, images, settings.compute))
+            parts.append((sure, np.full(len(sure), member), site.patients(split)))
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Repeat the chosen runs of the best method by a real federation, and check that the models are equal to the last bit.
 
-Of several methods it is the one that validation chooses; of personal ones, the one that does. Private runs are not
-repeated: they are trained in one process alone.
+Of several methods it is the one that validation chooses; of personal ones, the one that does.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,21 +15,22 @@ from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.folder import Folder
 from fedxray.flare.options import add_one_host_of_cohorts, one_host_of_cohort
 from fedxray.runs import confirm
+from fedxray.training.mechanism import mechanism_at
 
 
 def main(options):
     """Write one row per chosen run: its path, and the SHA-256 that both engines' models have."""
-    cohorts = {cohort.name: cohort for cohort in Experiment.read(options.experiment).cohorts}
+    jobs = {run.path: run for run in Experiment.read(options.experiment).jobs}
     results, points = Folder(options.results), read_table(options.points)
     # Each hospital's own model lies below the run that it was trained with, which is repeated once.
     best, rows = leading(points[points["chosen"]]), []
     chosen = best[best["mode"].isin(FEDERATED)]
-    runs = dict(zip(chosen["path"].str.split("/personal/").str[0], chosen["cohort"], strict=True))
-    runs = {path: cohort for path, cohort in runs.items() if "privacy" not in results.run(path).read_record()}
-    for path, cohort in runs.items():
-        print(f"{path} ({len(rows) + 1} of {len(runs)})")
-        engine = one_host_of_cohort(cohorts[cohort], options)
-        same = confirm(engine, results.run(path).path, options.output.parent / "workspace")
+    paths = list(dict.fromkeys(chosen["path"].str.split("/personal/").str[0]))
+    for path in paths:
+        print(f"{path} ({len(rows) + 1} of {len(paths)})")
+        engine = one_host_of_cohort(jobs[path].model.cohort, options)
+        noise = mechanism_at(jobs[path].privacy, engine.folders.values())
+        same = confirm(replace(engine, noise=noise), results.run(path).path, options.output.parent / "workspace")
         rows.append({"path": path, "sha256": same})
     write_table(options.output, pd.DataFrame(rows, columns=["path", "sha256"]))
     print(f"{len(rows)} models are the same by a federation and in one process")

@@ -15,12 +15,13 @@ def main(options):
     """Train, and write each coalition's run into a folder of its name below `options.output`."""
     values, way = settings.from_options(options), method.from_options(options)
     folders = {card.parent.name: card.parent for card in options.sites}
-    for name in coalitions(list(folders)):
-        print(f"{name} together")
+    names = coalitions(list(folders))
+    for number, name in enumerate(names, 1):
+        print(f"{name} together ({number} of {len(names)})")
         members = {site: folders[site] for site in name.split("+")}
         schedule = policy.from_options(options, values, way, train_images(list(members.values())))
         engine = InProcess(members, options.shared.parent)
-        train_run(engine, "coalition", values, way, schedule, options.output / name, list(members))
+        train_run(engine, "coalition", values, way, schedule, options.output / name, list(members), options.live / name)
 
 
 if __name__ == "__main__":
@@ -30,6 +31,7 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--output", type=Path, required=True, help="folder that gets a run's folder for each coalition"
     )
+    arguments.add_argument("--live", type=Path, required=True, help="for TensorBoard: a folder for each run below")
     policy.add_options(arguments)
     method.add_options(arguments)
     settings.add_options(arguments)

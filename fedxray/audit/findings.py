@@ -5,34 +5,48 @@ import torch
 
 from fedxray.audit.inversion import KINDS, attacked, features_of, first_dense, matches, picture, ratios, update
 from fedxray.audit.membership import Bound, Membership
+from fedxray.audit.retraining import SHADOWS
 from fedxray.experiment.settings import Settings
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import build
 from fedxray.training.trainer import standardise
 
-COLUMNS = ["attack", "target", "statistic", "value", "low", "high", "sentence"]
+COLUMNS = ["attack", "target", "statistic", "value", "low", "high", "power", "claimed", "sentence"]
 PICTURED = KINDS[:3]  # updates of which pictures are made
-CLIP, SIGMA = 0.1, 0.908  # of the update with noise: about epsilon 8, where 256 of 2,869 patients a step take 112 steps
+# The noise of an update where the experiment has none: about epsilon 8, where 256 of 2,869 patients take 112 steps.
+EXAMPLE = Mechanism("sites", 0.908, 256 / 2869, 112, 0.1, 8.0, 1e-5, 2869, 4097, 3, 0, "patient", False)
 STEPS = 150  # of the search for a picture
 CHANCE = 0.1  # a correlation below this is called nothing
 FEW = 1000  # features; fewer hold no picture, and correlate by chance
 WORDS = {
     "in clear": "as an SGD step in clear",
     "masked": "under a mask of secure aggregation",
-    "with noise": f"clipped to {CLIP}, with noise of {SIGMA} times that",
+    "with noise": "clipped to {clip:g}, with noise of a deviation of {deviation:.3g}",
     "as sent": "as the difference after one step of AdamW, which is what a site sends",
 }
+
+# Attacks that tell whose image was in training, and what they tell it by.
+BY = {"membership by loss": "The loss", "membership by LiRA": f"LiRA with {SHADOWS} shadow models"}
 
 Pictures = list[dict[str, np.ndarray]]
 
 
 def of_step(
-    model: str, settings: Settings, seed: int, images: np.ndarray, labels: np.ndarray, pictured: tuple[int, ...] = ()
+    model: str,
+    settings: Settings,
+    seed: int,
+    images: np.ndarray,
+    labels: np.ndarray,
+    noise: Mechanism,
+    pictured: tuple[int, ...] = (),
+    power: float | None = None,
 ) -> tuple[list[dict], Pictures]:
     """What one step of a network on `images` uint8 (n, size, size) gives away, by each kind of update.
 
     Returns rows of `COLUMNS`: the mean over the images of the best correlation of what is read off with their features,
     with the lowest and highest. And of the images whose numbers are `pictured`: {"true": float32 (size, size)} and, by
-    kind of `PICTURED`, the picture that has the features that were read off.
+    kind of `PICTURED`, the picture that has the features that were read off. `power` is the value where the attack must
+    find something; if it is None, that of this network's update in clear.
     """
     easy, count = attacked(model, images.shape[1], seed, settings), len(images)
     network = build(easy)
@@ -44,63 +58,73 @@ def of_step(
     pictures: Pictures = [{"true": pixels[number, 0].numpy()} for number in pictured]
     target = f"{model} network, a step of {count} image{'s' * (count > 1)}"
     for kind in KINDS:
-        read = ratios(update(kind, easy, images, labels, CLIP, SIGMA), dense)
+        read = ratios(update(kind, easy, images, labels, noise), dense)
         found, best = matches(read, features)
-        values = {"value": found.mean(), "low": found.min(), "high": found.max()}
-        sentence = _of_features(kind, count, features.shape[1], float(found.min()), float(found.max()))
-        rows.append(
-            {"attack": "inversion", "target": target, "statistic": f"feature correlation, {kind}", **values}
-            | {"sentence": sentence}
-        )
+        power = found.mean() if power is None else power
+        values = {"value": found.mean(), "low": found.min(), "high": found.max(), "power": power}
+        how = WORDS[kind].format(clip=noise.clip, deviation=noise.deviation)
+        sentence = _of_features(how, count, features.shape[1], float(found.min()), float(found.max()))
+        rows.append(_row("inversion", target, f"feature correlation, {kind}", sentence, **values))
         for number, shown in zip(pictured, pictures, strict=True):
             if kind in PICTURED:
                 shown[kind] = picture(network, read[best[number]], images.shape[1], STEPS, seed)
     return rows, pictures
 
 
-def of_members(target: str, found: Membership, power: Membership | None) -> list[dict]:
-    """The rows of an attack by the loss; `power` is the same attack on a model that knows its images by heart.
-
-    It is None for that attack itself.
-    """
+def of_members(attack: str, target: str, found: Membership, power: Membership) -> list[dict]:
+    """The rows of an attack of `BY`; `power` is what it finds in a model that knows its images by heart."""
     low, high = found.low, found.high
-    can = f"; on a model that knows its images by heart it has an AUC of {power.auc:.2f}" if power else ""
+    can = f"; on a model that knows its images by heart it has an AUC of {power.auc:.2f}"
     words = f"AUC {found.auc:.3f} [{low:.3f}, {high:.3f}]"
     if low > 0.5:
-        sentence = f"The loss tells images that were trained on from others ({words}){can}."
+        sentence = f"{BY[attack]} tells images that were trained on from others ({words}){can}."
     else:
         sentence = (
             f"The attack finds nothing beyond chance ({words}){can}. A stronger attack may find what this one does not."
         )
-    row = {"attack": "membership", "target": target}
-    area = row | {"statistic": "AUC", "value": found.auc, "low": low, "high": high, "sentence": sentence}
+    area = _row(attack, target, "AUC", sentence, value=found.auc, low=low, high=high, power=power.auc)
     return [area] + [
-        row
-        | {"statistic": f"true positives at {rate:.1%} false ones", "value": value, "low": np.nan, "high": np.nan}
-        | {"sentence": f"At {rate:.1%} false alarms the attack names {value:.1%} of the training images."}
+        _row(
+            *(attack, target, f"true positives at {rate:.1%} false ones"),
+            f"At {rate:.1%} false alarms the attack names {value:.1%} of the training images.",
+            value=value,
+            power=power.rates[rate],
+        )
         for rate, value in found.rates.items()
     ]
 
 
-def of_canaries(target: str, found: Bound, confidence: float) -> dict:
-    """The row of an attack by canaries."""
-    sentence = (
-        f"{found.correct} of {found.guesses} guesses are right, so epsilon is at least {found.epsilon:.2f} "
-        f"({confidence:.0%} confidence)."
-    )
-    if found.epsilon == 0:
-        sentence = (
-            f"{found.correct} of {found.guesses} guesses are right, which proves no epsilon above 0; it may be larger."
+def of_canaries(target: str, found: Bound, confidence: float, claimed: dict, power: Bound) -> dict:
+    """The row of an attack by canaries, beside what is claimed: the `privacy` of the run's record, empty if nothing is.
+
+    `power` is what the same guesses prove of a model that knows its images by heart.
+    """
+    said = f"{found.correct} of {found.guesses} guesses are right, "
+    if found.epsilon:
+        said += f"so epsilon is at least {found.epsilon:.2f} ({confidence:.0%} confidence)"
+    else:
+        said += "which proves no epsilon above 0; it may be larger"
+    said += f". If all were right, they would prove {found.most:.2f}; of a model that knows its images by heart the "
+    said += f"attack proves {power.epsilon:.2f}."
+    if claimed and found.epsilon > claimed["epsilon"]:
+        said += (
+            f" This refutes the {claimed['epsilon']:.3g} that is claimed, unless it is the one case in "
+            f"{1 / (1 - confidence):.0f} in which such a bound is wrong."
         )
-    return {"attack": "canaries", "target": target, "statistic": "epsilon at least", "value": found.epsilon} | {
-        "low": np.nan,
-        "high": np.nan,
-        "sentence": sentence,
-    }
+    elif claimed:
+        said += f" Claimed is at most {claimed['epsilon']:.3g}, with which this agrees."
+    else:
+        said += " Nothing is claimed."
+    values = {"value": found.epsilon, "power": power.epsilon, "claimed": claimed.get("epsilon", np.nan)}
+    return _row("canaries", target, "epsilon at least", said, **values)
 
 
-def _of_features(kind: str, images: int, features: int, low: float, high: float) -> str:
-    how = WORDS[kind]
+def _row(attack: str, target: str, statistic: str, sentence: str, **values: float) -> dict:
+    row = {"attack": attack, "target": target, "statistic": statistic, "sentence": sentence}
+    return dict.fromkeys(COLUMNS, np.nan) | row | values
+
+
+def _of_features(how: str, images: int, features: int, low: float, high: float) -> str:
     if features < FEW:
         return (
             f"Sent {how}, the update gives away {features} means at most, of a picture next to nothing: what is read "

@@ -6,22 +6,32 @@ So the one divided by the other is f, whatever g is, if one image of the batch a
 """
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fedxray.core.parameters import Parameters
 from fedxray.core.seeds import seed_of, stream
 from fedxray.experiment.settings import Settings
+from fedxray.federation.fixed import decode
+from fedxray.federation.rounds import Update, sealed
+from fedxray.federation.secure import Identity, Party
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import build, get_parameters
+from fedxray.training.private import PrivateTrainer
 from fedxray.training.rows import Segment
-from fedxray.training.trainer import Trainer, standardise
+from fedxray.training.trainer import Trainer
 
 KINDS = ("in clear", "masked", "with noise", "as sent")
-FRACTION_BITS = 32  # of the fixed point in which weights are masked
+PARTNERS = ("attacked", "second", "third")  # the sites of the job whose masks are looked at
 PLAIN = {"shift": 0.0, "rotate": 0.0, "scale": 0.0, "contrast": 0.0, "flip": False, "class_weights": False}
 SMOOTH = 1e-3  # weight of the total variation of a picture that is searched for
 
@@ -68,43 +78,32 @@ def adamw_step(settings: Settings, images: np.ndarray, labels: np.ndarray) -> Pa
     return _step(replace(settings, optimizer="adamw"), images, labels)
 
 
-def masked(before: Parameters, change: Parameters, images: int, mask: np.random.Generator) -> Parameters:
-    """What a server decodes of one site's masked answer, as a change.
+def masked(before: Parameters, change: Parameters, images: int, seed: int) -> Parameters:
+    """What a server decodes of one site's masked answer, as a change, if it takes off what it knows.
 
-    The site encodes its weights times its number of images in fixed point of `FRACTION_BITS`, as uint64, and adds
-    uniform numbers modulo 2^64, as secure aggregation does (Bonawitz et al. 2017). The server takes off what it knows.
+    The answer is made as in a secure aggregation of three sites (`federation.rounds.sealed`, `federation.secure`), but
+    the key pairs, and so the masks, are of `seed`.
     """
-    scale = images * 2.0**FRACTION_BITS
-    seen = {}
-    for name, delta in change.items():
-        exact = (before[name].astype(np.float64) + delta) * scale
-        sent = np.rint(exact).astype(np.int64).view(np.uint64)
-        sent += mask.integers(0, 2**64, sent.shape, np.uint64)
-        seen[name] = sent.view(np.int64) / scale - before[name]
-    return seen
+    after = {name: (value + change[name]).astype(value.dtype) for name, value in before.items()}
+    words = sealed(Update(after, images, np.nan, []), len(PARTNERS))
+    parties = {site: Party(identity, "audit", PARTNERS) for site, identity in _identities().items()}
+    for site, party in parties.items():
+        party.secret = X25519PrivateKey.from_private_bytes(stream(seed, "audit", "masks", site).bytes(32))
+    attacked_one = parties[PARTNERS[0]]
+    attacked_one.meet({site: party.advert() for site, party in parties.items()})
+    attacked_one.mask(words, 0)
+    kind = np.dtype(np.float64)
+    return {name: decode(name, words[name], images, kind) - value for name, value in before.items()}
 
 
-def noisy(
-    settings: Settings, images: np.ndarray, labels: np.ndarray, clip: float, sigma: float, noise: np.random.Generator
-) -> Parameters:
-    """The sum over images of each one's gradient, clipped to the norm `clip`, with Gaussian noise.
+def noisy(settings: Settings, images: np.ndarray, labels: np.ndarray, noise: Mechanism) -> Parameters:
+    """The sum of the clipped gradients with noise of one private step (`training.private`), as a site makes it.
 
-    The noise has deviation `sigma` times `clip` (Abadi et al. 2016).
+    Each of images uint8 (n, size, size) is of a patient of its own, and all are drawn. The noise is of the seed.
     """
-    model = build(settings)
-    pixels, truth = standardise(torch.from_numpy(images)), torch.from_numpy(labels)
-    total = {name: torch.zeros_like(value) for name, value in model.named_parameters()}
-    for image, label in zip(pixels.split(1), truth.split(1), strict=True):
-        loss = functional.binary_cross_entropy_with_logits(model(image), label)
-        gradients = torch.autograd.grad(loss, list(model.parameters()))
-        norm = torch.sqrt(sum((part.square().sum() for part in gradients), torch.zeros(())))
-        factor = float(torch.clamp(clip / norm, max=1.0))
-        for value, part in zip(total.values(), gradients, strict=True):
-            value.add_(part, alpha=factor)
-    return {
-        name: value.numpy() + np.float32(sigma * clip) * noise.standard_normal(value.shape, np.float32)
-        for name, value in total.items()
-    }
+    part, sure = (images, labels), replace(noise, rate=1.0, secret=False)
+    trainer = PrivateTrainer(settings, part, part, np.arange(len(labels)), sure, "audit")
+    return {name: tensor.numpy() for name, tensor in trainer.noisy_sum(build(settings), 0).items()}
 
 
 def ratios(change: Parameters, dense: Dense) -> np.ndarray:
@@ -147,17 +146,15 @@ def picture(model: nn.Module, features: np.ndarray, image_size: int, steps: int,
     return pixels.detach()[0, 0].numpy()
 
 
-def update(
-    kind: str, settings: Settings, images: np.ndarray, labels: np.ndarray, clip: float, sigma: float
-) -> Parameters:
+def update(kind: str, settings: Settings, images: np.ndarray, labels: np.ndarray, noise: Mechanism) -> Parameters:
     """What the server has of one step on all of images uint8 (n, size, size): an update of a kind of `KINDS`."""
-    draw = stream(settings.seed, "audit", kind)
     if kind == "with noise":
-        return noisy(settings, images, labels, clip, sigma, draw)
+        return noisy(settings, images, labels, noise)
     if kind == "as sent":
         return adamw_step(settings, images, labels)
     change = sgd_step(settings, images, labels)
-    return masked(get_parameters(build(settings)), change, len(images), draw) if kind == "masked" else change
+    before = get_parameters(build(settings))
+    return masked(before, change, len(images), settings.seed) if kind == "masked" else change
 
 
 def _step(settings: Settings, images: np.ndarray, labels: np.ndarray) -> Parameters:
@@ -172,3 +169,16 @@ def _step(settings: Settings, images: np.ndarray, labels: np.ndarray) -> Paramet
 def _centred(rows: np.ndarray) -> np.ndarray:
     rows = rows - rows.mean(axis=1, keepdims=True)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+
+
+def _identities() -> dict[str, Identity]:
+    """A made-up certificate for each of `PARTNERS`, of a made-up root; they decide who may mask, and not the masks."""
+    keys = {name: rsa.generate_private_key(public_exponent=65537, key_size=2048) for name in ("root", *PARTNERS)}
+    names = {name: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in keys}
+    now, day, made = datetime.now(UTC), timedelta(days=1), {}
+    for name, key in keys.items():
+        builder = x509.CertificateBuilder(names["root"], names[name], key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - day).not_valid_after(now + day)
+        made[name] = builder.sign(keys["root"], SHA256())
+    pinned = {site: made[site].fingerprint(SHA256()).hex() for site in PARTNERS}
+    return {site: Identity(site, keys[site], made[site], made["root"], pinned) for site in PARTNERS}

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import bdtrc
 
 from fedxray.training.metrics import auroc, roc
 
@@ -12,7 +12,7 @@ LARGEST = 64.0  # epsilon; where guesses do not even refute this, no better boun
 
 
 class Membership(NamedTuple):
-    """How well the loss tells members from others."""
+    """How well an attack tells members from others."""
 
     auc: float  # 0.5: it tells nothing
     low: float  # of the interval of the AUC
@@ -26,22 +26,28 @@ class Bound(NamedTuple):
     guesses: int
     correct: int
     epsilon: float  # is at least this, at the stated confidence
+    most: float  # what it would be if all guesses were right
 
 
-def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """The cross-entropy of each image, nats, float64 (n,), from labels 0 or 1 and probabilities of 1, (n,) each."""
-    of_label = np.where(labels == 1, probabilities, 1 - probabilities)
-    return -np.log(np.maximum(of_label, 1e-300))
+def confidences(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The logit of each image's own label, float64 (n,), from labels 0 or 1 and probabilities of 1, (n,) each.
+
+    It is the higher, the lower the loss is, and nearer to normal than that (Carlini et al. 2022); cut at +-34.5.
+    """
+    sure = np.clip(np.where(labels == 1, probabilities, 1 - probabilities), 1e-15, 1 - 1e-15)
+    return np.log(sure) - np.log1p(-sure)
 
 
-def by_loss(loss: np.ndarray, member: np.ndarray, weights: np.ndarray, confidence: float) -> Membership:
-    """The attack that calls an image a member if the model's loss on it is small (Yeom et al. 2018).
+def membership(score: np.ndarray, member: np.ndarray, weights: np.ndarray, confidence: float) -> Membership:
+    """What an attack finds that calls an image a member if its score is high.
 
-    Takes losses (n,), members 0 or 1 (n,), and how often each image counts in each replicate of a bootstrap over
+    If the score is how sure the model is of the label, it is the attack by the loss (Yeom et al. 2018).
+
+    Takes scores (n,), members 0 or 1 (n,), and how often each image counts in each replicate of a bootstrap over
     patients (replicates, n), of which the percentile interval of the AUC is made. A true positive rate is the highest
     of any threshold whose false positive rate is no more than the one asked for (Carlini et al. 2022).
     """
-    score, member = -loss, member.astype(float)
+    member = member.astype(float)
     drawn = np.array([auroc(member, score, row) for row in weights])
     tail = (1 - confidence) / 2
     low, high = np.nanquantile(drawn, [tail, 1 - tail])
@@ -72,12 +78,13 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
     The tail of a binomial of `guesses` tries at the accuracy of randomised response, and what delta adds to it
     (Steinke, Nasr & Jagielski 2023, theorem 5.2 and appendix D). `canaries` is the number of coins that were thrown.
     """
-    tries = stats.binom(guesses, 1 / (1 + np.exp(-epsilon)))
+    accuracy = 1 / (1 + np.exp(-epsilon))
+    tail = float(bdtrc(correct - 1, guesses, accuracy))  # of a binomial: of `correct` or more
     more = 0.0
     if delta and correct:
         lost = np.arange(1, correct + 1)
-        more = float(np.max((tries.sf(correct - lost - 1) - tries.sf(correct - 1)) / lost))
-    return float(min(1.0, tries.sf(correct - 1) + 2 * canaries * delta * more))
+        more = float(np.max((bdtrc(correct - lost - 1, guesses, accuracy) - tail) / lost))
+    return float(min(1.0, tail + 2 * canaries * delta * more))
 
 
 def least_epsilon(canaries: int, guesses: int, correct: int, delta: float, confidence: float) -> float:
@@ -100,4 +107,5 @@ def least_epsilon(canaries: int, guesses: int, correct: int, delta: float, confi
 def by_canaries(score: np.ndarray, included: np.ndarray, guesses: int, delta: float, confidence: float) -> Bound:
     """The guesses of `guess`, and the bound of `least_epsilon` that they prove."""
     correct = guess(score, included, guesses)
-    return Bound(guesses, correct, least_epsilon(len(score), guesses, correct, delta, confidence))
+    proved, most = (least_epsilon(len(score), guesses, right, delta, confidence) for right in (correct, guesses))
+    return Bound(guesses, correct, proved, most)

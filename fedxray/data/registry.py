@@ -94,10 +94,19 @@ def read_checksums(path: Path, sites: list[str] | None = None) -> dict[str, dict
     return {name: checksums[name] for name in wanted}
 
 
-def train_images(path: Path, sites: list[str]) -> dict[str, int]:
+def train_images(path: Path, sites: Iterable[str]) -> dict[str, int]:
     """{site: its number of training images} of `sites`, of the registry `path`."""
     table = read_table(path, ("site", "train_images")).set_index("site")["train_images"]
     return {site: int(table[site]) for site in sites}
+
+
+def train_patients(path: Path, sites: Iterable[str]) -> tuple[int, bool]:
+    """(the training patients of all `sites`, whether all are known), of the registry `path`.
+
+    Where they are not known, each image counts as one.
+    """
+    table = read_table(path, ("site", "train_patients", "patients_known")).set_index("site").loc[list(sites)]
+    return int(table["train_patients"].sum()), bool(table["patients_known"].all())
 
 
 def own_validation(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.yaml_file import check_keys
 from fedxray.experiment import privacy
 from fedxray.experiment.experiment import Experiment
-from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, Method, faults_of, method_of
+from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, Method, faults_of, method_of, quorum
 from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, PRIVACY_AXES, TROUBLES, Point, name_of, points
 
 KINDS = {
@@ -55,6 +55,7 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
     faults = [*_of_trouble(config), *_of_methods(config), *_of_privacy(config), *_of_reference(config)]
+    faults += _of_absence(config)
     faults += _unused(config, given or {})
     if faults := list(dict.fromkeys(faults)):
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
@@ -222,16 +223,6 @@ def _of_federation(config: dict) -> list[str]:
         faults.append(f"federation.min_sites: {federation['min_sites']} of {len(sites)} sites; at most {len(sites)}")
     if (federation["absent"] == "drop") != (0 < federation["min_sites"] < len(sites)):
         faults.append(f"federation: absent: drop goes with min_sites from 1 to {len(sites) - 1}, and fail with 0")
-    if config["privacy"]["secure_aggregation"] and federation["absent"] == "drop":
-        faults.append(
-            "privacy.secure_aggregation: with federation.absent: drop it is not built yet, because masks are gone in "
-            "the sum of all alone; use absent: fail and min_sites: 0"
-        )
-    if config["privacy"]["secure_aggregation"] and federation["where"] == "remote":
-        faults.append(
-            "privacy.secure_aggregation: with federation.where: remote it is not built yet, because the models that "
-            "hospitals train alone would leave them in clear; use where: here, or set it to false"
-        )
     if federation["where"] == "remote":
         if not federation["admin_kit"]:
             faults.append("federation.admin_kit: empty; set it to the folder of the admin's startup kit")
@@ -267,7 +258,8 @@ def _of_trouble(config: dict) -> Iterator[str]:
 
 def _of_methods(config: dict) -> Iterator[str]:
     """Faults of the method and the budget of each point of the sweep."""
-    least = config["federation"]["min_sites"] or len(config["sites"])  # that answer in a round
+    secure, least = config["privacy"]["secure_aggregation"], config["federation"]["min_sites"]
+    least = len(config["sites"]) if secure or not least else least  # sites that answer in a round; see `_of_absence`
     for point in points(config):
         method = _method(config, point)
         yield from faults_of(method, min(least, point.get("sites", len(config["sites"]))))
@@ -288,6 +280,27 @@ def _of_methods(config: dict) -> Iterator[str]:
             )
         if any(len(cohort.sites) > 4 for cohort in experiment.cohorts):
             yield "evaluation.contributions: more than four hospitals have too many coalitions; name fewer sites"
+
+
+def _of_absence(config: dict) -> Iterator[str]:
+    """Faults of what becomes of absent sites under secure aggregation, at each point of the sweep."""
+    federation = config["federation"]
+    if federation["absent"] == "fail" or not config["privacy"]["secure_aggregation"]:
+        return
+    for point in points(config):
+        sites = point.get("sites", len(config["sites"]))
+        least = quorum(sites)
+        if least == sites:
+            yield (
+                f"federation.absent: drop, but with privacy.secure_aggregation {least} of {sites} sites must answer in "
+                "each round, more than two thirds; name at least 4 sites, or set it to fail"
+            )
+        elif not least <= federation["min_sites"] < sites:
+            down = f", or down to {least}" * (least < sites - 1)
+            yield (
+                f"federation.min_sites: {federation['min_sites']} of {sites} sites, but privacy.secure_aggregation "
+                f"needs at least {least} in each round, more than two thirds; set it to {sites - 1}{down}"
+            )
 
 
 def _of_privacy(config: dict) -> Iterator[str]:

@@ -17,6 +17,7 @@ from fedxray.experiment.sweep import (
     FEDERATION_AXES,
     METHOD_AXES,
     PRIVACY_AXES,
+    PRIVATE,
     Point,
     leaves,
     name_of,
@@ -226,6 +227,8 @@ class Experiment:
                 name = budget
             if self.levels != {""}:
                 values["epsilon"] = privacy.spent.removeprefix("epsilon=") or "none"
+        if privacy.dp != "none":
+            further |= {PRIVATE[key]: point[key] for key in PRIVATE if key in point}
         if mode == "central":
             budget = "passes"
         elif len(self._budgets) > 1:

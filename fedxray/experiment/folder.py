@@ -48,7 +48,7 @@ class RunRecord(TypedDict):
     secure_aggregation: bool  # whether the server got masked answers; not in one process, which has nobody to hide from
     partners: dict[str, str]  # of a secure aggregation: {site: SHA-256 of its certificate}
     rounds_at_sites: list[dict]  # of a federation: how far each site's answer was from the others', by round
-    privacy: NotRequired[dict]  # of private training: `training.private.Mechanism.about`
+    privacy: NotRequired[dict]  # of private training: `training.mechanism.Mechanism.about`
 
 
 class RunFolder:
@@ -69,8 +69,10 @@ class RunFolder:
     ) -> None:
         """Write the run's files (docs/architecture.md has their columns); the model last: it means a whole run.
 
-        A site's own model of a remote federation stays there: `parameters` is None, and there is no file of it.
+        A model that stays at its site is None, and there is no file of it, nor one from before.
         """
+        if parameters is None:
+            self.model.unlink(missing_ok=True)
         write_table(self.curves, curves[CURVE_COLUMNS])
         write_json(self.record, {**record, "settings": asdict(settings), "checks": checks})
         if parameters is not None:

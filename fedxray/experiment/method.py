@@ -118,6 +118,15 @@ def faults_of(method: Method, sites: int) -> list[str]:
     return faults
 
 
+def quorum(sites: int) -> int:
+    """How many of so many sites must take part in each step of a secure aggregation that survives absent ones.
+
+    It is the threshold of Bonawitz et al. 2017 for a malicious server, more than two thirds: any two such sets have
+    more than a third of the sites in common, and an honest one of these takes part with but one of the two sets.
+    """
+    return 2 * sites // 3 + 1
+
+
 def left_out(share: float, sites: int) -> int:
     """How many of so many sites a trimmed mean leaves out at each end."""
     return int(share * sites + 1e-9)

@@ -78,9 +78,10 @@ def faults_of(config: Mapping, values: Mapping[str, Any], method: Method, sites:
     for name, value in plain.items():
         if getattr(method, name) != value:
             faults.append(f"algorithm.{name}: {getattr(method, name)}, but privacy.dp {privacy.dp} needs {value}")
-    if config["federation"]["engine"] != "inprocess" or config["federation"]["where"] != "here":
+    if privacy.noise == "secret" and config["federation"]["engine"] == "inprocess":
         faults.append(
-            f"privacy.dp: {privacy.dp} is not there in a federation of processes yet; set federation.engine: inprocess"
+            "privacy.noise: secret noise is never drawn again, but federation.engine: inprocess confirms its models by "
+            "repeating them; set it to nvflare, or take noise: seeded"
         )
     if config["evaluation"]["contributions"]:
         faults.append("evaluation.contributions: true, but each coalition would spend epsilon anew; set it to false")

@@ -23,7 +23,9 @@ TROUBLES = {
 COHORT_AXES = ("sites", "split.partition", *KNOBS.values(), "trouble.kind", "trouble.site", "trouble.share")
 FEDERATION_AXES = ("federation.round", "federation.steps")  # of federated runs alone
 METHOD_AXES = tuple(f"algorithm.{name}" for name in METHOD_KEYS)  # the same
-PRIVACY_AXES = ("privacy.dp", "privacy.epsilon")
+# What the numbers of private training are called in a run's name, beside `lr`; `steps` are local ones of a round.
+PRIVATE = {"privacy.clip": "clip", "privacy.patients_per_step": "patients_per_step", "privacy.steps": "private_steps"}
+PRIVACY_AXES = ("privacy.dp", "privacy.epsilon", "privacy.lr", *PRIVATE)
 # How a run computes, not what.
 FIXED = tuple(f"training.{key}" for key in ("device", "mixed_precision", "compile", "threads"))
 

@@ -40,7 +40,7 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True)
 class Own:
-    """A site's own model of a personal method: what an engine returns of it."""
+    """A site's own model, of a personal method or of training alone: what an engine returns of it."""
 
     parameters: Parameters | None  # None if it stays at the site
     rows: list[EpochRow]
@@ -51,16 +51,18 @@ class Own:
 class Trained:
     """What an engine returns of a run."""
 
-    parameters: Parameters
+    parameters: Parameters  # empty of a model that its site alone has, which is among `personal`
     rounds: list[RoundRecord]
     device: str  # where the model was trained; of a federation, where its server is
     machine: dict[str, str]  # of `training.place`
     energy_j: float | None  # joules; None where they cannot be read
-    personal: dict[str, Own] = field(default_factory=dict)  # of a personal method: each site's
+    # Of a personal method: each site's; of training alone that of the one site, if it has kept the model.
+    personal: dict[str, Own] = field(default_factory=dict)
     # Whose answers were masked: {site: the SHA-256 of its certificate}.
     partners: dict[str, str] = field(default_factory=dict)
     checks: dict = field(default_factory=dict)  # of a federation: what its job must do, each seen in its results
-    privacy: dict = field(default_factory=dict)  # `training.private.Mechanism.about` of private training
+    privacy: dict = field(default_factory=dict)  # `training.mechanism.Mechanism.about` of private training
+    size: int = 0  # where `parameters` is empty: how many there are
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from fedxray.federation.engine import Evaluated, Model, Own, Trained
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import personal_line, round_line
 from fedxray.federation.rounds import ServerRounds, SiteRounds, sealed
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
 from fedxray.training.place import place_of
-from fedxray.training.private import Mechanism
-from fedxray.training.trainer import predict, threshold_of
+from fedxray.training.trainer import Part, predict, threshold_of
 
 log = logging.getLogger(__name__)
 
@@ -42,26 +42,8 @@ class InProcess:
 
     def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path | None = None) -> Trained:
         """Train one model, and each site's own if the method is personal; log a line for each round."""
-        meter, loaded = EnergyMeter(), self._load()
-        server = ServerRounds(settings, method, schedule, load_site(self.validation).part("validation"), self.noise)
-        sites = {site: SiteRounds(settings, method, schedule, data, noise=self.noise) for site, data in loaded.items()}
-        records = []
-        for number in range(schedule.rounds):
-            sent = server.send()
-            updates = {site: part.train(sent, number) for site, part in sites.items()}
-            if method.secure_aggregation:  # the same sums; there is nobody to mask them from
-                answers = {site: sealed(update, len(sites)) for site, update in updates.items()}
-                records.append(server.aggregate_sealed(number, answers))
-            else:
-                records.append(server.aggregate(number, updates))
-            log.info(round_line(records[-1], schedule.rounds))
-        personal, sent = {}, server.send()
-        for site, part in sites.items() if method.is_personal else ():
-            own = part.personal(sent)
-            personal[site] = Own(own.parameters, own.rows)
-            log.info(personal_line(site, own.rows))
-        privacy = self.noise.about if self.noise else {}
-        return Trained(server.parameters, records, *place_of(settings), meter.joules(), personal, privacy=privacy)
+        validation = load_site(self.validation).part("validation")
+        return federate(self._load(), validation, settings, method, schedule, self.noise)
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path | None = None) -> Evaluated:
         """Evaluate each model on each site's test set, at the threshold of the validation set.
@@ -91,3 +73,37 @@ class InProcess:
     def _load(self) -> dict[str, SiteData]:
         """The data of each site."""
         return {site: load_site(folder) for site, folder in self.folders.items()}
+
+
+def federate(
+    data: Mapping[str, SiteData],
+    validation: Part,
+    settings: Settings,
+    method: Method,
+    schedule: Schedule,
+    noise: Mechanism | None,
+) -> Trained:
+    """Train one model by a federation of sites with these data, and each site's own if the method is personal.
+
+    The server validates on `validation`. A line is logged for each round.
+    """
+    meter = EnergyMeter()
+    server = ServerRounds(settings, method, schedule, validation, noise)
+    sites = {site: SiteRounds(settings, method, schedule, held, noise=noise) for site, held in data.items()}
+    records = []
+    for number in range(schedule.rounds):
+        sent = server.send()
+        updates = {site: part.train(sent, number) for site, part in sites.items()}
+        if method.secure_aggregation:  # the same sums; there is nobody to mask them from
+            answers = {site: sealed(update, len(sites)) for site, update in updates.items()}
+            records.append(server.aggregate_sealed(number, answers))
+        else:
+            records.append(server.aggregate(number, updates))
+        log.info(round_line(records[-1], schedule.rounds))
+    personal, sent = {}, server.send()
+    for site, part in sites.items() if method.is_personal else ():
+        own = part.personal(sent)
+        personal[site] = Own(own.parameters, own.rows)
+        log.info(personal_line(site, own.rows))
+    privacy = noise.about if noise else {}
+    return Trained(server.parameters, records, *place_of(settings), meter.joules(), personal, privacy=privacy)

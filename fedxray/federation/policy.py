@@ -9,6 +9,7 @@ from fractions import Fraction
 from fedxray.core.errors import UserError
 from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.rows import Segment
 
 
@@ -118,8 +119,15 @@ def sampled(steps: int, rate: float, local: int) -> Schedule:
     return Schedule(rounds, passes, steps / rounds, 0)
 
 
-def alone(epochs: int, budget: str, images: Mapping[str, int], batch_size: int) -> Schedule:
-    """The schedule of training without a federation, whose sites have so many training images; see `schedule_of`."""
+def alone(
+    epochs: int, budget: str, images: Mapping[str, int], batch_size: int, noise: Mechanism | None = None
+) -> Schedule:
+    """The schedule of training without a federation, whose sites have so many training images; see `schedule_of`.
+
+    Of private training it is that of `sampled`, with rounds of one step.
+    """
+    if noise:
+        return sampled(noise.steps, noise.rate, 1)
     if budget == "steps":
         return schedule_of(epochs, 1.0, 0, budget, 0, images, batch_size)
     return Schedule(1, float(epochs), 0, 0)
@@ -137,16 +145,16 @@ def add_options(parser: ArgumentParser) -> None:
     add_budget(parser)
 
 
-def private_from(options: Namespace, place: str, steps: int, rate: float) -> Schedule:
-    """The schedule of a private federation from the options of `add_options`; see `sampled`.
+def from_options(
+    options: Namespace, settings: Settings, method: Method, images: Mapping[str, int], noise: Mechanism | None = None
+) -> Schedule:
+    """The schedule from the options of `add_options`; see `schedule_of`, and of private training `sampled`.
 
-    With the `place` `sum` a round is one step.
+    With noise in the sum a round is one step.
     """
-    return sampled(steps, rate, 1 if place == "sum" else options.steps or max(1, round(options.round / rate)))
-
-
-def from_options(options: Namespace, settings: Settings, method: Method, images: Mapping[str, int]) -> Schedule:
-    """The schedule from the options of `add_options`; see `schedule_of`."""
+    if noise:
+        local = options.steps or max(1, round(options.round / noise.rate))
+        return sampled(noise.steps, noise.rate, 1 if noise.place == "sum" else local)
     rounds = options.round, options.steps, options.budget
     return schedule_of(settings.epochs, *rounds, method.finetune, images, settings.batch_size)
 

@@ -15,9 +15,10 @@ from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Trained
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord, epoch_line
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import build, get_parameters
 from fedxray.training.place import place_of
-from fedxray.training.private import Mechanism, trainer_of
+from fedxray.training.private import trainer_of
 from fedxray.training.rows import EpochRow, validation_of
 
 log = logging.getLogger(__name__)

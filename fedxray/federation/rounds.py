@@ -1,7 +1,7 @@
 """A round of a federation, whatever carries the models: the site's part and the server's."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,9 @@ from fedxray.federation.fixed import add, decode, encode
 from fedxray.federation.means import distances, mean_of
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import build, get_parameters, norms_of, restore, set_parameters
-from fedxray.training.private import Mechanism, PrivateTrainer, trainer_of
+from fedxray.training.private import PrivateTrainer, trainer_of
 from fedxray.training.rows import EpochRow, Segment
 from fedxray.training.trainer import Correct, Part, Report, Trainer, silent, validate
 
@@ -225,16 +226,25 @@ class ServerRounds(Rounds):
         rows = {site: updates[site].rows for site in images}
         return self._advance(number, mean, share, loss, answers, distances(answers), images, rows, absent)
 
-    def aggregate_sealed(self, number: int, answers: Mapping[str, Parameters]) -> RoundRecord:
-        """As `aggregate`, of what all sites have `sealed`, with masks or without: only their sum is looked at.
+    def aggregate_sealed(
+        self,
+        number: int,
+        answers: Mapping[str, Parameters],
+        absent: dict[str, str] | None = None,
+        unmask: Callable[[Parameters], None] = lambda sums: None,
+    ) -> RoundRecord:
+        """As `aggregate`, of what sites have `sealed`, with masks or without: only their sum is looked at.
 
-        Of single sites the record has nothing but their names; `images` has the total, under `pooled`. Raises
-        UserError if masks are left in the sum, and ValueError if the answers have other forms than one another.
+        `unmask` takes the masks that are left in the sum off it, in place. Of single sites the record has nothing but
+        their names; `images` has the total, under `pooled`. Raises UserError if masks are left in the sum, and
+        ValueError if the answers have other forms than one another.
         """
+        absent = absent or {}
         sites = sorted(answers)
         sums = {name: words.copy() for name, words in answers[sites[0]].items()}
         for site in sites[1:]:
             add(sums, answers[site])
+        unmask(sums)
         images, measured, loss = (float(decode(name, sums[name], 1, _DOUBLE)[0]) for name in (COUNT, MEASURED, LOSS))
         if sums[COUNT][1].any() or not images.is_integer() or images <= 0:  # by chance once in 2^70 times
             raise UserError(
@@ -248,7 +258,8 @@ class ServerRounds(Rounds):
         }
         rows: dict[str, list[EpochRow]] = {site: [] for site in sites}
         loss = loss / measured if measured else None
-        return self._advance(number, mean, 1.0, loss, answers, {}, {POOLED: int(images)}, rows, {})
+        share = len(sites) / (len(sites) + len(absent))
+        return self._advance(number, mean, share, loss, answers, {}, {POOLED: int(images)}, rows, absent)
 
     def _advance(
         self,

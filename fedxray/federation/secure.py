@@ -1,9 +1,10 @@
 """Secure aggregation by pairwise masks, all or nothing: the server learns the sum of the sites' answers, or nothing.
 
-It is the protocol of Bonawitz et al. 2017 (doi:10.1145/3133956.3133982) without its recovery of absent sites. In each
-job every site draws a key pair (X25519), and signs its public key with the key of its certificate. Two sites agree on
-a secret, and HKDF makes of it a key for each round, whose AES-CTR stream one of them adds to its answer in fixed point
-(`fixed.py`) and the other one subtracts. In the sum of all answers the masks are gone, and in no smaller sum.
+It is the protocol of Bonawitz et al. 2017 (doi:10.1145/3133956.3133982) without its recovery of absent sites, which
+`recovery.py` has. In each job every site draws a key pair (X25519), and signs its public key with the key of its
+certificate. Two sites agree on a secret, and HKDF makes of it a key for each round, whose AES-CTR stream one of them
+adds to its answer in fixed point (`fixed.py`) and the other one subtracts. In the sum of all answers the masks are
+gone, and in no smaller sum.
 
 A site answers only if the other sites' keys are signed for the same job and partners, by certificates that its own root
 certificate has signed, and that are pinned by their fingerprints in its kit. So neither a server nor the holder of the
@@ -20,7 +21,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -54,15 +55,21 @@ class Advert(NamedTuple):
     signature: str  # hexadecimal digits
 
 
-class Party:
-    """A site's part in one job: its key pair, which is drawn anew for each job and is nowhere but in this object."""
+class Signer:
+    """A site among the partners of a job: what it signs for them, and what it takes as signed by one of them.
 
-    def __init__(self, identity: Identity, job: str, partners: Sequence[str]):
+    All that is signed is bound to `scope`, and to who is meant by each partner's name.
+    """
+
+    bound = "this job"  # what `scope` says, in words
+    keys = 1  # public keys in an advert
+
+    def __init__(self, identity: Identity, scope: list, partners: Sequence[str]):
         """`partners` are the names of all sites of the job, this one too.
 
         Raises UserError if there are fewer than three, or if one is not pinned.
         """
-        self.identity, self.job, self.partners = identity, job, sorted(partners)
+        self.identity, self.scope, self.partners = identity, scope, sorted(partners)
         if len(set(partners)) < LEAST_SECURE or identity.name not in partners:
             raise UserError(
                 f"secure aggregation: the job names {len(set(partners))} partners ({', '.join(self.partners)}); this "
@@ -74,6 +81,64 @@ class Party:
                     f"secure aggregation: {site} is no partner that this site knows; if it should be, ask the "
                     "organiser for the new local/partners.json"
                 )
+
+    def sign(self, *said: object) -> str:
+        """This site's signature of what is `said`, in hexadecimal digits."""
+        return self.identity.key.sign(self._signed(*said), PSS, SHA256()).hex()
+
+    def has_signed(self, certificate: x509.Certificate, signature: str, *said: object) -> bool:
+        """Whether who has the `certificate` has signed what is `said`, for these partners."""
+        key = certificate.public_key()
+        try:
+            if isinstance(key, rsa.RSAPublicKey):
+                key.verify(bytes.fromhex(signature), self._signed(*said), PSS, SHA256())
+                return True
+        except (InvalidSignature, ValueError, TypeError):
+            pass
+        return False
+
+    def advertise(self, *keys: X25519PrivateKey) -> Advert:
+        """The signed advert of this site's public keys."""
+        name, public = self.identity.name, "".join(key.public_key().public_bytes_raw().hex() for key in keys)
+        certificate = self.identity.certificate.public_bytes(Encoding.PEM).decode()
+        return Advert(name, public, certificate, self.sign(name, public))
+
+    def check(self, site: str, advert: Advert) -> x509.Certificate:
+        """The certificate of the partner `site`. Raises UserError if an advert is not that partner's for this scope."""
+        try:
+            certificate = x509.load_pem_x509_certificate(advert.certificate.encode())
+            size = len(bytes.fromhex(advert.public))
+        except (ValueError, AttributeError, TypeError):
+            certificate, size = None, 0
+        why = ""
+        if certificate is None or size != 32 * self.keys:
+            why = "is no key with a certificate"
+        elif not _is_issued(certificate, self.identity.root):
+            why = "has a certificate that this federation's root has not signed"
+        elif advert.site != site or _name_of(certificate) != site:
+            why = f"is that of {_name_of(certificate) or 'nobody'}"
+        elif certificate.fingerprint(SHA256()).hex() != self.identity.pinned[site]:
+            why = "has another certificate than local/partners.json"
+        elif not certificate.not_valid_before_utc <= datetime.now(UTC) <= certificate.not_valid_after_utc:
+            why = "has a certificate that has ended"
+        elif not self.has_signed(certificate, advert.signature, site, advert.public):
+            why = f"is not signed for {self.bound} and these partners"
+        if why or certificate is None:
+            raise UserError(f"secure aggregation: the key of {site} {why}; nothing was sent")
+        return certificate
+
+    def _signed(self, *said: object) -> bytes:
+        """What a site signs of what is `said`: who is meant by each partner's name is part of it."""
+        partners = [[name, self.identity.pinned[name]] for name in self.partners]
+        return json.dumps([*self.scope, *said, partners]).encode()
+
+
+class Party(Signer):
+    """A site's part in one job: its key pair, which is drawn anew for each job and is nowhere but in this object."""
+
+    def __init__(self, identity: Identity, job: str, partners: Sequence[str]):
+        """Raises UserError as `Signer` does."""
+        super().__init__(identity, [LABEL, job], partners)
         self.secret = X25519PrivateKey.generate()
         self.adverts: dict[str, Advert] = {}
         self.shared: dict[str, bytes] = {}
@@ -81,10 +146,7 @@ class Party:
 
     def advert(self) -> Advert:
         """This site's public key, signed over job, site and partners with their fingerprints."""
-        name, public = self.identity.name, self.secret.public_key().public_bytes_raw().hex()
-        signature = self.identity.key.sign(self._signed(name, public), PSS, SHA256())
-        certificate = self.identity.certificate.public_bytes(Encoding.PEM).decode()
-        return Advert(name, public, certificate, signature.hex())
+        return self.advertise(self.secret)
 
     def meet(self, adverts: Mapping[str, Advert]) -> None:
         """Check the partners' adverts, and agree on a secret with each.
@@ -108,7 +170,7 @@ class Party:
                 "secure aggregation: the server has put another key in place of this site's; ask its operator"
             )
         for site in self.partners:
-            self._check(site, adverts[site])
+            self.check(site, adverts[site])
         for site in self.partners:
             if site != self.identity.name:
                 public = X25519PublicKey.from_public_bytes(bytes.fromhex(adverts[site].public))
@@ -131,48 +193,25 @@ class Party:
             )
         self.answered = number
         for site, secret in self.shared.items():
-            stream = _stream(secret, self.job, number, sorted([self.identity.name, site]))
-            combine = np.add if self.identity.name < site else np.subtract
-            for name in sorted(encoded):
-                words = encoded[name].reshape(-1)
-                for start in range(0, words.size, BLOCK):
-                    block = words[start : start + BLOCK]
-                    combine(block, np.frombuffer(stream.update(bytes(block.nbytes)), "<u8"), out=block)
+            pair = sorted([self.identity.name, site])
+            blend(encoded, secret, [*self.scope, number, pair], adds=self.identity.name == pair[0])
 
-    def _check(self, site: str, advert: Advert) -> None:
-        """Raise UserError if an advert is not that of the partner `site` for this job."""
-        why = ""
-        try:
-            certificate = x509.load_pem_x509_certificate(advert.certificate.encode())
-            signature, public = bytes.fromhex(advert.signature), certificate.public_key()
-            bytes.fromhex(advert.public)
-        except (ValueError, AttributeError, TypeError):
-            why = "is no key with a certificate"
-        else:
-            if not _is_issued(certificate, self.identity.root):
-                why = "has a certificate that this federation's root has not signed"
-            elif advert.site != site or _name_of(certificate) != site:
-                why = f"is that of {_name_of(certificate) or 'nobody'}"
-            elif certificate.fingerprint(SHA256()).hex() != self.identity.pinned[site]:
-                why = "has another certificate than local/partners.json"
-            elif not certificate.not_valid_before_utc <= datetime.now(UTC) <= certificate.not_valid_after_utc:
-                why = "has a certificate that has ended"
-            elif not isinstance(public, rsa.RSAPublicKey) or not self._is_signed(public, signature, advert):
-                why = "is not signed for this job and these partners"
-        if why:
-            raise UserError(f"secure aggregation: the key of {site} {why}; nothing was sent")
 
-    def _is_signed(self, key: rsa.RSAPublicKey, signature: bytes, advert: Advert) -> bool:
-        try:
-            key.verify(signature, self._signed(advert.site, advert.public), PSS, SHA256())
-        except InvalidSignature:
-            return False
-        return True
+def blend(encoded: Parameters, secret: bytes, info: list, adds: bool) -> None:
+    """Add the stream of masks of a `secret` to the words of all arrays, by name, in place; or subtract it.
 
-    def _signed(self, site: str, public: str) -> bytes:
-        """What a site of this job signs: who is meant by each partner's name is part of it."""
-        partners = [[name, self.identity.pinned[name]] for name in self.partners]
-        return json.dumps([LABEL, self.job, site, public, partners]).encode()
+    It is AES-256-CTR, its key and nonce by HKDF of the secret and of `info`.
+    """
+    made = HKDF(SHA256(), length=48, salt=None, info=json.dumps(info).encode()).derive(secret)
+    stream, combine = (
+        Cipher(algorithms.AES(made[:32]), modes.CTR(made[32:])).encryptor(),
+        np.add if adds else np.subtract,
+    )
+    for name in sorted(encoded):
+        words = encoded[name].reshape(-1)
+        for start in range(0, words.size, BLOCK):
+            block = words[start : start + BLOCK]
+            combine(block, np.frombuffer(stream.update(bytes(block.nbytes)), "<u8"), out=block)
 
 
 def adverts_of(sent: Mapping[str, Mapping[str, str]]) -> dict[str, Advert]:
@@ -189,13 +228,6 @@ def fingerprints_of(adverts: Mapping[str, Advert]) -> dict[str, str]:
         site: x509.load_pem_x509_certificate(advert.certificate.encode()) for site, advert in adverts.items()
     }
     return {site: certificate.fingerprint(SHA256()).hex() for site, certificate in sorted(certificates.items())}
-
-
-def _stream(secret: bytes, job: str, number: int, pair: list[str]) -> CipherContext:
-    """The stream of masks of a round, of which both of a pair make the same: AES-256-CTR, its key and nonce by HKDF."""
-    info = json.dumps([LABEL, job, number, pair]).encode()
-    made = HKDF(SHA256(), length=48, salt=None, info=info).derive(secret)
-    return Cipher(algorithms.AES(made[:32]), modes.CTR(made[32:])).encryptor()
 
 
 def _is_issued(certificate: x509.Certificate, root: x509.Certificate) -> bool:

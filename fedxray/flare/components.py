@@ -4,9 +4,11 @@ from fedxray.core.names import NamesOnly
 
 # A job may name these: they are added to NVFlare's own list in each kit.
 ALLOWED: NamesOnly = (
+    "fedxray.flare.site.SiteAlone",
     "fedxray.flare.site.SiteCard",
     "fedxray.flare.site.SiteEvaluator",
     "fedxray.flare.site.SiteTrainer",
+    "fedxray.flare.server.AloneController",
     "fedxray.flare.server.CardCollector",
     "fedxray.flare.server.ChosenModels",
     "fedxray.flare.server.FederationController",

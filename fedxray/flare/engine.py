@@ -15,10 +15,11 @@ from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Evaluated, Model, Own, Trained
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.federation.records import epochs_of
+from fedxray.federation.records import epochs_of, sites_of
 from fedxray.flare.job import Participants, key_of, write_card_collection, write_evaluation, write_training
 from fedxray.flare.session import AdminSession
 from fedxray.flare.tasks import CARDS, MODEL, RECORDS, THRESHOLDS
+from fedxray.training.mechanism import Mechanism
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class FlareEngine(ABC):
 
     policy: Policy
     start_timeout_s: int  # for all sites to register
+    noise: Mechanism | None = None  # of private training
 
     name: ClassVar[str] = "nvflare"
     loses_messages: ClassVar[bool]  # whether a message that a site streams may get lost; its results never do
@@ -53,14 +55,16 @@ class FlareEngine(ABC):
         If the method is personal, each site keeps its own model, and only the rows of it come here.
         """
         scratch = scratch.resolve()  # NVFlare changes its directory
-        job = write_training(scratch / "job", self.participants, settings, method, schedule, self.live_below)
+        parts = self.participants, settings, method, schedule, self.noise
+        job = write_training(scratch / "job", *parts, self.live_below)
         with self._ran(job, self.participants, settings.threads, scratch, schedule.rounds) as (_, folder):
             result, parameters = read_json(folder / RECORDS), load_model(folder / MODEL)
             checks = self._check(result, method, schedule)
-        key, records = key_of(self.participants, settings, method, schedule), result["rounds"]
+        key, records = key_of(*parts), result["rounds"]
         personal = {site: Own(None, rows, key) for site, rows in result["personal"].items()}
         place = result["device"], result["machine"]
-        return Trained(parameters, records, *place, None, personal, result["partners"], checks)
+        privacy = self.noise.about if self.noise else {}
+        return Trained(parameters, records, *place, None, personal, result["partners"], checks, privacy)
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path) -> Evaluated:
         """Evaluate each model on each site's test set, by NVFlare's cross-site evaluation.
@@ -136,7 +140,8 @@ class FlareEngine(ABC):
             "epochs_streamed": streamed or self.loses_messages,
         }
         if method.secure_aggregation:
-            checks["answers_masked"] = sorted(result["partners"]) == sites
+            masked = set(result["partners"])  # of whom keys were seen in this job
+            checks["answers_masked"] = bool(masked) and masked >= set(sites_of(records[result["resumed"] :]))
         if method.is_personal:
             own, absent = result["personal"], result["without_own_model"]
             checks["own_model_at_every_site"] = sorted([*own, *absent]) == sites and len(own) >= needed

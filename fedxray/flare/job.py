@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from fedxray import __version__
 from fedxray.core.files import write_json
-from fedxray.experiment.method import Method
+from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Model
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.flare.tasks import CARD, KEYS, PERSONAL, TRAIN, VALIDATE
+from fedxray.flare.tasks import ALONE, CARD, KEYS, PERSONAL, STEPS, TRAIN, VALIDATE
+from fedxray.training.mechanism import Mechanism
 
 POLL_S = 0.05  # between a site's requests for a task; NVFlare's own is 2 s, which a run would pay in each round
 OUTAGE_S = 600  # how long a participant may be unreachable before NVFlare takes it for dead
@@ -39,24 +40,41 @@ class Participants(NamedTuple):
         return self._replace(policy=replace(self.policy, absent="fail", min_sites=0))
 
 
-def key_of(participants: Participants, settings: Settings, method: Method, schedule: Schedule) -> str:
-    """What a training job computes, as 64 hexadecimal digits: equal for jobs whose results are the same bytes."""
+def key_of(
+    participants: Participants,
+    settings: Settings,
+    method: Method,
+    schedule: Schedule,
+    noise: Mechanism | None = None,
+) -> str:
+    """What a training job computes, as 64 hexadecimal digits: equal for jobs whose results are the same bytes.
+
+    Of jobs with secret noise it is equal for those that ask for the same.
+    """
     sites, checksums, _, own = participants
     content = [__version__, *map(asdict, (settings, method, schedule)), sorted(sites), checksums, own]
+    content += [asdict(noise)] if noise else []
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_training(
-    folder: Path, participants: Participants, settings: Settings, method: Method, schedule: Schedule, live: str
+    folder: Path,
+    participants: Participants,
+    settings: Settings,
+    method: Method,
+    schedule: Schedule,
+    noise: Mechanism | None,
+    live: str,
 ) -> Path:
     """Write the job that trains one model into `folder`, and return it.
 
-    `live` is the folder of this run below the server's TensorBoard folder.
+    With `noise` its steps are private. `live` is the folder of this run below the server's TensorBoard folder.
     """
     sites, checksums, policy, own = participants
-    key = key_of(participants, settings, method, schedule)
+    key = key_of(participants, settings, method, schedule, noise)
     parts = {"settings": settings, "method": method, "schedule": schedule}
     values = {name: asdict(part) for name, part in parts.items()} | {"checksums": checksums, "key": key}
+    values["noise"] = asdict(noise) if noise else {}
     controller = {**values, "sites": sites, "policy": asdict(policy), "live": live}
     trainer = {"path": "fedxray.flare.site.SiteTrainer", "args": {**values, "sites": sites, "own": own}}
     return _write(
@@ -64,7 +82,34 @@ def write_training(
         f"train-{key}",
         participants,
         workflow={"id": "rounds", "path": "fedxray.flare.server.FederationController", "args": controller},
-        executor={"tasks": [KEYS, TRAIN, PERSONAL], "executor": trainer},
+        executor={"tasks": [KEYS, *STEPS, TRAIN, PERSONAL], "executor": trainer},
+    )
+
+
+def write_alone(
+    folder: Path,
+    participants: Participants,
+    settings: Settings,
+    schedule: Schedule,
+    noise: Mechanism | None,
+    live: str,
+) -> Path:
+    """Write the job by which the one site of `participants` trains alone and keeps the model, and return its `folder`.
+
+    `noise` and `live` are as of `write_training`.
+    """
+    sites, checksums, policy, _ = participants
+    key = key_of(participants, settings, PLAIN, schedule, noise)
+    about = {"settings": asdict(settings), "schedule": asdict(schedule)}
+    controller = {**about, "sites": sites, "timeout_s": policy.round_timeout_s, "live": live}
+    trainer = {**about, "checksums": checksums, "key": key}
+    trainer["noise"] = asdict(noise) if noise else {}
+    return _write(
+        folder,
+        f"alone-{key}",
+        participants,
+        workflow={"id": "alone", "path": "fedxray.flare.server.AloneController", "args": controller},
+        executor={"tasks": [ALONE], "executor": {"path": "fedxray.flare.site.SiteAlone", "args": trainer}},
     )
 
 

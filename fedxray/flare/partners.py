@@ -11,9 +11,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
+from fedxray.federation.checkpoint import private
 from fedxray.federation.secure import Identity
 
 PARTNERS = "partners.json"  # in a site's `local`, by `kits.provision`: {site: SHA-256 of its certificate}
+SUMMED = (
+    "summed"  # a folder of a site's kit; by digest of what a job trains: {round (from 0): whose answers were summed}
+)
 ANSWERED = "answered.json"  # in a site's kit: {digest of what a job trains: that of the partners}
 
 
@@ -33,23 +37,41 @@ def identity_of(kit: Path, name: str) -> Identity:
     return Identity(name, key, certificate, root, read_json(path))
 
 
-def agree(kit: Path, content: Sequence[dict], partners: Mapping[str, str]) -> None:
+def agree(kit: Path, content: Sequence[dict], partners: Mapping[str, str], survives: bool = False) -> None:
     """Note that a job that trains `content` is answered with `partners`, {site: fingerprint}, and never with others.
 
-    Equal training gives equal answers, so the sums of two sets of partners would show by what they differ. Raises
-    UserError if there was another set.
+    Equal training gives equal answers, so the sums of two sets of partners would show by what they differ. So would a
+    sum of all and one without an absent site: a job that `survives` absent sites is never answered without that, nor
+    the other way round. Raises UserError if there was another set.
     """
     path = kit / ANSWERED
     answered = read_json(path) if path.exists() else {}
-    what, whom = _digest(content), _digest(dict(partners))
+    what, whom = _digest(content), _digest([dict(partners), "drop"] if survives else dict(partners))
     if answered.get(what, whom) != whom:
         raise UserError(
-            f"{path}: this site has answered the same training with other partners, and both sums together would show "
-            "single answers; take another seed"
+            f"{path}: this site has answered the same training with other partners, or another federation.absent, and "
+            "both sums together would show single answers; take another seed"
         )
     if what not in answered:
         write_json(path, answered | {what: whom})
         path.chmod(0o600)
+
+
+def agree_round(kit: Path, content: Sequence[dict], number: int, survivors: Sequence[str]) -> None:
+    """Note that in round `number` (from 0) of such a job the sum is that of the `survivors`, and never of others.
+
+    Raises UserError if it was the sum of others, in an earlier job of the same content.
+    """
+    path = kit / SUMMED / f"{_digest(content)}.json"
+    summed = read_json(path) if path.exists() else {}
+    if summed.setdefault(str(number), list(survivors)) != list(survivors):
+        raise UserError(
+            f"{path}: this site was in a sum of round {number + 1} of the same training when others were absent, and "
+            "both sums together would show single answers; take another seed"
+        )
+    private(path.parent)
+    write_json(path, summed)
+    path.chmod(0o600)
 
 
 def _digest(value: object) -> str:

@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedxray.core.errors import UserError
+from fedxray.core.files import read_json
+from fedxray.experiment.method import Method
+from fedxray.experiment.settings import Settings
+from fedxray.federation.engine import Own, Trained
+from fedxray.federation.policy import Schedule
 from fedxray.flare.engine import FlareEngine
-from fedxray.flare.job import Participants
+from fedxray.flare.job import Participants, key_of, write_alone
 from fedxray.flare.session import AdminSession
+from fedxray.flare.tasks import RECORDS
 
 POLL_S = 2.0
 
@@ -47,6 +53,25 @@ class Remote(FlareEngine):
             )
         with AdminSession(self.admin_kit, self.patience_s, self.poll_s, errors=_hint) as session:
             yield session
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteAlone(Remote):
+    """The engine of one site of it, which trains by itself on its own patients, and keeps the model."""
+
+    def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path) -> Trained:
+        """Train one model; `method` is `PLAIN`. Raises UserError as `FlareEngine.train`. Only the curve comes here."""
+        participants, scratch = self.participants, scratch.resolve()
+        job = write_alone(scratch / "job", participants, settings, schedule, self.noise, self.live_below)
+        with self._ran(job, participants, settings.threads, scratch) as (_, folder):
+            result = read_json(folder / RECORDS)
+            (record,), (site,) = result["rounds"], self.sites
+            if record["epoch"] != schedule.epochs:
+                raise UserError(f"{site} alone: epoch {record['epoch']} of {schedule.epochs}; see the log of the site")
+        own = Own(None, record["sites"][site], key_of(participants, settings, method, schedule, self.noise))
+        place, privacy = (result["device"], result["machine"]), self.noise.about if self.noise else {}
+        checks = {"completed": True}
+        return Trained({}, [record], *place, None, {site: own}, {}, checks, privacy, result["parameters"])
 
 
 def _hint(names: list[str]) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nvflare.apis.dxo import DXO, DataKind, MetaKey
 from nvflare.apis.event_type import EventType
@@ -21,17 +22,21 @@ from fedxray.core.events import SCALARS, EventFile
 from fedxray.core.files import read_json, write_json, write_text
 from fedxray.core.parameters import Parameters, load_model, save_model
 from fedxray.data.labels import SHARED
+from fedxray.experiment.experiment import POOLED
 from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.federation.records import RoundRecord, epochs_of, global_row, last_rounds, sites_of
+from fedxray.federation.records import RoundRecord, epochs_of, global_row, last_rounds, point_of, sites_of
+from fedxray.federation.recovery import scope_of, unmask
 from fedxray.federation.rounds import ServerRounds, Update
 from fedxray.federation.secure import adverts_of, fingerprints_of
 from fedxray.flare.job import Participants
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import (
+    ADVERTISE,
     ADVERTS,
+    ALONE,
     CARD,
     CARDS,
     FAILURE,
@@ -41,12 +46,17 @@ from fedxray.flare.tasks import (
     MODEL,
     PERSONAL,
     RECORDS,
+    REVEAL,
     ROUNDS,
+    SAID,
+    SHARE,
     THRESHOLDS,
     TRAIN,
+    VOUCH,
     WHY,
 )
-from fedxray.training.models import restore
+from fedxray.training.mechanism import Mechanism
+from fedxray.training.models import build, get_parameters, restore
 from fedxray.training.place import place_of
 from fedxray.training.rows import EpochRow
 from fedxray.training.trainer import threshold_of
@@ -78,14 +88,22 @@ class SiteController(ModelController):
         """The server's own file, in the kit by which it was started."""
         return OwnFile(Path(self.engine.get_workspace().get_root_dir()))
 
-    def ask(self, task_name: str, task: FLModel) -> tuple[dict[str, FLModel], dict[str, str]]:
+    @property
+    def connected(self) -> set[str]:
+        """The sites that NVFlare takes for alive."""
+        return {client.name for client in self.engine.get_clients()}
+
+    def ask(
+        self, task_name: str, task: FLModel, absent: Mapping[str, str] | None = None
+    ) -> tuple[dict[str, FLModel], dict[str, str]]:
         """Send `task` to every site; returns the answers and, of each site without one, why.
 
-        Raises RuntimeError, naming them, if fewer answered than the policy needs.
+        Sites that are `absent` already, {site: why}, are not asked. Raises RuntimeError, naming all without an answer,
+        if fewer answered than the policy needs.
         """
-        self.reasons, timeout = {}, self.participants.policy.round_timeout_s
-        connected = {client.name for client in self.engine.get_clients()}
-        targets = [site for site in self.participants.sites if site in connected]
+        self.reasons, timeout = dict(absent or {}), self.participants.policy.round_timeout_s
+        connected = self.connected
+        targets = [site for site in self.participants.sites if site in connected and site not in self.reasons]
         results = self.send_model_and_wait(task_name=task_name, targets=targets, data=task, timeout=timeout)
         answers = {result.meta["client_name"]: result for result in results}
         late = f"no answer in {timeout} s"
@@ -93,6 +111,10 @@ class SiteController(ModelController):
             site: self.reasons.get(site, late if site in connected else "not connected when the job began")
             for site in sorted(set(self.participants.sites) - set(answers))
         }
+        if self.abort_signal.triggered:  # the server's process has heard it, and tells its own log alone of whom
+            raise RuntimeError(
+                "a site's process has ended; `Failing job` in out.txt of the server's kit names the site; run it again"
+            )
         if len(answers) < self.participants.needed:
             raise RuntimeError("; ".join(f"no result from {site}: {why}" for site, why in absent.items()))
         return answers, absent
@@ -101,6 +123,15 @@ class SiteController(ModelController):
         """End the job as failed, and leave the first reason where the workflow finds it."""
         _leave_reason(self.folder, re.sub(r"^Exception in model controller run: (\w+: )?", "", reason))
         super().panic(reason)
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """A site whose process of this job is gone cannot come back to it, which ends a job that needs each site."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.CLIENT_DISCONNECTED:
+            site = fl_ctx.get_prop(FLContextKey.DISCONNECTED_CLIENT_NAME)
+            self.reasons[site] = "its process has ended, and a new one cannot take up this job; run it again"
+            if self.participants.needed == len(self.participants.sites):
+                self.panic(f"no result from {site}: {self.reasons[site]}")
 
     def _accept_train_result(self, client_name, result, fl_ctx, is_unknown_task=False) -> bool:
         """NVFlare's hook for each answer: a failed one ends the job, or counts as none if the policy allows it."""
@@ -116,12 +147,15 @@ class SiteController(ModelController):
 class Scalars:
     """The event files of a run that trains: one for each series, in the folder `live` below the TensorBoard folder."""
 
-    def __init__(self, tensorboard: Path | None, live: str):
-        """`tensorboard` is the server's folder, if it has one; `live` must not lead out of it."""
+    def __init__(self, tensorboard: Path | None, live: str, point: Mapping | None = None):
+        """`tensorboard` is the server's folder, if it has one; `live` must not lead out of it.
+
+        `point` has the settings of the run for the HParams tab.
+        """
         self.folder = (tensorboard / live).resolve() if tensorboard else None
         if tensorboard and self.folder and not self.folder.is_relative_to(tensorboard.resolve()):
             raise ValueError(f"live: {live} leads out of {tensorboard}")
-        self.files = {}
+        self.files = {"": EventFile(self.folder, point)} if self.folder and point else {}
         self.streamed = Counter()  # {site: epochs}
         self.changed = threading.Condition()  # each message comes in a thread of its own
 
@@ -141,7 +175,9 @@ class Scalars:
             self.changed.wait_for(lambda: all(self.streamed[site] >= epochs for site, epochs in sent.items()), LATE_S)
 
     def close(self) -> None:
-        """Close the files."""
+        """Say that the run has ended well, and close the files."""
+        if "" in self.files:
+            self.files[""].end()
         for file in self.files.values():
             file.close()
 
@@ -159,13 +195,19 @@ class FederationController(SiteController):
         checksums: dict,
         key: str,
         live: str,
+        noise: dict,
     ):
-        """Takes what `job.write_training` writes: fields of `Settings`, `Method`, `Schedule` and `Policy` as dicts."""
+        """Takes what `job.write_training` writes: fields of `Settings`, `Method`, `Schedule`, `Policy` as dicts.
+
+        `noise` has those of `Mechanism`, or nothing.
+        """
         super().__init__(Participants(sites, checksums, Policy(**policy)))
         self.settings, self.method, self.schedule = Settings(**settings), Method(**method), Schedule(**schedule)
-        self.key, self.live = key, live
+        self.key, self.live, self.noise = key, live, Mechanism(**noise) if noise else None
         self.records = []
-        self.adverts: dict[str, dict[str, str]] = {}  # of a secure aggregation: each site's signed key
+        self.adverts: dict[str, dict[str, str]] = {}  # of a secure aggregation: each site's signed key, the last one
+        # For the next round, if absent sites are survived: keys, shares, and {site: why} of the sites that have none.
+        self.ready: tuple[dict[str, Any], dict[str, Any], dict[str, str]] = {}, {}, dict.fromkeys(sites, "not ready")
 
     def run(self) -> None:
         """Run every round that no earlier job of the same content has run; writes the model and `rounds.json`.
@@ -180,19 +222,25 @@ class FederationController(SiteController):
         """
         self.engine.register_app_command(ROUNDS, self._tell)
         validation = self.own_file.load(self.participants.checksums.get(SHARED)).part("validation")
-        server = ServerRounds(self.settings, self.method, self.schedule, validation)
+        server = ServerRounds(self.settings, self.method, self.schedule, validation, self.noise)
         checkpoint = Checkpoint(self.own_file.kit / "checkpoints" / f"{self.key}.safetensors")
         if checkpoint.exists():
             server.parameters, server.state, self.records = checkpoint.load()
             self.info(f"resuming after round {len(self.records)}")
         resumed = len(self.records)
-        scalars = Scalars(self.own_file.tensorboard, self.live)
+        first, *others = self.participants.sites
+        run = ("federated", POOLED) if others else ("alone", first)
+        point = point_of(*run, self.settings, self.schedule, self.method)
+        scalars = Scalars(self.own_file.tensorboard, self.live, point)
         self.engine.register_aux_message_handler(LIVE, partial(self._hear, scalars))
-        if self.method.secure_aggregation:
+        survives = self.method.secure_aggregation and self.participants.policy.absent == "drop"
+        if self.method.secure_aggregation and not survives:
             answers, _ = self.ask(KEYS, FLModel(metrics={"sites": float(len(self.participants.sites))}))
             self.adverts = {site: answers[site].meta[ADVERTS] for site in sorted(answers)}
+        elif survives and resumed == self.schedule.rounds:  # so that no round has the sites' keys
+            self.adverts, _ = self._step(ADVERTISE, resumed, None, {})
         for number in range(resumed, self.schedule.rounds):
-            record = self._round(server, number)
+            record = self._surviving_round(server, number) if survives else self._round(server, number)
             for site, why in record["absent"].items():
                 self.warning(f"round {number + 1}: without {site}: {why}")
             if row := global_row(record):
@@ -218,7 +266,8 @@ class FederationController(SiteController):
 
     def _round(self, server: ServerRounds, number: int) -> RoundRecord:
         """Run one round: send the same to every site, and make the next model of the answers; returns its record."""
-        answers, absent = self.ask(TRAIN, self._task(server.send(), number))
+        keys = {ADVERTS: self.adverts} if self.adverts else {}
+        answers, absent = self.ask(TRAIN, self._task(server.send(), number, keys))
         if self.method.secure_aggregation:
             return server.aggregate_sealed(number, {site: result.params for site, result in answers.items()})
         updates = {}
@@ -227,14 +276,45 @@ class FederationController(SiteController):
             updates[site] = Update(result.params, int(images), float(loss), rows)
         return server.aggregate(number, updates, absent)
 
+    def _surviving_round(self, server: ServerRounds, number: int) -> RoundRecord:
+        """Run one round of a secure aggregation that survives absent sites (`recovery.Member` has the steps).
+
+        Each step is asked of who has answered the one before. A site whose masked answer has come is in the sum, also
+        if it is gone afterwards. The steps after training get ready for the next round as well. If a site misses one of
+        them, and is there when that round begins, all get ready again, with it.
+        """
+        adverts, shared, absent = self.ready
+        if set(absent) & self.connected:
+            adverts, absent = self._step(ADVERTISE, number, None, {})
+            shared, absent = self._step(SHARE, number, adverts, absent)
+        self.adverts |= adverts
+        answers, absent = self.ask(TRAIN, self._task(server.send(), number, {SAID: shared}), absent)
+        says, gone = self._step(VOUCH, number, sorted(answers), absent)
+        signatures, following = ({site: said[name] for site, said in says.items()} for name in ("signature", "advert"))
+        says, gone = self._step(REVEAL, number, {"signatures": signatures, "adverts": following}, gone)
+        revealed, shares = ({site: said[name] for site, said in says.items()} for name in ("revealed", "shared"))
+        self.ready = following, shares, gone
+        scope = scope_of(f"{self.key}/{self.fl_ctx.get_job_id()}", number)
+        known = self.participants.sites, adverts_of(adverts), sorted(answers), revealed
+        words = {site: result.params for site, result in answers.items()}
+        return server.aggregate_sealed(number, words, absent, lambda sums: unmask(sums, scope, *known))
+
+    def _step(
+        self, task_name: str, number: int, said: object, absent: Mapping[str, str]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Ask all sites but the `absent` for one step of round `number`; returns what each says, and who is absent."""
+        task = FLModel(metrics={"sites": float(len(self.participants.sites))}, current_round=number, meta={SAID: said})
+        answers, absent = self.ask(task_name, task, absent)
+        return {site: answers[site].meta[SAID] for site in sorted(answers)}, absent
+
     def _personal(self, sent: Parameters) -> tuple[dict[str, list[EpochRow]], dict[str, str]]:
         """Let every site make its own model; returns the rows of each and, of each site that has none, why."""
         answers, absent = self.ask(PERSONAL, self._task(sent, self.schedule.rounds))
         return {site: answers[site].meta["rows"] for site in sorted(answers)}, absent
 
-    def _task(self, sent: Parameters, number: int) -> FLModel:
-        """What every site is sent in round `number` (from 0), or after the last."""
-        meta = {LAST: last_rounds(self.records)} | ({ADVERTS: self.adverts} if self.adverts else {})
+    def _task(self, sent: Parameters, number: int, beside: Mapping[str, object] | None = None) -> FLModel:
+        """What every site is sent in round `number` (from 0), or after the last; `beside` is of secure aggregation."""
+        meta = {LAST: last_rounds(self.records), **(beside or {})}
         total = self.schedule.rounds
         return FLModel(ParamsType.FULL, sent, current_round=number, total_rounds=total, meta=meta)
 
@@ -261,6 +341,33 @@ class CardCollector(SiteController):
         answers, _ = self.ask(CARD, FLModel(metrics={"images": 0.0}))
         cards = {site: answers[site].meta["card"] for site in self.participants.sites}
         write_json(self.folder / CARDS, cards | {SHARED: card_of(self.own_file.data)})
+
+
+class AloneController(SiteController):
+    """Lets one site train alone, and writes what it measured. The model stays at the site."""
+
+    def __init__(self, settings: dict, schedule: dict, sites: list, timeout_s: int, live: str):
+        """Takes the fields of `Settings` and `Schedule`, and the rest as `job.write_alone` writes it."""
+        super().__init__(Participants(sites, {}, Policy(timeout_s, "fail", 0)))
+        self.settings, self.schedule, self.live = Settings(**settings), Schedule(**schedule), live
+
+    def run(self) -> None:
+        """Ask the site once, and write `rounds.json`: the record (`rounds`), and how many `parameters` the model has.
+
+        `device` and `machine` are the server's, as of a federation.
+        """
+        (site,) = self.participants.sites
+        point = point_of("alone", site, self.settings, self.schedule)
+        scalars = Scalars(self.own_file.tensorboard, self.live, point)
+        answers, _ = self.ask(ALONE, FLModel(metrics={"sites": 1.0}))
+        record = answers[site].meta["record"]
+        for row in record["sites"][site]:
+            scalars.add("", row)
+        scalars.close()
+        device, machine = place_of(self.settings)
+        size = sum(array.size for array in get_parameters(build(self.settings)).values())
+        about = {"rounds": [record], "parameters": size, "device": device, "machine": machine}
+        write_text(self.folder / RECORDS, json.dumps(about))  # a row may have NaN
 
 
 class ChosenModels(ModelLocator):

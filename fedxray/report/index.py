@@ -66,7 +66,7 @@ class Page:
             "main": self._figure("answer" if self.is_here else "cross_site"),
             "hospitals": list(self._hospitals()),
             "methods": self._methods(),
-            "described": pages.Results(self.config, self.folder).federated(),
+            "described": pages.Runs(self.config, self.folder).federated(),
             "personal": sorted(set(self.points["method"][self.points["mode"] == "personal"]) - {""}),
             "compared": self._figure("method_gain" if len(self.experiment.methods) > 1 else "roc"),
             "outside": list(self._outside()),
@@ -253,7 +253,8 @@ class Page:
         """A row for each attack that was tried."""
         if not self.config["privacy"]["audit"] or not self.is_here:
             return
-        for row in read_table(self.folder.audit).reset_index().to_dict("records"):
+        found = read_table(self.folder.audit)
+        for row in found[found["value"].notna()].reset_index().to_dict("records"):
             value = interval(row, row["index"], "audit.csv", ("value", "low", "high"))
             cells = {"attack": row["attack"], "on": row["target"], "measure": row["statistic"]}
             yield cells | {"value": self.cited.number(value)}

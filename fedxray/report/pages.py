@@ -30,35 +30,127 @@ ENGINES = {"nvflare": "NVIDIA FLARE", "inprocess": "one process"}
 
 def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
     """Every part by its name, as HTML that needs no network; `note` is the warning of the page that they stand in."""
+    is_here = config["federation"]["where"] == "here"
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    results = Results(config, folder)
+    results = (Results if is_here else Runs)(config, folder)
     shared = {"config": config, "note": note, "sources": results.sources, "external": results.external}
     reference = config["evaluation"]["reference"]
     shared |= {"reference": {"central": "central training", "alone": "each hospital alone"}.get(reference, reference)}
     shared |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
-    parts = PARTS if results.is_here else REMOTE_PARTS
+    parts = PARTS if is_here else REMOTE_PARTS
     values = {name: shared | {"part": name} | getattr(results, name)() for name in parts}
     return {name: templates.get_template(f"{name}.html").render(values[name]) for name in parts}
 
 
-class Results:
-    """The tables of an experiment, and the values that each part shows of them: by a method of the part's name.
-
-    Where the federation is remote, there are no tables of differences and no catalogues.
-    """
+class Runs:
+    """The runs of an experiment, and the values that a part shows of them: by a method of the part's name."""
 
     def __init__(self, config: dict, folder: Folder):
-        experiment = Experiment.from_config(config)
-        self.config, self.folder, self.cohorts = config, folder, experiment.cohorts
-        self.has_contributions = "coalition" in experiment.modes
-        self.budget = sorted({run.budget for run in experiment.jobs if run.model.mode == "federated"})
+        self.config, self.folder = config, folder
         self.sources, self.external = datasets.sources(config), datasets.external(config)
         self.points = read_table(folder.points)
         self.chosen = without_coalitions(self.points[self.points["chosen"]])
         self.records = [folder.run(path).read_record() for path in self.points["path"]]
-        self.is_here = config["federation"]["where"] == "here"
-        if not self.is_here:
-            return
+
+    def privacy(self) -> dict:
+        """Who sees what, what each model may reveal of a patient, and what attacks found."""
+        private = [record["privacy"] for record in self.records if record.get("privacy")]
+        spent = []
+        for keys, runs in self.points.groupby(MODEL_KEY, sort=False):
+            records = [self.folder.run(path).read_record() for path in runs["path"]]
+            for bound in {str(record.get("privacy")): record.get("privacy") for record in records}.values():
+                if bound:
+                    named = {"ε": f"{bound['epsilon']:.3g}", "δ": f"{bound['delta']:g}", "σ": f"{bound['sigma']:g}"}
+                    named |= {"rate": f"{bound['rate']:.4f}", "steps": bound["steps"], "patients": bound["patients"]}
+                    places = {"sites": "in each hospital's steps", "sum": "in the sum of all hospitals"}
+                    where = places[bound["dp"]] if keys[1] == "federated" else "in its steps"
+                    spent.append(_model(*keys) | {"noise": where, "unit": bound["unit"], **named, "runs": len(records)})
+        return {
+            "seen": _seen(self.config),
+            "partners": self._partners(),
+            "spent": spent,
+            "together": {name: f"{self._together(name):.3g}" for name in ("epsilon", "delta")},
+            "clip": ", ".join(sorted({f"{bound['clip']:g}" for bound in private})),
+            "accountant": ", ".join(sorted({bound["accountant"] for bound in private})),
+            "simulation": any(bound["simulation"] for bound in private),
+            "audit": self._audit(),
+        }
+
+    def _partners(self) -> list[dict]:
+        """A row for each hospital whose answers were masked, with the certificates that it has shown to the others."""
+        shown = {pair for record in self.records for pair in record["partners"].items()}
+        return [{"hospital": site, "SHA-256 of its certificate": digest} for site, digest in sorted(shown)]
+
+    def _together(self, name: str) -> float:
+        """The most `epsilon`, or `delta`, that all private runs together spend on a patient: a sum (basic composition).
+
+        A patient is at one hospital of each cohort.
+        """
+        runs = self.points.assign(spent=[record.get("privacy", {}).get(name, 0.0) for record in self.records])
+        shared = runs["site"] == POOLED
+        alone = runs[~shared].groupby(["cohort", "site"])["spent"].sum().groupby("cohort").max()
+        return float(runs["spent"][shared].sum() + alone.sum())
+
+    def _audit(self) -> list[dict]:
+        """Each attack, with a row for each target; none if there were no attacks."""
+        if not self.config["privacy"]["audit"]:
+            return []
+        attacks = []
+        for attack, found in read_table(self.folder.audit).groupby("attack", sort=False):
+            rows = []
+            for target, part in found.groupby("target", sort=False):
+                first, *others = _rows(part)
+                row = {"target": target, first["statistic"]: _cell(first["value"], first["low"], first["high"])}
+                if attack == "canaries":
+                    row["claimed at most"] = "nothing" if pd.isna(first["claimed"]) else f"{first['claimed']:.3g}"
+                row["where it must find something"] = _decimal(first["power"], 3)
+                row |= {item["statistic"]: _cell(item["value"], item["low"], item["high"]) for item in others}
+                rows.append(row if attack.startswith("membership") else row | {"in words": first["sentence"]})
+            attacks.append({"name": attack, "rows": rows})
+        return attacks
+
+    def configuration(self) -> dict:
+        """Every value of the configuration by its dotted key."""
+        return {"tables": {"Values": _named(flat(self.config))}}
+
+    def environment(self) -> dict:
+        """What the runs were trained on, and every package installed where the report is written."""
+        packages = {item.metadata["Name"]: item.version for item in distributions()}
+        ordered = sorted(packages.items(), key=lambda pair: pair[0].lower())
+        return {"tables": {"Machine": _named(self._machine().items()), "Packages": _named(ordered)}}
+
+    def federated(self) -> list[dict]:
+        """A row for each federated method: what it is, its schedule and its numbers, of the points that were chosen."""
+        rows = {}
+        for path, method in zip(self.chosen["path"], self.chosen["method"], strict=True):
+            record = self.folder.run(path).read_record()
+            if record["method"] is None:
+                continue
+            used = Method(**record["method"])
+            numbers = ", ".join(f"{name} {value}" for name, value in used.numbers.items())
+            row = {"method": method or used.slug, "what it does": described(used)}
+            row |= {"schedule": scheduled(record["schedule"]), "numbers": numbers or "none"}
+            rows[tuple(row.values())] = row
+        return list(rows.values())
+
+    def _machine(self) -> dict:
+        """What the runs were trained on and with."""
+        machine: dict[str, dict[str, bool]] = {}
+        for record in self.records:
+            for key, value in (record["machine"] | {"device": record["device"]}).items():
+                machine.setdefault(key, {})[str(value)] = True
+        return {key: ", ".join(values) for key, values in machine.items()}
+
+
+class Results(Runs):
+    """All tables of an experiment whose federation is here, and the values that each part shows of them."""
+
+    def __init__(self, config: dict, folder: Folder):
+        super().__init__(config, folder)
+        experiment = Experiment.from_config(config)
+        self.cohorts = experiment.cohorts
+        self.has_contributions = "coalition" in experiment.modes
+        self.budget = sorted({run.budget for run in experiment.jobs if run.model.mode == "federated"})
         self.tests = [source.name for source in self.external]
         self.summary, self.summary_outside = apart(read_table(folder.summary), self.tests)
         self.differences, self.differences_outside = apart(read_table(folder.differences), self.tests)
@@ -215,59 +307,6 @@ class Results:
             ],
         }
 
-    def privacy(self) -> dict:
-        """Who sees what, what each model may reveal of a patient, and what attacks found."""
-        private = [record["privacy"] for record in self.records if record.get("privacy")]
-        spent = []
-        for keys, runs in self.points.groupby(MODEL_KEY, sort=False):
-            records = [self.folder.run(path).read_record() for path in runs["path"]]
-            for bound in {str(record.get("privacy")): record.get("privacy") for record in records}.values():
-                if bound:
-                    named = {"ε": f"{bound['epsilon']:.3g}", "δ": f"{bound['delta']:g}", "σ": f"{bound['sigma']:g}"}
-                    named |= {"rate": f"{bound['rate']:.4f}", "steps": bound["steps"], "patients": bound["patients"]}
-                    places = {"sites": "in each hospital's steps", "sum": "in the sum of all hospitals"}
-                    where = places[bound["dp"]] if keys[1] == "federated" else "in its steps"
-                    spent.append(_model(*keys) | {"noise": where, "unit": bound["unit"], **named, "runs": len(records)})
-        return {
-            "seen": _seen(self.config),
-            "spent": spent,
-            "together": {name: f"{self._together(name):.3g}" for name in ("epsilon", "delta")},
-            "clip": ", ".join(sorted({f"{bound['clip']:g}" for bound in private})),
-            "accountant": ", ".join(sorted({bound["accountant"] for bound in private})),
-            "simulation": any(bound["simulation"] for bound in private),
-            "audit": self._audit(),
-        }
-
-    def _together(self, name: str) -> float:
-        """The most `epsilon`, or `delta`, that all private runs together spend on a patient: a sum (basic composition).
-
-        A patient is at one hospital of each cohort.
-        """
-        runs = self.points.assign(spent=[record.get("privacy", {}).get(name, 0.0) for record in self.records])
-        shared = runs["site"] == POOLED
-        alone = runs[~shared].groupby(["cohort", "site"])["spent"].sum().groupby("cohort").max()
-        return float(runs["spent"][shared].sum() + alone.sum())
-
-    def _audit(self) -> list[dict]:
-        """A row for each attack, if there were any."""
-        if not self.config["privacy"]["audit"]:
-            return []
-        return [
-            {name: row[name] for name in ("attack", "target", "statistic")}
-            | {"value": _cell(row["value"], row["low"], row["high"]), "what it says": row["sentence"]}
-            for row in _rows(read_table(self.folder.audit))
-        ]
-
-    def configuration(self) -> dict:
-        """Every value of the configuration by its dotted key."""
-        return {"tables": {"Values": _named(flat(self.config))}}
-
-    def environment(self) -> dict:
-        """What the runs were trained on, and every package installed where the report is written."""
-        packages = {item.metadata["Name"]: item.version for item in distributions()}
-        ordered = sorted(packages.items(), key=lambda pair: pair[0].lower())
-        return {"tables": {"Machine": _named(self._machine().items()), "Packages": _named(ordered)}}
-
     def _summary(self, source: datasets.Source) -> dict:
         """The counts of a source's catalogue."""
         return read_json(self.folder.data(source.folder).summary)
@@ -333,28 +372,6 @@ class Results:
                 }
             )
         return rows
-
-    def federated(self) -> list[dict]:
-        """A row for each federated method: what it is, its schedule and its numbers, of the points that were chosen."""
-        rows = {}
-        for path, method in zip(self.chosen["path"], self.chosen["method"], strict=True):
-            record = self.folder.run(path).read_record()
-            if record["method"] is None:
-                continue
-            used = Method(**record["method"])
-            numbers = ", ".join(f"{name} {value}" for name, value in used.numbers.items())
-            row = {"method": method or used.slug, "what it does": described(used)}
-            row |= {"schedule": scheduled(record["schedule"]), "numbers": numbers or "none"}
-            rows[tuple(row.values())] = row
-        return list(rows.values())
-
-    def _machine(self) -> dict:
-        """What the runs were trained on and with."""
-        machine: dict[str, dict[str, bool]] = {}
-        for record in self.records:
-            for key, value in (record["machine"] | {"device": record["device"]}).items():
-                machine.setdefault(key, {})[str(value)] = True
-        return {key: ", ".join(values) for key, values in machine.items()}
 
     def _energy(self) -> str:
         measured = [record["energy_j"] for record in self.records if record["energy_j"] is not None]
@@ -427,7 +444,7 @@ def _bound(privacy: dict) -> str:
 
 def _seen(config: dict) -> list[dict]:
     """A row for each party: what it sees of the hospitals' patients, and what it may learn, under a configuration."""
-    one_process = config["federation"]["engine"] == "inprocess"
+    one_process, remote = config["federation"]["engine"] == "inprocess", config["federation"]["where"] == "remote"
     secure, private = config["privacy"]["secure_aggregation"], config["privacy"]["dp"] != "none"
     private |= any(value != "none" for value in config["sweep"]["grid"].get("privacy.dp", []))
     private |= any(point.get("privacy.dp", "none") != "none" for point in config["sweep"]["points"])
@@ -438,29 +455,33 @@ def _seen(config: dict) -> list[dict]:
     )
     if one_process and secure:
         server += "; these runs were in one process, which adds up the same numbers without masks"
+    alone = "the losses and AUROC" if secure else "the model, losses and AUROC"
+    passed = "each hospital's data card (counts, grey levels, checksums); its metrics on its own test set; "
+    passed += f"{alone} of each hospital alone"
+    if remote:
+        server += f"; {passed}"
     updates = "what the sum of all tells, and of no hospital by itself" if secure else "what an update tells of images"
     model = "whether an image was in training: "
     model += "of a private model at most what ε allows, of another no bound" if private else "no bound"
-    here = config["federation"]["where"] == "here"
-    parties = [
-        {
-            "party": "a hospital",
-            "sees": "its own images; the shared model of each round; the shared validation set",
-            "may learn of other hospitals' patients": model,
-        },
-        {"party": "the server and its operator", "sees": server, "may learn of other hospitals' patients": updates},
-        {
-            "party": "whoever gets the final model",
-            "sees": "the model and its metrics",
-            "may learn of other hospitals' patients": model,
-        },
-        {
-            "party": "whoever runs this workflow",
-            "sees": "every image: here all hospitals are on one machine",
-            "may learn of other hospitals' patients": "everything; docs/hospitals.md has federations of other machines",
-        },
+    if remote:
+        operator = f"no image; the shared model and its metrics; {passed}", "as whoever gets the final model"
+        if not secure:
+            operator = operator[0], f"{model}; of the model of one hospital alone too"
+    else:
+        operator = (
+            "every image: here all hospitals are on one machine",
+            "everything; docs/hospitals.md has federations of other machines",
+        )
+    seen = {
+        "a hospital": ("its own images; the shared model of each round; the shared validation set", model),
+        "the server and its operator": (server, updates),
+        "whoever gets the final model": ("the model and its metrics", model),
+        "whoever runs this workflow": operator,
+    }
+    return [
+        {"party": party, "sees": sees, "may learn of other hospitals' patients": learns}
+        for party, (sees, learns) in seen.items()
     ]
-    return [row for row in parties if here or row["party"] != "whoever runs this workflow"]
 
 
 def _model(cohort: str, mode: str, method: str, site: str) -> dict:

@@ -1,19 +1,32 @@
-"""The runs of an experiment as TensorBoard event files: their curves, and their settings in the HParams tab."""
+"""The runs of an experiment as TensorBoard event files: curves, settings in the HParams tab, and what it came to."""
 
 import csv
-from collections.abc import Iterable, Sequence
-from io import BytesIO
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+import numpy as np
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from fedxray.core.events import FILE, SCALARS, VERSION, event, summary
+from fedxray.core.events import (
+    FILE,
+    SCALARS,
+    VERSION,
+    event,
+    hparams_event,
+    session_end,
+    session_start,
+    summary,
+)
 from fedxray.core.files import naming
 from fedxray.experiment.folder import RunFolder
 
 POINT = ("mode", "site", "lr", "epochs", "seed")
+ANSWER = "answer"  # the folder of what the experiment came to
+THRESHOLDS = 127  # of a precision-recall curve
 HPARAM_METRICS = ("validation_auroc", "validation_accuracy", "validation_loss")  # columns of the HParams tab
 
 
@@ -31,12 +44,62 @@ def export_runs(
     start, experiment = _framed([event(file_version=VERSION)]), _framed([_experiment(points)])
     for run, name, record, point in zip(runs, names, records, points, strict=True):
         for series, rows in _read_curves(run.curves).items():
-            session = experiment + _framed(_session(name, point, record["seconds"])) if series == "global" else b""
+            session = b""
+            if series == "global":
+                session = experiment + _framed([session_start(name, point), session_end(record["seconds"])])
             folder = output / name if series == "global" else output / name / series
             folder.mkdir(parents=True, exist_ok=True)
             # At once, and not beside its place first: TensorBoard would read a temporary file too.
             with naming(folder / FILE):
                 (folder / FILE).write_bytes(start + session + _framed(_curves(rows)))
+
+
+def export_answer(texts: Mapping[str, str], pictures: Mapping[str, bytes], output: Path) -> None:
+    """Write what the experiment came to, as a run `answer` below `output`: Markdown and PNGs by their names.
+
+    It also lays out the tab Custom Scalars: all runs that are shown in one chart for each measure.
+    """
+    from torch.utils.tensorboard.summary import custom_scalars, text  # it imports PyTorch
+
+    charts = {tag: ["Multiline", [tag]] for tag in SCALARS.values()}
+    said = [event(summary=text(name, words)) for name, words in texts.items()]
+    shown = [event(summary=_image(name, png)) for name, png in pictures.items()]
+    layout = event(summary=custom_scalars({"federated, central and alone": charts}))
+    folder = output / ANSWER
+    folder.mkdir(parents=True, exist_ok=True)
+    with naming(folder / FILE):
+        (folder / FILE).write_bytes(_framed([event(file_version=VERSION), *said, *shown, layout]))
+
+
+def export_precision_recall(labels: np.ndarray, probabilities: np.ndarray, run: Path) -> None:
+    """Write the curve of a chosen model's predictions (n,) of the pooled test set, beside its events in `run`."""
+    from torch.utils.tensorboard.summary import pr_curve
+
+    curve = pr_curve("test/precision and recall", labels, probabilities, THRESHOLDS)
+    path = run / f"{FILE}.test"
+    with naming(path):
+        path.write_bytes(_framed([event(file_version=VERSION), event(summary=curve)]))
+
+
+def montage(batch: np.ndarray) -> bytes:
+    """A batch float (n, size, size) as one PNG: four in a row, each from its lowest value in black to its highest."""
+    low, high = (extreme(batch, axis=(1, 2), keepdims=True) for extreme in (np.min, np.max))
+    grey = np.round(255 * (batch - low) / np.maximum(high - low, 1e-6)).astype(np.uint8)
+    n, size, _ = grey.shape
+    rows = -(-n // 4)
+    sheet = np.zeros((rows * 4, size, size), np.uint8)
+    sheet[:n] = grey
+    file = io.BytesIO()
+    Image.fromarray(sheet.reshape(rows, 4, size, size).swapaxes(1, 2).reshape(rows * size, 4 * size)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _image(name: str, png: bytes) -> Summary:
+    """A Summary of a PNG."""
+    with Image.open(io.BytesIO(png)) as picture:
+        width, height, bands = *picture.size, len(picture.getbands())
+    image = Summary.Image(height=height, width=width, colorspace=bands, encoded_image_string=png)
+    return Summary(value=[Summary.Value(tag=name, image=image)])
 
 
 def _read_curves(path: Path) -> dict[str, list[dict]]:
@@ -62,7 +125,7 @@ def _curves(rows: list[dict]) -> Iterable:
 
 def _framed(events: Iterable) -> bytes:
     """Events as the records of a file."""
-    file = BytesIO()
+    file = io.BytesIO()
     records = RecordWriter(file)
     for one in events:
         records.write(one.SerializeToString())
@@ -98,29 +161,6 @@ def _experiment(points: list[dict]):
             column.domain_interval.min_value, column.domain_interval.max_value = values[0], values[-1]
         columns.append(column)
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=SCALARS[column])) for column in HPARAM_METRICS]
-    return _hparams_event(
+    return hparams_event(
         metadata.EXPERIMENT_TAG, experiment=api_pb2.Experiment(hparam_infos=columns, metric_infos=metrics)
     )
-
-
-def _session(name: str, point: dict, seconds: float) -> list:
-    """The events of a run's hyper-parameters and of its good end; `name` makes it a group of its own."""
-    start = plugin_data_pb2.SessionStartInfo(group_name=name)
-    for key, value in point.items():
-        kind = {str: "string_value", bool: "bool_value"}.get(type(value), "number_value")
-        setattr(start.hparams[key], kind, value)
-    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=seconds)
-    return [
-        _hparams_event(metadata.SESSION_START_INFO_TAG, session_start_info=start),
-        _hparams_event(metadata.SESSION_END_INFO_TAG, session_end_info=end),
-    ]
-
-
-def _hparams_event(tag: str, **data):
-    """An event of the HParams plugin, whose own function would leave the order of hyper-parameters to chance."""
-    content = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **data)
-    plugin = SummaryMetadata.PluginData(
-        plugin_name=metadata.PLUGIN_NAME, content=content.SerializeToString(deterministic=True)
-    )
-    value = Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin), tensor=metadata.NULL_TENSOR)
-    return event(summary=Summary(value=[value]))

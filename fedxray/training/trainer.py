@@ -118,8 +118,7 @@ class Trainer:
             for step in range(first, last):
                 epoch, number = divmod(step, self.batches)
                 if order is None or number == 0:
-                    torch.manual_seed(seed_of(seed, "epoch", epoch))
-                    order = torch.randperm(len(self.labels)).to(self.images.device).split(self.settings.batch_size)
+                    order = self._order(epoch)
                 batch = order[number]
                 torch.manual_seed(seed_of(seed, "batch", epoch, number))
                 for group in optimizer.param_groups:
@@ -139,6 +138,18 @@ class Trainer:
                 sums += loss.detach() * len(batch)
                 seen += len(batch)
         return float(sums) / seen if seen else math.nan
+
+    def first_batch(self) -> Tensor:
+        """What the network sees in the first step: float32 (batch, 1, size, size), of mean 0 and deviation 1 each."""
+        with torch.random.fork_rng():
+            (batch, *_) = self._order(0)
+            torch.manual_seed(seed_of(self.settings.seed, "batch", 0, 0))
+            return augment(standardise(self.images[batch].to(self.device)), self.settings)
+
+    def _order(self, epoch: int) -> tuple[Tensor, ...]:
+        """The batches of an epoch, each as the numbers of its images, int64 (batch,). It sets PyTorch's seed."""
+        torch.manual_seed(seed_of(self.settings.seed, "epoch", epoch))
+        return torch.randperm(len(self.labels)).to(self.images.device).split(self.settings.batch_size)
 
 
 def _resident(images: np.ndarray, device: torch.device) -> Tensor:

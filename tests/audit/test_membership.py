@@ -1,34 +1,37 @@
 import numpy as np
 import pytest
+from scipy.special import logit
 from scipy.stats import beta, binom
 from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 
-from fedxray.audit.membership import by_canaries, by_loss, guess, least_epsilon, losses, p_value
+from fedxray.audit.membership import by_canaries, confidences, guess, least_epsilon, membership, p_value
 from fedxray.core.seeds import stream
 
 
-def test_the_loss_is_the_cross_entropy_of_each_image():
+def test_how_sure_a_model_is_is_the_logit_of_the_label_and_falls_with_its_cross_entropy():
     labels, probabilities = np.array([0, 1, 1]), np.array([0.2, 0.7, 0.01])
-    expected = [log_loss([label], [p], labels=[0, 1]) for label, p in zip(labels, probabilities, strict=True)]
-    assert losses(labels, probabilities) == pytest.approx(expected)
-    assert np.isfinite(losses(np.array([1]), np.array([0.0]))).all()
+    found = confidences(labels, probabilities)
+    assert found == pytest.approx(logit([0.8, 0.7, 0.01]))
+    losses = [log_loss([label], [p], labels=[0, 1]) for label, p in zip(labels, probabilities, strict=True)]
+    assert found == pytest.approx(-np.log(np.expm1(losses)))
+    assert confidences(np.array([1, 0]), np.array([0.0, 0.0])) == pytest.approx([-34.5, 34.5], abs=0.1)
 
 
-def test_the_attack_by_loss_is_scikit_learns_curve_of_the_negative_loss():
+def test_an_attack_is_measured_by_scikit_learns_curve_of_its_score():
     rng = stream(1, "membership")
     member = np.repeat([1, 0], 2000)
-    loss = rng.exponential(np.where(member, 0.3, 1.0))
-    found = by_loss(loss, member, np.ones((2, 4000)), 0.95)
-    assert found.auc == pytest.approx(roc_auc_score(member, -loss))
+    score = -rng.exponential(np.where(member, 0.3, 1.0))
+    found = membership(score, member, np.ones((2, 4000)), 0.95)
+    assert found.auc == pytest.approx(roc_auc_score(member, score))
     assert found.low == found.high == pytest.approx(found.auc)  # each replicate counts each image once
-    false, true, _ = roc_curve(member, -loss, drop_intermediate=False)
+    false, true, _ = roc_curve(member, score, drop_intermediate=False)
     assert found.rates == {rate: pytest.approx(true[false <= rate].max()) for rate in (0.01, 0.001)}
 
 
-def test_losses_that_are_alike_tell_nothing_and_the_interval_says_so():
+def test_scores_that_are_alike_tell_nothing_and_the_interval_says_so():
     rng = stream(2, "membership")
     member, weights = np.tile([0, 1], 300), rng.multinomial(600, np.full(600, 1 / 600), 400)
-    found = by_loss(rng.exponential(size=600), member, weights, 0.95)
+    found = membership(rng.exponential(size=600), member, weights, 0.95)
     assert found.low < 0.5 < found.high
     # The deviation of the AUC of two like groups of 300 (Mann & Whitney 1947).
     assert (found.high - found.low) / (2 * 1.96) == pytest.approx(np.sqrt(601 / (12 * 300 * 300)), rel=0.2)

@@ -181,9 +181,10 @@ def test_trouble_is_checked_in_each_point_of_a_sweep():
     check_config(made, SCHEMA)
 
 
-def test_secure_aggregation_needs_three_sites_the_weighted_mean_and_all_answers():
+def test_secure_aggregation_needs_three_sites_and_the_weighted_mean():
     secure = changed("privacy.secure_aggregation", True)
     check_config(secure, SCHEMA)
+    check_config(secure | {"federation": secure["federation"] | {"where": "remote", "admin_kit": "kit"}}, SCHEMA)
     for change, said in (
         ({"sites": ["us", "europe"]}, "2 sites are too few.*at least 3 sites"),
         ({"sweep": {"grid": {"sites": [2, 3]}, "points": [], "exclude": []}}, "2 sites are too few"),
@@ -191,12 +192,40 @@ def test_secure_aggregation_needs_three_sites_the_weighted_mean_and_all_answers(
             {"algorithm": secure["algorithm"] | {"mean": "median"}},
             "median needs each hospital's answer.*mean: weighted",
         ),
-        ({"federation": secure["federation"] | {"absent": "drop", "min_sites": 2}}, "drop it is not built yet.*: fail"),
-        ({"federation": secure["federation"] | {"where": "remote", "admin_kit": "kit"}}, "remote it is not built yet"),
     ):
         with pytest.raises(UserError, match=rf"^config: .*privacy\.secure_aggregation: .*{said}"):
             check_config(secure | change, SCHEMA)
         check_config(secure | change | {"privacy": secure["privacy"] | {"secure_aggregation": False}}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("sites", "min_sites", "said"),
+    [
+        (
+            3,
+            2,
+            r"federation\.absent: drop, but .* 3 of 3 sites must answer in each round, .*at least 4 sites, or set it",
+        ),
+        (4, 2, r"federation\.min_sites: 2 of 4 sites, .* at least 3 in each round, .*; set it to 3$"),
+        (7, 4, r"federation\.min_sites: 4 of 7 sites, .* at least 5 in each round.*; set it to 6, or down to 5$"),
+        (4, 3, ""),
+        (7, 5, ""),
+        (7, 6, ""),
+    ],
+)
+def test_more_than_two_thirds_of_the_sites_answer_each_round_of_a_secure_aggregation(sites, min_sites, said):
+    drop = changed("federation.absent", "drop") | {"sites": [f"site{number}" for number in range(sites)]}
+    drop["federation"]["min_sites"] = min_sites
+    secure = drop | {"privacy": drop["privacy"] | {"secure_aggregation": True}}
+    check_config(drop, SCHEMA)
+    if said:
+        with pytest.raises(UserError, match=rf"^config: {said}"):
+            check_config(secure, SCHEMA)
+        return
+    check_config(secure, SCHEMA)
+    secure["sweep"] = {"grid": {"sites": [3, sites]}, "points": [], "exclude": []}
+    with pytest.raises(UserError, match=r"absent: drop, but .* 3 of 3 sites must answer"):
+        check_config(secure, SCHEMA)
 
 
 def test_hospitals_elsewhere_have_the_data_that_they_have():
@@ -334,7 +363,7 @@ def private(**changes):
         ({"privacy.secure_aggregation": False}, r"privacy\.dp: sum needs privacy\.secure_aggregation: true"),
         ({"sites": ["us", "asia"], "privacy.colluders": 0}, r"privacy\.dp: sum of 2 sites shows one the other's"),
         ({"privacy.colluders": 2}, r"privacy\.colluders: 2 of 3 sites; take at most 1"),
-        ({"federation.engine": "nvflare"}, r"privacy\.dp: sum is not there in a federation of processes yet"),
+        ({"privacy.noise": "secret"}, r"privacy\.noise: secret noise is never drawn again, .* set it to nvflare"),
         ({"algorithm.name": "scaffold"}, r"algorithm\.name: scaffold, but privacy\.dp sum needs fedavg"),
         ({"algorithm.mean": "median"}, r"algorithm\.mean: median, but privacy\.dp sum needs weighted"),
         ({"algorithm.finetune": 4}, r"algorithm\.finetune: 4, but privacy\.dp sum needs 0"),
@@ -368,6 +397,7 @@ def test_privacy_that_would_not_hold_is_told(changes, said):
 
 def test_private_training_that_holds_is_taken():
     check_config(private(), SCHEMA)
+    check_config(private(**{"federation.engine": "nvflare", "privacy.noise": "secret"}), SCHEMA)
     check_config(
         private(**{"privacy.dp": "sites", "sites": ["us", "asia"], "privacy.secure_aggregation": False}), SCHEMA
     )

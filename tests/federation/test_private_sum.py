@@ -16,7 +16,7 @@ from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import sampled
 from fedxray.federation.pooled import Pooled
 from fedxray.federation.rounds import ServerRounds, SiteRounds
-from fedxray.training.private import mechanism_at
+from fedxray.training.mechanism import mechanism_at
 
 SETTINGS = make_settings(image_size=16, optimizer="sgd", lr=2.0, weight_decay=0.0)
 PRIVACY = Privacy("sum", 3.0, 1e-5, 0.1, 2.0, 20, 6, 1, "seeded")

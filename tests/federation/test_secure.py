@@ -132,7 +132,8 @@ def test_keys_that_are_not_a_partners_for_this_job_are_refused_in_one_line(autho
         "is not signed": of_asia._replace(public=advert(known, "asia").public),
         "not signed for": of_asia._replace(signature=advert(known, "europe").signature),
         "is no key with a certificate": of_asia._replace(certificate="nonsense"),
-        "is no key": of_asia._replace(signature="xyz"),
+        "signed for": of_asia._replace(signature="xyz"),
+        "is no key": of_asia._replace(public=of_asia.public * 2),
     }
     for said, wrong in cases.items():
         party = Party(known["us"], JOB, SITES)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from helpers.data import make_settings
 from helpers.federation import make_method, rounds_of, same
 
 from fedxray.core.errors import UserError
+from fedxray.experiment.privacy import Privacy
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.policy import Policy
 from fedxray.federation.records import curves_of, round_line
@@ -17,6 +19,7 @@ from fedxray.flare import server
 from fedxray.flare.job import Participants, key_of
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.server import Scalars
+from fedxray.training.mechanism import mechanism_of
 
 ROW = {"epoch": 1, "train_loss": 0.5, "validation_loss": 0.6, "validation_accuracy": 0.7, "validation_auroc": 0.8}
 OTHERS = {"sites": ["us"], "checksums": {"us": {"images": "0"}}, "own": True}
@@ -54,6 +57,8 @@ def test_a_key_tells_apart_what_gives_other_results_and_nothing_else():
     others = [(both._replace(**{name: value}), *rest) for name, value in OTHERS.items()]
     others += [(both, make_settings(seed=2), *rest[1:]), (both, rest[0], make_method(mu=0.2), rest[2])]
     others += [(both, *rest[:2], rounds_of(4, 0.5)), (both, *rest[:2], rounds_of(2, 1.0, 1))]
+    noise = mechanism_of(Privacy("sites", 3.0, 1e-5, 0.1, 2.0, 8, 20, 0, "seeded"), 100, 300, 2, "patient")
+    others += [(both, *rest, noise), (both, *rest, replace(noise, secret=True)), (both, *rest, replace(noise, steps=5))]
     assert len({key_of(*one) for one in [(both, *rest), *others]}) == 1 + len(others)
 
 

@@ -4,18 +4,22 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from golden.fingerprints import compare, table_sha256
 from helpers.network import HOST, PORT, Capture, is_tls, make_kits, wait_until
-from helpers.remote import SITES, Run, expected, in_words, settings_of, train, workers
+from helpers.remote import NONE, SITES, Run, expected, in_words, registry, settings_of, train, workers
 
 from fedxray.core.files import read_json, read_table, sha256, write_table
 from fedxray.core.parameters import load_model
+from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import alone as alone_for
 from fedxray.federation.pooled import Pooled
-from fedxray.runs import train_alone
+from fedxray.flare.budget import Budget, Limits
+from fedxray.runs import confirm, train_alone
+from fedxray.training.mechanism import mechanism_at
 
 pytestmark = pytest.mark.slow
 
@@ -104,7 +108,7 @@ def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(
     table = read_table(registry)
     assert dict(zip(table["site"], table["train_images"], strict=True)) == dict.fromkeys(SITES, 24) | {"shared": 0}
     settings, output = settings_of(3), tmp_path / "alone"
-    alone = {"--registry": registry, "--output": output, "--budget": "passes"} | in_words(settings)
+    alone = {"--registry": registry, "--output": output, "--budget": "passes"} | in_words(settings) | in_words(NONE)
     code, said = Run(machines, "train_alone_remote", output, alone, sites=["us"]).end()
     assert code == 0, said
     pooled = Pooled("us", [machines.data["us"]], own=True)
@@ -121,6 +125,39 @@ def test_a_site_is_registered_trains_alone_and_refuses_when_its_data_are_others(
     assert "us: " in said.splitlines()[-1]
     assert "changed since the registry was made" in said.splitlines()[-1]
     assert str(machines.data["us"]) not in said
+
+
+def test_private_runs_of_a_federation_and_alone_are_those_in_one_process(machines, tmp_path):
+    privacy, data = replace(NONE, dp="sites"), {site: machines.data[site] for site in SITES}
+    noise = mechanism_at(privacy, data.values())
+    settings, output = replace(settings_of(4), optimizer="sgd", lr=2.0, weight_decay=0.0), tmp_path / "run"
+    code, said = train(machines, output, 2, 2, in_words(settings) | {"--steps": "3"}, privacy=privacy).end()
+    assert code == 0, said
+    assert confirm(InProcess(data, machines.data["server"], noise), output, tmp_path / "again")
+    assert read_json(output / "record.json")["privacy"] == noise.about
+    alone = {"--registry": registry(machines), "--output": tmp_path / "alone", "--budget": "passes"}
+    alone |= in_words(settings) | in_words(privacy)
+    code, said = Run(machines, "train_alone_remote", tmp_path / "alone", alone, sites=["us"]).end()
+    assert code == 0, said
+    noise = mechanism_at(privacy, [data["us"]])
+    schedule = alone_for(4, "passes", {}, settings.batch_size, noise)
+    train_alone(Pooled("us", [data["us"]], own=True, noise=noise), settings, schedule, tmp_path / "here")
+    models = [tmp_path / place / "model.safetensors" for place in ("alone/us", "here")]
+    assert sha256(models[0]) == sha256(models[1])
+
+
+def test_a_site_answers_no_job_that_its_operator_does_not_allow(machines, tmp_path):
+    budget = Budget(machines.kit("asia"))
+    before = budget.spent
+    assert all(row.dp == "none" or not row.secret for row in before)
+    try:
+        budget.limits = Limits(8.0, 1e-5)
+        code, said = train(machines, tmp_path / "run", 1, 1).end()
+    finally:
+        budget.path.unlink()
+    assert code == 1
+    assert "asia: privacy: this site's operator allows epsilon 8 at delta 1e-05, and nothing" in said.splitlines()[-1]
+    assert budget.spent == before
 
 
 def test_a_kit_of_another_authority_is_refused_and_a_missing_site_is_named(machines, tmp_path):

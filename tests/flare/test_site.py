@@ -15,13 +15,16 @@ from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from fedxray.core.errors import UserError
 from fedxray.data.site import load_site
+from fedxray.experiment.method import PLAIN
 from fedxray.federation.algorithms import algorithm_of
 from fedxray.federation.checkpoint import SiteStates
-from fedxray.federation.policy import Schedule
+from fedxray.federation.policy import Schedule, alone
+from fedxray.federation.pooled import Pooled
+from fedxray.flare.budget import Budget, Limits
 from fedxray.flare.kept import Kept
-from fedxray.flare.own import OwnFile
-from fedxray.flare.site import SiteTrainer
-from fedxray.flare.tasks import LAST, PERSONAL, TRAIN, WHY
+from fedxray.flare.own import OwnFile, card_of
+from fedxray.flare.site import SiteAlone, SiteTrainer
+from fedxray.flare.tasks import ALONE, LAST, PERSONAL, TRAIN, WHY
 from fedxray.training.exported import load_exported
 from fedxray.training.models import build, get_parameters
 from fedxray.training.trainer import threshold_of
@@ -36,15 +39,20 @@ STATEFUL = [
 BY_NAME = pytest.mark.parametrize("method", STATEFUL, ids=lambda method: method.slug)
 
 
+def context_of(kit, folder):
+    """What NVFlare tells an executor of the site `us`, whose kit is `kit` and whose data lie in `folder`."""
+    OwnFile(kit).write(data=folder)
+    workspace = SimpleNamespace(get_root_dir=lambda: str(kit))
+    engine = SimpleNamespace(get_workspace=lambda: workspace, send_aux_request=lambda *of, **more: None)
+    return SimpleNamespace(get_engine=lambda: engine, get_identity_name=lambda: "us")
+
+
 class Process:
     """A process of the site `us`, which has the kit `kit` and trains for the job KEY."""
 
     def __init__(self, kit, folder, method, key=KEY):
-        OwnFile(kit).write(data=folder)
-        workspace = SimpleNamespace(get_root_dir=lambda: str(kit))
-        engine = SimpleNamespace(get_workspace=lambda: workspace, send_aux_request=lambda *of, **more: None)
-        self.context = SimpleNamespace(get_engine=lambda: engine, get_identity_name=lambda: "us")
-        self.trainer = SiteTrainer(asdict(SETTINGS), asdict(method), asdict(SCHEDULE), {}, key, ["us"], own=False)
+        self.context = context_of(kit, folder)
+        self.trainer = SiteTrainer(asdict(SETTINGS), asdict(method), asdict(SCHEDULE), {}, {}, key, ["us"], own=False)
         self.trainer.log_exception = lambda *of: None
 
     def ask(self, task, number, last):
@@ -119,6 +127,58 @@ def test_a_sites_own_model_stays_in_its_kit_and_is_the_same_after_a_restart(us, 
     assert sorted(path.name for path in files) == ["config.json", "model.safetensors", "settings.json"]
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     assert {path.stat().st_mode & 0o777 for path in files[0].parents[:2]} == {0o700}
+
+
+@pytest.mark.parametrize("budget", ["passes", "steps"])
+def test_a_site_that_trains_alone_keeps_the_model_and_answers_its_curve(us, tmp_path, budget):
+    schedule, context = alone(2, budget, {"us": 24, "asia": 24}, 16), context_of(tmp_path, us)
+    site = SiteAlone(asdict(SETTINGS), asdict(schedule), {}, {"us": card_of(us)["sha256"]}, KEY)
+    task = FLModelUtils.to_shareable(FLModel(metrics={"sites": 1.0}))
+    answer = FLModelUtils.from_shareable(site.execute(ALONE, task, context, None))
+    assert not answer.params
+    expected = Pooled("us", [us], own=True).train(SETTINGS, PLAIN, schedule)
+    (record,) = expected.rounds
+    assert set(answer.meta["record"]) == set(record)
+    for name in set(record) - {"seconds", "sites"}:
+        assert answer.meta["record"][name] == record[name]
+    rows = [[row | {"seconds": 0} for row in one["sites"]["us"]] for one in (answer.meta["record"], record)]
+    assert rows[0] == rows[1]
+    assert same(Kept(tmp_path, KEY).read()[0], expected.parameters)
+    network, config = load_exported(tmp_path / "personal" / KEY)
+    assert config["threshold"] == threshold_of(network, load_site(us).own_validation(), SETTINGS.compute)
+    assert config["mode"] == "alone"
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "personal" / KEY).iterdir()} == {0o600}
+
+
+def test_training_alone_is_entered_in_the_ledger_and_refused_by_a_budget(us, tmp_path):
+    def ask():
+        site = SiteAlone(asdict(SETTINGS), asdict(alone(2, "passes", {}, 16)), {}, {}, KEY)
+        site.log_exception = lambda *of: None
+        task = FLModelUtils.to_shareable(FLModel(metrics={"sites": 1.0}))
+        return site.execute(ALONE, task, context_of(tmp_path, us), None).get_header(WHY)
+
+    budget = Budget(tmp_path)
+    budget.limits = Limits(only_masked=True)  # its model does not leave
+    assert ask() is None
+    (spent,) = budget.spent
+    assert (spent.job, spent.is_bounded, spent.answered) == (
+        KEY,
+        False,
+        2 * -(-len(load_site(us).part("train")[1]) // 16),
+    )
+    budget.limits = Limits(epsilon=8.0, delta=1e-5)
+    assert "because it has no noise" in ask()
+    assert budget.spent == [spent]
+
+
+def test_a_site_whose_data_are_others_does_not_train_alone(us, tmp_path):
+    site = SiteAlone(asdict(SETTINGS), asdict(alone(2, "passes", {}, 16)), {}, {"us": {"table": "0"}}, KEY)
+    site.log_exception = lambda *of: None
+    answer = site.execute(
+        ALONE, FLModelUtils.to_shareable(FLModel(metrics={"sites": 1.0})), context_of(tmp_path, us), None
+    )
+    assert "changed since the registry was made" in answer.get_header(WHY)
+    assert [path.name for path in tmp_path.iterdir()] == ["local"]
 
 
 def test_a_site_keeps_nothing_that_no_round_needs(us, tmp_path):

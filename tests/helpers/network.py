@@ -183,20 +183,21 @@ sniffer.setsockopt(socket.SOL_SOCKET, 33, 1 << 26)  # SO_RCVBUFFORCE
 with open(sys.argv[1], "wb", buffering=0) as file:
     while True:
         frame, (_, _, kind, _, _) = sniffer.recvfrom(1 << 17)
-        if kind != 4:  # PACKET_OUTGOING: each frame once, where it enters the switch
+        if kind != 4:  # PACKET_OUTGOING: each frame once, where it comes in
             file.write(struct.pack("!I", len(frame)) + frame)
 """
 
 
 class Capture:
-    """Everything that crosses the switch while the context lasts, as TCP streams."""
+    """Everything that crosses the switch while the context lasts, or comes to a machine, also from itself."""
 
-    def __init__(self, network, path):
+    def __init__(self, network, path, machine=None):
         self.network = network
         self.path = path
+        self.space = network.space(machine) if machine else network.switch
 
     def __enter__(self):
-        argv = ["ip", "netns", "exec", self.network.switch, sys.executable, "-c", CAPTURE, str(self.path)]
+        argv = ["ip", "netns", "exec", self.space, sys.executable, "-c", CAPTURE, str(self.path)]
         self.process = subprocess.Popen(argv, start_new_session=True)
         wait_until(self.path.exists, 10, "capture")
         return self

@@ -12,11 +12,13 @@ from helpers.network import wait_until
 from fedxray.core.files import sha256
 from fedxray.core.parameters import save_model
 from fedxray.data.registry import write_registry
+from fedxray.experiment.privacy import Privacy
 from fedxray.federation.inprocess import InProcess
 from fedxray.flare.own import card_of
 
 SITES = ["us", "europe", "asia"]
 WAITS = {"--start-timeout-s": "120", "--round-timeout-s": "3600", "--patience-s": "600", "--poll-s": "0.5"}
+NONE = Privacy("none", 3.0, 1e-5, 0.1, 2.0, 20, 6, 1, "seeded")
 EVERYONE = {"--absent": "fail", "--min-sites": "0"}
 
 
@@ -47,7 +49,7 @@ def settings_of(epochs):
 
 
 def in_words(settings):
-    """{option: word} of the settings of a run, or of its method."""
+    """{option: word} of the settings of a run, or of its method or privacy."""
     words = settings.options()
     return dict(zip(words[::2], words[1::2], strict=True))
 
@@ -62,10 +64,11 @@ def registry(machines):
     return path
 
 
-def train(machines, output, rounds, passes, options=None, method=None, **more):
+def train(machines, output, rounds, passes, options=None, method=None, privacy=NONE, **more):
     """Start a federated run of `rounds` of so many passes over a site's data; `options` replace the usual ones."""
     method = method or make_method()
-    words = EVERYONE | in_words(settings_of(rounds * passes + method.finetune)) | in_words(method) | (options or {})
+    words = EVERYONE | in_words(settings_of(rounds * passes + method.finetune)) | in_words(method) | in_words(privacy)
+    words |= options or {}
     words |= {"--registry": registry(machines), "--round": str(passes), "--steps": "0", "--budget": "passes"}
     return Run(machines, "train_remote", output, words | {"--output": output / "model.safetensors"}, **more)
 
@@ -80,6 +83,13 @@ def expected(machines, rounds, passes, path, method=None):
     for site, own in trained.personal.items():
         save_model(path.with_name(f"{path.name}-{site}"), own.parameters)
     return sha256(path)
+
+
+def restart_server(machines, run):
+    """Kill the server while a run needs it, and start it again when the run has seen that it is gone."""
+    machines.kill("server")
+    run.wait_for("the server does not answer")
+    machines.start("server")
 
 
 def workers(machines):

@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from fedxray.core.files import write_json
 from fedxray.federation.secure import Identity
 
 
@@ -28,6 +30,17 @@ def identities(authority, sites, **others):
     issued = {site: others.get(site) or authority.issue(site) for site in sites}
     pinned = {site: certificate.fingerprint(SHA256()).hex() for site, (_, certificate) in issued.items()}
     return {site: Identity(site, *issued[site], authority.root, pinned) for site in sites}
+
+
+def write_kit(kit, identity):
+    """What `partners.identity_of` reads of a site's startup kit, in the folder `kit`."""
+    (kit / "startup").mkdir(parents=True)
+    (kit / "local").mkdir()
+    key = identity.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (kit / "startup" / "client.key").write_bytes(key)
+    for name, certificate in (("client.crt", identity.certificate), ("rootCA.pem", identity.root)):
+        (kit / "startup" / name).write_bytes(certificate.public_bytes(Encoding.PEM))
+    write_json(kit / "local" / "partners.json", identity.pinned)
 
 
 def _key():

@@ -81,7 +81,7 @@ def _write_run(folder, run):
     record |= {"method": vars(PLAIN) if federated else None, "schedule": {"rounds": 4, "round": 1.0, "tail": 0}}
     record |= {"sites": list(SITES), "train_images": 48, "parameters": 76977, "seed": int(run["seed"])}
     record |= {"energy_j": 3.6e5, "device": "cpu", "machine": {"processor": "abacus"}, "settings": vars(settings)}
-    record |= {"rounds_at_sites": [{"round": 1, "distance": {"us": 1.0, "europe": 1.0, "asia": 1.0}}]}
+    record |= {"partners": {}, "rounds_at_sites": [{"round": 1, "distance": {"us": 1.0, "europe": 1.0, "asia": 1.0}}]}
     write_json(folder.record, record)
     rows = [(series, epoch, 0.5 + epoch / 10) for series in ("global", *SITES) for epoch in (1, 2, 3, 4)]
     curves = pd.DataFrame(rows, columns=["series", "epoch", "validation_auroc"])

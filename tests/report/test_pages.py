@@ -10,7 +10,7 @@ from fedxray.core.files import read_json, read_table, write_json, write_table
 from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
-from fedxray.report.contents import PARTS
+from fedxray.report.contents import PARTS, REMOTE_PARTS
 from fedxray.report.pages import Results, _cell, _short, flat, render
 
 
@@ -180,13 +180,18 @@ def test_the_privacy_page_says_what_attacks_found_if_there_were_any(config, resu
     assert "No attack was tried" in text_of(rendered["privacy"])
     for path in results.root.iterdir():
         (tmp_path / path.name).symlink_to(path)
-    row = {"attack": "membership", "target": "federated", "statistic": "AUC", "value": 0.51, "low": 0.47, "high": 0.55}
-    canaries = row | {"attack": "canaries", "value": 1.8, "low": np.nan, "high": np.nan, "sentence": "It proves 1.8."}
-    write_table(Folder(tmp_path).audit, pd.DataFrame([row | {"sentence": "The attack finds nothing."}, canaries]))
+    row = {"attack": "membership by loss", "target": "federated", "statistic": "AUC", "value": 0.51, "low": 0.47}
+    row |= {"high": 0.55, "power": 0.9, "claimed": np.nan, "sentence": "The attack finds nothing."}
+    one = {"low": np.nan, "high": np.nan}
+    rows = [row, row | one | {"statistic": "true positives", "value": 0.014, "power": 0.5}]
+    canaries = row | one | {"attack": "canaries", "statistic": "epsilon at least", "sentence": "It proves something."}
+    rows += [canaries | {"value": 0.7, "claimed": 3.0}, canaries | {"value": 1.8, "target": "another"}]
+    write_table(Folder(tmp_path).audit, pd.DataFrame(rows))
     audited = config | {"privacy": config["privacy"] | {"audit": True}}
     text = text_of(render(audited, Folder(tmp_path), "")["privacy"])
-    assert "0.510 [0.470, 0.550] The attack finds nothing." in text  # `text_of` makes one space of each
-    assert "1.800 It proves 1.8." in text
+    assert "target AUC where it must find something true positives federated 0.510 [0.470, 0.550] 0.900 0.014" in text
+    assert "federated 0.700 3 0.900 It proves something." in text
+    assert "another 1.800 nothing 0.900 It proves something." in text
 
 
 def test_who_sees_what_follows_the_configuration(config, results, rendered):
@@ -198,6 +203,28 @@ def test_who_sees_what_follows_the_configuration(config, results, rendered):
     text = text_of(render(secure, results, "")["privacy"])
     assert "the sum of the hospitals' answers" in text
     assert "each hospital's answer (its model)" not in text
+
+
+def test_the_privacy_page_of_a_remote_federation_says_what_leaves_a_hospital_and_who_the_partners_were(
+    config, results, tmp_path
+):
+    """It has no other page, and of the results only what such a federation leaves."""
+    shutil.copytree(results.root / "runs", tmp_path / "runs")
+    shutil.copyfile(results.points, Folder(tmp_path).points)
+    remote = config | {"federation": config["federation"] | {"where": "remote", "admin_kit": "kit"}}
+    plain = render(remote, Folder(tmp_path), "")
+    assert tuple(plain) == REMOTE_PARTS
+    assert "every image" not in plain["privacy"]
+    assert "the model, losses and AUROC of each hospital alone" in text_of(plain["privacy"])
+    assert "SHA-256" not in plain["privacy"]
+    for path in read_table(results.points)["path"]:
+        run = Folder(tmp_path).run(path)
+        write_json(run.record, run.read_record() | {"partners": {"us": "ab" * 32, "asia": "cd" * 32}})
+    secure = remote | {"privacy": config["privacy"] | {"secure_aggregation": True}}
+    text = text_of(render(secure, Folder(tmp_path), "")["privacy"])
+    assert "the model, losses" not in text
+    assert "the losses and AUROC of each hospital alone" in text
+    assert f"asia {'cd' * 32} us {'ab' * 32}" in text
 
 
 def test_what_private_runs_spent_is_a_row_for_each_model_and_their_sum(config, results, tmp_path):

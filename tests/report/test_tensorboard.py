@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import subprocess
@@ -8,12 +9,21 @@ import urllib.request
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.util.tensor_util import make_ndarray
 
 from fedxray.core.events import SCALARS
 from fedxray.core.files import write_json, write_table
 from fedxray.experiment.folder import RunFolder
-from fedxray.report.tensorboard import HPARAM_METRICS, export_runs
+from fedxray.report.tensorboard import (
+    HPARAM_METRICS,
+    export_answer,
+    export_precision_recall,
+    export_runs,
+    montage,
+)
 
 RECORD = {"mode": "federated", "site": "pooled", "lr": 0.003, "epochs": 3, "seed": 1}
 SCHEDULE = {"rounds": 3, "round": 1.0}
@@ -122,3 +132,42 @@ def test_the_hparams_tab_shows_each_run_with_its_settings_and_metrics(tmp_path, 
     assert columns["batch_size"]["domainInterval"] == {"minValue": 8, "maxValue": 16}
     assert columns["mode"]["domainDiscrete"] == ["central", "federated"]
     assert [info["name"]["tag"] for info in experiment["metricInfos"]] == [SCALARS[column] for column in HPARAM_METRICS]
+
+
+def test_the_answer_is_text_pictures_and_one_chart_for_each_measure(tmp_path):
+    png = montage(np.arange(4, dtype=np.float32).reshape(1, 2, 2))
+    for folder in ("one", "two"):
+        export_answer({"answer": "Two **sentences**."}, {"mistakes": png}, tmp_path / folder)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    events = EventAccumulator(str(tmp_path / "one" / "answer")).Reload()
+    assert make_ndarray(events.Tensors("answer/text_summary")[0].tensor_proto).tolist() == [b"Two **sentences**."]
+    (picture,) = events.Images("mistakes")
+    assert (picture.encoded_image_string, picture.height, picture.width) == (png, 2, 8)
+    (layout,) = (one.tensor_proto.string_val[0] for one in events.Tensors("custom_scalars__config__"))
+    (category,) = Layout.FromString(layout).category
+    assert [list(chart.multiline.tag) for chart in category.chart] == [[tag] for tag in SCALARS.values()]
+
+
+def test_precision_and_recall_are_those_of_the_predictions(tmp_path):
+    random = np.random.default_rng(1)
+    labels, probabilities = random.integers(0, 2, 200), random.random(200)
+    (tmp_path / "run").mkdir()
+    export_precision_recall(labels, probabilities, tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run")).Reload()
+    curve = make_ndarray(events.Tensors("test/precision and recall")[0].tensor_proto)
+    count = curve.shape[1]
+    for number in (1, count // 3, count // 2, count - 2):
+        called = probabilities >= number / (count - 1)
+        right = (called & (labels == 1)).sum()
+        assert curve[4, number] == pytest.approx(right / called.sum())
+        assert curve[5, number] == pytest.approx(right / labels.sum())
+
+
+def test_a_batch_is_shown_four_in_a_row_each_with_all_greys():
+    batch = np.zeros((5, 2, 2))
+    batch[4] = [[-1, 0], [1, 0]]
+    sheet = np.asarray(Image.open(io.BytesIO(montage(batch))))
+    assert sheet.shape == (4, 8)
+    assert sheet[2:, :2].tolist() == [[0, 128], [255, 128]]
+    assert not sheet[:2].any()
+    assert not sheet[2:, 2:].any()

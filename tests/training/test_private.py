@@ -11,14 +11,11 @@ from torch.nn import functional
 
 from fedxray.core.errors import UserError
 from fedxray.data.site import load_site
-from fedxray.experiment.privacy import Privacy
-from fedxray.training.accountant import epsilon
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import build, get_parameters
-from fedxray.training.private import Draws, Mechanism, PrivateTrainer, check_private, clipped_sum, mechanism_of
+from fedxray.training.private import Draws, PrivateTrainer, check_private, clipped_sum
 from fedxray.training.rows import Segment
 from fedxray.training.trainer import standardise
-
-PRIVACY = Privacy("sites", 3.0, 1e-5, 0.1, 2.0, 8, 20, 0, "seeded")
 
 
 def mechanism(**changed):
@@ -124,25 +121,3 @@ def test_a_model_that_mixes_patients_is_refused():
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
     with pytest.raises(UserError, match=r"privacy\.dp: the model's layer 1 is a BatchNorm"):
         check_private(model)
-
-
-def test_a_mechanism_spends_what_was_asked_for_and_shares_the_noise_of_a_sum():
-    made = mechanism_of(PRIVACY, 100, 300, 4, "patient")
-    assert made.rate == 0.08
-    assert 2.99 < made.epsilon == epsilon(made.sigma, 0.08, 20, 1e-5) <= 3.0
-    assert made.deviation == pytest.approx(0.1 * made.sigma)
-    of_sum = mechanism_of(Privacy(**vars(PRIVACY) | {"dp": "sum", "colluders": 1}), 100, 300, 4, "patient")
-    assert of_sum.sigma == made.sigma
-    # Without the noise of one of four, that of the other three is what was asked for.
-    assert math.sqrt(3) * of_sum.deviation == pytest.approx(0.1 * made.sigma)
-    assert of_sum.about["simulation"]
-    assert mechanism_of(Privacy(**vars(PRIVACY) | {"dp": "none"}), 100, 300, 4, "patient") is None
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [({"delta": 0.01}, r"privacy\.delta: 0\.01 is not below 1/100"), ({"patients_per_step": 101}, "there are 100")],
-)
-def test_what_the_patients_do_not_allow_is_refused(changed, message):
-    with pytest.raises(UserError, match=message):
-        mechanism_of(Privacy(**vars(PRIVACY) | changed), 100, 300, 3, "patient")

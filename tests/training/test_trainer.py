@@ -64,6 +64,16 @@ def test_the_global_random_state_is_left_alone(site_folders):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+def test_the_first_batch_is_what_the_network_sees_first(site_folders):
+    site, seen = load_site(site_folders["us"]), []
+    trainer = Trainer(make_settings(shift=0.1, rotate=5.0), site.part("train"), site.part("validation"))
+    model = build(trainer.settings)
+    model.register_forward_pre_hook(lambda _, images: seen.append(images[0].clone()))
+    trainer.fit(model, [Segment(0, 2, None)], 2)
+    assert torch.equal(trainer.first_batch(), seen[0])
+    assert not torch.equal(seen[0], seen[1])
+
+
 def test_augmentation_moves_images_and_none_leaves_them():
     images = torch.rand(4, 1, 16, 16)
     still = make_settings(image_size=16, shift=0, rotate=0, scale=0, contrast=0)

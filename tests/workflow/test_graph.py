@@ -1,6 +1,7 @@
 """Whole graphs, in a copy of the repository: their results, what runs again after an edit, and after a kill."""
 
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -22,6 +23,7 @@ def finished(tmp_path_factory):
     copy = copy_repository(tmp_path_factory.mktemp("repository") / "mein Projekt (Röntgen)")
     done = snakemake(copy, *SMOKE)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    (copy / "said.txt").write_text(done.stdout + done.stderr)
     return copy
 
 
@@ -40,6 +42,20 @@ def test_the_whole_graph_ends_in_a_comparison(finished):
     record = pd.read_csv(results / "agreement.csv")
     assert (record["through_federation"] == record["here"]).all()
     assert set(json.loads((results / "config.json").read_text())) > {"experiment", "evaluation"}
+
+
+def test_without_a_terminal_it_says_a_line_for_each_step_and_ends_in_what_came_out(finished):
+    lines = (finished / "said.txt").read_text().splitlines()
+    assert len(lines) <= 29 + 10
+    done = {line.split()[1]: line for line in lines if re.match(r" *\d+/29  ", line)}
+    assert set(done) >= DATA | TRAINING | {"render_pages"}
+    assert re.search(r"  round 4/4  loss \d\.\d{4}  AUROC \d\.\d{4}  \d+\.\d s$", done["train_federated"])
+    *_, answer = (finished / "results" / "smoke" / "logs" / "contrast_models.log").read_text().splitlines()
+    page, curves = "results/smoke/report/conclusions.html", "results/smoke/tensorboard"
+    last = f"The report: {page}", f"The curves: tensorboard --logdir {curves}"
+    assert lines[-3:] == [answer, *last]
+    assert (finished / page).is_file()
+    assert (finished / curves).is_dir()
 
 
 def test_its_results_are_those_of_before(finished):

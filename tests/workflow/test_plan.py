@@ -121,6 +121,15 @@ def test_what_a_remote_job_says_after_ctrl_c_is_seen(copy):
     commands = [line for line in done.stdout.splitlines() if "--admin-kit" in line]
     assert len(commands) == 4
     assert all("| tee -i " in command for command in commands)
+    assert not any("--stays" in command for command in commands)
+
+
+def test_with_secure_aggregation_models_that_hospitals_train_alone_stay_there(copy):
+    words = ["--config", REMOTE, "privacy={secure_aggregation: true}"]
+    done = snakemake(copy, "--dry-run", "--printshellcmds", *words)
+    stays = [line for line in done.stdout.splitlines() if "--stays" in line]
+    assert len(stays) == 1
+    assert "train_alone_remote.py" in stays[0]
 
 
 def test_a_printed_command_can_be_run_by_hand(copy):

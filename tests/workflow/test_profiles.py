@@ -147,3 +147,4 @@ def test_what_failed_is_listed_on_one_machine_too(copy):
     listed = done.stderr.split("Failed, with the end of each log:")[1]
     assert listed.startswith("\n  render_project: results/smoke/logs/render_project.log\n      ")
     assert "provision_federation" not in listed
+    assert done.stderr.endswith(listed)

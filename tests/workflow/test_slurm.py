@@ -174,6 +174,11 @@ def text_of(folder):
     return (folder / "log.txt").read_text()
 
 
+def finished_steps(text):
+    """The rules whose jobs have finished, by what Snakemake said."""
+    return set(re.findall(r"^ *\d+/\d+  (\w+)", text, re.MULTILINE))
+
+
 def test_a_point_that_fails_is_tried_with_more_memory_and_does_not_stop_the_others(swept):
     assert swept["code"] == 1
     memory = next(sizes for name, sizes in swept["memory"].items() if re.match(r"rule_train_central.*0\.01", name))
@@ -183,7 +188,7 @@ def test_a_point_that_fails_is_tried_with_more_memory_and_does_not_stop_the_othe
 
 
 def test_what_needs_internet_runs_where_snakemake_does(swept):
-    assert "localrule provision_federation:" in swept["log"]  # fetch_kaggle is marked as it is: test_profiles.py
+    assert finished_steps(swept["log"]) >= {"provision_federation"}  # fetch_kaggle is marked as it is: test_profiles.py
     assert not [name for name in swept["memory"] if "provision_federation" in name]
 
 
@@ -209,8 +214,8 @@ def test_gpus_of_a_job_are_shared_out_between_its_sites(swept):
 
 def test_fixed_it_goes_on_where_it_stopped_and_ends_as_it_does_on_one_machine(swept, tmp_path):
     assert swept["again"] == 0, swept["after"][-3000:]
-    assert "rule train_central:" in swept["after"]
-    assert "rule train_federated:" not in swept["after"]
+    assert "train_central" in finished_steps(swept["after"])
+    assert "train_federated" not in finished_steps(swept["after"])
     folder = copy_repository(tmp_path)
     (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
     done = snakemake(folder, "--configfile", "sweep.yaml", "--", *TABLES)
