@@ -7,6 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 from golden.fingerprints import TABLES, compare, fingerprints
+from helpers.browser import PROGRAM, Browser
 from helpers.workflow import SMOKE, copy_repository, kill, planned, snakemake, start, wait_for_federation
 
 from fedxray.core.files import read_table, sha256, write_table
@@ -175,7 +176,7 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
         "report/figures/__init__.py",
         '"font.size": 11',
         '"font.size": 12',
-        REPORT - {"render_pages"},
+        REPORT,
     ),
     "an empty package's __init__.py": (
         "flare/__init__.py",
@@ -183,8 +184,8 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
         "import os\n\nos.umask(0o22)\n",
         KITS | {"train_federated"} | TOLD,
     ),
-    "one figure": ("report/figures/data.py", '"#BBBBBB"', '"#BBBBBA"', {"plot_data"}),
-    "a page's template": ("report/templates/page.html", "<html", "<html ", {"render_pages"}),
+    "one figure": ("report/figures/data.py", '"#BBBBBB"', '"#BBBBBA"', {"plot_data", "render_pages"}),
+    "the page's template": ("report/templates/index.html", "<html", "<html ", {"render_pages"}),
     "who is where": (
         "data/cohort.py",
         "LEAST_SHARE = 0.1",
@@ -209,6 +210,16 @@ def test_an_edit_runs_again_what_it_touches_and_nothing_else(finished, file, old
     rules = set(planned(finished, *SMOKE)) - {"all", "total"}
     path.write_text(before)
     assert rules == due
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium on this machine")
+def test_the_page_of_a_whole_run_prints_on_six_pages_at_most(finished, tmp_path):
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(finished / "results" / "smoke" / "report" / "index.html", 800)
+        assert 1 < browser.printed(tmp_path / "page.pdf") <= 6
+    finally:
+        browser.close()
 
 
 def test_the_report_is_one_file(finished):
