@@ -20,7 +20,7 @@ from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 
-ALWAYS = ("resample", "epoch", "federated", "round", "sweep", "idle", "events", "predict", "gpu")
+ALWAYS = ("resample", "epoch", "federated", "round", "secure", "sweep", "idle", "events", "predict", "gpu")
 BY_NAME = ("graph", "real", "analyse")
 SCALE = ("resample_images", "train_images", "federation_sites", "federation_rounds", "model_parameters", "plan_points")
 
@@ -38,6 +38,7 @@ def rows(scale: bool) -> dict:
         "epoch": training.epoch,
         "federated": federation.federated,
         "round": federation.round_,
+        "secure": federation.secure,
         "sweep": workflow.sweep,
         "idle": workflow.idle,
         "events": events.events,

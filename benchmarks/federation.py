@@ -1,7 +1,8 @@
-"""The rows `federated` and `round`: a federation against the bare loop, NVFlare's recipe and Flower's simulation."""
+"""Rows of federations: against the bare loop, NVFlare's recipe and Flower's simulation; and with secure aggregation."""
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from benchmarks.environment import flower
 from benchmarks.inputs import BUILD, SITES, default_config, experiment, options, random_sites, scratch, settings
 from benchmarks.measure import ROOT, NotTheSameWork, at_most, interleave, middle, python, ratio, run, told
+from fedxray.core.files import sha256
 from fedxray.core.parameters import load_model
 from fedxray.data.site import load_site
 from fedxray.experiment.method import method_of
@@ -59,14 +61,21 @@ def federated(quick: bool) -> dict:
 
 
 def fedxray_command(
-    sites: Path, manifest: Path, chosen: dict, rounds: int, output: Path, names: Sequence[str] = SITES
+    sites: Path,
+    manifest: Path,
+    chosen: dict,
+    rounds: int,
+    output: Path,
+    names: Sequence[str] = SITES,
+    secure: bool = False,
 ) -> list:
-    """The command of the rule's script, with one local epoch in each round."""
+    """The command of the rule's script, with one local epoch in each round; `secure`: with secure aggregation."""
     words = ["--kits", manifest, "--sites", *(sites / name / "card.json" for name in names)]
     words += ["--shared", sites / "shared" / "card.json"]
     words += ["--start-timeout-s", 120, "--round-timeout-s", 3600, "--absent", "fail", "--min-sites", 0]
     config = default_config()
-    plain = method_of(config["algorithm"] | {"moments": "fresh"}, config["privacy"])  # as the alternatives
+    privacy = config["privacy"] | {"secure_aggregation": secure}
+    plain = method_of(config["algorithm"] | {"moments": "fresh"}, privacy)  # as the alternatives
     words += [*options(chosen | {"epochs": rounds}), "--round", 1, "--steps", 0, "--budget", "passes", *plain.options()]
     return python(
         ROOT / "scripts" / "train_federated.py",
@@ -112,6 +121,47 @@ def round_(quick: bool) -> dict:
         checks.append(told(f"NVFlare's stock round of the {model} model, in its simulator", middle(stock), "s"))
         checks.append(told(f"a round of the {model} model, of NVFlare's stock", ratio(ours, stock, "s")))
     return {"samples": samples, "checks": checks, "notes": {"rounds": rounds}}
+
+
+def secure(quick: bool) -> dict:
+    """Secure aggregation, against the same run without: the compact model's whole run, and a round of the demo's.
+
+    Both sides must end in the same model.
+    """
+    rounds, few, turns = (2, 4, 1) if quick else (10, 6, 3)
+    folder = experiment(quick)
+    sites, samples, checks = folder / "sites", {}, []
+    with scratch() as work:
+        chosen, manifest = settings(sites / "shared", rounds), folder / "federation" / "kits.json"
+        costs = _masked_or_not(sites, manifest, chosen, rounds, work / "compact", turns)
+        for what, field in (("wall time", "seconds"), ("CPU seconds", "cpu_s")):
+            values = {side: [getattr(cost, field) for cost, _ in of] for side, of in costs.items()}
+            samples |= {f"compact, {side}, {what}": seconds for side, seconds in values.items()}
+            of = ratio(values["masked"], values["plain"], "s")
+            checks.append(at_most(f"{what} of a run with secure aggregation, of one without", of, 1.05))
+        random_sites(work / "demo" / "sites", 6, 224)
+        chosen = settings(work / "demo" / "sites" / "shared", few, model="demo")
+        costs = _masked_or_not(work / "demo" / "sites", kits(), chosen, few, work / "demo" / "run", 1)
+        each = {side: [second for _, seconds in of for second in seconds] for side, of in costs.items()}
+        samples |= {f"demo, {side}, s a round": values for side, values in each.items()}
+        beyond = middle([masked - middle(each["plain"]).value for masked in each["masked"]])
+        checks.append(at_most("a round of the demo model with secure aggregation beyond one without", beyond, 1.5, "s"))
+    return {"samples": samples, "checks": checks, "notes": {"rounds": rounds, "data": folder.name}}
+
+
+def _masked_or_not(sites: Path, manifest: Path, chosen: dict, rounds: int, output: Path, turns: int) -> dict:
+    """{side: [(cost, seconds of each round after the first)]} of runs with secure aggregation and without, in turns."""
+
+    def side(name: str):
+        folder = output / name
+        cost = run(fedxray_command(sites, manifest, chosen, rounds, folder, secure=name == "masked"))
+        metrics = pd.read_csv(folder / "metrics.csv")
+        return cost, metrics[metrics["series"] == "global"]["seconds"].tolist()[1:]
+
+    costs = interleave({name: partial(side, name) for name in ("plain", "masked")}, turns)
+    if len({sha256(output / name / "model.safetensors") for name in costs}) != 1:
+        raise NotTheSameWork("with secure aggregation and without, the models differ")
+    return costs
 
 
 def _rounds(model: str, size: int, rounds: int) -> tuple[list[float], list[float]]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -46,11 +47,15 @@ class NotTheSameWork(Exception):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: seconds of wall time, and the most MB that all its processes had (shared pages: once)."""
+    """What a command took: seconds of wall time, and the most MB that all its processes had (shared pages: once).
+
+    `cpu_s` are seconds of computing, of all its processes that have ended.
+    """
 
     seconds: float
     peak_mb: float
     output: str
+    cpu_s: float
 
 
 def run(command: Sequence[str | Path], timeout_s: float = 1200) -> Cost:
@@ -59,7 +64,7 @@ def run(command: Sequence[str | Path], timeout_s: float = 1200) -> Cost:
     before, words = set(_descendants()), [str(word) for word in command]
     options = {"cwd": ROOT, "env": os.environ | ENVIRONMENT, "stdin": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
     with tempfile.TemporaryFile() as file:  # a pipe would stay open as long as a daemon has it
-        start = time.perf_counter()
+        start, computed = time.perf_counter(), _computed()
         process, memory = subprocess.Popen(words, stdout=file, **options), _Memory(before)
         try:
             code = process.wait(timeout_s)
@@ -72,7 +77,13 @@ def run(command: Sequence[str | Path], timeout_s: float = 1200) -> Cost:
         output = file.read().decode(errors="replace")
     if code:
         raise Failed(output[-3000:])
-    return Cost(seconds, peak, output)
+    return Cost(seconds, peak, output, _computed() - computed)
+
+
+def _computed() -> float:
+    """CPU seconds of all our descendants that have ended, and were waited for."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def python(*words: str | Path, interpreter: str | Path = sys.executable) -> list:

@@ -2,13 +2,15 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from fedxray.core.errors import UserError
+from fedxray.core.events import SCALARS, EventFile
 from fedxray.core.files import private_folder, sha256
 from fedxray.core.parameters import save_model
 from fedxray.experiment.experiment import POOLED
@@ -17,7 +19,7 @@ from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Engine, Own, Trained
 from fedxray.federation.policy import Schedule
-from fedxray.federation.records import curves_of, distances_of, images_of, sites_of
+from fedxray.federation.records import curves_of, distances_of, images_of, point_of, sites_of
 
 
 def train_run(
@@ -28,22 +30,27 @@ def train_run(
     schedule: Schedule,
     output: Path,
     sites: Sequence[str] = (),
+    live: Path | None = None,
 ) -> None:
     """Train by `engine`, and write the run into the folder `output`, each site's own model into a folder below.
 
-    `sites` names the hospitals of a central run, whose engine has one site for the images of all of them. Raises
-    UserError if the engine fails; then `output` has no model.
+    `sites` names the hospitals of a central run, whose engine has one site for the images of all of them. The folder
+    `live` gets events for TensorBoard, if the engine writes none itself: that the run is there from the beginning on,
+    and its curve at the end. Raises UserError if the engine fails; then `output` has no model.
     """
-    start = time.perf_counter()
-    with private_folder(output / "workspace") as scratch:
+    start, federated = time.perf_counter(), mode in ("federated", "coalition")
+    site = {"alone": engine.sites[0], "coalition": "+".join(engine.sites)}.get(mode, POOLED)
+    point = point_of(mode, site, settings, schedule, method)
+    with private_folder(output / "workspace") as scratch, _watched(live, point) as show:
         trained = engine.train(settings, method, schedule, scratch)
-    seconds = round(time.perf_counter() - start, 3)
-    federated, records = mode in ("federated", "coalition"), trained.rounds
+        curves = curves_of(trained.rounds) if federated else _curves_of_one(trained)
+        show(curves)
+    seconds, records = round(time.perf_counter() - start, 3), trained.rounds
     trained_on = list(sites) or sites_of(records)
     record: RunRecord = {
         "mode": mode,
         "engine": engine.name,
-        "site": {"alone": trained_on[0], "coalition": "+".join(trained_on)}.get(mode, POOLED),
+        "site": site,
         "lr": settings.lr,
         "epochs": schedule.epochs,
         "schedule": asdict(schedule),
@@ -63,7 +70,6 @@ def train_run(
     }
     if trained.privacy:
         record["privacy"] = trained.privacy
-    curves = curves_of(records) if federated else _curves_of_one(trained)
     if own := trained.personal.get(record["site"]):  # trained alone, and kept at the site
         RunFolder(output).write(None, curves, record, settings, trained.checks | {"job": own.job})
         return
@@ -80,9 +86,32 @@ def _write_personal(folder: RunFolder, own: Own, record: RunRecord, site: str, s
     folder.write(own.parameters, curves, about, settings, {"job": own.job} if own.job else {})
 
 
-def train_alone(engine: Engine, settings: Settings, schedule: Schedule, output: Path) -> None:
-    """Train the one site of `engine` alone: the mean of one model is that model. One that it keeps has no file here."""
-    train_run(engine, "alone", settings, PLAIN, schedule, output)
+@contextmanager
+def _watched(live: Path | None, point: dict) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Let the folder `live`, if any, have the run with this `point`; yields what adds its curves and its end."""
+    if live is None:
+        yield lambda curves: None
+        return
+    shutil.rmtree(live, ignore_errors=True)
+    file = EventFile(live, point)
+
+    def show(curves: pd.DataFrame) -> None:
+        for row in curves[curves["series"] == "global"].to_dict("records"):
+            file.add({tag: float(row[column]) for column, tag in SCALARS.items()}, int(row["epoch"]))
+        file.end()
+
+    try:
+        yield show
+    finally:
+        file.close()
+
+
+def train_alone(engine: Engine, settings: Settings, schedule: Schedule, output: Path, live: Path | None = None) -> None:
+    """Train the one site of `engine` alone: the mean of one model is that model. One that it keeps has no file here.
+
+    `live` is as of `train_run`.
+    """
+    train_run(engine, "alone", settings, PLAIN, schedule, output, live=live)
 
 
 def confirm(engine: Engine, run: Path, scratch: Path) -> str:

@@ -204,6 +204,11 @@ def settings(mode):
     )
 
 
+def live(mode):
+    """A parameter: the folder in which TensorBoard sees a job's runs as they are trained."""
+    return str(AT.live / mode / JOBS[mode])
+
+
 def privacy(mode):
     """A parameter: the differential privacy of a run as its script takes it."""
     return kept(lambda wildcards: shlex.join(run_of(mode, wildcards).privacy.options()))

@@ -26,10 +26,10 @@ def take_the_screen():
     return screen
 
 
-def say_last(lines):
+def say_last(lines, failed):
     """Say this as the last on the screen, after all that Snakemake says."""
     if SCREEN:
-        SCREEN.ending = lines
+        SCREEN.end(lines, failed)
     else:
         print(*lines, sep="\n", file=sys.stderr)
 
@@ -86,10 +86,11 @@ SCREEN = take_the_screen()
 
 onsuccess:
     if SCREEN and any(job.rule.name == "all" for job in workflow.dag.targetjobs):
-        say_last(conclusion())
+        say_last(conclusion(), failed=False)
 
 
 onerror:
     failed = workflow.scheduler.failed
     stopped = workflow.scheduler.running - failed  # by Ctrl-C
-    say_last([*listed("Stopped", stopped, log), *listed("Failed", failed, log)])
+    lines = [*listed("Stopped", stopped, log), *listed("Failed", failed, log)]
+    say_last(lines, failed=True)

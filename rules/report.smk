@@ -38,14 +38,19 @@ rule export_tensorboard:
         experiment=AT.experiment,
         points=AT.points,
         config=AT.config,
-        analysed=[
-            AT.methods,
-            AT.predictions,
-            *every_card(),
-            *(dict(AT.figure(name))["png"] for name in ("mistakes", "calibration", "gallery")),
-        ]
-        if HERE
-        else [],
+        analysed=(
+            [
+                AT.methods,
+                AT.predictions,
+                *every_card(),
+                *(
+                    dict(AT.figure(name))["png"]
+                    for name in ("mistakes", "calibration", "gallery")
+                ),
+            ]
+            if HERE
+            else []
+        ),
     output:
         events=directory(AT.tensorboard),
     log:

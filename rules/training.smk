@@ -30,7 +30,7 @@ if not ONCE:
             settings=settings("federated"),
             privacy=privacy("federated"),
             schedule=schedule("federated"),
-            live=str(AT.live / "federated" / JOBS["federated"]),
+            live=live("federated"),
             absent=config["federation"]["absent"],
             min_sites=config["federation"]["min_sites"],
         shell:
@@ -62,12 +62,13 @@ else:
             **step("train_inprocess"),
             sites=site_cards("federated"),
             shared=shared_card("federated"),
+            live=live("federated"),
             settings=settings("federated"),
             privacy=privacy("federated"),
             schedule=schedule("federated"),
         shell:
             "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
-            " {params.settings} {params.privacy} --output {output.model:q} > {log:q} 2>&1"
+            " {params.settings} {params.privacy} --live {params.live:q} --output {output.model:q} > {log:q} 2>&1"
 
 
 rule train_central:
@@ -89,11 +90,12 @@ rule train_central:
     params:
         **step("train_central"),
         sites=site_cards("central"),
+        live=live("central"),
         settings=settings("central"),
         privacy=privacy("central"),
     shell:
         "python {params.script:q} --sites {params.sites:q} {params.settings} {params.privacy}"
-        " --output {output.model:q} > {log:q} 2>&1"
+        " --live {params.live:q} --output {output.model:q} > {log:q} 2>&1"
 
 
 # One job trains all hospitals of a point, one after the other: together they take as long as central training. Its
@@ -116,11 +118,12 @@ rule train_alone:
         **step("train_alone"),
         sites=site_cards("alone"),
         schedule=schedule("alone"),
+        live=live("alone"),
         settings=settings("alone"),
         privacy=privacy("alone"),
     shell:
         "python {params.script:q} --sites {params.sites:q} {params.schedule} {params.settings} {params.privacy}"
-        " --output {output.runs:q} > {log:q} 2>&1"
+        " --live {params.live:q} --output {output.runs:q} > {log:q} 2>&1"
 
 
 if "coalition" in EXPERIMENT.modes:
@@ -144,8 +147,9 @@ if "coalition" in EXPERIMENT.modes:
             **step("train_coalitions"),
             sites=site_cards("coalition"),
             shared=shared_card("coalition"),
+            live=live("coalition"),
             settings=settings("coalition"),
             schedule=schedule("coalition"),
         shell:
             "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
-            " {params.settings} --output {output.runs:q} > {log:q} 2>&1"
+            " {params.settings} --live {params.live:q} --output {output.runs:q} > {log:q} 2>&1"

@@ -18,15 +18,15 @@ def main(options):
     schedule = policy.alone(values.epochs, options.budget, train_images(folders), values.batch_size, noise)
     for number, folder in enumerate(folders, 1):
         print(f"{folder.name} alone ({number} of {len(folders)})")
-        train_alone(
-            Pooled(folder.name, [folder], own=True, noise=noise), values, schedule, options.output / folder.name
-        )
+        engine, name = Pooled(folder.name, [folder], own=True, noise=noise), folder.name
+        train_alone(engine, values, schedule, options.output / name, options.live / name)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
     arguments.add_argument("--output", type=Path, required=True, help="folder that gets a run's folder for each site")
+    arguments.add_argument("--live", type=Path, required=True, help="for TensorBoard: a folder for each run below")
     policy.add_budget(arguments)
     settings.add_options(arguments)
     privacy.add_options(arguments)

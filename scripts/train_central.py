@@ -17,13 +17,15 @@ def main(options):
     values, folders = settings.from_options(options), [card.parent for card in options.sites]
     noise, names = mechanism_at(privacy.from_options(options), folders), [folder.name for folder in folders]
     schedule = policy.alone(values.epochs, "passes", {}, 0, noise)
-    train_run(Pooled(POOLED, folders, noise=noise), "central", values, PLAIN, schedule, options.output.parent, names)
+    engine, output = Pooled(POOLED, folders, noise=noise), options.output.parent
+    train_run(engine, "central", values, PLAIN, schedule, output, names, options.live)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")
+    arguments.add_argument("--live", type=Path, required=True, help="folder for TensorBoard while it trains")
     settings.add_options(arguments)
     privacy.add_options(arguments)
     cli.run(main, arguments)

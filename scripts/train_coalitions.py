@@ -21,7 +21,7 @@ def main(options):
         members = {site: folders[site] for site in name.split("+")}
         schedule = policy.from_options(options, values, way, train_images(list(members.values())))
         engine = InProcess(members, options.shared.parent)
-        train_run(engine, "coalition", values, way, schedule, options.output / name, list(members))
+        train_run(engine, "coalition", values, way, schedule, options.output / name, list(members), options.live / name)
 
 
 if __name__ == "__main__":
@@ -31,6 +31,7 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--output", type=Path, required=True, help="folder that gets a run's folder for each coalition"
     )
+    arguments.add_argument("--live", type=Path, required=True, help="for TensorBoard: a folder for each run below")
     policy.add_options(arguments)
     method.add_options(arguments)
     settings.add_options(arguments)

@@ -18,13 +18,14 @@ def main(options):
     noise = mechanism_at(privacy.from_options(options), folders.values())
     schedule = policy.from_options(options, values, way, train_images(folders.values()), noise)
     engine = InProcess(folders, options.shared.parent, noise)
-    train_run(engine, "federated", values, way, schedule, options.output.parent)
+    train_run(engine, "federated", values, way, schedule, options.output.parent, live=options.live)
 
 
 if __name__ == "__main__":
     arguments = cli.parser(__doc__)
     arguments.add_argument("--sites", type=Path, nargs="+", required=True, help="card.json of each site's directory")
     arguments.add_argument("--shared", type=Path, required=True, help="card.json of the shared validation set")
+    arguments.add_argument("--live", type=Path, required=True, help="folder for TensorBoard while it trains")
     policy.add_options(arguments)
     method.add_options(arguments)
     arguments.add_argument("--output", type=Path, required=True, help="model.safetensors; the rest lies beside it")

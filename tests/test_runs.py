@@ -1,10 +1,13 @@
 """Runs of every mode, trained by an engine and written to their folder."""
 
+import contextlib
 from dataclasses import asdict, replace
 
 import pytest
 from helpers.data import make_settings
 from helpers.federation import make_method, rounds_of, same
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import sha256
@@ -126,14 +129,35 @@ def test_a_central_run_has_one_curve_and_sends_nothing(site_folders, tmp_path):
         settings,
         PLAIN,
         schedule,
-        tmp_path,
+        tmp_path / "run",
         list(site_folders),
+        tmp_path / "live",
     )
-    record, curves = RunFolder(tmp_path).read_record(), RunFolder(tmp_path).read_curves()
+    record, curves = RunFolder(tmp_path / "run").read_record(), RunFolder(tmp_path / "run").read_curves()
+    shown = EventAccumulator(str(tmp_path / "live")).Reload()
+    assert [point.value for point in shown.Scalars("validation/auroc")] == pytest.approx(
+        list(curves["validation_auroc"])
+    )
+    assert set(shown.summary_metadata) >= {metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG}
     expected = {"mode": "central", "site": "pooled", "sites": list(site_folders), "train_images": 72, "epochs": 2}
     assert (expected | {"method": None, "bytes_sent": 0, "rounds_at_sites": []}).items() <= record.items()
     assert list(curves["series"]) == ["global", "global"]
     assert list(curves["epoch"]) == [1, 2]
+
+
+def test_a_run_that_failed_is_seen_and_one_that_is_repeated_is_seen_once(site_folders, tmp_path):
+    class Broken(Pooled):
+        def train(self, *of):
+            raise UserError("the disk is full")
+
+    settings, schedule = make_settings(image_size=16), alone(1, "passes", {}, 16)
+    for kind in (Broken, Pooled):
+        with contextlib.suppress(UserError):
+            train_alone(kind("us", [site_folders["us"]]), settings, schedule, tmp_path / "run", tmp_path / "live")
+        shown = EventAccumulator(str(tmp_path / "live")).Reload()
+        assert (metadata.SESSION_END_INFO_TAG in shown.summary_metadata) == (kind is Pooled)
+        assert metadata.SESSION_START_INFO_TAG in shown.summary_metadata
+        assert len(list((tmp_path / "live").iterdir())) == 1
 
 
 def test_a_hospital_alone_is_its_own_model(site_folders, tmp_path):

@@ -6,6 +6,9 @@ from typing import Any, TypedDict
 import numpy as np
 import pandas as pd
 
+from fedxray.experiment.method import PLAIN, Method
+from fedxray.experiment.settings import Settings
+from fedxray.federation.policy import Schedule
 from fedxray.training.rows import EpochRow, Validation
 
 
@@ -23,6 +26,13 @@ class RoundRecord(TypedDict):
     images: dict[str, int]  # training images of each site that answered
     sites: dict[str, list[EpochRow]]
     absent: dict[str, str]  # each site that did not answer, and why
+
+
+def point_of(mode: str, site: str, settings: Settings, schedule: Schedule, method: Method = PLAIN) -> dict[str, Any]:
+    """The settings of a run that trains, as TensorBoard's HParams tab has them by name; `site` is `pooled` of all."""
+    point = {"mode": mode, "site": site, "lr": settings.lr, "epochs": schedule.epochs, "seed": settings.seed}
+    point |= {"rounds": schedule.rounds, "round": schedule.round}
+    return point | ({"method": method.slug} | method.numbers if mode in ("federated", "coalition") else {})
 
 
 def curves_of(records: Sequence[RoundRecord]) -> pd.DataFrame:

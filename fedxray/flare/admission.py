@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_component import FLComponent
-from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_constant import FLContextKey, RunProcessKey
 from nvflare.apis.fl_context import FLContext
 from nvflare.fuel.f3.cellnet.defs import IdentityChallengeKey
 from nvflare.private.defs import CellMessageHeaderKeys
@@ -70,7 +70,18 @@ class Admission(FLComponent):
         if client:
             client.token = f"{client.token}.{certificate}"
             self._note(name, (client.get_site_config() or {}).get("versions"))
+            self._miss(name)
         return client
+
+    def _miss(self, name: str) -> None:
+        """Tell the jobs in which a site takes part that it has joined anew.
+
+        After a restart its processes of these jobs are gone, which NVFlare does not notice by itself. After a broken
+        connection they are there, and their next sign of life says so within NVFlare's minute of grace.
+        """
+        for job, process in list(self.server.engine.run_processes.items()):
+            if name in {client.name for client in (process.get(RunProcessKey.PARTICIPANTS) or {}).values()}:
+                self.server.engine.notify_dead_job(job, name, "has joined anew")
 
     def _resolve(self, name: str, token: str):
         """Check who has sent a message, as NVFlare does; nobody comes through with a token that no longer holds."""

@@ -99,9 +99,10 @@ def write_alone(
     `noise` and `live` are as of `write_training`.
     """
     sites, checksums, policy, _ = participants
-    key, about = key_of(participants, settings, PLAIN, schedule, noise), {"settings": asdict(settings)}
+    key = key_of(participants, settings, PLAIN, schedule, noise)
+    about = {"settings": asdict(settings), "schedule": asdict(schedule)}
     controller = {**about, "sites": sites, "timeout_s": policy.round_timeout_s, "live": live}
-    trainer = {**about, "schedule": asdict(schedule), "checksums": checksums, "key": key}
+    trainer = {**about, "checksums": checksums, "key": key}
     trainer["noise"] = asdict(noise) if noise else {}
     return _write(
         folder,

@@ -22,11 +22,12 @@ from fedxray.core.events import SCALARS, EventFile
 from fedxray.core.files import read_json, write_json, write_text
 from fedxray.core.parameters import Parameters, load_model, save_model
 from fedxray.data.labels import SHARED
+from fedxray.experiment.experiment import POOLED
 from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.federation.records import RoundRecord, epochs_of, global_row, last_rounds, sites_of
+from fedxray.federation.records import RoundRecord, epochs_of, global_row, last_rounds, point_of, sites_of
 from fedxray.federation.recovery import scope_of, unmask
 from fedxray.federation.rounds import ServerRounds, Update
 from fedxray.federation.secure import adverts_of, fingerprints_of
@@ -110,6 +111,10 @@ class SiteController(ModelController):
             site: self.reasons.get(site, late if site in connected else "not connected when the job began")
             for site in sorted(set(self.participants.sites) - set(answers))
         }
+        if self.abort_signal.triggered:  # the server's process has heard it, and tells its own log alone of whom
+            raise RuntimeError(
+                "a site's process has ended; `Failing job` in out.txt of the server's kit names the site; run it again"
+            )
         if len(answers) < self.participants.needed:
             raise RuntimeError("; ".join(f"no result from {site}: {why}" for site, why in absent.items()))
         return answers, absent
@@ -118,6 +123,15 @@ class SiteController(ModelController):
         """End the job as failed, and leave the first reason where the workflow finds it."""
         _leave_reason(self.folder, re.sub(r"^Exception in model controller run: (\w+: )?", "", reason))
         super().panic(reason)
+
+    def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
+        """A site whose process of this job is gone cannot come back to it, which ends a job that needs each site."""
+        super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.CLIENT_DISCONNECTED:
+            site = fl_ctx.get_prop(FLContextKey.DISCONNECTED_CLIENT_NAME)
+            self.reasons[site] = "its process has ended, and a new one cannot take up this job; run it again"
+            if self.participants.needed == len(self.participants.sites):
+                self.panic(f"no result from {site}: {self.reasons[site]}")
 
     def _accept_train_result(self, client_name, result, fl_ctx, is_unknown_task=False) -> bool:
         """NVFlare's hook for each answer: a failed one ends the job, or counts as none if the policy allows it."""
@@ -133,12 +147,15 @@ class SiteController(ModelController):
 class Scalars:
     """The event files of a run that trains: one for each series, in the folder `live` below the TensorBoard folder."""
 
-    def __init__(self, tensorboard: Path | None, live: str):
-        """`tensorboard` is the server's folder, if it has one; `live` must not lead out of it."""
+    def __init__(self, tensorboard: Path | None, live: str, point: Mapping | None = None):
+        """`tensorboard` is the server's folder, if it has one; `live` must not lead out of it.
+
+        `point` has the settings of the run for the HParams tab.
+        """
         self.folder = (tensorboard / live).resolve() if tensorboard else None
         if tensorboard and self.folder and not self.folder.is_relative_to(tensorboard.resolve()):
             raise ValueError(f"live: {live} leads out of {tensorboard}")
-        self.files = {}
+        self.files = {"": EventFile(self.folder, point)} if self.folder and point else {}
         self.streamed = Counter()  # {site: epochs}
         self.changed = threading.Condition()  # each message comes in a thread of its own
 
@@ -158,7 +175,9 @@ class Scalars:
             self.changed.wait_for(lambda: all(self.streamed[site] >= epochs for site, epochs in sent.items()), LATE_S)
 
     def close(self) -> None:
-        """Close the files."""
+        """Say that the run has ended well, and close the files."""
+        if "" in self.files:
+            self.files[""].end()
         for file in self.files.values():
             file.close()
 
@@ -209,7 +228,10 @@ class FederationController(SiteController):
             server.parameters, server.state, self.records = checkpoint.load()
             self.info(f"resuming after round {len(self.records)}")
         resumed = len(self.records)
-        scalars = Scalars(self.own_file.tensorboard, self.live)
+        first, *others = self.participants.sites
+        run = ("federated", POOLED) if others else ("alone", first)
+        point = point_of(*run, self.settings, self.schedule, self.method)
+        scalars = Scalars(self.own_file.tensorboard, self.live, point)
         self.engine.register_aux_message_handler(LIVE, partial(self._hear, scalars))
         survives = self.method.secure_aggregation and self.participants.policy.absent == "drop"
         if self.method.secure_aggregation and not survives:
@@ -324,19 +346,20 @@ class CardCollector(SiteController):
 class AloneController(SiteController):
     """Lets one site train alone, and writes what it measured. The model stays at the site."""
 
-    def __init__(self, settings: dict, sites: list, timeout_s: int, live: str):
-        """Takes the fields of `Settings`, and the rest as `job.write_alone` writes it."""
+    def __init__(self, settings: dict, schedule: dict, sites: list, timeout_s: int, live: str):
+        """Takes the fields of `Settings` and `Schedule`, and the rest as `job.write_alone` writes it."""
         super().__init__(Participants(sites, {}, Policy(timeout_s, "fail", 0)))
-        self.settings, self.live = Settings(**settings), live
+        self.settings, self.schedule, self.live = Settings(**settings), Schedule(**schedule), live
 
     def run(self) -> None:
         """Ask the site once, and write `rounds.json`: the record (`rounds`), and how many `parameters` the model has.
 
         `device` and `machine` are the server's, as of a federation.
         """
-        scalars = Scalars(self.own_file.tensorboard, self.live)
-        answers, _ = self.ask(ALONE, FLModel(metrics={"sites": 1.0}))
         (site,) = self.participants.sites
+        point = point_of("alone", site, self.settings, self.schedule)
+        scalars = Scalars(self.own_file.tensorboard, self.live, point)
+        answers, _ = self.ask(ALONE, FLModel(metrics={"sites": 1.0}))
         record = answers[site].meta["record"]
         for row in record["sites"][site]:
             scalars.add("", row)

@@ -1,5 +1,6 @@
 """What a hospital's process runs: the NVFlare executors that train and evaluate models on the site's own data."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fedxray.federation.pooled import Pooled
 from fedxray.federation.recovery import Member
 from fedxray.federation.rounds import SiteRounds, Update, sealed
 from fedxray.federation.secure import Identity, Party, Signer, adverts_of
+from fedxray.flare.budget import Budget, Spending, check_noise
 from fedxray.flare.kept import Kept
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.partners import agree, agree_round, identity_of
@@ -43,7 +45,7 @@ from fedxray.training.exported import write_config
 from fedxray.training.mechanism import Mechanism
 from fedxray.training.metrics import evaluate
 from fedxray.training.models import restore
-from fedxray.training.rows import EpochRow
+from fedxray.training.rows import EpochRow, Segment
 from fedxray.training.trainer import Report, predict, silent, threshold_of
 
 
@@ -81,6 +83,13 @@ class SiteExecutor(Executor):
                 why = self.own_file(fl_ctx).without_places(str(error))
             return make_reply(ReturnCode.EXECUTION_EXCEPTION, {WHY: why})
 
+    def check_noise(
+        self, noise: Mechanism, method: Method, schedule: Schedule, sites: Sequence[str], fl_ctx: FLContext
+    ) -> None:
+        """Raise UserError if a job's noise does not protect the patients of this site as the job says."""
+        known = card_of(self.own_file(fl_ctx).data)["provenance"].get("patients_known", True)
+        check_noise(noise, method, schedule, sites, self.data(fl_ctx), known)
+
     def answer(self, task_name: str, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         """The answer to one task."""
         raise NotImplementedError
@@ -105,7 +114,8 @@ class SiteExecutor(Executor):
 class SiteTrainer(SiteExecutor):
     """Trains the site's part of each round, and streams each epoch's metrics as it ends.
 
-    What the site's half of the algorithm keeps between rounds is in the kit before an answer leaves.
+    What the site's half of the algorithm keeps between rounds is in the kit before an answer leaves, and so is what the
+    answer spends of its patients' privacy (`budget.py`). A job that the operator does not allow is not begun.
     """
 
     def __init__(
@@ -130,6 +140,7 @@ class SiteTrainer(SiteExecutor):
         self.party: Party | None = None  # of a secure aggregation, from the task `keys` on
         self.member: Member | None = None  # of one that survives absent sites, in the round that began last
         self.next: Member | None = None  # and in the one after it
+        self.admitted = False  # whether the site has looked at the job, and takes it
         self.rounds = None
         self.held = None  # the round after which `rounds` has its state
 
@@ -139,6 +150,7 @@ class SiteTrainer(SiteExecutor):
         Of a secure aggregation, `keys` is answered with this site's signed key, and `train` with the masked words of
         what the algorithm sends; then nothing leaves that was measured of the site's model in a round.
         """
+        self._admit(fl_ctx)
         if task_name == KEYS:
             return self._advert(fl_ctx)
         task, kept = FLModelUtils.from_shareable(shareable), Kept(self.own_file(fl_ctx).kit, self.key)
@@ -156,11 +168,13 @@ class SiteTrainer(SiteExecutor):
             self.rounds.state = kept.states.after(last)
         self.held = None  # until the round has ended
         if task_name == PERSONAL:
+            self._charge(fl_ctx, self.schedule.tail_segments(self.rounds.trainer.batches))
             personal, self.held = self.rounds.personal(task.params), last
             self.keep(self.key, personal.parameters, self.settings, fl_ctx, "personal", self.method.slug)
             return FLModelUtils.to_shareable(
                 FLModel(metrics={"rows": float(len(personal.rows))}, meta={"rows": personal.rows})
             )
+        self._charge(fl_ctx, self.schedule.round_segments(task.current_round, self.rounds.trainer.batches))
         report, done = silent if secure else self._stream(fl_ctx), task.current_round + 1
         update = self.rounds.train(task.params, task.current_round, report)
         if keeps:
@@ -170,6 +184,25 @@ class SiteTrainer(SiteExecutor):
             return self._masked(update, task.current_round)
         meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: update.images, "train_loss": update.train_loss, "rows": update.rows}
         return FLModelUtils.to_shareable(FLModel(params_type=ParamsType.FULL, params=update.parameters, meta=meta))
+
+    def _admit(self, fl_ctx: FLContext) -> None:
+        """Look at the job, once. Raises UserError if its noise is not what it says, or if the operator allows none."""
+        if self.admitted:
+            return
+        if self.noise:
+            self.check_noise(self.noise, self.method, self.schedule, self.sites, fl_ctx)
+        budget = Budget(self.own_file(fl_ctx).kit)
+        budget.check(Spending.of(self.key, self.noise), self.method.secure_aggregation)
+        self.admitted = True
+
+    def _charge(self, fl_ctx: FLContext, segments: list[Segment]) -> None:
+        """Enter steps in the site's ledger before they are trained. Raises UserError if that exceeds the budget."""
+        assert self.rounds is not None
+        if segments:
+            steps = sum(segment.last - segment.first for segment in segments)
+            rest = max(0, self.schedule.total(self.rounds.trainer.batches) - segments[-1].last)
+            budget, spending = Budget(self.own_file(fl_ctx).kit), Spending.of(self.key, self.noise)
+            budget.charge(spending, self.method.secure_aggregation, steps, rest)
 
     def _advert(self, fl_ctx: FLContext) -> Shareable:
         """Begin a secure aggregation, and answer this site's signed key."""
@@ -201,7 +234,14 @@ class SiteTrainer(SiteExecutor):
         agree(self.own_file(fl_ctx).kit, self._content, partners, survives)
 
     def _step(self, task_name: str, number: int, said: Any, fl_ctx: FLContext) -> Shareable:
-        """Answer a step of round `number` (from 0) of a secure aggregation that survives absent sites."""
+        """Answer a step of round `number` (from 0) of a secure aggregation that survives absent sites.
+
+        Raises UserError if the noise of a sum would lack that of the absent ones.
+        """
+        if self.noise and self.noise.place == "sum":
+            raise UserError(
+                "privacy: this site refuses noise in a sum that may lack sites; set federation.absent: fail"
+            )
         if task_name == ADVERTISE:
             if self.member and number <= self.member.number:
                 raise UserError(
@@ -222,7 +262,9 @@ class SiteTrainer(SiteExecutor):
         return FLModelUtils.to_shareable(FLModel(metrics={"steps": 1.0}, meta={SAID: answer}))
 
     def _member(self, number: int, fl_ctx: FLContext) -> Member:
-        """A new part in round `number` (from 0)."""
+        """A new part in round `number` (from 0). Raises UserError if the sum must have every site's noise."""
+        if self.noise and self.noise.place == "sum":
+            raise UserError("privacy.dp: sum needs the noise of every site; set federation.absent to fail")
         identity, job = self._identity(fl_ctx)
         member = Member(identity, job, number, self.sites)
         self._agree(member, fl_ctx)
@@ -278,8 +320,13 @@ class SiteAlone(SiteExecutor):
 
     def answer(self, task_name: str, shareable: Shareable, fl_ctx: FLContext) -> Shareable:
         """Answer one `alone` task with the record of the training (`RoundRecord`)."""
-        self.data(fl_ctx)  # or they are not those that the job insists on
-        pooled = Pooled(fl_ctx.get_identity_name(), [self.own_file(fl_ctx).data], own=True, noise=self.noise)
+        data, site = self.data(fl_ctx), fl_ctx.get_identity_name()  # or they are not those that the job insists on
+        if self.noise:
+            self.check_noise(self.noise, PLAIN, self.schedule, [site], fl_ctx)
+        steps = self.schedule.total(-(-len(data.part("train")[1]) // self.settings.batch_size))
+        # Nothing that a mask would hide leaves; its curve does.
+        Budget(self.own_file(fl_ctx).kit).charge(Spending.of(self.key, self.noise), True, steps, 0)
+        pooled = Pooled(site, [self.own_file(fl_ctx).data], own=True, noise=self.noise)
         trained = pooled.train(self.settings, PLAIN, self.schedule)
         self.keep(self.key, trained.parameters, self.settings, fl_ctx, "alone")
         (record,) = trained.rounds

@@ -19,6 +19,7 @@ from fedxray import __version__
 from fedxray.core.errors import UserError
 from fedxray.data.labels import SPLITS
 from fedxray.data.site import load_site
+from fedxray.flare.budget import Budget, statement
 from fedxray.flare.certificates import WARN_DAYS, certificate_of
 from fedxray.flare.own import OwnFile
 from fedxray.operators.archive import code_sha256, read_about
@@ -46,6 +47,7 @@ def check_site(folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Check]:
         ("data", lambda: _data(kit, about)),
         ("certificate", lambda: check_certificate(kit)),
         ("key", lambda: _key(kit)),
+        ("privacy", lambda: _privacy(kit)),
         ("server", lambda: check_server(kit, timeout_s)),
         ("versions", lambda: _versions(Path(folder), about)),
         ("machine", _machine),
@@ -107,6 +109,12 @@ def _key(kit: Path) -> str:
     if path.stat().st_mode & 0o077:
         raise UserError(f"{path}: others can read it; chmod -R go-rwx {kit}")
     return "belongs to the certificate, and its owner alone can read it"
+
+
+def _privacy(kit: Path) -> str:
+    """What the site's operator allows jobs to spend."""
+    *_, allowed, masks = statement(Budget(kit).limits, Budget(kit).spent)
+    return f"{allowed}; {masks}"
 
 
 def check_server(kit: Path, timeout_s: float = TIMEOUT_S) -> str:

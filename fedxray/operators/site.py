@@ -1,8 +1,11 @@
-"""The hospital's command, `fedxray-site`: makes the site's data set, checks that all is ready, takes part."""
+"""The hospital's command, `fedxray-site`: makes the data set, checks, takes part, and says what jobs have spent."""
 
+import argparse
 import logging
+import math
 import os
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
 from fedxray.data import reading
 from fedxray.data.datasets import DATASETS
+from fedxray.flare.budget import Budget, statement
 from fedxray.flare.own import OwnFile
 from fedxray.operators.archive import read_about
 from fedxray.operators.process import OUTPUT, address, owner, run_kit
@@ -57,6 +61,29 @@ def check(options) -> None:
         raise UserError(f"{failed} of the checks failed: see above")
 
 
+def budget(options) -> None:
+    """Set what the operator allows, if anything is given, and print it with what every job has spent.
+
+    Raises UserError for limits that mean nothing.
+    """
+    kit = options.folder / "kit"
+    owner(kit)
+    of_site = Budget(kit)
+    limits = of_site.limits
+    if (options.epsilon is None) != (options.delta is None):
+        raise UserError("a budget is an epsilon at a delta; give both, such as --epsilon 8 --delta 1e-5")
+    if options.epsilon is not None:
+        _check_bound(options.epsilon, options.delta, OwnFile(kit))
+        limits = replace(limits, epsilon=options.epsilon, delta=options.delta)
+    if options.unlimited:
+        limits = replace(limits, epsilon=None, delta=None)
+    if options.only_masked is not None:
+        limits = replace(limits, only_masked=options.only_masked)
+    if limits != of_site.limits:
+        of_site.limits = limits
+    print("\n".join(statement(limits, of_site.spent)))
+
+
 def start(options) -> None:
     """Run the site until interrupted. Its versions go to the server, which shows them to the organiser."""
     from fedxray.operators.checks import check_certificate
@@ -74,8 +101,20 @@ def start(options) -> None:
     run_kit(kit)
 
 
+def _check_bound(epsilon: float, delta: float, own_file: OwnFile) -> None:
+    """Raise UserError if no jobs could be bounded so, or if the bound would mean nothing for the site's patients."""
+    if not 0 < epsilon < math.inf:
+        raise UserError(f"--epsilon {epsilon:g}: not above 0; 1 is strong, 8 is weak")
+    if not 1e-9 <= delta < 1:
+        raise UserError(f"--delta {delta:g}: not from 1e-9 to 1; take 1e-5, or less than 1 over your patients")
+    if own_file.exists():
+        patients = read_json(own_file.data / "card.json")["splits"]["train"]["patients"]
+        if delta * patients >= 1:
+            raise UserError(f"--delta {delta:g}: not below 1/{patients}, the training patients here; take less")
+
+
 def main() -> None:
-    """Take part in a federation: make this site's data set, check that all is ready, start."""
+    """Take part in a federation: make this site's data set, check that all is ready, say what jobs may spend, start."""
     arguments = cli.parser(main.__doc__)
     commands = arguments.add_subparsers(dest="command", required=True)
 
@@ -95,6 +134,12 @@ def main() -> None:
     reading.add_options(one)
     one.add_argument("--output", type=Path, help="directory to write; by default data/ in the folder")
     command(check, "check whether data, certificate, network, versions and machine are in order")
+    one = command(budget, "show what jobs have spent of the patients' privacy, and set what they may spend")
+    one.add_argument("--epsilon", type=float, help="what all jobs together may spend, at --delta")
+    one.add_argument("--delta", type=float, help="the probability with which the bound may fail, below 1/patients")
+    one.add_argument("--unlimited", action="store_true", help="remove the budget")
+    masked = "answer only jobs with secure aggregation, or all"
+    one.add_argument("--only-masked", action=argparse.BooleanOptionalAction, default=None, help=masked)
     command(start, "take part until Ctrl-C or SIGTERM")
     cli.run(lambda options: options.call(options), arguments)
 

@@ -50,8 +50,8 @@ class Log:
 
     path: Path
     seen: int = 0  # bytes
-    rest: str = ""  # of a line that is not whole yet
-    before: tuple[int, int] | None = None
+    rest: bytes = b""  # of a line that is not whole yet
+    before: tuple[int, int] | None = field(init=False)  # its time and size
 
     def __post_init__(self) -> None:
         self.before = self._state()
@@ -69,7 +69,8 @@ class Log:
         if state is None or state == self.before:
             return []
         self.before = None
-        self.seen = self.seen if self.seen <= state[1] else 0
+        if self.seen > state[1]:  # it was begun anew
+            self.seen, self.rest = 0, b""
         try:
             with self.path.open("rb") as file:
                 file.seek(self.seen)
@@ -77,9 +78,9 @@ class Log:
         except OSError:
             return []
         self.seen += len(got)
-        # A line that was written over (a download's percentages) counts as its last state.
-        *whole, self.rest = (self.rest + got.decode(errors="replace")).split("\n")
-        return [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in whole]
+        *whole, self.rest = (self.rest + got).split(b"\n")
+        # Of a line that was written over, such as a download's percentages, the last state counts.
+        return [line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace").rstrip() for line in whole]
 
 
 @dataclass
@@ -105,9 +106,10 @@ class Step:
         elif count := COUNT.match(line):
             self.row = line
             self.auroc = (AUROC.findall(line) or [self.auroc])[-1]
-            _, number, parts = self.part
+            (_, number, parts), before = self.part, self.share
             self.share = min(1.0, (number - 1 + int(count[1]) / max(1, int(count[2]))) / parts)
-            self.first = self.first or (now, self.share)
+            if self.first is None or self.share < before:  # less than before: it counts something else now
+                self.first = now, self.share
             self.last = now
 
     def left(self, now: float) -> float | None:
@@ -186,8 +188,8 @@ class Progress(logging.Handler):
         )
         self.stages, self.clock = stages, clock
         self.plan, self.running = Plan(), dict[int, Step]()
-        self.stage, self.failed, self.told = "", False, set[str]()
-        self.ending: Sequence[str] = ()  # said last of all
+        self.stage, self.told = "", set[str]()
+        self.last: tuple[Sequence[str], bool] = ((), False)
         self.live = Live(
             console=self.console,
             auto_refresh=False,
@@ -219,6 +221,8 @@ class Progress(logging.Handler):
     def tick(self) -> None:
         """Read the logs of what runs, and renew what stands on the terminal."""
         with self.guard:
+            if self.ended.is_set():
+                return
             for step in self.running.values():
                 self._follow(step)
                 if not self.live.is_started:
@@ -226,16 +230,21 @@ class Progress(logging.Handler):
             if self.live.is_started:
                 self.live.refresh()
 
+    def end(self, lines: Sequence[str], failed: bool) -> None:
+        """Say these lines when all others are said, at `close`."""
+        self.last = lines, failed
+
     def close(self) -> None:
-        """Take away what stands on the terminal, and say the ending."""
+        """Take away what stands on the terminal, and say the last lines."""
         with self.guard:
             if not self.ended.is_set():
                 self.ended.set()
                 for step in self.running.values():
                     self._follow(step)
                 self.live.stop()
-                for line in self.ending:
-                    self._print(line, "bold red" if self.failed else "bold", wrapped=not self.failed)
+                lines, failed = self.last
+                for line in lines:
+                    self._print(line, "bold red" if failed else "bold", wrapped=not failed)
         super().close()
 
     def _planned(self, record: logging.LogRecord) -> None:
@@ -249,7 +258,7 @@ class Progress(logging.Handler):
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        while not self.ended.wait(PERIOD_S):
+        while not self.ended.wait(PERIOD_S * max(1, len(self.running) // ROWS)):  # a cluster's files are far away
             self.tick()
 
     def _started(self, record: logging.LogRecord) -> None:
@@ -276,7 +285,6 @@ class Progress(logging.Handler):
     def _job_failed(self, record: logging.LogRecord) -> None:
         job = vars(record)
         step = self.running.pop(job["jobid"], None)
-        self.failed = True
         if job.get("indent"):  # of a group, which was said as a whole
             return
         self._print(f"failed  {step.label if step else job['rule_name']}  {', '.join(job['log'])}", "red")
@@ -292,7 +300,7 @@ class Progress(logging.Handler):
             if not DROPPED.match(message):
                 self._print(message)
         elif record.levelno < logging.ERROR:
-            self._print(message if message.startswith(WARNING) else WARNING + message, "yellow")
+            self._warn(message if message.startswith(WARNING) else WARNING + message)
         elif not FAILED.match(message):
             self._print(message, "red")
 
@@ -300,9 +308,13 @@ class Progress(logging.Handler):
         for log in step.logs:
             for line in log.lines():
                 step.read(line, self.clock())
-                if line.startswith(WARNING) and line not in self.told:
-                    self.told.add(line)
-                    self._print(f"{line}  ({step.label})", "yellow")
+                if line.startswith(WARNING):
+                    self._warn(line, f"  ({step.label})")
+
+    def _warn(self, warning: str, of: str = "") -> None:
+        if warning not in self.told:
+            self.told.add(warning)
+            self._print(warning + of, "yellow")
 
     def _tell(self, step: Step) -> None:
         now, (when, share) = self.clock(), step.said
@@ -317,7 +329,8 @@ class Progress(logging.Handler):
     def drawn(self) -> Group:
         """What runs now: a bar with stage, steps and time, and a row for each step."""
         now, width = self.clock(), self.console.width
-        running, total, done = list(self.running.values()), self.plan.jobs.total(), self.plan.done
+        running = sorted(self.running.values(), key=lambda step: not step.row)  # first those that say something
+        total, done = self.plan.jobs.total(), self.plan.done
         left, known = self.plan.left(running, now)
         words = [f"{done} of {counted(total)}", seconds(now - self.plan.began)]
         if left >= 1:

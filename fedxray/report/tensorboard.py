@@ -7,11 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from fedxray.core.events import FILE, SCALARS, VERSION, event, summary
+from fedxray.core.events import (
+    FILE,
+    SCALARS,
+    VERSION,
+    event,
+    hparams_event,
+    session_end,
+    session_start,
+    summary,
+)
 from fedxray.core.files import naming
 from fedxray.experiment.folder import RunFolder
 
@@ -35,7 +44,9 @@ def export_runs(
     start, experiment = _framed([event(file_version=VERSION)]), _framed([_experiment(points)])
     for run, name, record, point in zip(runs, names, records, points, strict=True):
         for series, rows in _read_curves(run.curves).items():
-            session = experiment + _framed(_session(name, point, record["seconds"])) if series == "global" else b""
+            session = b""
+            if series == "global":
+                session = experiment + _framed([session_start(name, point), session_end(record["seconds"])])
             folder = output / name if series == "global" else output / name / series
             folder.mkdir(parents=True, exist_ok=True)
             # At once, and not beside its place first: TensorBoard would read a temporary file too.
@@ -150,29 +161,6 @@ def _experiment(points: list[dict]):
             column.domain_interval.min_value, column.domain_interval.max_value = values[0], values[-1]
         columns.append(column)
     metrics = [api_pb2.MetricInfo(name=api_pb2.MetricName(tag=SCALARS[column])) for column in HPARAM_METRICS]
-    return _hparams_event(
+    return hparams_event(
         metadata.EXPERIMENT_TAG, experiment=api_pb2.Experiment(hparam_infos=columns, metric_infos=metrics)
     )
-
-
-def _session(name: str, point: dict, seconds: float) -> list:
-    """The events of a run's hyper-parameters and of its good end; `name` makes it a group of its own."""
-    start = plugin_data_pb2.SessionStartInfo(group_name=name)
-    for key, value in point.items():
-        kind = {str: "string_value", bool: "bool_value"}.get(type(value), "number_value")
-        setattr(start.hparams[key], kind, value)
-    end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=seconds)
-    return [
-        _hparams_event(metadata.SESSION_START_INFO_TAG, session_start_info=start),
-        _hparams_event(metadata.SESSION_END_INFO_TAG, session_end_info=end),
-    ]
-
-
-def _hparams_event(tag: str, **data):
-    """An event of the HParams plugin, whose own function would leave the order of hyper-parameters to chance."""
-    content = plugin_data_pb2.HParamsPluginData(version=metadata.PLUGIN_DATA_VERSION, **data)
-    plugin = SummaryMetadata.PluginData(
-        plugin_name=metadata.PLUGIN_NAME, content=content.SerializeToString(deterministic=True)
-    )
-    value = Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin), tensor=metadata.NULL_TENSOR)
-    return event(summary=Summary(value=[value]))

@@ -1,6 +1,6 @@
 """What Gaussian noise on sampled sums costs in privacy: an upper bound on epsilon, for a patient added or removed.
 
-In each of `steps` steps every patient is drawn with the probability `rate` (Poisson sampling), what a patient adds has
+In each step every patient is drawn with the probability `rate` (Poisson sampling), what a patient adds has
 a norm of at most 1, and the sum gets Gaussian noise of the deviation `sigma` in each coordinate. The privacy loss of
 one step is put on a grid so that the hockey-stick divergence is exact at the grid's points and only too large between
 them (Doroshenko et al. 2022, "Connect the dots", arXiv:2207.04380). Steps are composed by the fast Fourier transform
@@ -8,7 +8,9 @@ them (Doroshenko et al. 2022, "Connect the dots", arXiv:2207.04380). Steps are c
 """
 
 import math
+from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,30 +23,50 @@ TAIL = 1e-10  # the mass of composed losses beyond the window, with the rounding
 REACH = 9.0  # deviations beyond which one step's noise counts as lost; their mass is below 2e-19
 SMALLEST, LARGEST = 0.2, 1000.0  # of sigma, as `sigma_for` searches
 
+# One step, of a removed or an added patient: masses float64 (n,), the first one's place on the grid, the lost mass.
+Side = tuple[np.ndarray, int, float]
+
 _erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
-@cache
-def epsilon(sigma: float, rate: float, steps: int, delta: float) -> float:
-    """An upper bound on epsilon at `delta`, whether the patient is added or removed.
+class Steps(NamedTuple):
+    """Steps of one kind."""
 
-    Raises ValueError for numbers of which there is none: `sigma` of at least 0.2, 0 < `rate` <= 1, a step or more, and
-    1e-9 <= `delta` < 1 are needed.
+    sigma: float  # deviation of the noise, as a multiple of the most that a patient adds; at least 0.2
+    rate: float  # at which each patient is drawn in a step; in (0, 1]
+    steps: int  # at least 1
+
+
+def epsilon(sigma: float, rate: float, steps: int, delta: float) -> float:
+    """An upper bound on epsilon at `delta`, whether the patient is added or removed; see `composed`."""
+    return composed((Steps(sigma, rate, steps),), delta)
+
+
+@cache
+def composed(parts: tuple[Steps, ...], delta: float) -> float:
+    """An upper bound on epsilon at `delta` of all these steps together, whether the patient is added or removed.
+
+    What a step computes may depend on what came of those before, but its numbers in `parts` may not. Raises ValueError
+    for numbers of which there is none: a part or more, of the bounds in `Steps`, and 1e-9 <= `delta` < 1 are needed.
     """
-    if sigma < SMALLEST or not 0 < rate <= 1 or steps < 1 or not 10 * TAIL <= delta < 1:
-        raise ValueError(f"no epsilon for sigma {sigma}, rate {rate}, {steps} steps and delta {delta}")
-    grid = GRID
+    for sigma, rate, steps in parts:
+        if not sigma >= SMALLEST or not 0 < rate <= 1 or steps < 1:  # so written that NaN is none
+            raise ValueError(f"no epsilon for sigma {sigma}, rate {rate} and {steps} steps")
+    if not parts or not 10 * TAIL <= delta < 1:
+        raise ValueError(f"no epsilon for {len(parts)} kinds of steps and delta {delta}")
+    counts, grid = [part.steps for part in parts], GRID
     while True:
-        parts = _losses(sigma, rate, grid)
-        windows = [_window(masses, first, grid, steps) for masses, first, _ in parts]
+        sides = list(zip(*(_losses(part.sigma, part.rate, grid) for part in parts), strict=True))
+        windows = [_window(side, counts, grid) for side in sides]
         if max(last - first for first, last in windows) <= POINTS:
             break
         grid *= 2
     found = []
-    for (masses, place, lost), (first, last) in zip(parts, windows, strict=True):
-        composed = _composed(masses, steps * place, first, last, steps)
-        losses = (first + np.arange(len(composed))) * grid
-        found.append(_epsilon(composed, losses, TAIL - math.expm1(steps * math.log1p(-lost)), delta))
+    for side, (first, last) in zip(sides, windows, strict=True):
+        masses = _composed(side, counts, first, last)
+        losses = (first + np.arange(len(masses))) * grid
+        kept = sum(steps * math.log1p(-lost) for (_, _, lost), steps in zip(side, counts, strict=True))
+        found.append(_epsilon(masses, losses, TAIL - math.expm1(kept), delta))
     return max(found)
 
 
@@ -67,8 +89,8 @@ def sigma_for(wanted: float, rate: float, steps: int, delta: float) -> float:
     return high / 10_000
 
 
-def _losses(sigma: float, rate: float, grid: float) -> list[tuple[np.ndarray, int, float]]:
-    """One step: for a removed and an added patient (masses float64 (n,), the first one's place on the grid, lost mass).
+def _losses(sigma: float, rate: float, grid: float) -> list[Side]:
+    """One step, of a removed and of an added patient.
 
     With the patient the noisy sum is x of the mixture (1 - rate) N(0, sigma²) + rate N(1, sigma²), without it is of
     N(0, sigma²); the loss log(mixture / normal) = log(1 - rate + rate exp((2x - 1) / (2 sigma²))) grows with x. Lost
@@ -111,20 +133,20 @@ def _on_grid(mass: np.ndarray, other: np.ndarray, edges: np.ndarray) -> np.ndarr
     return masses
 
 
-def _window(masses: np.ndarray, first: int, grid: float, steps: int) -> tuple[int, int]:
+def _window(side: Sequence[Side], counts: Sequence[int], grid: float) -> tuple[int, int]:
     """Places on the grid beyond which the sum of so many losses has at most `TAIL` of mass at each end (Chernoff)."""
-    losses = (first + np.arange(len(masses))) * grid
-    with np.errstate(divide="ignore"):
-        logs = np.log(masses)
-    bounds = {}
-    for sign in (1, -1):
-        powers = sign * np.geomspace(1e-3, 1e3, 61)
-        generated = [_log_sum(logs + power * losses) for power in powers]
-        bounds[sign] = [
-            (steps * value - math.log(TAIL)) / power for value, power in zip(generated, powers, strict=True)
-        ]
-    low, high = max(bounds[-1]), min(bounds[1])
-    low, high = max(low, steps * losses[0]), min(high, steps * losses[-1])
+    powers, bounds = np.geomspace(1e-3, 1e3, 61), {}
+    totals, least, most = {1: np.zeros(len(powers)), -1: np.zeros(len(powers))}, 0.0, 0.0
+    for (masses, first, _), steps in zip(side, counts, strict=True):
+        losses = (first + np.arange(len(masses))) * grid
+        with np.errstate(divide="ignore"):
+            logs = np.log(masses)
+        for sign, total in totals.items():
+            total += steps * np.array([_log_sum(logs + sign * power * losses) for power in powers])
+        least, most = least + steps * losses[0], most + steps * losses[-1]
+    for sign, total in totals.items():
+        bounds[sign] = (total - math.log(TAIL)) / (sign * powers)
+    low, high = max(bounds[-1].max(), least), min(bounds[1].min(), most)
     return math.floor(low / grid), math.ceil(high / grid)
 
 
@@ -134,12 +156,15 @@ def _log_sum(values: np.ndarray) -> float:
     return float(largest + np.log(np.exp(values - largest).sum()))
 
 
-def _composed(masses: np.ndarray, place: int, first: int, last: int, steps: int) -> np.ndarray:
-    """The masses, from place `first` of the grid on, of the sum of `steps` losses whose least one has this `place`."""
-    length = 1 << (last - first).bit_length()
-    folded = np.bincount(np.arange(len(masses)) % length, weights=masses, minlength=length)
-    composed = np.fft.irfft(np.fft.rfft(folded) ** steps, length)
-    return np.clip(np.roll(composed, place - first), 0, None)
+def _composed(side: Sequence[Side], counts: Sequence[int], first: int, last: int) -> np.ndarray:
+    """The masses, from place `first` of the grid on, of the sum of so many losses of each part."""
+    length, start = 1 << (last - first).bit_length(), 0
+    transformed = np.ones(length // 2 + 1, np.complex128)
+    for (masses, place, _), steps in zip(side, counts, strict=True):
+        folded = np.bincount(np.arange(len(masses)) % length, weights=masses, minlength=length)
+        transformed *= np.fft.rfft(folded) ** steps
+        start += steps * place
+    return np.clip(np.roll(np.fft.irfft(transformed, length), start - first), 0, None)
 
 
 def _epsilon(masses: np.ndarray, losses: np.ndarray, lost: float, delta: float) -> float:

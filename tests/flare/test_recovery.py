@@ -22,6 +22,7 @@ from fedxray.flare.partners import agree, agree_round
 from fedxray.flare.server import FederationController
 from fedxray.flare.site import SiteTrainer
 from fedxray.flare.tasks import ADVERTISE, KEYS, REVEAL, SAID, SHARE, TRAIN, VOUCH, WHY
+from fedxray.training.mechanism import Mechanism
 
 SETTINGS, KEY = make_settings(image_size=16), "a" * 64
 IMAGES = {"us": 24, "europe": 40, "asia": 10, "africa": 18}
@@ -48,14 +49,15 @@ def folders(tmp_path_factory):
 class Site:
     """The process of a site in one job, which has the kit `kit`."""
 
-    def __init__(self, name, kit, folder, method, job, schedule=SCHEDULE):
+    def __init__(self, name, kit, folder, method, job):
         OwnFile(kit).write(data=folder)
         workspace = SimpleNamespace(get_root_dir=lambda: str(kit))
         engine = SimpleNamespace(get_workspace=lambda: workspace, send_aux_request=lambda *of, **more: None)
         self.context = SimpleNamespace(
             get_engine=lambda: engine, get_identity_name=lambda: name, get_job_id=lambda: job
         )
-        self.trainer = SiteTrainer(asdict(SETTINGS), asdict(method), asdict(schedule), {}, KEY, SITES, own=False)
+        parts = asdict(SETTINGS), asdict(method), asdict(SCHEDULE)
+        self.trainer = SiteTrainer(*parts, {}, {}, KEY, SITES, own=False)
         self.trainer.log_exception = lambda *of: None
 
     def ask(self, task_name, task):
@@ -67,7 +69,7 @@ class Server(FederationController):
 
     def __init__(self, sites, method, lost=(), job="1", least=3):
         policy = asdict(Policy(5, "drop", least))
-        super().__init__(asdict(SETTINGS), asdict(method), asdict(SCHEDULE), list(sites), policy, {}, KEY, "")
+        super().__init__(asdict(SETTINGS), asdict(method), asdict(SCHEDULE), list(sites), policy, {}, KEY, "", {})
         self.processes, self.lost, self.seen, self.unplugged = sites, set(lost), [], set()
         self.fl_ctx = SimpleNamespace(get_job_id=lambda: job)
 
@@ -226,6 +228,8 @@ def test_a_site_refuses_what_no_honest_server_asks(folders, federation):
     new = federation(method, job="2").processes["us"]
     assert "no keys, because this process is not the job's first" in why(TRAIN, of=new)
     assert "has none" in why(ADVERTISE, of=federation(replace(method, secure_aggregation=False)).processes["us"])
+    us.trainer.noise = Mechanism("sum", 1.0, 0.1, 4, 0.1, 3.0, 1e-5, 92, 92, 4, 1, "patient", secret=True)
+    assert why(ADVERTISE, number=7) == ("privacy.dp: sum needs the noise of every site; set federation.absent to fail")
 
 
 def test_too_few_sites_end_a_round_with_who_is_absent_and_why(folders, federation):

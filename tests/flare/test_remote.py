@@ -17,6 +17,7 @@ from fedxray.core.parameters import load_model
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import alone as alone_for
 from fedxray.federation.pooled import Pooled
+from fedxray.flare.budget import Budget, Limits
 from fedxray.runs import confirm, train_alone
 from fedxray.training.mechanism import mechanism_at
 
@@ -143,6 +144,20 @@ def test_private_runs_of_a_federation_and_alone_are_those_in_one_process(machine
     train_alone(Pooled("us", [data["us"]], own=True, noise=noise), settings, schedule, tmp_path / "here")
     models = [tmp_path / place / "model.safetensors" for place in ("alone/us", "here")]
     assert sha256(models[0]) == sha256(models[1])
+
+
+def test_a_site_answers_no_job_that_its_operator_does_not_allow(machines, tmp_path):
+    budget = Budget(machines.kit("asia"))
+    before = budget.spent
+    assert all(row.dp == "none" or not row.secret for row in before)
+    try:
+        budget.limits = Limits(8.0, 1e-5)
+        code, said = train(machines, tmp_path / "run", 1, 1).end()
+    finally:
+        budget.path.unlink()
+    assert code == 1
+    assert "asia: privacy: this site's operator allows epsilon 8 at delta 1e-05, and nothing" in said.splitlines()[-1]
+    assert budget.spent == before
 
 
 def test_a_kit_of_another_authority_is_refused_and_a_missing_site_is_named(machines, tmp_path):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from helpers.federation import make_method
-from helpers.remote import checkpoints, expected, train, workers
+from helpers.remote import checkpoints, expected, restart_server, train, workers
 
 from fedxray.core.files import read_json, sha256
 
@@ -29,9 +29,7 @@ def test_a_cut_cable_and_a_killed_server_leave_the_same_bytes(machines, tmp_path
     assert "round 2/3" not in run.said()
     machines.network.link("asia", "up")
     run.wait_for("round 2/3")
-    machines.kill("server")
-    run.wait_for("the server does not answer")
-    machines.start("server")
+    restart_server(machines, run)
     code, said = run.end()
     assert code == 0, said
     assert "has restarted and lost job" in said

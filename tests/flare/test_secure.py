@@ -2,9 +2,13 @@
 
 import json
 import os
-from contextlib import contextmanager
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +23,7 @@ from fedxray.federation import rounds
 from fedxray.federation.fixed import decode
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import Policy, sampled
+from fedxray.flare.budget import Budget
 from fedxray.flare.kits import provision, render_project
 from fedxray.flare.one_host import OneHost
 from fedxray.runs import confirm, train_run
@@ -35,7 +40,7 @@ SECURE = [
 
 # In each process of the federation: all that the server's controller gets as an answer goes to a folder.
 RECORDER = """
-import json, os, pathlib
+import json, os, pathlib, time
 import numpy as np
 from fedxray.flare import server
 
@@ -49,6 +54,10 @@ def ask(self, name, task):
         np.savez(folder / f"{stem}.npz", **(answer.params or {}))
         rest = {key: value for key, value in vars(answer).items() if key != "params"}
         (folder / f"{stem}.json").write_text(json.dumps(rest, default=str))
+    if name == "train" and (folder / "hold").exists():  # until somebody has looked into this process
+        (folder / "pid").write_text(str(os.getpid()))
+        while (folder / "hold").exists():
+            time.sleep(0.05)
     return answers, absent
 
 server.SiteController.ask = ask
@@ -159,6 +168,56 @@ def test_what_the_server_gets_holds_no_sites_update_nor_what_was_measured_of_it(
     assert all(abs(value) < 0.02 for (secure, _), value in correlations.items() if secure), correlations
 
 
+def memory_of(pid):
+    """All that a process has in its memory and may write to, region by region."""
+    with open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            bounds, rights, *_ = line.split()
+            first, last = (int(bound, 16) for bound in bounds.split("-"))
+            if rights.startswith("rw") and not line.endswith(("[vvar]", "[vsyscall]")):
+                with suppress(OSError):  # it is gone, or cannot be read
+                    memory.seek(first)
+                    yield memory.read(last - first)
+
+
+def holds(region, piece):
+    """Whether a piece of an array, whose numbers lie at multiples of 4, is in a region; faster than `in`, for GB."""
+    numbers = np.frombuffer(region, np.uint32, len(region) // 4)
+    starts = 4 * np.flatnonzero(numbers == np.frombuffer(piece, np.uint32, 1))
+    return any(region[start : start + len(piece)] == piece for start in starts)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="reading another process's memory needs root")
+@pytest.mark.parametrize("secure", [False, True])
+def test_no_sites_update_is_in_the_memory_of_the_servers_process(federation, sites, secure):
+    """It is looked at when all answers have come. Without masks the same look finds each update."""
+    (engine, scratch, recorded), schedule, found = federation, rounds_of(1), Counter()
+    pieces = {}
+    for site, update in answers_of(sites, make_method(), schedule).items():
+        largest = max(update.parameters, key=lambda name: update.parameters[name].size)
+        arrays = update.parameters[largest].reshape(-1), rounds.sealed(update, len(sites[0]))[largest].reshape(-1)
+        pieces[site] = [array[array.size // 4 :][:16].tobytes() for array in arrays]  # of words one of the first
+
+    def look():
+        while not (recorded / "pid").exists() or not (recorded / "pid").read_text():
+            time.sleep(0.05)
+        try:
+            for region in memory_of(int((recorded / "pid").read_text())):
+                found.update(site for site, wanted in pieces.items() for piece in wanted if holds(region, piece))
+            found["looked"] += 1
+        finally:
+            (recorded / "hold").unlink()
+
+    (recorded / "pid").unlink(missing_ok=True)
+    (recorded / "hold").touch()
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    engine.train(SETTINGS, make_method(secure_aggregation=secure), schedule, scratch)
+    looking.join(60)
+    assert found["looked"] == 1
+    assert {site: found[site] > 0 for site in pieces} == dict.fromkeys(pieces, not secure), found
+
+
 @pytest.mark.parametrize("place", ["sum", "sites"])
 def test_a_private_federation_with_seeded_noise_is_the_one_in_process_to_the_bit(federation, sites, tmp_path, place):
     noise = mechanism_at(Privacy(place, 3.0, 1e-5, 0.1, 2.0, 20, 6, 1, "seeded"), sites[0].values())
@@ -175,6 +234,9 @@ def test_a_private_federation_with_seeded_noise_is_the_one_in_process_to_the_bit
     assert record["privacy"]["simulation"] is True
     assert all(record["checks"].values())
     assert record["secure_aggregation"] == (place == "sum")
+    for site in sites[0]:
+        spent = Budget(federation[1] / site).spent[-1]
+        assert (spent.dp, spent.sigma, spent.answered, spent.secret) == (place, noise.sigma, 6, False)
 
 
 def test_the_record_says_who_the_partners_were(federation, kits, tmp_path):

@@ -20,6 +20,7 @@ from fedxray.federation.algorithms import algorithm_of
 from fedxray.federation.checkpoint import SiteStates
 from fedxray.federation.policy import Schedule, alone
 from fedxray.federation.pooled import Pooled
+from fedxray.flare.budget import Budget, Limits
 from fedxray.flare.kept import Kept
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.site import SiteAlone, SiteTrainer
@@ -147,6 +148,27 @@ def test_a_site_that_trains_alone_keeps_the_model_and_answers_its_curve(us, tmp_
     assert config["threshold"] == threshold_of(network, load_site(us).own_validation(), SETTINGS.compute)
     assert config["mode"] == "alone"
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "personal" / KEY).iterdir()} == {0o600}
+
+
+def test_training_alone_is_entered_in_the_ledger_and_refused_by_a_budget(us, tmp_path):
+    def ask():
+        site = SiteAlone(asdict(SETTINGS), asdict(alone(2, "passes", {}, 16)), {}, {}, KEY)
+        site.log_exception = lambda *of: None
+        task = FLModelUtils.to_shareable(FLModel(metrics={"sites": 1.0}))
+        return site.execute(ALONE, task, context_of(tmp_path, us), None).get_header(WHY)
+
+    budget = Budget(tmp_path)
+    budget.limits = Limits(only_masked=True)  # its model does not leave
+    assert ask() is None
+    (spent,) = budget.spent
+    assert (spent.job, spent.is_bounded, spent.answered) == (
+        KEY,
+        False,
+        2 * -(-len(load_site(us).part("train")[1]) // 16),
+    )
+    budget.limits = Limits(epsilon=8.0, delta=1e-5)
+    assert "because it has no noise" in ask()
+    assert budget.spent == [spent]
 
 
 def test_a_site_whose_data_are_others_does_not_train_alone(us, tmp_path):

@@ -85,6 +85,13 @@ def expected(machines, rounds, passes, path, method=None):
     return sha256(path)
 
 
+def restart_server(machines, run):
+    """Kill the server while a run needs it, and start it again when the run has seen that it is gone."""
+    machines.kill("server")
+    run.wait_for("the server does not answer")
+    machines.start("server")
+
+
 def workers(machines):
     """(site, process id) of the processes of jobs at the sites, which the idle clients start and end."""
     jobs = []

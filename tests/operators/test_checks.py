@@ -36,10 +36,11 @@ def failing(folder):
 
 def test_all_is_in_order(hospital):
     found = run(hospital)
-    assert list(found) == ["data", "certificate", "key", "server", "versions", "machine"]
+    assert list(found) == ["data", "certificate", "key", "privacy", "server", "versions", "machine"]
     assert failing(hospital) == {}
     assert "24 train, 24 validation, 24 test images" in found["data"][1]
     assert "valid for 99 days" in found["certificate"][1]
+    assert "budget: none, so every job is answered, with noise or without" in found["privacy"][1]
     assert "torch" in found["versions"][1]
     assert "cores" in found["machine"][1]
 

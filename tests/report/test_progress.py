@@ -163,7 +163,7 @@ def test_what_stands_on_a_terminal_is_renewed_and_gone_at_the_end(terminal):
     terminal.progress.tick()
     assert "0 of 1 step" in terminal.stream.getvalue()
     terminal.finish(1)
-    terminal.progress.ending = ["The report: results/phantom/report/conclusions.html"]
+    terminal.progress.end(["The report: results/phantom/report/conclusions.html"], failed=False)
     terminal.progress.close()
     text = terminal.stream.getvalue()
     assert text.endswith("The report: results/phantom/report/conclusions.html\x1b[0m\n")
@@ -195,6 +195,14 @@ def test_the_time_left_is_that_of_the_pace_so_far(piped):
     assert step.left(piped.now + 1000) == 0.0  # the pace has fallen: never negative
     piped.write(log, round_of(10, 10), after=30)
     assert step.left(piped.now) is None
+
+
+def test_a_step_that_counts_something_else_is_timed_anew(piped):
+    piped.plan(make_site=1)
+    log = piped.start(1, "make_site")
+    for line in ("catalogue: 10/20 images", "catalogue: 20/20 images", "hashes: 5/20 images", "hashes: 10/20 images"):
+        piped.write(log, line, after=4)
+    assert piped.progress.running[1].left(piped.now) == pytest.approx(2 * 4)
 
 
 def test_several_trainings_of_a_step_count_as_one(piped):
@@ -252,13 +260,14 @@ def test_the_log_of_an_earlier_run_is_not_read(piped):
 def test_half_a_line_waits_for_its_rest_and_a_line_written_over_is_its_last_state(piped):
     piped.plan(make_site=1)
     log = piped.start(1, "make_site")
-    with log.open("w") as file:
-        print("images: 1", end="", file=file, flush=True)
-        piped.progress.tick()
-        assert piped.progress.running[1].row == ""
-        print("0/20 images\r", end="images: 20/20 images\n", file=file, flush=True)
-    piped.progress.tick()
-    assert piped.progress.running[1].row == "images: 20/20 images"
+    line = "Röntgen: 10/20 images\rRöntgen: 20/20 images\n".encode()
+    with log.open("wb") as file:
+        for part in (line[:2], line[2:12], line[12:]):  # the first ends within a letter
+            assert piped.progress.running[1].row == ""
+            file.write(part)
+            file.flush()
+            piped.progress.tick()
+    assert piped.progress.running[1].row == "Röntgen: 20/20 images"
 
 
 def test_warnings_are_said_once_at_once_with_the_step(piped):
@@ -266,7 +275,8 @@ def test_warnings_are_said_once_at_once_with_the_step(piped):
     for number, site in enumerate(["us", "asia"]):
         log = piped.start(number, "make_site", site=site)
         piped.write(log, "warning: two images are the same", "no warning: this")
-    piped.send(None, "The file is old.", logging.WARNING)
+    for _ in range(2):
+        piped.send(None, "The file is old.", logging.WARNING)
     assert piped.lines[1:] == [
         "warning: two images are the same  (make_site site=us)",
         "warning: The file is old.",
@@ -280,11 +290,8 @@ def test_an_error_is_the_last_thing_said(piped):
     piped.send("error", "RuleException:\nCalledProcessError in file rules/training.smk ...", logging.ERROR)
     piped.send("job_error", "Error in rule", logging.ERROR, jobid=1, rule_name="train_central", log=[str(log)])
     piped.send(None, "Exiting because a job execution failed. Look above for error messages", logging.ERROR)
-    piped.progress.ending = [
-        "Failed, with the end of each log:",
-        f"  train_central: {log}",
-        "      error: lr: too large",
-    ]
+    last = ["Failed, with the end of each log:", f"  train_central: {log}", "      error: lr: too large"]
+    piped.progress.end(last, failed=True)
     piped.send(None, "Complete log(s): /x/.snakemake/log")
     piped.send("error", "WorkflowError:\nAt least one job did not complete successfully.", logging.ERROR)
     piped.progress.close()
@@ -295,6 +302,15 @@ def test_an_error_is_the_last_thing_said(piped):
         f"  train_central: {log}",
         "      error: lr: too large",
     ]
+
+
+def test_nothing_is_said_after_the_last(piped):
+    piped.plan(train_federated=1)
+    log = piped.start(1, "train_federated")
+    piped.progress.end(["The end."], failed=False)
+    piped.progress.close()
+    piped.write(log, round_of(5, 10, 0.9), "warning: late", after=60)
+    assert piped.lines[-1] == "The end."
 
 
 def test_other_errors_and_messages_of_snakemake_are_said_in_its_words(piped):
@@ -338,12 +354,13 @@ def test_a_record_that_it_cannot_read_stops_nothing(piped, monkeypatch, capsys):
     assert piped.lines == ["1 step: 1 data"]
 
 
-def test_many_running_steps_are_counted(terminal):
+def test_of_many_running_steps_those_that_say_something_come_first(terminal):
     terminal.plan(make_site=100)
-    for number in range(100):
-        terminal.start(number, "make_site", site=number)
+    logs = [terminal.start(number, "make_site", site=number) for number in range(100)]
+    terminal.write(logs[70], "images: 5/20 images")
     drawn = terminal.drawn(80)
     assert len(drawn) == 10
+    assert drawn[1:3] == ["  make_site site=70  images: 5/20 images", "  make_site site=0"]
     assert drawn[-1] == "  and 92 more"
 
 

@@ -64,3 +64,12 @@ def test_a_fresh_clone_has_the_folder_of_results_and_git_sees_nothing_else_in_it
         pytest.skip("not a checkout of git")
     assert [ignored(f"results/{name}") for name in ("README.md", "phantom", "phantom/points.csv")] == [1, 0, 0]
     assert (ROOT / "results" / "README.md").is_file()
+
+
+def test_what_a_step_says_goes_to_its_log_from_which_the_screen_reads():
+    for path in sorted(ROOT.glob("rules/*.smk")):
+        text = path.read_text()
+        commands = re.findall(r"^ +shell:\n((?: +f?\".*\"\n)+)", text, re.MULTILINE)
+        assert len(commands) == text.count(" shell:\n"), path.name
+        for command in commands:
+            assert command.endswith(' > {log:q} 2>&1"\n'), command

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedxray.core.errors import UserError
-from fedxray.training.accountant import _losses, epsilon, sigma_for
+from fedxray.training.accountant import Steps, _losses, composed, epsilon, sigma_for
 
 RATE, DELTA = 256 / 2869, 1e-5
 # (sigma, steps): epsilon by the pessimistic accountant of Google's dp-accounting 0.6.0, rounded to three digits.
@@ -61,6 +61,34 @@ def test_it_agrees_with_opacus(sigma, rate, steps):
     assert published - 0.02 <= epsilon(sigma, rate, steps, DELTA) <= published + 0.01
 
 
+@pytest.mark.parametrize("parts", [[4.0, 3.0], [1.0, 20.0, 5.0], [2.0] * 4])
+def test_unequal_steps_without_sampling_are_one_of_less_noise(parts):
+    """Gaussian mechanisms of sensitivity 1 compose to one whose 1/sigma^2 is the sum of theirs."""
+    exact = closed_form(sum(sigma**-2 for sigma in parts) ** -0.5, DELTA)
+    assert exact <= composed(tuple(Steps(sigma, 1.0, 1) for sigma in parts), DELTA) <= exact + 1e-2
+
+
+@pytest.mark.parametrize(("sigma", "rate", "steps"), [(0.8, 0.05, 200), (2.0, RATE, 112)])
+def test_steps_split_in_parts_cost_what_they_cost_together(sigma, rate, steps):
+    parts = (Steps(sigma, rate, 3), Steps(sigma, rate, 20), Steps(sigma, rate, steps - 23))
+    together = epsilon(sigma, rate, steps, DELTA)
+    assert composed(parts, DELTA) == pytest.approx(together, abs=1e-6)
+    assert composed(parts[::-1], DELTA) == pytest.approx(together, abs=1e-6)
+    assert composed((*parts, Steps(900.0, 1e-6, 1)), DELTA) == pytest.approx(together, abs=1e-2)
+    assert composed((*parts, Steps(3.0, 0.1, 10)), DELTA) > together
+
+
+def test_unequal_steps_agree_with_opacus():
+    parts = (Steps(0.9, 0.05, 50), Steps(1.6, 0.1, 112), Steps(3.0, 0.3, 20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        accountants = pytest.importorskip("opacus.accountants", reason="opacus is not installed")
+        other = accountants.PRVAccountant()
+        other.history = [tuple(part) for part in parts]
+        published = other.get_epsilon(DELTA)
+    assert published - 0.02 <= composed(parts, DELTA) <= published + 0.01
+
+
 def test_a_divergence_is_the_integral_of_the_two_densities():
     """One sampled step, by a sum over a fine grid of x, for a patient who is removed and one who is added."""
     sigma, rate, x = 0.9, 0.2, np.linspace(-12, 13, 2_000_001)
@@ -99,5 +127,7 @@ def test_what_has_no_epsilon_is_refused():
             epsilon(*wrong)
     with pytest.raises(ValueError, match="no epsilon"):
         epsilon(1.0, 0.1, 1, 1e-10)
+    with pytest.raises(ValueError, match="no epsilon for 0 kinds"):
+        composed((), DELTA)
     with pytest.raises(UserError, match=r"privacy\.epsilon: 0\.001 needs"):
         sigma_for(0.001, 1.0, 1000, DELTA)

@@ -1,0 +1,105 @@
+"""What the hospital's operator sees of what jobs have spent, and allows."""
+
+import re
+import sys
+
+import pytest
+
+from fedxray.flare.budget import Budget, Limits, Spending
+from fedxray.operators.checks import check_site
+from fedxray.operators.site import main
+
+
+@pytest.fixture
+def run(hospital, monkeypatch, capsys):
+    """A function that runs `fedxray-site budget` with words; returns (0 or the error, lines that it printed)."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["fedxray-site", "budget", "--folder", str(hospital), *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return code, capsys.readouterr().out.splitlines()
+
+    return call
+
+
+def job(name, sigma, **changed):
+    row = {"dp": "sum", "secret": True, "unit": "patient", "sigma": sigma, "rate": 0.1, "delta": 1e-6, "colluders": 1}
+    return Spending(**{"job": name * 64, "steps": 100} | row | changed)
+
+
+def test_at_first_nothing_is_spent_and_everything_is_allowed(run):
+    code, said = run()
+    assert code == 0
+    assert said == [
+        "spent: nothing",
+        "budget: none, so every job is answered, with noise or without (--epsilon E --delta D sets one)",
+        "masks: a job without secure aggregation is answered too (--only-masked refuses it)",
+    ]
+
+
+def test_what_jobs_have_spent_is_told_by_job_and_together_with_what_is_left(run, hospital):
+    budget = Budget(hospital / "kit")
+    budget.charge(job("a", 2.0), True, 100, 0)
+    budget.charge(job("b", 1.5, dp="sites", colluders=0), False, 40, 60)
+    code, said = run("--epsilon", "8", "--delta", "1e-5")
+    assert code == 0
+    assert re.match(r"job +since +noise +unit +sigma +rate +steps +epsilon$", said[0])
+    assert re.match(r"a{12} +\d{4}-\d\d-\d\d +sum, 1 may collude +patient +2 +0\.1000 +100 of 100 +2\.\d\d$", said[1])
+    assert re.match(r"b{12} +\d{4}-\d\d-\d\d +sites +patient +1\.5 +0\.1000 +40 of 100 +2\.\d\d$", said[2])
+    spent = float(re.match(r"spent: epsilon (\S+) at delta 1e-05 by all jobs together$", said[3])[1])
+    left = float(re.match(r"budget: epsilon 8 at delta 1e-05; (\S+) is left$", said[4])[1])
+    each = [float(line.split()[-1]) for line in said[1:3]]
+    assert max(each) < spent < sum(each)
+    assert spent + left == pytest.approx(8, abs=0.02)
+    assert budget.limits == Limits(8.0, 1e-5, False)
+    assert run()[1] == said
+
+
+def test_what_has_no_bound_is_infinite(run, hospital):
+    budget = Budget(hospital / "kit")
+    budget.charge(Spending.of("d" * 64, None), False, 12, 0)
+    assert run()[1][2] == "spent: epsilon infinite by all jobs together"
+    budget.charge(job("c", 2.0, secret=False), True, 100, 0)
+    _, said = run("--epsilon", "8", "--delta", "1e-5")
+    assert re.match(r"d{12} +\S+ +none +12 +infinite$", said[1])
+    assert re.match(r"c{12} +\S+ +sum, 1 may collude, seeded .* infinite$", said[2])
+    assert said[3] == "spent: epsilon infinite at delta 1e-05 by all jobs together"
+    assert said[4] == "budget: epsilon 8 at delta 1e-05; 0 is left"
+
+
+def test_limits_stay_until_they_are_changed_and_the_checks_tell_them(run, hospital):
+    budget = Budget(hospital / "kit")
+    run("--only-masked")
+    run("--epsilon", "3", "--delta", "1e-6")
+    assert budget.limits == Limits(3.0, 1e-6, True)
+    told = next(check for check in check_site(hospital) if check.name == "privacy")
+    assert told.passed
+    assert told.text == (
+        "budget: epsilon 3 at delta 1e-06; 3 is left; masks: a job without secure aggregation is refused"
+    )
+    run("--unlimited")
+    assert budget.limits == Limits(None, None, True)
+    run("--no-only-masked")
+    assert budget.limits == Limits()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--epsilon", "8"], "a budget is an epsilon at a delta; give both"),
+        (["--delta", "1e-5"], "a budget is an epsilon at a delta; give both"),
+        (["--epsilon", "0", "--delta", "1e-5"], "--epsilon 0: not above 0"),
+        (["--epsilon", "nan", "--delta", "1e-5"], "--epsilon nan: not above 0"),
+        (["--epsilon", "8", "--delta", "1e-12"], "--delta 1e-12: not from 1e-9 to 1"),
+        (["--epsilon", "8", "--delta", "0.05"], "--delta 0.05: not below 1/24, the training patients here"),
+    ],
+)
+def test_a_budget_that_means_nothing_is_refused(run, hospital, words, said):
+    code, lines = run(*words)
+    assert code.startswith(f"error: {said}")
+    assert not lines
+    assert not Budget(hospital / "kit").path.exists()
