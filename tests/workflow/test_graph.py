@@ -51,7 +51,7 @@ def test_without_a_terminal_it_says_a_line_for_each_step_and_ends_in_what_came_o
     assert set(done) >= DATA | TRAINING | {"render_pages"}
     assert re.search(r"  round 4/4  loss \d\.\d{4}  AUROC \d\.\d{4}  \d+\.\d s$", done["train_federated"])
     *_, answer = (finished / "results" / "smoke" / "logs" / "contrast_models.log").read_text().splitlines()
-    page, curves = "results/smoke/report/conclusions.html", "results/smoke/tensorboard"
+    page, curves = "results/smoke/report/index.html", "results/smoke/tensorboard"
     last = f"The report: {page}", f"The curves: tensorboard --logdir {curves}"
     assert lines[-3:] == [answer, *last]
     assert (finished / page).is_file()
