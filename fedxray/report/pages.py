@@ -64,6 +64,7 @@ class Runs:
                     named |= {"rate": f"{bound['rate']:.4f}", "steps": bound["steps"], "patients": bound["patients"]}
                     places = {"sites": "in each hospital's steps", "sum": "in the sum of all hospitals"}
                     where = places[bound["dp"]] if keys[1] == "federated" else "in its steps"
+                    where += f", of which {bound['colluders']} may collude" * (bound["dp"] == "sum")
                     spent.append(_model(*keys) | {"noise": where, "unit": bound["unit"], **named, "runs": len(records)})
         return {
             "seen": _seen(self.config),
@@ -445,9 +446,8 @@ def _bound(privacy: dict) -> str:
 def _seen(config: dict) -> list[dict]:
     """A row for each party: what it sees of the hospitals' patients, and what it may learn, under a configuration."""
     one_process, remote = config["federation"]["engine"] == "inprocess", config["federation"]["where"] == "remote"
-    secure, private = config["privacy"]["secure_aggregation"], config["privacy"]["dp"] != "none"
-    private |= any(value != "none" for value in config["sweep"]["grid"].get("privacy.dp", []))
-    private |= any(point.get("privacy.dp", "none") != "none" for point in config["sweep"]["points"])
+    places = {run.privacy.dp for run in Experiment.from_config(config).jobs if run.model.mode == "federated"}
+    secure, private = config["privacy"]["secure_aggregation"], places != {"none"}
     server = (
         "in each round the sum of the hospitals' answers, with the total of their images and their mean training loss"
         if secure
@@ -461,6 +461,8 @@ def _seen(config: dict) -> list[dict]:
     if remote:
         server += f"; {passed}"
     updates = "what the sum of all tells, and of no hospital by itself" if secure else "what an update tells of images"
+    if places == {"sites"} and config["privacy"]["noise"] == "secret":
+        updates = "of an image in training at most what ε allows, from all rounds together"
     model = "whether an image was in training: "
     model += "of a private model at most what ε allows, of another no bound" if private else "no bound"
     if remote:

@@ -11,7 +11,7 @@ from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
 from fedxray.report.contents import PARTS, REMOTE_PARTS
-from fedxray.report.pages import Results, _cell, _short, flat, render
+from fedxray.report.pages import Results, Runs, _cell, _short, flat, render
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +203,13 @@ def test_who_sees_what_follows_the_configuration(config, results, rendered):
     text = text_of(render(secure, results, "")["privacy"])
     assert "the sum of the hospitals' answers" in text
     assert "each hospital's answer (its model)" not in text
+    bounded = "of an image in training at most what ε allows, from all rounds together"
+    for noise, place, said in (("secret", "sites", True), ("seeded", "sites", False), ("secret", "sum", False)):
+        private = config | {"privacy": secure["privacy"] | {"dp": place, "noise": noise}}
+        learns = [
+            str(row["may learn of other hospitals' patients"]) for row in Runs(private, results).privacy()["seen"]
+        ]
+        assert (bounded in learns) == said
 
 
 def test_the_privacy_page_of_a_remote_federation_says_what_leaves_a_hospital_and_who_the_partners_were(
@@ -239,10 +246,21 @@ def test_what_private_runs_spent_is_a_row_for_each_model_and_their_sum(config, r
     for path in points["path"]:
         run = folder.run(path)
         write_json(run.record, run.read_record() | {"privacy": bound})
-    text = text_of(render(config, folder, "")["privacy"])
+    made = render(config, folder, "")
+    text = text_of(made["privacy"])
+    assert "epsilon 2 at delta 1e-05" in text_of(made["model_card"])
     shared = int((points["site"] == "pooled").sum())
     alone = int(points["site"].value_counts().drop("pooled").max())
     assert f"spend at most ε {2 * (shared + alone):.3g} on a patient, at δ {1e-5 * (shared + alone):.3g}" in text
     assert "This is a simulation" in text
     assert "in each hospital's steps patient 2 1e-05 1.5 0.1000 30 40" in text
-    assert "epsilon 2 at delta 1e-05" in text_of(render(config, folder, "")["model_card"])
+    assert "fedxray-site budget" not in text
+    for path in points["path"]:
+        run = folder.run(path)
+        of_sum = bound | {"dp": "sum", "colluders": 1, "simulation": False}
+        write_json(run.record, run.read_record() | {"privacy": of_sum})
+    remote = config | {"federation": config["federation"] | {"where": "remote", "admin_kit": "kit"}}
+    text = text_of(render(remote, folder, "")["privacy"])
+    assert "in the sum of all hospitals, of which 1 may collude patient 2" in text
+    assert "This is a simulation" not in text
+    assert "left of its budget, is known at the hospital alone: fedxray-site budget" in text

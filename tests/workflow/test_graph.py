@@ -46,8 +46,9 @@ def test_the_whole_graph_ends_in_a_comparison(finished):
 
 def test_without_a_terminal_it_says_a_line_for_each_step_and_ends_in_what_came_out(finished):
     lines = (finished / "said.txt").read_text().splitlines()
-    assert len(lines) <= 29 + 10
-    done = {line.split()[1]: line for line in lines if re.match(r" *\d+/29  ", line)}
+    steps = int(re.search(r"^(\d+) steps: ", "\n".join(lines), re.MULTILINE)[1])
+    assert len(lines) <= 2 * steps  # a slow machine says more often how far a step is
+    done = {line.split()[1]: line for line in lines if re.match(rf" *\d+/{steps}  ", line)}
     assert set(done) >= DATA | TRAINING | {"render_pages"}
     assert re.search(r"  round 4/4  loss \d\.\d{4}  AUROC \d\.\d{4}  \d+\.\d s$", done["train_federated"])
     *_, answer = (finished / "results" / "smoke" / "logs" / "contrast_models.log").read_text().splitlines()
