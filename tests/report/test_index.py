@@ -218,10 +218,18 @@ def test_what_privacy_was_spent_is_said_with_its_record(text, config, folder, tm
 
 
 def test_attacks_are_told_with_their_values(config, folder, tmp_path):
-    row = {"attack": "membership", "target": "federated", "statistic": "AUC", "value": 0.51, "low": 0.47, "high": 0.55}
+    row = {
+        "attack": "membership by loss",
+        "target": "federated",
+        "statistic": "AUC",
+        "value": 0.51,
+        "low": 0.47,
+        "high": 0.55,
+    }
     audited = config | {"privacy": config["privacy"] | {"audit": True}}
     other = linked(folder, tmp_path / "audited", audited)
-    write_table(other.audit, pd.DataFrame([row | {"sentence": "Nothing."}]))
+    row |= {"power": 0.9, "claimed": float("nan"), "sentence": "Nothing."}
+    write_table(other.audit, pd.DataFrame([row]))
     told = page(audited, other, "")
     check_numbers(told, other)
     assert "No attack was tried" not in re.search(r'<section id="spent">.*?</section>', told, re.DOTALL)[0]
