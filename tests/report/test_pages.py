@@ -10,8 +10,8 @@ from fedxray.core.files import read_json, read_table, write_json, write_table
 from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
-from fedxray.report.contents import pages
-from fedxray.report.pages import Results, _cell, _short, flat, render
+from fedxray.report.contents import PARTS, REMOTE_PARTS
+from fedxray.report.pages import Results, Runs, _cell, _short, flat, render
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +20,15 @@ def rendered(config, results):
 
 
 def text_of(page):
-    """What a reader sees of a page."""
-    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split("</style>")[1])))
+    """What a reader sees of a part."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
 
 
-def test_each_page_carries_the_note_and_opens_without_a_network(rendered):
-    assert list(rendered) == pages("here")
-    for name, page in rendered.items():
-        assert "Synthetic phantom data. These numbers show" in page, name
-        assert "://" not in page, name
-
-
-def test_a_page_of_real_data_has_no_note(config, results):
-    assert '<p class="note">' not in render(config, results, "")["conclusions"]
+def test_each_part_is_folded_has_a_place_to_link_to_and_needs_no_network(rendered):
+    assert tuple(rendered) == PARTS
+    for name, part in rendered.items():
+        assert part.startswith(f'<details class="part" id="{name}">\n<summary>'), name
+        assert "://" not in part, name
 
 
 def test_conclusions_say_the_sentences_the_choice_and_the_agreement(rendered, results):
@@ -207,6 +203,13 @@ def test_who_sees_what_follows_the_configuration(config, results, rendered):
     text = text_of(render(secure, results, "")["privacy"])
     assert "the sum of the hospitals' answers" in text
     assert "each hospital's answer (its model)" not in text
+    bounded = "of an image in training at most what ε allows, from all rounds together"
+    for noise, place, said in (("secret", "sites", True), ("seeded", "sites", False), ("secret", "sum", False)):
+        private = config | {"privacy": secure["privacy"] | {"dp": place, "noise": noise}}
+        learns = [
+            str(row["may learn of other hospitals' patients"]) for row in Runs(private, results).privacy()["seen"]
+        ]
+        assert (bounded in learns) == said
 
 
 def test_the_privacy_page_of_a_remote_federation_says_what_leaves_a_hospital_and_who_the_partners_were(
@@ -217,7 +220,7 @@ def test_the_privacy_page_of_a_remote_federation_says_what_leaves_a_hospital_and
     shutil.copyfile(results.points, Folder(tmp_path).points)
     remote = config | {"federation": config["federation"] | {"where": "remote", "admin_kit": "kit"}}
     plain = render(remote, Folder(tmp_path), "")
-    assert list(plain) == pages("remote")
+    assert tuple(plain) == REMOTE_PARTS
     assert "every image" not in plain["privacy"]
     assert "the model, losses and AUROC of each hospital alone" in text_of(plain["privacy"])
     assert "SHA-256" not in plain["privacy"]
@@ -243,10 +246,21 @@ def test_what_private_runs_spent_is_a_row_for_each_model_and_their_sum(config, r
     for path in points["path"]:
         run = folder.run(path)
         write_json(run.record, run.read_record() | {"privacy": bound})
-    text = text_of(render(config, folder, "")["privacy"])
+    made = render(config, folder, "")
+    text = text_of(made["privacy"])
+    assert "epsilon 2 at delta 1e-05" in text_of(made["model_card"])
     shared = int((points["site"] == "pooled").sum())
     alone = int(points["site"].value_counts().drop("pooled").max())
     assert f"spend at most ε {2 * (shared + alone):.3g} on a patient, at δ {1e-5 * (shared + alone):.3g}" in text
     assert "This is a simulation" in text
     assert "in each hospital's steps patient 2 1e-05 1.5 0.1000 30 40" in text
-    assert "epsilon 2 at delta 1e-05" in text_of(render(config, folder, "")["model_card"])
+    assert "fedxray-site budget" not in text
+    for path in points["path"]:
+        run = folder.run(path)
+        of_sum = bound | {"dp": "sum", "colluders": 1, "simulation": False}
+        write_json(run.record, run.read_record() | {"privacy": of_sum})
+    remote = config | {"federation": config["federation"] | {"where": "remote", "admin_kit": "kit"}}
+    text = text_of(render(remote, folder, "")["privacy"])
+    assert "in the sum of all hospitals, of which 1 may collude patient 2" in text
+    assert "This is a simulation" not in text
+    assert "left of its budget, is known at the hospital alone: fedxray-site budget" in text
