@@ -37,7 +37,7 @@ def test_the_whole_graph_ends_in_a_comparison(finished):
         text = page.read_text()
         assert "Synthetic phantom data" in text, page.name
         assert "://" not in text, page.name  # it opens without a network
-    assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 11
+    assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 12
     assert json.loads((results / "model" / "config.json").read_text())["note"] == "Synthetic phantom data"
     record = pd.read_csv(results / "agreement.csv")
     assert (record["through_federation"] == record["here"]).all()
@@ -76,7 +76,8 @@ def test_only_what_a_change_touches_runs_again(finished):
     assert "resample_images" not in added
     assert {"provision_federation", "draw_cohort"} <= added
     patience = set(planned(finished, *SMOKE, "--config", "federation={round_timeout_s: 99}"))
-    assert patience <= {"record_config", "render_pages", "all", "total"}  # the page of the configuration
+    shown = {"record_config", "render_pages", "export_tensorboard"}  # what shows the configuration
+    assert patience <= shown | {"all", "total"}
     report = set(planned(finished, *SMOKE, "--config", "evaluation={margin: 0.05}"))
     assert report
     assert not report & (DATA | TRAINING | {"predict_chosen"})
@@ -171,13 +172,13 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
         "analysis/statistics.py",
         "ROUNDING = 1e-12",
         "ROUNDING = 1e-13",
-        {"contrast_models", "plot_results", "render_pages"},
+        {"contrast_models", "plot_results", "render_pages", "export_tensorboard"},
     ),
     "a package's __init__.py": (
         "report/figures/__init__.py",
         '"font.size": 11',
         '"font.size": 12',
-        REPORT,
+        REPORT | {"export_tensorboard"},
     ),
     "an empty package's __init__.py": (
         "flare/__init__.py",
@@ -185,7 +186,12 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
         "import os\n\nos.umask(0o22)\n",
         KITS | {"train_federated"} | TOLD,
     ),
-    "one figure": ("report/figures/data.py", '"#BBBBBB"', '"#BBBBBA"', {"plot_data", "render_pages"}),
+    "one figure": (
+        "report/figures/data.py",
+        '"#BBBBBB"',
+        '"#BBBBBA"',
+        {"plot_data", "render_pages", "export_tensorboard"},
+    ),
     "the page's template": ("report/templates/index.html", "<html", "<html ", {"render_pages"}),
     "who is where": (
         "data/cohort.py",
@@ -250,7 +256,7 @@ def test_killed_in_the_middle_it_ends_in_the_same_models_and_tables(finished, tm
 
 def test_a_repeated_federated_run_that_is_killed_leaves_whole_curves_and_is_done_by_the_same_command(finished):
     results = finished / "results" / "smoke"
-    (events,) = (results / "tensorboard" / "federated").glob("*/*/events*")
+    (events,) = (results / "tensorboard" / "federated").glob("*/*/events*fedxray")
     (model,) = (results / "runs" / "federated").glob("*/*/model.safetensors")
     before, digest = events.read_bytes(), sha256(model)
     run = start(finished, *SMOKE, "--forcerun", "train_federated")
