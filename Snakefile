@@ -49,5 +49,5 @@ rule all:
         figures=EVERY_FIGURE,
         tensorboard=AT.tensorboard,
         model=EXPORTED,
-        pages=list(PAGES.values()),
+        page=AT.page("index"),
     localrule: True

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.environment import flower
-from benchmarks.inputs import BUILD, SITES, default_config, experiment, options, random_sites, scratch, settings
+from benchmarks.inputs import BUILD, SITES, default_config, experiment, open_options, random_sites, scratch, settings
 from benchmarks.measure import ROOT, NotTheSameWork, at_most, interleave, middle, python, ratio, run, told
 from fedxray.core.files import sha256
 from fedxray.core.parameters import load_model
@@ -76,7 +76,16 @@ def fedxray_command(
     config = default_config()
     privacy = config["privacy"] | {"secure_aggregation": secure}
     plain = method_of(config["algorithm"] | {"moments": "fresh"}, privacy)  # as the alternatives
-    words += [*options(chosen | {"epochs": rounds}), "--round", 1, "--steps", 0, "--budget", "passes", *plain.options()]
+    words += [
+        *open_options(chosen | {"epochs": rounds}),
+        "--round",
+        1,
+        "--steps",
+        0,
+        "--budget",
+        "passes",
+        *plain.options(),
+    ]
     return python(
         ROOT / "scripts" / "train_federated.py",
         *words,

@@ -72,7 +72,7 @@ def train_images(quick: bool) -> dict:
             random_sites(folder / "sites", count, 64, ("us",))
             chosen = settings(folder / "sites" / "shared", 1)
             words = ["--sites", folder / "sites" / "us" / "card.json", *open_options(chosen)]
-            words += ["--output", folder / "run" / "model.safetensors"]
+            words += ["--live", folder / "live", "--output", folder / "run" / "model.safetensors"]
             measured = run(python(ROOT / "scripts" / "train_central.py", *words), 3600)
         return measured.seconds, measured.peak_mb
 

@@ -164,7 +164,8 @@ def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[
     """
     run(fedxray_command(folder / "sites", kits(), chosen, turns, folder / "federated"))
     words = ["--sites", *(site / "card.json" for site in site_folders(folder)), *open_options(chosen)]
-    run(python(ROOT / "scripts" / "train_central.py", *words, "--output", folder / "central" / "model.safetensors"))
+    words += ["--live", folder / "live", "--output", folder / "central" / "model.safetensors"]
+    run(python(ROOT / "scripts" / "train_central.py", *words))
     seconds = []
     for mode in ("federated", "central"):
         metrics = pd.read_csv(folder / mode / "metrics.csv")

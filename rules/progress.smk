@@ -44,7 +44,7 @@ def conclusion():
 
         limits = EVALUATION["margin"], EVALUATION["confidence"]
         lines += console(answers(read_table(AT.methods), *limits))
-    lines += [f"The report: {page}" for page in list(PAGES.values())[:1]]
+    lines.append(f"The report: {AT.page('index')}")
     return [*lines, f"The curves: tensorboard --logdir {AT.tensorboard}"]
 
 

@@ -4,7 +4,9 @@
 EVERY_FIGURE = [
     file for name in contents.figures(EXPERIMENT) for _, file in AT.figure(name)
 ]
-PAGES = {name: AT.page(name) for name in contents.pages(config["federation"]["where"])}
+DRAWN = [
+    file for file in EVERY_FIGURE if file.suffix == ".svg"
+]  # they stand in the page
 # If all methods are personal, the models of a federation on other machines stay there.
 EXPORTED = [AT.model / "model.safetensors"] * (
     HERE or any(run.model.mode == "federated" for run in EXPERIMENT.runs)
@@ -196,8 +198,9 @@ if HERE:
             predictions=AT.predictions,
             comparison=AT.comparison,
             heterogeneity=HETEROGENEITY,
+            figures=DRAWN,
         output:
-            **{name: shown(page, name) for name, page in PAGES.items()},
+            page=shown(AT.page("index"), "the_page"),
         log:
             AT.log("render_pages"),
         benchmark:
@@ -207,7 +210,7 @@ if HERE:
             mem_mb=growing(1000),
             runtime=growing(10),
         params:
-            **step("render_pages", *contents.templates()),
+            **step("render_pages", *contents.texts()),
             results=AT.root,
         shell:
             "python {params.script:q} --config {input.config:q} --results {params.results:q} > {log:q} 2>&1"
@@ -242,9 +245,12 @@ else:
             config=AT.config,
             registry=AT.registry,
             points=AT.points,
-            records=RECORDS,
+            chosen=AT.chosen,
+            at_sites=AT.at_sites,
+            model=EXPORTED,
+            figures=DRAWN,
         output:
-            **{name: shown(page, name) for name, page in PAGES.items()},
+            page=shown(AT.page("index"), "the_page"),
         log:
             AT.log("render_pages"),
         benchmark:
@@ -254,7 +260,7 @@ else:
             mem_mb=1000,
             runtime=10,
         params:
-            **step("render_pages", *contents.templates()),
+            **step("render_pages", *contents.texts()),
             results=AT.root,
         shell:
             "python {params.script:q} --config {input.config:q} --results {params.results:q} > {log:q} 2>&1"

@@ -11,7 +11,7 @@ import pandas as pd
 from fedxray.analysis import bootstrap
 from fedxray.analysis.choice import MODEL_KEY, exported, without_coalitions
 from fedxray.analysis.cohorts import cohorts_of
-from fedxray.audit.findings import COLUMNS, EXAMPLE, of_canaries, of_members, of_step
+from fedxray.audit.findings import COLUMNS, EXAMPLE, of_canaries, of_members, of_search, of_step
 from fedxray.audit.membership import by_canaries, confidences, membership
 from fedxray.audit.power import memorise, phantoms
 from fedxray.audit.retraining import audited, by_shadows, mechanism_of_record, shadows_of, with_canaries
@@ -27,6 +27,7 @@ from fedxray.training.models import restore
 from fedxray.training.trainer import predict
 
 BATCH, SHOWN, PIXELS = 4, (0, 2), 224  # images of a step, those of which pictures are made, and what the demo takes
+AVERAGED, SMALL = 60, 64  # images, and pixels of a side, of a search by gradients
 LEAST = 4  # canaries; of fewer nothing is guessed
 DELTA = 1e-5  # of what canaries prove where no other is claimed
 
@@ -78,6 +79,8 @@ def main(options):
             found, made = of_step(model, settings, seed, *part, noise, shown, power.get(count))
             power[count] = found[0]["power"]
             rows, pictures = rows + found, pictures + made
+    like = np.mean([np.corrcoef(shown["in clear"].ravel(), shown["true"].ravel())[0, 1] for shown in pictures])
+    rows += of_search("compact", settings, seed, *phantoms(AVERAGED, SMALL, seed), float(like))
     table = pd.DataFrame(rows, columns=COLUMNS)
     write_table(options.output, table)
     save(inversion(pictures), folder.figure("inversion"), "Synthetic phantom data")

@@ -11,7 +11,7 @@ from fedxray.core.files import read_json, read_table
 from fedxray.data.registry import note_of
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
-from fedxray.report.figures import methods, privacy, results, save, sweep
+from fedxray.report.figures import answer, methods, privacy, results, save, sweep
 
 
 def main(options):
@@ -25,6 +25,7 @@ def main(options):
     with_external, (summary, _) = summary, apart(summary, options.external)
     draw = options.replicates, options.confidence, options.seed
     figures = {
+        "answer": lambda: answer.answer(read_table(folder.methods), options.margin),
         "method_gain": lambda: methods.method_gain(read_table(folder.methods), options.margin),
         "contributions": lambda: methods.contributions(read_table(folder.contributions)),
         "learning_curves": lambda: results.learning_curves(global_curves(chosen, folder)),

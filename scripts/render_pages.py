@@ -1,4 +1,4 @@
-"""Write the report's pages: conclusions, datasheet, methods, model card, configuration and environment."""
+"""Write the report's page, report/index.html: the answer first, and behind it all that it rests on."""
 
 from pathlib import Path
 
@@ -6,14 +6,13 @@ from fedxray.core import cli
 from fedxray.core.files import read_json, write_text
 from fedxray.data.registry import note_of
 from fedxray.experiment.folder import Folder
-from fedxray.report.pages import render
+from fedxray.report.index import page
 
 
 def main(options):
-    """Write every page."""
+    """Write the page."""
     folder = Folder(options.results)
-    for name, text in render(read_json(options.config), folder, note_of(folder.registry)).items():
-        write_text(folder.page(name), text)
+    write_text(folder.page("index"), page(read_json(options.config), folder, note_of(folder.registry)))
 
 
 if __name__ == "__main__":
@@ -23,6 +22,6 @@ if __name__ == "__main__":
         "--results",
         type=Path,
         required=True,
-        help="folder of the experiment: has its tables, data, runs and model, gets report/",
+        help="folder of the experiment: has its tables, figures, data, runs and model, gets report/",
     )
     cli.run(main, arguments)

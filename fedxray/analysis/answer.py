@@ -21,6 +21,7 @@ class Cited(NamedTuple):
     file: str  # a table or a JSON file, as seen from the experiment's folder
     rows: tuple[int | str, ...]  # lines of a table, of which the header is the first; or dotted keys of a JSON file
     columns: tuple[str, ...] = ()  # of a table, in the order of the text
+    scale: float = 1.0  # how many times larger the cells are than the text, such as 1e6 for bytes as megabytes
 
 
 Sentence = list[str | Cited]

@@ -3,7 +3,18 @@
 import numpy as np
 import torch
 
-from fedxray.audit.inversion import KINDS, attacked, features_of, first_dense, matches, picture, ratios, update
+from fedxray.audit.inversion import (
+    KINDS,
+    attacked,
+    features_of,
+    first_dense,
+    matches,
+    picture,
+    ratios,
+    searched,
+    sgd_step,
+    update,
+)
 from fedxray.audit.membership import Bound, Membership
 from fedxray.audit.retraining import SHADOWS
 from fedxray.experiment.settings import Settings
@@ -15,7 +26,7 @@ COLUMNS = ["attack", "target", "statistic", "value", "low", "high", "power", "cl
 PICTURED = KINDS[:3]  # updates of which pictures are made
 # The noise of an update where the experiment has none: about epsilon 8, where 256 of 2,869 patients take 112 steps.
 EXAMPLE = Mechanism("sites", 0.908, 256 / 2869, 112, 0.1, 8.0, 1e-5, 2869, 4097, 3, 0, "patient", False)
-STEPS = 150  # of the search for a picture
+STEPS, SEARCHED = 150, 200  # of the search for a picture: by its features; by its gradient
 CHANCE = 0.1  # a correlation below this is called nothing
 FEW = 1000  # features; fewer hold no picture, and correlate by chance
 WORDS = {
@@ -69,6 +80,35 @@ def of_step(
             if kind in PICTURED:
                 shown[kind] = picture(network, read[best[number]], images.shape[1], STEPS, seed)
     return rows, pictures
+
+
+def of_search(
+    model: str, settings: Settings, seed: int, images: np.ndarray, labels: np.ndarray, power: float
+) -> list[dict]:
+    """What a search for the picture of the first of `images` uint8 (n, size, size) finds, by its SGD step in clear.
+
+    The others are what the attacker has seen of such images: it starts from the average of those of the same label, and
+    does no better than guess if that average is more like the image than what it finds.
+    """
+    easy = attacked(model, images.shape[1], seed, settings)
+    pixels, one = standardise(torch.from_numpy(images)), (images[:1], labels[:1])
+    average = pixels[1:][torch.from_numpy(labels[1:] == labels[0])].mean(0, keepdim=True)
+    found = searched(easy, sgd_step(easy, *one), labels[:1], average, SEARCHED)
+    value, guessed = (
+        float(np.corrcoef(shown.ravel(), pixels[0].numpy().ravel())[0, 1]) for shown in (found, average.numpy())
+    )
+    verdict = "so the search adds nothing" if value <= guessed else "so the search adds to it"
+    sentence = (
+        f"From the exact SGD step of one image a search by its gradient finds a picture that correlates with it by "
+        f"{value:.2f}; the average of other images of its label, which needs no attack, does by {guessed:.2f}, "
+        f"{verdict}."
+    )
+    target = f"{model} network, a step of 1 image"
+    names = ("picture correlation", "average of its label")
+    return [
+        _row("inversion by search", target, name, sentence, value=each, power=power)
+        for name, each in zip(names, (value, guessed), strict=True)
+    ]
 
 
 def of_members(attack: str, target: str, found: Membership, power: Membership) -> list[dict]:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fedxray.core.parameters import Parameters
 from fedxray.core.seeds import seed_of, stream
@@ -142,6 +143,30 @@ def picture(model: nn.Module, features: np.ndarray, image_size: int, steps: int,
         rough = pixels.diff(dim=2).abs().mean() + pixels.diff(dim=3).abs().mean()
         distance = (scale * features_of(model, dense, pixels) - target).square().mean()
         (distance + SMOOTH * rough).backward()
+        optimizer.step()
+    return pixels.detach()[0, 0].numpy()
+
+
+def searched(settings: Settings, change: Parameters, labels: np.ndarray, start: Tensor, steps: int) -> np.ndarray:
+    """The image of one SGD step's `change`, searched for by Adam on its pixels from `start` float32 (1, 1, size, size).
+
+    Its gradient is to have the direction of the step's, which is the mean of 1 - cosine over the layers (Geiping et al.
+    2020, arXiv:2003.14053), with a little total variation. The attacker knows the label, (1,). Returns float32 (size,
+    size), standardised as the network's inputs are.
+    """
+    model, truth = build(settings), torch.from_numpy(labels)
+    weights = dict(model.named_parameters())
+    wanted = [torch.from_numpy(-change[name].astype(np.float32)).flatten() for name in weights]
+    pixels = start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([pixels], lr=0.05)
+    for _ in range(steps):
+        loss = functional.binary_cross_entropy_with_logits(model(pixels), truth)
+        gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
+        pairs = zip(gradients, wanted, strict=True)
+        cosines = torch.stack([functional.cosine_similarity(made.flatten(), want, dim=0) for made, want in pairs])
+        rough = pixels.diff(dim=2).abs().mean() + pixels.diff(dim=3).abs().mean()
+        optimizer.zero_grad()
+        (1 - cosines.mean() + SMOOTH * rough).backward(inputs=[pixels])
         optimizer.step()
     return pixels.detach()[0, 0].numpy()
 

@@ -44,7 +44,8 @@ class Privacy:
         if self.dp == "none":
             return {}
         plain = {"shift": 0.0, "rotate": 0.0, "scale": 0.0, "contrast": 0.0, "flip": False}
-        return plain | {"lr": self.lr, "optimizer": "sgd", "weight_decay": 0.0, "compile": False}
+        steady = {"lr": self.lr, "schedule": "constant", "optimizer": "sgd", "weight_decay": 0.0}
+        return plain | steady | {"compile": False}
 
     def options(self) -> list[str]:
         """The section as options and values on a command line, for `add_options`."""

@@ -262,9 +262,7 @@ class SiteTrainer(SiteExecutor):
         return FLModelUtils.to_shareable(FLModel(metrics={"steps": 1.0}, meta={SAID: answer}))
 
     def _member(self, number: int, fl_ctx: FLContext) -> Member:
-        """A new part in round `number` (from 0). Raises UserError if the sum must have every site's noise."""
-        if self.noise and self.noise.place == "sum":
-            raise UserError("privacy.dp: sum needs the noise of every site; set federation.absent to fail")
+        """A new part in round `number` (from 0)."""
         identity, job = self._identity(fl_ctx)
         member = Member(identity, job, number, self.sites)
         self._agree(member, fl_ctx)

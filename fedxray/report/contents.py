@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from fedxray.experiment.experiment import Experiment
 
 TEMPLATES = Path(__file__).parent / "templates"  # of the pages
-CONCLUSIONS, RESULTS, DATA, RECORD, TABLES = "1. Conclusions", "2. Results", "3. Data", "4. Record", "5. Tables"
+CAPTIONS = Path(__file__).parents[2] / "report"  # of what Snakemake's report shows
+DEFAULTS = Path(__file__).parents[2] / "config" / "config.yaml"
+ANSWER, RESULTS, DATA, TABLES = "1. The answer", "2. Results", "3. Data", "4. Tables"
+# The folded parts of the page, each a template; and those of a remote federation, whose data stay at the hospitals.
+PARTS = ("conclusions", "methods", "datasheet", "model_card", "privacy", "configuration", "environment")
+REMOTE_PARTS = ("privacy", "configuration", "environment")
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Item:
 
 
 ITEMS = (
+    Item("the_page", "page", ANSWER, "render_pages", "render_pages"),
+    Item("answer", "figure", RESULTS, "plot_results"),
     Item("method_gain", "figure", RESULTS, "plot_results", when="methods"),
     Item("contributions", "figure", RESULTS, "plot_results", when="contributions"),
     Item("learning_curves", "figure", RESULTS, "plot_results", "plot_remote"),
@@ -48,13 +55,6 @@ ITEMS = (
     Item("inversion", "figure", RESULTS, "audit_model", when="audit"),
     Item("sites", "figure", DATA, "plot_data"),
     Item("gallery", "figure", DATA, "plot_data"),
-    Item("conclusions", "page", CONCLUSIONS, "render_pages"),
-    Item("datasheet", "page", DATA, "render_pages"),
-    Item("methods", "page", RECORD, "render_pages"),
-    Item("model_card", "page", RECORD, "render_pages"),
-    Item("privacy", "page", RECORD, "render_pages", "render_pages"),
-    Item("configuration", "page", RECORD, "render_pages"),
-    Item("environment", "page", RECORD, "render_pages"),
     Item("account", "table", DATA, "catalogue_images"),
     Item("points", "table", TABLES, "choose_points", "choose_points"),
     Item("confirmed", "table", TABLES, "confirm_federated"),  # where federation.engine is inprocess
@@ -79,19 +79,14 @@ def figures(experiment: "Experiment", script: str = "") -> list[str]:
     return [name for name, by in drawn.items() if by and script in ("", by)]
 
 
-def pages(where: str) -> list[str]:
-    """The names of the pages of an experiment whose federation is `here` or `remote`."""
-    return [item.name for item in _items("page") if getattr(item, where)]
-
-
 def category(name: str) -> str:
     """Where Snakemake's report shows an item."""
     return next(item.category for item in ITEMS if item.name == name)
 
 
-def templates() -> list[Path]:
-    """The files that the pages are made from."""
-    return sorted(TEMPLATES.glob("*.html"))
+def texts() -> list[Path]:
+    """The files that the page is made from: its templates, the captions of figures, and the default configuration."""
+    return [DEFAULTS, *sorted([*TEMPLATES.iterdir(), *CAPTIONS.glob("*.rst")])]
 
 
 def _items(kind: str) -> Iterable[Item]:

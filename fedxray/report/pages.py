@@ -1,4 +1,4 @@
-"""The report's pages, from the tables of the results: a template has the text, this module the values."""
+"""The folded parts of the report's page, from the results: a template has the text, this module the values."""
 
 from importlib.metadata import distributions, version
 
@@ -21,7 +21,7 @@ from fedxray.experiment.folder import Folder
 from fedxray.experiment.method import Method
 from fedxray.experiment.sweep import KNOBS, name_of
 from fedxray.report.algorithms import described, scheduled
-from fedxray.report.contents import TEMPLATES, pages
+from fedxray.report.contents import PARTS, REMOTE_PARTS, TEMPLATES
 from fedxray.training.metrics import words
 
 SHOWN = ("auroc", "balanced_accuracy", "sensitivity", "specificity", "brier", "calibration_error")
@@ -29,25 +29,27 @@ ENGINES = {"nvflare": "NVIDIA FLARE", "inprocess": "one process"}
 
 
 def render(config: dict, folder: Folder, note: str) -> dict[str, str]:
-    """Every page by its name, as HTML that needs no network; `note` is a warning at the top of each."""
-    where = config["federation"]["where"]
+    """Every part by its name, as HTML that needs no network; `note` is the warning of the page that they stand in."""
+    is_here = config["federation"]["where"] == "here"
     templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    results = (Results if where == "here" else Runs)(config, folder)
+    results = (Results if is_here else Runs)(config, folder)
     shared = {"config": config, "note": note, "sources": results.sources, "external": results.external}
     reference = config["evaluation"]["reference"]
     shared |= {"reference": {"central": "central training", "alone": "each hospital alone"}.get(reference, reference)}
     shared |= {"confidence": f"{config['evaluation']['confidence']:.0%}"}
-    values = {name: shared | getattr(results, name)() for name in pages(where)}
-    return {name: templates.get_template(f"{name}.html").render(known) for name, known in values.items()}
+    parts = PARTS if is_here else REMOTE_PARTS
+    values = {name: shared | {"part": name} | getattr(results, name)() for name in parts}
+    return {name: templates.get_template(f"{name}.html").render(values[name]) for name in parts}
 
 
 class Runs:
-    """The runs of an experiment, and the values that a page shows of them: by a method of the page's name."""
+    """The runs of an experiment, and the values that a part shows of them: by a method of the part's name."""
 
     def __init__(self, config: dict, folder: Folder):
         self.config, self.folder = config, folder
         self.sources, self.external = datasets.sources(config), datasets.external(config)
         self.points = read_table(folder.points)
+        self.chosen = without_coalitions(self.points[self.points["chosen"]])
         self.records = [folder.run(path).read_record() for path in self.points["path"]]
 
     def privacy(self) -> dict:
@@ -108,9 +110,41 @@ class Runs:
             attacks.append({"name": attack, "rows": rows})
         return attacks
 
+    def configuration(self) -> dict:
+        """Every value of the configuration by its dotted key."""
+        return {"tables": {"Values": _named(flat(self.config))}}
+
+    def environment(self) -> dict:
+        """What the runs were trained on, and every package installed where the report is written."""
+        packages = {item.metadata["Name"]: item.version for item in distributions()}
+        ordered = sorted(packages.items(), key=lambda pair: pair[0].lower())
+        return {"tables": {"Machine": _named(self._machine().items()), "Packages": _named(ordered)}}
+
+    def federated(self) -> list[dict]:
+        """A row for each federated method: what it is, its schedule and its numbers, of the points that were chosen."""
+        rows = {}
+        for path, method in zip(self.chosen["path"], self.chosen["method"], strict=True):
+            record = self.folder.run(path).read_record()
+            if record["method"] is None:
+                continue
+            used = Method(**record["method"])
+            numbers = ", ".join(f"{name} {value}" for name, value in used.numbers.items())
+            row = {"method": method or used.slug, "what it does": described(used)}
+            row |= {"schedule": scheduled(record["schedule"]), "numbers": numbers or "none"}
+            rows[tuple(row.values())] = row
+        return list(rows.values())
+
+    def _machine(self) -> dict:
+        """What the runs were trained on and with."""
+        machine: dict[str, dict[str, bool]] = {}
+        for record in self.records:
+            for key, value in (record["machine"] | {"device": record["device"]}).items():
+                machine.setdefault(key, {})[str(value)] = True
+        return {key: ", ".join(values) for key, values in machine.items()}
+
 
 class Results(Runs):
-    """All tables of an experiment whose federation is here, and the values that each page shows of them."""
+    """All tables of an experiment whose federation is here, and the values that each part shows of them."""
 
     def __init__(self, config: dict, folder: Folder):
         super().__init__(config, folder)
@@ -118,7 +152,6 @@ class Results(Runs):
         self.cohorts = experiment.cohorts
         self.has_contributions = "coalition" in experiment.modes
         self.budget = sorted({run.budget for run in experiment.jobs if run.model.mode == "federated"})
-        self.chosen = without_coalitions(self.points[self.points["chosen"]])
         self.tests = [source.name for source in self.external]
         self.summary, self.summary_outside = apart(read_table(folder.summary), self.tests)
         self.differences, self.differences_outside = apart(read_table(folder.differences), self.tests)
@@ -137,7 +170,6 @@ class Results(Runs):
             "primary": _sentences(primary[primary["question"] == "reference"]),
             "secondary": _sentences(lead[lead["question"].isin(["alone", "joining"])]),
             "hospitals": self._hospitals(),
-            "overall": self._overall(),
             "own_thresholds": self._own_thresholds(),
             "contributions": self._contributions(),
             "suspects": list(
@@ -176,22 +208,9 @@ class Results(Runs):
         }
 
     def _hospitals(self) -> list[dict]:
-        """For each cohort and hospital: whether it should join, in sentences, and the models that it could use."""
-        advices = {advice[:2]: advice for advice in answer.advices(self.by_method)}
+        """For each cohort and hospital: the models that it could use."""
         of_hospitals = self.by_method[self.by_method["hospital"] != POOLED].groupby(["cohort", "hospital"], sort=False)
-        return [
-            {
-                "name": ", ".join(filter(None, keys[::-1])),
-                "advice": [*map(answer.plain, advices[keys].sentences)] if keys in advices else [],
-                "models": _choices(rows),
-            }
-            for keys, rows in of_hospitals
-        ]
-
-    def _overall(self) -> list[dict]:
-        """For each cohort: the methods on the pooled test set."""
-        pooled = self.by_method[self.by_method["hospital"] == POOLED]
-        return [{"name": cohort, "models": _choices(rows)} for cohort, rows in pooled.groupby("cohort", sort=False)]
+        return [{"name": ", ".join(filter(None, keys[::-1])), "models": _choices(rows)} for keys, rows in of_hospitals]
 
     def _own_thresholds(self) -> list[dict]:
         """A row for each shared model that leads and hospital: means over seeds, before and after."""
@@ -256,7 +275,7 @@ class Results(Runs):
             "seeds": self.config["seeds"],
             "budgets": self._budgets(),
             "budget": self.budget,
-            "federated": self._federated(),
+            "federated": self.federated(),
             "machine": _named(machine.items()),
             "energy": self._energy(),
         }
@@ -288,16 +307,6 @@ class Results(Runs):
                 for row in _rows(by_aetiology(predicted, model["threshold"], *draw))
             ],
         }
-
-    def configuration(self) -> dict:
-        """Every value of the configuration by its dotted key."""
-        return {"tables": {"Values": _named(flat(self.config))}}
-
-    def environment(self) -> dict:
-        """What the runs were trained on, and every package installed where the report is written."""
-        packages = {item.metadata["Name"]: item.version for item in distributions()}
-        ordered = sorted(packages.items(), key=lambda pair: pair[0].lower())
-        return {"tables": {"Machine": _named(self._machine().items()), "Packages": _named(ordered)}}
 
     def _summary(self, source: datasets.Source) -> dict:
         """The counts of a source's catalogue."""
@@ -365,28 +374,6 @@ class Results(Runs):
             )
         return rows
 
-    def _federated(self) -> list[dict]:
-        """A row for each federated method: what it is, its schedule and its numbers, of the points that were chosen."""
-        rows = {}
-        for path, method in zip(self.chosen["path"], self.chosen["method"], strict=True):
-            record = self.folder.run(path).read_record()
-            if record["method"] is None:
-                continue
-            used = Method(**record["method"])
-            numbers = ", ".join(f"{name} {value}" for name, value in used.numbers.items())
-            row = {"method": method or used.slug, "what it does": described(used)}
-            row |= {"schedule": scheduled(record["schedule"]), "numbers": numbers or "none"}
-            rows[tuple(row.values())] = row
-        return list(rows.values())
-
-    def _machine(self) -> dict:
-        """What the runs were trained on and with."""
-        machine: dict[str, dict[str, bool]] = {}
-        for record in self.records:
-            for key, value in (record["machine"] | {"device": record["device"]}).items():
-                machine.setdefault(key, {})[str(value)] = True
-        return {key: ", ".join(values) for key, values in machine.items()}
-
     def _energy(self) -> str:
         measured = [record["energy_j"] for record in self.records if record["energy_j"] is not None]
         if not measured:
@@ -424,8 +411,7 @@ def _choices(rows: pd.DataFrame) -> list[dict]:
         cells |= {"test AUROC": _cell(row["auroc"], row["auroc_low"], row["auroc_high"])}
         cells |= {"gain": _cell(row["gain"], row["gain_low"], row["gain_high"]) if known else "-"}
         cells |= {"over": row["against"], "p": _p(row["p_adjusted"])}
-        within = {"true": "not inferior", "false": "not shown"}.get(str(row["noninferior"]).lower(), "")
-        cells |= {"verdict": row["verdict"] or within}
+        cells |= {"verdict": answer.VERDICTS.get(row["verdict"], "")}
         cells |= {"patients needed": _short(row["patients_needed"]), "MB": f"{row['bytes_sent'] / 1e6:.1f}"}
         table.append(cells | {"seconds": f"{row['seconds']:.0f}", "rounds": _short(row["rounds"])})
     return table

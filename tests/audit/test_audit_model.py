@@ -49,10 +49,15 @@ def found(tmp_path_factory):
     def of_step(*arguments):
         calls.append(arguments)
         row = dict.fromkeys(COLUMNS, np.nan) | {"attack": "inversion", "target": arguments[0], "power": 1.0}
-        return [row], [{"true": np.eye(8), "masked": np.eye(8)} for _ in arguments[6]]
+        return [row], [{"true": np.eye(8), "in clear": np.eye(8)} for _ in arguments[6]]
 
-    quick = {"of_step": of_step, "memorise": partial(power.memorise, canaries=20, epochs=2), "PIXELS": 16}
-    script["main"].__globals__.update(quick)
+    quick = {
+        "of_step": of_step,
+        "memorise": partial(power.memorise, canaries=20, epochs=2),
+        "PIXELS": 16,
+        "AVERAGED": 12,
+    }
+    script["main"].__globals__.update(quick | {"SMALL": 16})
     script["main"](Namespace(**options))
     assert all(path.exists() for _, path in folder.figure("inversion"))
     return pd.read_csv(folder.audit), calls
@@ -75,6 +80,13 @@ def test_what_canaries_prove_is_beside_what_is_claimed(found):
     assert rows["claimed"].isna().tolist() == [True, True, False]
     assert rows["claimed"]["fedavg+sites"] == 3.0
     assert rows["value"]["fedavg+sites"] <= 3.0
+
+
+def test_a_search_is_beside_what_it_finds_in_the_demos_network(found):
+    table, _ = found
+    rows = table[table["attack"] == "inversion by search"]
+    assert list(rows["statistic"]) == ["picture correlation", "average of its label"]
+    assert (rows["power"] == 1).all()  # `of_step` of this test gives the true picture
 
 
 def test_updates_get_the_noise_of_the_experiment(found):

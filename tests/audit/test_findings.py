@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.data import make_settings
 
-from fedxray.audit.findings import COLUMNS, EXAMPLE, of_canaries, of_members, of_step
+from fedxray.audit.findings import COLUMNS, EXAMPLE, of_canaries, of_members, of_search, of_step
 from fedxray.audit.inversion import KINDS
 from fedxray.audit.membership import Bound, Membership
 from fedxray.audit.power import phantoms
@@ -98,3 +98,16 @@ def test_noise_that_a_hospital_shares_with_others_is_its_own_share():
     sentences = [row["sentence"] for row in rows if row["statistic"].endswith("with noise")]
     assert len(sentences) == 1
     assert "deviation of 0.1," in sentences[0]  # 2.0 x 0.1 / sqrt(4)
+
+
+def test_a_search_for_a_picture_is_said_beside_the_average_that_needs_none(monkeypatch):
+    monkeypatch.setattr("fedxray.audit.findings.SEARCHED", 2)
+    images, labels = phantoms(12, 32, 1)
+    found, guessed = of_search("compact", make_settings(), 1, images, labels, 0.97)
+    assert [row["statistic"] for row in (found, guessed)] == ["picture correlation", "average of its label"]
+    others = [image for image, label in zip(images[1:], labels[1:], strict=True) if label == labels[0]]
+    standard = [(image - image.mean()) / (image.std(ddof=1) + 1) for image in others]
+    assert guessed["value"] == pytest.approx(np.corrcoef(np.mean(standard, axis=0).ravel(), images[0].ravel())[0, 1])
+    adds = "adds nothing" if found["value"] <= guessed["value"] else "adds to it"
+    assert found["sentence"].endswith(f"so the search {adds}.")
+    assert (found["power"], set(found)) == (0.97, set(COLUMNS))

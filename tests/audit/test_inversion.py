@@ -18,8 +18,10 @@ from fedxray.audit.inversion import (
     noisy,
     picture,
     ratios,
+    searched,
     sgd_step,
 )
+from fedxray.audit.power import phantoms
 from fedxray.core.seeds import stream
 from fedxray.training.models import build, get_parameters
 from fedxray.training.trainer import standardise
@@ -133,6 +135,18 @@ def test_the_picture_is_found_from_its_features_alone(wide):
     assert np.corrcoef(found.ravel(), image.ravel())[0, 1] > 0.9
     noise = stream(6, "features").normal(size=features[0].shape)
     assert abs(np.corrcoef(picture(model, noise, SIZE, 200, 1).ravel(), image.ravel())[0, 1]) < 0.3
+
+
+def test_a_search_by_the_gradient_finds_the_image_of_a_wide_network_from_another_one(wide):
+    images, labels = phantoms(4, SIZE, 1)[0][2:], np.ones(1, np.float32)
+    change = sgd_step(wide, images[:1], labels)
+    true, start = standardise(torch.from_numpy(images)).split(1)
+    before, after = (
+        np.corrcoef(searched(wide, change, labels, start, steps).ravel(), true.numpy().ravel())[0, 1]
+        for steps in (0, 150)
+    )
+    assert before < 0.8
+    assert after > 0.9
 
 
 def test_the_compact_network_gives_no_more_than_its_channels_means():

@@ -232,12 +232,12 @@ def test_privacy_is_part_of_what_a_model_is_and_its_levels_are_compared():
     made = experiment(points=points, privacy=BASE["privacy"] | {"epsilon": 3.0})
     assert [run.path for run in made.jobs] == [
         "federated/fedavg+averaged/lr=0.002,epochs=40,round=0.25,seed=1",
-        "federated/fedavg+averaged+sum+epsilon=3/lr=5.0,epochs=40,round=0.25,seed=1",
-        "federated/fedavg+averaged+sites+epsilon=3/lr=5.0,epochs=40,round=0.25,seed=1",
+        "federated/fedavg+averaged+sum+epsilon=3/lr=3.0,epochs=40,round=0.25,seed=1",
+        "federated/fedavg+averaged+sites+epsilon=3/lr=3.0,epochs=40,round=0.25,seed=1",
         "central/lr=0.002,epochs=40,epsilon=none,seed=1",
-        "central/lr=5.0,epochs=40,epsilon=3,seed=1",
+        "central/lr=3.0,epochs=40,epsilon=3,seed=1",
         *(f"alone/lr=0.002,epochs=40,epsilon=none,seed=1/{site}" for site in ("us", "europe", "asia")),
-        *(f"alone/lr=5.0,epochs=40,epsilon=3,seed=1/{site}" for site in ("us", "europe", "asia")),
+        *(f"alone/lr=3.0,epochs=40,epsilon=3,seed=1/{site}" for site in ("us", "europe", "asia")),
     ]
     assert [run.model.name for run in made.jobs[:5]] == [
         *("fedavg+averaged", "fedavg+averaged+sum+epsilon=3", "fedavg+averaged+sites+epsilon=3"),
@@ -245,25 +245,25 @@ def test_privacy_is_part_of_what_a_model_is_and_its_levels_are_compared():
     ]
     assert not made.is_swept
     private, plain = made.settings(made.jobs[1]), made.settings(made.jobs[0])
-    assert (private.optimizer, private.lr, private.shift, private.weight_decay) == ("sgd", 5.0, 0.0, 0.0)
+    assert (private.optimizer, private.lr, private.shift, private.weight_decay) == ("sgd", 3.0, 0.0, 0.0)
     assert plain == experiment().settings(experiment().jobs[0])
     assert {run.privacy.dp for run in made.jobs if run.model.mode in ("central", "alone")} == {"none", "sites"}
     alone = experiment(privacy=BASE["privacy"] | {"dp": "sites"})
     assert {run.model.method for run in alone.jobs} == {""}
-    assert alone.jobs[1].path == "central/lr=5.0,epochs=40,epsilon=3,seed=1"
+    assert alone.jobs[1].path == "central/lr=3.0,epochs=40,epsilon=3,seed=1"
 
 
 def test_numbers_of_private_training_are_swept_for_private_runs_alone():
     points = [{"privacy.dp": "none", "privacy.lr": 2}]  # trained once, whatever else
-    points += [{"privacy.dp": "sum", "privacy.lr": lr, "privacy.steps": 50} for lr in (2, 5)]
+    points += [{"privacy.dp": "sum", "privacy.lr": lr, "privacy.steps": 50} for lr in (2, 4)]
     made = experiment(points=points, privacy=BASE["privacy"] | {"epsilon": 3.0})
     assert [run.path for run in made.jobs if run.model.mode != "alone"] == [
         "federated/fedavg+averaged/lr=0.002,epochs=40,round=0.25,seed=1",
         "federated/fedavg+averaged+sum+epsilon=3/lr=2.0,epochs=40,round=0.25,private_steps=50,seed=1",
-        "federated/fedavg+averaged+sum+epsilon=3/lr=5.0,epochs=40,round=0.25,private_steps=50,seed=1",
+        "federated/fedavg+averaged+sum+epsilon=3/lr=4.0,epochs=40,round=0.25,private_steps=50,seed=1",
         "central/lr=0.002,epochs=40,epsilon=none,seed=1",
         "central/lr=2.0,epochs=40,epsilon=3,private_steps=50,seed=1",
-        "central/lr=5.0,epochs=40,epsilon=3,private_steps=50,seed=1",
+        "central/lr=4.0,epochs=40,epsilon=3,private_steps=50,seed=1",
     ]
     assert made.is_swept
     assert len(made.methods) == 2

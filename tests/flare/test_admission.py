@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from nvflare.apis.event_type import EventType
-from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_constant import FLContextKey, RunProcessKey
 from nvflare.fuel.f3.cellnet.defs import IdentityChallengeKey
 from nvflare.private.fed.authenticator import MISSING_CLIENT_FQCN
 
@@ -29,7 +29,8 @@ class Server:
     def __init__(self, kit):
         self.shutdown, self.sessions, self.asked = True, {}, []  # shutdown: no watch of its own
         self.client_manager = SimpleNamespace(authenticated_client=self.register, get_clients=lambda: self.sessions)
-        self.kit = kit
+        self.kit, self.told = kit, []
+        self.engine = SimpleNamespace(run_processes={}, notify_dead_job=lambda *of: self.told.append(of))
 
     def register(self, request, context, client_type):
         self.asked.append(request.name)
@@ -68,6 +69,11 @@ class Request:
         return self.name
 
 
+def run_with(*sites):
+    """A job's process as NVFlare's engine knows it."""
+    return {RunProcessKey.PARTICIPANTS: {f"token of {site}": SimpleNamespace(name=site) for site in sites}}
+
+
 @pytest.fixture
 def door(kits, tmp_path):
     """(server, component, context) with a list of the admitted of its own."""
@@ -77,6 +83,13 @@ def door(kits, tmp_path):
     context = Context(server)
     component.handle_event(EventType.SYSTEM_BOOTSTRAP, context)
     return server, component, context
+
+
+def test_the_jobs_of_a_site_hear_that_it_has_joined_anew(door, kits):
+    server, _, context = door
+    server.engine.run_processes |= {"both": run_with("us", "europe"), "other": run_with("europe"), "starts": {}}
+    server.client_manager.authenticated_client(Request("us", kits / "us"), context, "regular")
+    assert [told[:2] for told in server.told] == [("both", "us")]
 
 
 def test_a_certificate_of_the_list_gets_a_token_that_names_it(kits, door):

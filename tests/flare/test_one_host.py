@@ -13,6 +13,7 @@ import pytest
 from helpers.data import make_settings, make_sites
 from helpers.federation import make_method, plain_loop, rounds_of, same
 from helpers.log import heard
+from helpers.remote import NONE
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, read_table, sha256
@@ -53,7 +54,8 @@ def script(kits, folders, settings, live, output, passes=1.0, method=None):
     words += [*(folder / "card.json" for folder in folders.values()), "--shared", shared_of(folders) / "card.json"]
     words += ["--start-timeout-s", 60, "--round-timeout-s", 600, "--absent", "fail", "--min-sites", 0]
     words += ["--round", passes, "--steps", 0, "--budget", "passes", "--live", live]
-    words += ["--output", output / "model.safetensors", *settings.options(), *(method or make_method()).options()]
+    words += ["--output", output / "model.safetensors", *settings.options(), *NONE.options()]
+    words += (method or make_method()).options()
     return [str(word) for word in words]
 
 

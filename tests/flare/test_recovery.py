@@ -229,7 +229,7 @@ def test_a_site_refuses_what_no_honest_server_asks(folders, federation):
     assert "no keys, because this process is not the job's first" in why(TRAIN, of=new)
     assert "has none" in why(ADVERTISE, of=federation(replace(method, secure_aggregation=False)).processes["us"])
     us.trainer.noise = Mechanism("sum", 1.0, 0.1, 4, 0.1, 3.0, 1e-5, 92, 92, 4, 1, "patient", secret=True)
-    assert why(ADVERTISE, number=7) == ("privacy.dp: sum needs the noise of every site; set federation.absent to fail")
+    assert "refuses noise in a sum that may lack sites" in why(ADVERTISE, number=7)
 
 
 def test_too_few_sites_end_a_round_with_who_is_absent_and_why(folders, federation):

@@ -95,7 +95,7 @@ def test_models_of_hospitals_alone_stay_there_and_are_judged_there(workflow, net
         assert list(at_sites[at_sites["path"].str.endswith(f"/{site}")]["test_set"]) == [site]
     assert set(at_sites[at_sites["mode"] == "federated"]["test_set"]) == set(SITES)
     assert {path.name for path in results.figures.glob("*.svg")} >= {"learning_curves.svg", "cross_site.svg"}
-    page = results.page("privacy").read_text()
+    page = results.page("index").read_text()
     assert all(digest in page for digest in run_of(results, "federated").read_record()["partners"].values())
 
 

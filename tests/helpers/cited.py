@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
@@ -16,7 +17,7 @@ def cells(folder, file, rows, columns):
         for key in rows:
             value = json.loads(path.read_text())
             for name in str(key).split("."):
-                value = value[name]
+                value = value[int(name)] if isinstance(value, list) else value[name]
             found.append(float(value))
         return found
     with path.open(newline="") as lines:
@@ -25,12 +26,11 @@ def cells(folder, file, rows, columns):
     return [sum(float(table[row - 1][place]) for row in rows) / len(rows) for place in places]
 
 
-def check(folder, text, file, rows, columns):
-    """Assert that `text` has the numbers of these cells, in their order, rounded as it says."""
+def check(folder, text, file, rows, columns, scale=1.0):
+    """Assert that `text` has the numbers of these cells over `scale`, in their order, rounded as it says."""
     said = NUMBER.findall(text.replace("\u00a0", " "))
     values = cells(folder, file, rows, columns)
     assert len(said) == len(values), (text, values)
     for word, value in zip(said, values, strict=True):
-        digits = len(word.split(".")[1]) if "." in word and "e" not in word else 0
-        tolerance = abs(value) * 0.005 if "e" in word else 0.5 * 10**-digits * (1 + 1e-9)
-        assert abs(float(word) - value) <= tolerance, (text, file, rows, columns, value)
+        half = 0.5 * 10 ** Decimal(word).as_tuple().exponent  # of the last digit
+        assert abs(float(word) - value / scale) <= half * (1 + 1e-9), (text, file, rows, columns, value)

@@ -12,8 +12,10 @@ from fedxray.analysis.adaptation import adapt
 from fedxray.analysis.comparison import compare, summarise
 from fedxray.analysis.contrasts import contrast
 from fedxray.analysis.methods import table_of_methods
-from fedxray.core.files import write_json, write_table
+from fedxray.core.files import read_json, write_json, write_table
 from fedxray.core.parameters import save_model
+from fedxray.data.registry import tabulate_cohorts
+from fedxray.data.site import SiteFolder
 from fedxray.experiment.cohorts import Cohort
 from fedxray.experiment.folder import Folder
 from fedxray.experiment.method import PLAIN
@@ -38,8 +40,8 @@ def results(tmp_path_factory, config):
     make_sites(folder.sites, SITES)
     unlike = {"label_divergence": 0.01, "aetiology_divergence": 0.02, "size_ratio": 1.5}
     write_json(folder.cohort(COHORT).heterogeneity, unlike | {"sites": {site: {} for site in SITES}})
-    facts = {"cohort": "", "synthetic": True, "patients_known": True, "trouble": ""}
-    write_table(folder.registry, pd.DataFrame({"site": SITES, **facts}))
+    cards = [read_json(SiteFolder(folder.site(COHORT, site)).card) for site in SITES]
+    write_table(folder.registry, tabulate_cohorts({"": cards}))
     data = {
         "files": 50,
         "images": 48,

@@ -7,10 +7,20 @@ import pytest
 import yaml
 
 from fedxray.experiment.experiment import Experiment
-from fedxray.report.contents import ITEMS, category, figures, pages, templates
+from fedxray.report.contents import ITEMS, PARTS, REMOTE_PARTS, TEMPLATES, category, figures, texts
 
 REPOSITORY = Path(__file__).parents[2]
-ALWAYS = ["learning_curves", "roc", "metrics", "gain", "differences", "cross_site", "calibration", "communication"]
+ALWAYS = [
+    "answer",
+    "learning_curves",
+    "roc",
+    "metrics",
+    "gain",
+    "differences",
+    "cross_site",
+    "calibration",
+    "communication",
+]
 
 
 @pytest.fixture
@@ -57,11 +67,18 @@ def test_an_experiment_has_the_figures_of_where_it_runs_and_what_it_sweeps(exper
     assert "utility" in figures(experiment(privacy__dp=["none", "sites"]), "plot_results")
 
 
-def test_each_page_has_a_template_and_a_category():
-    names = {path.stem for path in templates()}
-    assert names - {"page", "table"} == set(pages("here"))  # what all pages share
-    assert pages("remote") == ["privacy"]
-    assert [category(name) for name in ("conclusions", "sites", "points")] == ["1. Conclusions", "3. Data", "5. Tables"]
+def test_the_page_is_the_first_entry_and_each_part_of_it_has_a_template():
+    assert ITEMS[0].name == "the_page"
+    assert [category(name) for name in ("the_page", "sites", "points")] == ["1. The answer", "3. Data", "4. Tables"]
+    assert [item.name for item in ITEMS if item.category == "1. The answer"] == ["the_page"]
+    names = {path.stem for path in TEMPLATES.glob("*.html")}
+    assert names - {"index", "part", "table", "figure"} == set(PARTS)
+    assert set(REMOTE_PARTS) < set(PARTS)
+
+
+def test_the_page_is_written_again_if_one_of_its_texts_changes():
+    captions = (REPOSITORY / "report").glob("*.rst")
+    assert set(texts()) == {*TEMPLATES.iterdir(), *captions, REPOSITORY / "config" / "config.yaml"}
 
 
 def test_the_list_is_read_without_what_is_heavy():

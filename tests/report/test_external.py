@@ -64,7 +64,7 @@ def summary(tested):
 
 
 def text_of(page):
-    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split("</style>")[1])))
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
 
 
 def test_there_is_a_figure_where_there_is_an_external_test(tested, config):

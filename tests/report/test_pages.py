@@ -10,7 +10,7 @@ from fedxray.core.files import read_json, read_table, write_json, write_table
 from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
-from fedxray.report.contents import pages
+from fedxray.report.contents import PARTS, REMOTE_PARTS
 from fedxray.report.pages import Results, Runs, _cell, _short, flat, render
 
 
@@ -20,19 +20,15 @@ def rendered(config, results):
 
 
 def text_of(page):
-    """What a reader sees of a page."""
-    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page.split("</style>")[1])))
+    """What a reader sees of a part."""
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)))
 
 
-def test_each_page_carries_the_note_and_opens_without_a_network(rendered):
-    assert list(rendered) == pages("here")
-    for name, page in rendered.items():
-        assert "Synthetic phantom data. These numbers show" in page, name
-        assert "://" not in page, name
-
-
-def test_a_page_of_real_data_has_no_note(config, results):
-    assert '<p class="note">' not in render(config, results, "")["conclusions"]
+def test_each_part_is_folded_has_a_place_to_link_to_and_needs_no_network(rendered):
+    assert tuple(rendered) == PARTS
+    for name, part in rendered.items():
+        assert part.startswith(f'<details class="part" id="{name}">\n<summary>'), name
+        assert "://" not in part, name
 
 
 def test_conclusions_say_the_sentences_the_choice_and_the_agreement(rendered, results):
@@ -224,7 +220,7 @@ def test_the_privacy_page_of_a_remote_federation_says_what_leaves_a_hospital_and
     shutil.copyfile(results.points, Folder(tmp_path).points)
     remote = config | {"federation": config["federation"] | {"where": "remote", "admin_kit": "kit"}}
     plain = render(remote, Folder(tmp_path), "")
-    assert list(plain) == pages("remote")
+    assert tuple(plain) == REMOTE_PARTS
     assert "every image" not in plain["privacy"]
     assert "the model, losses and AUROC of each hospital alone" in text_of(plain["privacy"])
     assert "SHA-256" not in plain["privacy"]

@@ -163,10 +163,10 @@ def test_what_stands_on_a_terminal_is_renewed_and_gone_at_the_end(terminal):
     terminal.progress.tick()
     assert "0 of 1 step" in terminal.stream.getvalue()
     terminal.finish(1)
-    terminal.progress.end(["The report: results/phantom/report/conclusions.html"], failed=False)
+    terminal.progress.end(["The report: results/phantom/report/index.html"], failed=False)
     terminal.progress.close()
     text = terminal.stream.getvalue()
-    assert text.endswith("The report: results/phantom/report/conclusions.html\x1b[0m\n")
+    assert text.endswith("The report: results/phantom/report/index.html\x1b[0m\n")
     assert "\x1b[?25h" in text  # the cursor is back
     assert not terminal.progress.live.is_started
 

@@ -7,6 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 from golden.fingerprints import TABLES, compare, fingerprints
+from helpers.browser import PROGRAM, Browser
 from helpers.workflow import SMOKE, copy_repository, kill, planned, snakemake, start, wait_for_federation
 
 from fedxray.core.files import read_table, sha256, write_table
@@ -36,7 +37,7 @@ def test_the_whole_graph_ends_in_a_comparison(finished):
         text = page.read_text()
         assert "Synthetic phantom data" in text, page.name
         assert "://" not in text, page.name  # it opens without a network
-    assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 11
+    assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 12
     assert json.loads((results / "model" / "config.json").read_text())["note"] == "Synthetic phantom data"
     record = pd.read_csv(results / "agreement.csv")
     assert (record["through_federation"] == record["here"]).all()
@@ -45,12 +46,13 @@ def test_the_whole_graph_ends_in_a_comparison(finished):
 
 def test_without_a_terminal_it_says_a_line_for_each_step_and_ends_in_what_came_out(finished):
     lines = (finished / "said.txt").read_text().splitlines()
-    assert len(lines) <= 29 + 10
-    done = {line.split()[1]: line for line in lines if re.match(r" *\d+/29  ", line)}
+    steps = int(re.search(r"^(\d+) steps: ", "\n".join(lines), re.MULTILINE)[1])
+    assert len(lines) <= 2 * steps  # a slow machine says more often how far a step is
+    done = {line.split()[1]: line for line in lines if re.match(rf" *\d+/{steps}  ", line)}
     assert set(done) >= DATA | TRAINING | {"render_pages"}
     assert re.search(r"  round 4/4  loss \d\.\d{4}  AUROC \d\.\d{4}  \d+\.\d s$", done["train_federated"])
     *_, answer = (finished / "results" / "smoke" / "logs" / "contrast_models.log").read_text().splitlines()
-    page, curves = "results/smoke/report/conclusions.html", "results/smoke/tensorboard"
+    page, curves = "results/smoke/report/index.html", "results/smoke/tensorboard"
     last = f"The report: {page}", f"The curves: tensorboard --logdir {curves}"
     assert lines[-3:] == [answer, *last]
     assert (finished / page).is_file()
@@ -74,7 +76,8 @@ def test_only_what_a_change_touches_runs_again(finished):
     assert "resample_images" not in added
     assert {"provision_federation", "draw_cohort"} <= added
     patience = set(planned(finished, *SMOKE, "--config", "federation={round_timeout_s: 99}"))
-    assert patience <= {"record_config", "render_pages", "all", "total"}  # the page of the configuration
+    shown = {"record_config", "render_pages", "export_tensorboard"}  # what shows the configuration
+    assert patience <= shown | {"all", "total"}
     report = set(planned(finished, *SMOKE, "--config", "evaluation={margin: 0.05}"))
     assert report
     assert not report & (DATA | TRAINING | {"predict_chosen"})
@@ -169,13 +172,13 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
         "analysis/statistics.py",
         "ROUNDING = 1e-12",
         "ROUNDING = 1e-13",
-        {"contrast_models", "plot_results", "render_pages"},
+        {"contrast_models", "plot_results", "render_pages", "export_tensorboard"},
     ),
     "a package's __init__.py": (
         "report/figures/__init__.py",
         '"font.size": 11',
         '"font.size": 12',
-        REPORT - {"render_pages"},
+        REPORT | {"export_tensorboard"},
     ),
     "an empty package's __init__.py": (
         "flare/__init__.py",
@@ -183,8 +186,13 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
         "import os\n\nos.umask(0o22)\n",
         KITS | {"train_federated"} | TOLD,
     ),
-    "one figure": ("report/figures/data.py", '"#BBBBBB"', '"#BBBBBA"', {"plot_data"}),
-    "a page's template": ("report/templates/page.html", "<html", "<html ", {"render_pages"}),
+    "one figure": (
+        "report/figures/data.py",
+        '"#BBBBBB"',
+        '"#BBBBBA"',
+        {"plot_data", "render_pages", "export_tensorboard"},
+    ),
+    "the page's template": ("report/templates/index.html", "<html", "<html ", {"render_pages"}),
     "who is where": (
         "data/cohort.py",
         "LEAST_SHARE = 0.1",
@@ -209,6 +217,16 @@ def test_an_edit_runs_again_what_it_touches_and_nothing_else(finished, file, old
     rules = set(planned(finished, *SMOKE)) - {"all", "total"}
     path.write_text(before)
     assert rules == due
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium on this machine")
+def test_the_page_of_a_whole_run_prints_on_six_pages_at_most(finished, tmp_path):
+    browser = Browser(tmp_path / "profile")
+    try:
+        browser.open(finished / "results" / "smoke" / "report" / "index.html", 800)
+        assert 1 < browser.printed(tmp_path / "page.pdf") <= 6
+    finally:
+        browser.close()
 
 
 def test_the_report_is_one_file(finished):
@@ -238,7 +256,7 @@ def test_killed_in_the_middle_it_ends_in_the_same_models_and_tables(finished, tm
 
 def test_a_repeated_federated_run_that_is_killed_leaves_whole_curves_and_is_done_by_the_same_command(finished):
     results = finished / "results" / "smoke"
-    (events,) = (results / "tensorboard" / "federated").glob("*/*/events*")
+    (events,) = (results / "tensorboard" / "federated").glob("*/*/events*fedxray")
     (model,) = (results / "runs" / "federated").glob("*/*/model.safetensors")
     before, digest = events.read_bytes(), sha256(model)
     run = start(finished, *SMOKE, "--forcerun", "train_federated")

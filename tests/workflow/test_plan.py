@@ -115,15 +115,6 @@ def test_where_all_models_stay_at_their_hospitals_none_is_exported(copy):
     assert "export_model" not in planned(copy, "--config", REMOTE, "algorithm={name: ditto}")
 
 
-def test_what_a_remote_job_says_after_ctrl_c_is_seen(copy):
-    """A Ctrl-C reaches tee as well. With -i it outlives the script, which aborts the job and says so."""
-    done = snakemake(copy, "--dry-run", "--printshellcmds", "--config", REMOTE)
-    commands = [line for line in done.stdout.splitlines() if "--admin-kit" in line]
-    assert len(commands) == 4
-    assert all("| tee -i " in command for command in commands)
-    assert not any("--stays" in command for command in commands)
-
-
 def test_with_secure_aggregation_models_that_hospitals_train_alone_stay_there(copy):
     words = ["--config", REMOTE, "privacy={secure_aggregation: true}"]
     done = snakemake(copy, "--dry-run", "--printshellcmds", *words)

@@ -26,7 +26,7 @@ def test_a_sweep_shares_its_data_and_a_new_value_adds_its_points_alone(tmp_path)
     for path, digest in zip(confirmed["path"], confirmed["sha256"], strict=True):
         assert sha256(results / "runs" / path / "model.safetensors") == digest
     assert set(confirmed["path"]) == set(points["path"][points["chosen"] & (points["mode"] == "federated")])
-    assert "byte for byte" in (results / "report" / "conclusions.html").read_text()
+    assert "byte for byte" in (results / "report" / "index.html").read_text()
     assert "Nothing to be done" in "".join([(again := snakemake(copy, *SWEEP)).stdout, again.stderr])
 
     more = planned(copy, *SWEEP, "--config", "sweep={points: [{training.lr: 0.005, training.epochs: 1}]}")

@@ -1,5 +1,6 @@
 """The figures: each is a function from tables to a matplotlib figure. This module has what they share."""
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ STYLE = {
     "coalition": {"color": "#E69F00", "marker": "v", "linestyle": "-"},
 }
 METADATA = {"svg": {"Date": None}, "png": {"Software": None}}  # without these a figure is the same bytes each time
+MARGIN = "#9A4F7A"  # of the line at the margin of non-inferiority
 NAMES = {metric: words(metric) + (" (lower is better)" if metric in LOWER_IS_BETTER else "") for metric in METRICS}
 plt.rcParams.update(
     {
@@ -28,6 +30,7 @@ plt.rcParams.update(
         "axes.spines.top": False,
         "axes.spines.right": False,
         "svg.hashsalt": "fedxray",
+        "svg.fonttype": "none",  # text stays text: it can be read, searched and copied
         "axes.grid": True,
         "grid.color": "#E5E5E5",
         "axes.axisbelow": True,
@@ -41,7 +44,8 @@ plt.rcParams.update(
 def save(figure: Figure, files: Iterable[tuple[str, Path]], note: str = "") -> None:
     """Write a figure to `files`, each (svg or png, path), the same bytes each time, with `note` (if any) on top."""
     if note:
-        figure.suptitle(note, color="#B00000", fontsize=11, fontweight="bold")
+        lines = textwrap.fill(note, int(9 * figure.get_figwidth()))
+        figure.suptitle(lines, color="#B00000", fontsize=11, fontweight="bold")
     for kind, path in files:
         with atomic(path) as temporary:
             figure.savefig(temporary, format=kind, metadata=METADATA[kind])

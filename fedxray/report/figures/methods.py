@@ -7,10 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from fedxray.experiment.experiment import mode_name
-from fedxray.report.figures import STYLE
+from fedxray.report.figures import MARGIN, STYLE
 
 ORDER = ("federated", "personal", "central", "alone")  # of rows
-MARGIN = "#9A4F7A"
 
 
 def method_gain(table: pd.DataFrame, margin: float) -> Figure:

@@ -1,0 +1,311 @@
+"""The one page: it answers first, explains its words, and each of its numbers is in the file and row that it names."""
+
+import html
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+import yaml
+from helpers.analysis import SITES
+from helpers.cited import check
+from snakemake.utils import update_config
+
+from fedxray.analysis.answer import answers, plain
+from fedxray.core.files import read_json, read_table, write_json, write_table
+from fedxray.data import datasets
+from fedxray.experiment.folder import Folder
+from fedxray.report import checklists
+from fedxray.report.contents import CAPTIONS, PARTS, REMOTE_PARTS
+from fedxray.report.figures import answer as of_answer
+from fedxray.report.figures import save
+from fedxray.report.index import page, unlike
+
+NOTE = "Synthetic phantom data"
+HIDDEN = {"details", "style", "script", "svg", "code", "title"}  # or not in a reader's first way
+VOID = {"meta", "br", "img", "input", "hr", "link"}
+TITLE = re.compile(
+    r"(?P<file>.+?), (?P<kind>line|key) (?P<rows>[^:]+?)(: (?P<columns>.+?))?(, in units of (?P<scale>.+))?$"
+)
+
+
+class Reader(HTMLParser):
+    """Reads a page strictly: each element is closed where it was opened. Keeps links, ids and text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.attributes, self.numbers, self.visible = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.ids += [given["id"]] if "id" in given else []
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag not in VOID:
+            self.open.append((tag, given.get("class", "")))
+        if self.open[-1] == ("a", "n"):
+            self.numbers.append([given["title"], given["href"], ""])
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open, tag
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data):
+        tags = [tag for tag, _ in self.open]
+        if ("a", "n") in self.open:
+            self.numbers[-1][2] += data
+        elif not {*HIDDEN, "said"} & {*tags, *(word for _, kind in self.open for word in kind.split())}:
+            self.visible.append(data)
+
+
+def linked(results, root, config):
+    """The folder `root` with all of `results`, and with the configuration."""
+    root.mkdir(exist_ok=True)
+    for path in results.root.iterdir():
+        (root / path.name).symlink_to(path)
+    write_json(root / "config.json", config)
+    return Folder(root)
+
+
+@pytest.fixture(scope="module")
+def folder(config, results, tmp_path_factory):
+    """The small experiment with its configuration and the figure that carries the answer."""
+    folder = linked(results, tmp_path_factory.mktemp("page") / "made-up", config)
+    save(of_answer.answer(read_table(folder.methods), 0.02), folder.figure("answer"), NOTE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def text(config, folder):
+    return page(config, folder, NOTE)
+
+
+def words_of(text):
+    """What a reader sees of a page or a piece of one."""
+    text = re.sub(r"<(style|script).*?</\1>", " ", text, flags=re.DOTALL)
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", text)))
+
+
+def check_numbers(text, folder):
+    """Assert that each number is in the cells that it names, and that its link leads to the first of these rows."""
+    found = Reader(text).numbers
+    for title, href, said in found:
+        told = TITLE.match(title).groupdict()
+        rows = [int(row) if told["kind"] == "line" else row for row in told["rows"].split(", ")]
+        columns = told["columns"].split(", ") if told["columns"] else ()
+        check(folder.root, said, told["file"], rows, columns, float(told["scale"] or 1))
+        row = re.search(rf'<tr id="{href[1:]}"><td>(.*?)</td>', text)
+        assert row[1] == str(rows[0])
+        assert re.findall(r"<h3>(.*?)</h3>", text[: row.start()])[-1] == told["file"]
+    return found
+
+
+def test_each_number_is_in_the_file_and_row_that_it_names(text, folder):
+    found = check_numbers(text, folder)
+    assert {"methods.csv", "config.json", "sites/registry.csv", "data/catalogue.json"} <= {
+        title.split(", ")[0] for title, *_ in found
+    }
+
+
+def test_no_number_that_one_reads_first_is_without_its_source(text):
+    assert not re.search(r"\d", "".join(Reader(text).visible))
+
+
+def test_the_page_needs_no_network_and_no_other_file(text):
+    read = Reader(text)
+    assert len(read.ids) == len(set(read.ids))
+    for _, name, value in read.attributes:
+        assert name not in ("src", "srcset", "action", "data", "background")
+        if name in ("href", "xlink:href"):
+            assert value.startswith("data:image/") or (value[0] == "#" and value[1:] in read.ids), value
+    assert "://" not in text
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_the_same_results_give_the_same_page(text, config, folder):
+    assert page(config, folder, NOTE) == text
+
+
+def test_the_page_and_the_terminal_give_one_answer(text, folder):
+    ((_, *both),) = answers(read_table(folder.methods), 0.02, 0.95)
+    said = re.search(r'<div class="answer">(.*?)</div>', text, re.DOTALL)[1]
+    assert words_of(said).replace("\u00a0", " ").strip() == " ".join(map(plain, both))
+    place = [text.index(f'<section id="{name}">') for name in ("question", "answer", "hospitals", "compared", "spent")]
+    assert place == sorted(place)
+
+
+def test_each_term_is_explained_once_where_it_first_stands(text):
+    body = text[text.index("<main>") : text.index('<section id="behind">')]
+    terms = re.findall(r"<dfn>(.*?)</dfn>", body)
+    assert len(terms) == len(set(terms)) >= 10
+    for term in terms:
+        before = words_of(re.sub(r"<svg.*?</svg>", "", body[: body.index(f"<dfn>{term}</dfn>")], flags=re.DOTALL))
+        assert not re.search(rf"\b{term}\b", before, re.IGNORECASE), term
+
+
+def test_synthetic_data_are_called_so_in_the_title_and_at_each_figure(text, config, folder):
+    assert "<title>Synthetic data: " in text
+    assert "<h1>Synthetic data: " in text
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", text, re.DOTALL)
+    assert captions
+    assert all(caption.startswith("<b>Synthetic data.</b>") for caption in captions)
+    real = page(config, folder, "")
+    assert "<h1>Should these hospitals train together?" in real
+    assert '<p class="note">' not in real
+    assert "<b>Synthetic data.</b>" not in real
+    assert "patients unknown. A patient" not in words_of(real)
+
+
+def test_the_figure_stands_in_the_text_with_its_words(text, folder):
+    svg = text[text.index("<svg") : text.index("</svg>")]
+    assert "us: federated</text>" in svg
+    assert "Matplotlib" not in svg
+    assert (folder.figures / "answer.svg").read_text().count("<text") == svg.count("<text")
+
+
+def test_a_hospital_has_its_verdict_its_patients_and_what_is_its_own(text, config, folder, tmp_path):
+    cards = re.findall(r'<article class="card.*?</article>', text, re.DOTALL)
+    assert [re.search(r"<h3>(\w+)", card)[1] for card in cards] == list(SITES)
+    verdicts = [re.search(r'class="verdict">(.*?)<', card)[1] for card in cards]
+    assert set(verdicts) <= {"gains", "not harmed", "harmed", "cannot be told", "stays alone"}
+    assert "Its data are like the others'" in words_of(cards[0])
+    other = linked(folder, tmp_path / "unlike", config)
+    (other.root / "sites").unlink()
+    shutil.copytree(folder.sites, other.sites)
+    card = read_json(other.sites / "us" / "card.json")
+    card["splits"]["train"] |= {"prevalence": 0.9, "intensity_mean": 200.0, "images": 240, "aetiologies": {"none": 24}}
+    write_json(other.sites / "us" / "card.json", card)
+    registry = read_table(other.registry)
+    write_table(
+        other.registry, registry.assign(trouble=["labels at us" if site == "us" else "" for site in registry["site"]])
+    )
+    unlike = page(config, other, "")
+    check_numbers(unlike, other)
+    us, asia = (words_of(card) for card in re.findall(r'<article class="card.*?</article>', unlike, re.DOTALL))
+    assert "Its share of pneumonia is higher than the others' (0.9)." in us
+    assert "Its images are brighter than the others' (200)." in us
+    assert "It has more images than the others." in us
+    assert "It has no viral pneumonia to train on, and others do." in us
+    assert "Its data were made wrong on purpose: labels at us." in us
+    assert "It has fewer images than the others." in asia
+    assert "wrong on purpose" not in asia
+
+
+def test_what_privacy_was_spent_is_said_with_its_record(text, config, folder, tmp_path):
+    assert "None was bought" in text
+    private = linked(folder, tmp_path / "private", config)
+    (private.root / "runs").unlink()
+    shutil.copytree(folder.runs, private.runs)
+    bound = {"dp": "sites", "epsilon": 2.345, "delta": 1e-5, "unit": "patient", "sigma": 1.5, "rate": 0.1, "steps": 30}
+    bound |= {"clip": 0.1, "patients": 40, "colluders": 0, "accountant": "upper bound", "simulation": True}
+    path = read_table(private.points)["path"][0]
+    write_json(private.run(path).record, private.run(path).read_record() | {"privacy": bound})
+    spent = page(config, private, "")
+    check_numbers(spent, private)
+    section = words_of(re.search(r'<section id="spent">.*?</section>', spent, re.DOTALL)[0])
+    assert re.search(r"federated\s*2\.35\s*1e-05\s*patient", section) or re.search(
+        r"federated2\.35?1e-05patient", section
+    )
+
+
+def test_attacks_are_told_with_their_values(config, folder, tmp_path):
+    row = {
+        "attack": "membership by loss",
+        "target": "federated",
+        "statistic": "AUC",
+        "value": 0.51,
+        "low": 0.47,
+        "high": 0.55,
+    }
+    audited = config | {"privacy": config["privacy"] | {"audit": True}}
+    other = linked(folder, tmp_path / "audited", audited)
+    row |= {"power": 0.9, "claimed": float("nan"), "sentence": "Nothing."}
+    write_table(other.audit, pd.DataFrame([row]))
+    told = page(audited, other, "")
+    check_numbers(told, other)
+    assert "No attack was tried" not in re.search(r'<section id="spent">.*?</section>', told, re.DOTALL)[0]
+
+
+@pytest.fixture
+def remote(config, folder, tmp_path):
+    """A federation whose data stay at the hospitals: metrics at each, and no tables of differences."""
+    config = config | {"federation": config["federation"] | {"where": "remote", "admin_kit": "kit"}}
+    chosen = read_table(folder.chosen)
+    chosen = chosen[chosen["mode"] != "central"]
+    there = Folder(tmp_path / "remote")
+    write_json(there.config, config)
+    write_table(there.points, chosen.drop(columns="threshold"))
+    write_table(there.chosen, chosen)
+    rows = [run.to_dict() | {"test_set": site, "auroc": 0.7} for _, run in chosen.iterrows() for site in SITES]
+    write_table(there.at_sites, pd.DataFrame(rows))
+    (there.root / "runs").symlink_to(folder.runs)
+    there.registry.parent.mkdir()
+    write_table(there.registry, read_table(folder.registry).drop(columns="cohort"))
+    return config, there
+
+
+def test_a_federation_elsewhere_has_a_page_without_verdicts(remote):
+    config, folder = remote
+    text = page(config, folder, "")
+    check_numbers(text, folder)
+    assert tuple(re.findall(r'<details class="part" id="(\w+)"', text))[1 : 1 + len(REMOTE_PARTS)] == REMOTE_PARTS
+    seen = words_of(text)
+    assert "0.700 at us, 0.700 at asia" in seen
+    assert "it cannot be told who should join" in seen
+    assert re.findall(r'class="verdict">(.*?)<', text) == ["cannot be told"] * len(SITES)
+    assert "every image: here all hospitals are on one machine" not in seen
+    assert not re.search(r"\d", "".join(Reader(text).visible))
+
+
+def test_a_figure_that_was_not_drawn_is_left_out(config, folder, tmp_path):
+    bare = linked(folder, tmp_path / "bare", config)
+    (bare.root / "figures").unlink()
+    assert "<figure>" not in page(config, bare, "")
+
+
+def test_how_to_repeat_it_has_the_command_and_checksums(text, folder):
+    section = words_of(re.search(r'<section id="repeat">.*?</section>', text, re.DOTALL)[0])
+    assert "snakemake --cores all --configfile repeat.yaml" in section
+    assert "abacus" in section  # the processor of the records
+    assert re.search(r"config\.json\s*[0-9a-f]{64}", section)
+
+
+def test_what_repeats_it_is_the_configuration_without_the_defaults(text, config):
+    own = yaml.safe_load(html.unescape(re.search(r"'END'\n(.*?\n)END\n", html.unescape(text), re.DOTALL)[1]))
+    assert set(own) == {"experiment", "sites", "seeds", "image_size"}
+    defaults = yaml.safe_load((CAPTIONS.parent / "config" / "config.yaml").read_text())
+    update_config(defaults, own)
+    assert defaults == config
+    changed = config | {"training": config["training"] | {"lr": 0.5}, "privacy": {"new": {"er": 1}}}
+    assert unlike(changed, config) == {"training": {"lr": 0.5}, "privacy": {"new": {"er": 1}}}
+
+
+def test_the_checklists_say_what_is_answered_where_and_what_is_for_the_author(text):
+    for checklist, count in ((checklists.TRIPOD, 52), (checklists.CLAIM, 42)):
+        numbers = [item.number for item in checklist.items]
+        assert len(set(numbers)) == len(numbers) == count
+        assert {item.where for item in checklist.items} <= {
+            *("", "question", "hospitals", "limits", "repeat", "figures", "data", "external", *PARTS)
+        }
+        part = text[text.index(f">\n<summary>{checklist.name}: ") :]
+        part = part[: part.index("</details>")]
+        assert part.count("for the author</td>") + part.count('<a\nhref="#') == count
+        assert str(part.count('<a\nhref="#')) == re.search(r": (\d+) of", part)[1]
+        assert "doi:" in part
+    assert not re.search(r"test on external data</td><td><a", text)  # there is none
+
+
+def test_what_data_sets_say_of_their_limits_is_on_the_page(config, folder, tmp_path):
+    section = config["dataset"] | {"source": "kermany", "archive": str(tmp_path)}
+    seen = words_of(page(config | {"dataset": section}, folder, ""))
+    limits = seen[seen.index("What it does not show") : seen.index("How to repeat it")]
+    assert all(limit in limits for limit in datasets.get("kermany").limits)
