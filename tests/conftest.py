@@ -18,6 +18,7 @@ FIRST = (
     "flare/test_remote.py",
     "workflow/test_graph.py",
     "flare/test_secure_remote.py",
+    "flare/test_secure_cuts.py",
     "flare/test_remote_cuts.py",
     "flare/test_remote_losses.py",
     "workflow/test_sweep.py",
