@@ -13,6 +13,7 @@ if ONCE:
     rule confirm_federated:
         input:
             experiment=AT.experiment,
+            initial=START,
             kits=AT.kits,
             points=AT.points,
             sites=every_card(shared=True),
@@ -188,6 +189,7 @@ if AUDIT:
     rule audit_model:
         input:
             registry=AT.registry,
+            initial=START,
             chosen=AT.chosen,
             sites=every_card(),
             heterogeneity=HETEROGENEITY,

@@ -36,6 +36,7 @@ from fedxray.experiment.check import check_config, check_files, check_names, typ
 from fedxray.experiment.code import Code
 from fedxray.experiment.content import Content
 from fedxray.experiment.experiment import Experiment
+from fedxray.experiment.start import content_of, file_of
 from fedxray.experiment.folder import CohortFolder, DataFolder, Folder, RunFolder
 from fedxray.report import contents
 
@@ -62,6 +63,7 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
+INITIAL = config["model"]["initial"]  # the model that every run begins with
 ONCE = config["federation"]["engine"] == "inprocess"  # the chosen runs are confirmed
 AT = Folder(f"results/{config['experiment']}")
 
@@ -197,9 +199,10 @@ def settings(mode):
     """A parameter: the training settings of a run of this mode as its script takes them. They are quoted here, because
     Snakemake is slow with a list of words.
     """
+    start = ["--initial", str(AT.initial)] * bool(INITIAL)
     return kept(
         lambda wildcards: shlex.join(
-            EXPERIMENT.settings(run_of(mode, wildcards)).options()
+            EXPERIMENT.settings(run_of(mode, wildcards)).options() + start
         )
     )
 
@@ -265,6 +268,10 @@ def shared_card(mode):
 def data(mode):
     """For an input: the data that training on a run's cohort depends on."""
     return AT.registry if len(EXPERIMENT.cohorts) == 1 else site_cards(mode, True)
+
+
+# For an input of what trains: the model that it begins with.
+START = [AT.initial] * bool(INITIAL)
 
 
 def drawn(script):

@@ -18,7 +18,7 @@ def main(options):
     schedule = policy.alone(values.epochs, options.budget, train_images(folders), values.batch_size, noise)
     for number, folder in enumerate(folders, 1):
         print(f"{folder.name} alone ({number} of {len(folders)})")
-        engine, name = Pooled(folder.name, [folder], own=True, noise=noise), folder.name
+        engine, name = Pooled(folder.name, [folder], own=True, noise=noise, initial=options.initial), folder.name
         train_alone(engine, values, schedule, options.output / name, options.live / name)
 
 

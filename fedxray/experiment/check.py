@@ -14,7 +14,7 @@ from jsonschema.validators import extend
 
 from fedxray.core.errors import UserError
 from fedxray.core.yaml_file import check_keys
-from fedxray.experiment import privacy
+from fedxray.experiment import privacy, start
 from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, Method, faults_of, method_of, quorum
 from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, PRIVACY_AXES, TROUBLES, Point, name_of, points
@@ -28,7 +28,7 @@ KINDS = {
     "object": "a section of keys",
     "null": "nothing",
 }
-PATHS = ("archive", "folder", "admin_kit")  # keys whose value is a path
+PATHS = ("archive", "folder", "admin_kit", "initial")  # keys whose value is a path
 SHOWN = 60  # characters of a value in a message
 POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
 PARTS = (1, 0.5, 0.25, 0.2, 0.125, 0.1, 0.0625, 0.05, 0.04, 0.02, 0.01)  # of an epoch, for a message
@@ -213,7 +213,7 @@ def _across(config: dict) -> list[str]:
         faults.append(f"image_size: the demo's network takes 224 pixels, not {config['image_size']}; set it to 224")
     if dataset["source"] == "folder" and not dataset["folder"]:
         faults.append("dataset.folder: empty; set it to the directory or manifest.csv of your images")
-    return faults + _of_federation(config)
+    return faults + _of_federation(config) + start.faults_of(config)
 
 
 def _of_federation(config: dict) -> list[str]:

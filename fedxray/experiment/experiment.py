@@ -202,7 +202,9 @@ class Experiment:
     def _common(self) -> dict[str, Any]:
         """The settings that the configuration gives to every run."""
         values = {name_of(key): value for key, value in leaves({"training": self.config["training"]})}
-        values |= {"model": self.config["model"]["name"], "image_size": self.config["image_size"]}
+        model = self.config["model"]
+        values |= {"model": model["name"], "norms": model["norms"], "standardise": model["standardise"]}
+        values |= {"image_size": self.config["image_size"]}
         return values | {"class_weights": self.config["split"]["balance"] == "weighted_loss"}
 
     def _run(self, mode: str, cohort: Cohort, point: Point, site: str, seed: int) -> Run:

@@ -54,7 +54,7 @@ def export_model(
     Raises UserError if the model is missing or does not fit `settings`, and for a threshold outside 0 to 1.
     """
     check_threshold(threshold)
-    network = _load_network(model, settings.model, settings.image_size)
+    network = _load_network(model, settings.model, settings.image_size, settings.norms, settings.standardise)
     output.mkdir(parents=True, exist_ok=True)
     (output / CONFIG).unlink(missing_ok=True)
     with atomic(output / MODEL) as temporary:
@@ -71,6 +71,8 @@ def write_config(
     config = {
         "model": settings.model,
         "image_size": settings.image_size,
+        "norms": settings.norms,
+        "standardise": settings.standardise,
         "fit": fit,
         "threshold": threshold,
         **origin,
@@ -87,7 +89,7 @@ def write_config(
 def read_config(folder: Path) -> dict:
     """The `config.json` of a model directory. Raises UserError if it is missing or has another form."""
     path = folder / CONFIG
-    kinds = {"model": str, "image_size": int, "fit": str, "threshold": (int, float)}
+    kinds = {"model": str, "image_size": int, "norms": str, "standardise": str, "fit": str, "threshold": (int, float)}
     kinds |= {"experiment": str, "cohort": str, "mode": str, "run": str}
     kinds |= {"warning": str, "note": str, "sha256": dict}
     try:
@@ -109,9 +111,9 @@ def check_threshold(threshold: float) -> None:
         raise UserError(f"threshold: {threshold} is not between 0 and 1; it is compared with a probability")
 
 
-def _load_network(path: Path, name: str, image_size: int) -> nn.Module:
-    """The network `name` with the parameters of the file `path`. Raises UserError if they do not fit."""
-    network = build_model(name, image_size, 0)
+def _load_network(path: Path, name: str, image_size: int, norms: str, standardise: str) -> nn.Module:
+    """The network `name` of this form with the parameters of the file `path`. Raises UserError if they do not fit."""
+    network = build_model(name, image_size, 0, norms, standardise)
     try:
         set_parameters(network, load_model(path))
     except FileNotFoundError as error:
@@ -157,7 +159,7 @@ def load_exported(folder: Path) -> tuple[nn.Module, dict]:
         raise UserError(f"{path}: no such file; export the model again")
     if sha256(path) != config["sha256"].get(MODEL):
         raise UserError(f"{path}: not the file that {CONFIG} was written for (SHA-256); export the model again")
-    return _load_network(path, config["model"], config["image_size"]), config
+    return _load_network(path, *(config[key] for key in ("model", "image_size", "norms", "standardise"))), config
 
 
 def _read_images(
