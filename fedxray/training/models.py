@@ -161,7 +161,9 @@ def begin(settings: Settings, initial: Path | None) -> nn.Module:
     """
     model = build(settings)
     if settings.initial != (sha256(initial) if initial else ""):
-        raise UserError(f"model.initial: {initial} is not the file that the run began with (SHA-256); train it anew")
+        raise UserError(
+            f"model.initial: {initial or 'no model'} is not the file that the run began with (SHA-256); train it anew"
+        )
     if initial:
         set_parameters(model, load_model(initial))
     return model

@@ -42,6 +42,25 @@ def test_without_a_sweep_there_is_one_point():
     assert not made.is_swept
 
 
+def test_what_is_not_given_of_a_start_is_in_no_command_and_no_key_and_the_rest_is_swept():
+    (plain, *_), made = (
+        experiment().runs,
+        experiment(grid={"training.freeze": ["", "stem.*"], "training.body_lr": [1, 0.1]}),
+    )
+    settings = experiment().settings(plain)
+    assert not {"initial", "norms", "standardise", "freeze", "body_lr"} & set(settings.content)
+    assert not {"--norms", "--standardise", "--freeze", "--body-lr"} & set(settings.options())
+    of_points = [made.settings(run) for run in made.runs if run.model.mode == "central"]
+    assert [(each.freeze, each.body_lr) for each in of_points] == [
+        ("", 1.0),
+        ("", 0.1),
+        ("stem.*", 1.0),
+        ("stem.*", 0.1),
+    ]
+    assert of_points[3].content == settings.content | {"freeze": "stem.*", "body_lr": 0.1}
+    assert of_points[3].without_start == settings
+
+
 def test_a_grid_is_crossed_with_seeds_and_modes_and_budgets_are_equal():
     made = experiment(grid={"training.lr": [0.001, 0.01], "training.epochs": [2, 5]}, seeds=[1, 2])
     assert len(made.runs) == 4 * 2 * (1 + 1 + 3)

@@ -105,7 +105,7 @@ def test_running_statistics_are_averaged_as_weights_are(sites):
 
 
 def test_central_training_and_a_federation_of_one_site_go_on_from_the_same_start(site_folders, shared, start):
-    path, given = start
+    path, _ = start
     settings = make_settings(image_size=16, epochs=2, initial=sha256(path))
     central = Pooled("pooled", [site_folders["europe"]], initial=path).train(
         settings, PLAIN, alone(2, "passes", {}, 16)

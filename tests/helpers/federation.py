@@ -66,7 +66,8 @@ def plain_loop(
 ):
     """(the model, {site: its own, of a personal method}): a loop over rounds (from 0) and sites.
 
-    It begins with the model `start`, or with random weights. It knows schedules of `round` alone. `further` epochs of the schedule's last ones are trained at each site, or all.
+    It begins with the model `start`, or with random weights, and knows schedules of `round` alone. `further` epochs of
+    the schedule's last ones are trained at each site, or all.
     """
     further = schedule.tail if further is None else further
     data, passes = {site: load_site(folder) for site, folder in folders.items()}, Fraction(str(schedule.round))

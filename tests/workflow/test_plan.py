@@ -15,6 +15,7 @@ from helpers.workflow import REPOSITORY, SMOKE, copy_repository, planned, snakem
 from PIL import Image
 
 from fedxray.core.files import read_json
+from fedxray.core.parameters import save_model
 
 REMOTE = "federation={where: remote, admin_kit: kit}"
 # A workflow that uses this one.
@@ -109,6 +110,18 @@ def test_other_machines_train_instead_and_their_figures_are_drawn(copy):
 def test_attacks_run_only_where_they_are_asked_for(copy):
     assert "audit_model" not in planned(copy)
     assert planned(copy, "--config", "privacy={audit: true}")["audit_model"] == 1
+
+
+def test_a_start_is_prepared_where_one_is_given_and_every_run_begins_with_it(copy, tmp_path):
+    save_model(tmp_path / "mein Modell.safetensors", {"a": np.zeros(2, np.float32)})
+    words = ["--config", f"model={{initial: '{tmp_path / 'mein Modell.safetensors'}'}}", "experiment=started"]
+    assert "prepare_start" not in planned(copy)
+    done = snakemake(copy, "--dry-run", "--printshellcmds", *words)
+    assert done.returncode == 0, done.stderr[-2000:]
+    commands = re.findall(r"^Shell command: python .*/(\w+)\.py .+$", done.stdout, re.MULTILINE)
+    assert commands.count("prepare_start") == 1
+    begun = re.findall(r"(\w+)\.py .*--initial results/started/initial\.safetensors", done.stdout)
+    assert sorted(begun) == ["train_alone", "train_central", "train_federated"]
 
 
 def test_where_all_models_stay_at_their_hospitals_none_is_exported(copy):
