@@ -134,9 +134,8 @@ def test_parts_of_one_data_set_have_the_same_patients():
 
 def test_a_source_of_a_later_wave_has_the_patients_of_the_first():
     entries = [{"folder": {"folder": "/"}, "site": "us"}, {"folder": {"folder": "/tmp"}, "site": "us", "wave": 2}]
-    found = datasets.sources(
-        of(sources=[*entries, {"nih": {}, "site": "asia"}, {"nih": {}, "site": "asia", "wave": 2}])
-    )
+    entries += [{"nih": {}, "site": "asia"}, {"nih": {}, "site": "asia", "wave": 2}]
+    found = datasets.sources(of(sources=entries))
     assert [source.name for source in found] == ["us", "us-wave2", "asia", "asia-wave2"]
     assert [source.folder for source in found][:2] == ["data/us", "data/us-wave2"]
     assert [source.patients for source in found] == ["us", "us", "nih", "nih"]

@@ -67,7 +67,7 @@ def test_the_values_of_yaml_are_words():
         ({"waves": ["2024-02-30"]}, r"^dataset\.waves: '2024-02-30' is no day"),
         (
             {"waves": ["2024-02-01", "20240201"]},
-            r"^dataset\.waves: give the first day of each further wave, an earlier",
+            r"^dataset\.waves: give the first day of each further wave, an ear",
         ),
         ({"waves": ["2024-02-01", "2023-02-01"]}, r"^dataset\.waves: give the first day of each"),
         ({"wave": "0"}, r"^dataset\.wave: 0 is no wave; give a whole number from 1$"),

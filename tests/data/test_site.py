@@ -218,9 +218,7 @@ def test_a_wave_that_a_site_does_not_have_is_refused_with_what_to_do(tmp_path, s
     assert len(site.part("train", [1])[1]) == len(site.part("train")[1])
     assert "waves" not in card_of(site_folders["us"])
     assert train_images([site_folders["us"]], [1]) == train_images([site_folders["us"]])
-    said = (
-        r"^us: its data set has no image of wave 2; extend it \(a hospital does so by fedxray-site prepare --add\), and"
-    )
+    said = r"^us: its data set has no image of wave 2; extend it \(a hospital does so by fedxray-site prepare --add\)"
     for ask in (
         lambda: site.part("train", [1, 2]),
         lambda: site.own_validation([2]),
@@ -234,9 +232,7 @@ def test_a_wave_that_a_site_does_not_have_is_refused_with_what_to_do(tmp_path, s
 def test_trouble_is_not_made_in_waves(tmp_path):
     with_waves(tmp_path)
     trouble = Trouble("inverted", "us", math.nan, 1)
-    with pytest.raises(
-        UserError, match=r"^trouble\.kind: trouble on purpose is not made in data of several waves; set"
-    ):
+    with pytest.raises(UserError, match=r"^trouble\.kind: trouble on purpose is not made in data of several waves"):
         make_site(tmp_path / "split.csv", [tmp_path / "pixels.npy"], "us", tmp_path / "two", {}, trouble)
     assert not (tmp_path / "two").exists()
 
