@@ -42,8 +42,8 @@ def tabulate(cards: Iterable[dict]) -> pd.DataFrame:
     The columns `<split>_images` and `<split>_patients` are counts; `prevalence` is the share of pneumonia in train and
     test; `split` is JSON; `source_sha256` and `split` are empty where the card does not have them; `trouble` is what
     was made wrong on purpose, and where, or empty; `fedxray` is the version that wrote the data. If a card has waves,
-    the last column is `waves`, the counts of each as JSON, or empty. Raises UserError for a card of another schema, and for
-    two cards of one site.
+    the last column is `waves`, the counts of each as JSON, or empty. Raises UserError for a card of another schema,
+    and for two cards of one site.
     """
     cards = list(cards)
     rows = [_row(card) for card in cards]

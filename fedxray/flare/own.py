@@ -52,7 +52,8 @@ class OwnFile:
         wanted = {key: value for key, value in checksums.items() if key != "waves"}
         if waves > wave_count(card):
             raise UserError(
-                f"{self.data}: the job is for {waves} waves of patients, and this data set has {wave_count(card)}; add the new patients (fedxray-site prepare --add), and start again"
+                f"{self.data}: the job is for {waves} waves of patients, and this data set has "
+                f"{wave_count(card)}; add the new patients (fedxray-site prepare --add), and start again"
             )
         if wanted in card["provenance"].get("earlier", []):
             raise UserError(

@@ -75,7 +75,7 @@ def test_a_site_refuses_a_job_of_another_wave_and_says_what_to_do(prepare, tmp_p
         own.load(one)
     assert own.load(two | {"waves": 2}).name == "us"
     own.write(data=folder / "data")
-    said = r"data: the job is for 2 waves of patients, and this data set has 1; add .*fedxray-site prepare --add\), and start"
+    said = r"data: the job is for 2 waves of patients, and this data set has 1; add .*fedxray-site prepare --add\), and"
     with pytest.raises(UserError, match=said):
         own.load(two | {"waves": 2})
     with pytest.raises(UserError, match="changed since the registry was made"):
