@@ -174,13 +174,25 @@ def test_each_fault_is_a_line_that_names_its_key(key, value, said):
     ("given", "said"),
     [
         ("algorithm: {mu: 0.1}", r"algorithm\.mu: no method here uses it; it is a number of fedprox: remove it, or"),
-        ("algorithm: {name: fedprox, trim: 0.4}", r"algorithm\.trim: no method here uses it; it is a number of trimmed"),
+        (
+            "algorithm: {name: fedprox, trim: 0.4}",
+            r"algorithm\.trim: no method here uses it; it is a number of trimmed",
+        ),
         ("algorithm: {finetune_stop: validation}", r"algorithm\.finetune_stop: .* it is a number of finetune"),
-        ("privacy: {epsilon: 1}", r"privacy\.epsilon: no noise is added, because privacy\.dp is none; set that to sites"),
-        ("privacy: {noise: secret}", r"privacy\.noise: no noise is added, because privacy\.dp is none"),
-        ("privacy: {dp: sites, colluders: 0}", r"privacy\.colluders: only privacy\.dp: sum shares its noise out; remove"),
-        ("sweep: {grid: {privacy.epsilon: [1, 3]}}", r"sweep\.grid: privacy\.epsilon: no noise is added"),
-        ("sweep: {points: [{privacy.dp: sites}, {privacy.clip: 1}]}", r"sweep\.points: privacy\.clip: no noise is added"),
+        (
+            "privacy: {epsilon: 1}",
+            r"privacy\.epsilon: nothing is private while privacy\.dp is none; set it to sites",
+        ),
+        ("privacy: {noise: secret}", r"privacy\.noise: nothing is private while privacy\.dp is none"),
+        (
+            "privacy: {dp: sites, colluders: 0}",
+            r"privacy\.colluders: only privacy\.dp: sum shares its noise out; remove",
+        ),
+        ("sweep: {grid: {privacy.epsilon: [1, 3]}}", r"sweep\.grid: privacy\.epsilon: nothing is private"),
+        (
+            "sweep: {points: [{privacy.dp: sites}, {privacy.clip: 1}]}",
+            r"sweep\.points: privacy\.clip: nothing is private",
+        ),
     ],
 )
 def test_what_is_given_and_used_by_nothing_is_told(given, said):
