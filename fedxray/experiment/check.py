@@ -377,7 +377,7 @@ def _unprotected(config: Mapping, given: Mapping) -> Iterator[str]:
         lead = "" if where == "privacy" else f"{where}: "
         for key in (key for key in keys if key.partition(".")[0] == "privacy" and name_of(key) in privacy.KEYS):
             if key != "privacy.dp" and places == {"none"}:
-                yield f"{lead}{key}: nothing is private while privacy.dp is none; set it to sites or sum, or remove this"
+                yield f"{lead}{key}: nothing is private while privacy.dp is none; set it to sites or sum, or remove it"
             elif key == "privacy.colluders" and "sum" not in places:
                 yield f"{lead}{key}: only privacy.dp: sum shares its noise out; remove it, or take sum"
 
