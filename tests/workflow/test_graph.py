@@ -65,7 +65,10 @@ def test_its_results_are_those_of_before(finished):
 
 def test_a_second_run_does_nothing(finished):
     done = snakemake(finished, *SMOKE)
-    assert "Nothing to be done" in done.stdout + done.stderr
+    *_, nothing, page, curves = (done.stdout + done.stderr).splitlines()
+    assert nothing.startswith("Nothing to be done")
+    assert page == "The report: results/smoke/report/index.html"
+    assert curves == "The curves: tensorboard --logdir results/smoke/tensorboard"
 
 
 def test_only_what_a_change_touches_runs_again(finished):
