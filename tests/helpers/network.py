@@ -142,7 +142,7 @@ class Machines:
         return folders + [self.kit(other) for other in (*self.data, "workflow") if other != name]
 
     def start(self, name, kit=None):
-        """Start the NVFlare process of a machine, as its operator's command does: jobs are forks, and import nothing."""
+        """Start the NVFlare process of a machine, as its operator's command does: its jobs are forks."""
         argv = [sys.executable, "-c", RUN, kit or self.kit(name)]
         with open(self.folder / f"{name}.log", "ab") as log:
             self.running[name] = self.network.start(name, argv, self.hidden(name), stdout=log, stderr=log)
