@@ -19,7 +19,7 @@ rule prepare_start:
     params:
         **step("prepare_start"),
         initial=INITIAL,
-        content=content_of(INITIAL),
+        content=digest_of(INITIAL),
         model=config["model"]["name"],
         image_size=config["image_size"],
         norms=config["model"]["norms"],

@@ -31,6 +31,8 @@ def main(options):
         engine = one_host_of_cohort(jobs[path].model.cohort, options)
         noise = mechanism_at(jobs[path].privacy, engine.folders.values())
         initial = results.initial if results.run(path).settings().initial else None
+        if before := jobs[path].goes_on_from:
+            initial = results.run(f"federated/{before}").model
         same = confirm(
             replace(engine, noise=noise, initial=initial), results.run(path).path, options.output.parent / "workspace"
         )

@@ -91,6 +91,14 @@ class Run:
         return "/".join(filter(None, [self.model.cohort.folder, self.folder, point]))
 
     @property
+    def goes_on_from(self) -> str:
+        """The folder, as `job`, of the run of this point and seed whose model it begins with; empty if none."""
+        cohort = self.model.cohort
+        if not cohort.before:
+            return ""
+        return replace(self, model=replace(self.model, cohort=replace(cohort, name=cohort.before))).job
+
+    @property
     def trained_as(self) -> str:
         """The mode whose job trains it: personal models are trained with the federated one."""
         return "federated" if self.model.mode == "personal" else self.model.mode
@@ -115,7 +123,7 @@ class Experiment:
     def from_config(cls, config: Mapping) -> "Experiment":
         """The experiment of a whole configuration. It keeps only the parts that decide which runs there are."""
         keys = ("sites", "image_size", "split", "trouble", "model", "training", "algorithm")
-        keys += ("privacy", "seeds", "sweep")
+        keys += ("privacy", "seeds", "sweep", "update")
         parts = {key: config[key] for key in keys}
         parts["privacy"] = {key: value for key, value in config["privacy"].items() if key != "audit"}
         federation = {key: config["federation"][key] for key in ("where", "round", "steps", "budget")}
@@ -192,6 +200,11 @@ class Experiment:
         values = self._common | {name: value for name, value in run.point.items() if name in KINDS}
         values |= run.privacy.training | {"seed": run.seed}
         return Settings(**{name: KINDS[name](value) for name, value in values.items()})
+
+    @property
+    def is_updated(self) -> bool:
+        """Whether strategies for a second wave of patients are compared."""
+        return any(cohort.strategy for cohort in self.cohorts)
 
     @property
     def _coalesced(self) -> list[Cohort]:

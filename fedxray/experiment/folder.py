@@ -152,6 +152,7 @@ class Folder:
         self.summary = root / "summary.csv"
         self.differences = root / "differences.csv"
         self.methods = root / "methods.csv"
+        self.updates = root / "updates.csv"
         self.contributions = root / "contributions.csv"
         self.own_thresholds = root / "own_thresholds.csv"
         self.agreement = root / "agreement.csv"

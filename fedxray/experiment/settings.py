@@ -85,8 +85,9 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def from_options(options: Namespace) -> Settings:
-    """The settings from the options of `add_options`. The file `options.initial` is known by its SHA-256."""
-    return replace(values_of(options, Settings, OPTIONS), initial=sha256(options.initial) if options.initial else "")
+    """The settings from the options of `add_options`. A file `options.initial` is known by its SHA-256."""
+    initial = sha256(options.initial) if options.initial and not options.initial.is_dir() else ""
+    return replace(values_of(options, Settings, OPTIONS), initial=initial)
 
 
 def options_of(value: Any, options: Mapping[str, str]) -> list[str]:

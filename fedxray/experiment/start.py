@@ -26,7 +26,7 @@ def file_of(initial: str) -> Path | None:
     return path / MODEL if given == initial and path.is_dir() else path
 
 
-def content_of(initial: str) -> str:
+def digest_of(initial: str) -> str:
     """What stands for the content of `model.initial`: the SHA-256 of its file, or the name of the weights."""
     path = file_of(initial)
     return sha256(path) if path else initial
