@@ -44,7 +44,10 @@ def update(
         for kept in dict.fromkeys(cohort.kept for cohort in strategies.values()):
             runs = chosen[[strategies[name].kept == kept for name in chosen["cohort"]]]
             # The strategy is told by the method, so that the models of all strategies are of one test set.
-            named = [f"{strategies[name].strategy}|{method}" for name, method in zip(runs["cohort"], runs["method"])]
+            named = [
+                f"{strategies[name].strategy}|{method}"
+                for name, method in zip(runs["cohort"], runs["method"], strict=True)
+            ]
             runs = runs.assign(method=named)
             part = of_wave[of_wave["path"].isin(runs["path"])]
             for test_set in (POOLED, *part["set"].unique()):

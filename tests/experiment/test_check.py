@@ -234,6 +234,54 @@ def test_what_lies_beside_a_model_says_whether_it_fits(tmp_path):
         check_config(swept, SCHEMA)
 
 
+def updated(strategies, **changes):
+    made = changed("sweep.grid", {"update.strategy": strategies})
+    made["dataset"]["phantom"]["second"] = made["dataset"]["phantom"]["second"] | {"patients": 50}
+    for key, value in changes.items():
+        made[key] = made[key] | value
+    return made
+
+
+UPDATES = {
+    "no model to keep": (["all", "anew"], {}, r"sweep: update\.strategy: keep is what others go on from"),
+    "nothing to compare": (["keep"], {}, r"sweep: update\.strategy: keep is what others go on from"),
+    "a model for each hospital": (
+        ["keep", "all"],
+        {"algorithm": {"name": "ditto"}},
+        "personal methods have no one model",
+    ),
+    "noise": (["keep", "all"], {"privacy": {"dp": "sites"}}, r"privacy\.dp: not there yet where update\.strategy"),
+    "attacks": (["keep", "all"], {"privacy": {"audit": True}}, r"privacy\.audit: not there yet where update"),
+    "one value": (
+        ["keep", "all"],
+        {"update": {"strategy": "all"}},
+        r"update\.strategy: its values are compared; leave it",
+    ),
+    "another strategy": (["keep", "some"], {}, r"sweep\.grid\.update\.strategy: update\.strategy: 'some' is not known"),
+}
+
+
+@pytest.mark.parametrize(("strategies", "changes", "said"), UPDATES.values(), ids=UPDATES)
+def test_strategies_that_cannot_be_compared_are_a_line_in_the_plan(strategies, changes, said):
+    check_config(updated(["keep", "all", "new", "anew"]), SCHEMA)
+    with pytest.raises(UserError, match=said):
+        check_config(updated(strategies, **changes), SCHEMA)
+
+
+def test_a_phantom_without_a_second_wave_and_a_point_without_its_predecessor():
+    made = changed("sweep.grid", {"update.strategy": ["keep", "all"]})
+    with pytest.raises(
+        UserError, match=r"dataset\.phantom\.second: no second wave for update\.strategy; give its patients"
+    ):
+        check_config(made, SCHEMA)
+    made = updated(["keep"])
+    made["sweep"]["points"] = [{"update.strategy": "all", "training.lr": 0.5}]
+    with pytest.raises(
+        UserError, match=r"sweep: update\.strategy: a point goes on from that of keep, which is not among"
+    ):
+        check_config(made, SCHEMA)
+
+
 def test_what_privacy_and_a_start_do_not_do_together(tmp_path):
     private = changed("privacy", BASE["privacy"] | {"dp": "sum", "secure_aggregation": True})
     private["model"] = BASE["model"] | {"name": "resnet18", "norms": "batch"}
