@@ -1,9 +1,11 @@
 """`fedxray-site drift`: what the log of a model in use says beside its training site, and what it exits with."""
 
 import re
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -126,3 +128,12 @@ def test_what_does_not_fit_is_one_line(run, log, model, data, tmp_path):
     assert "fit is pad, but stretch in" in run(log, "--model", other)[0]
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
     assert "no score of the model in" in run(log)[0]
+
+
+def test_what_a_hospital_installs_suffices():
+    """requirements-site.txt has none of these."""
+    missing = ["scipy", "matplotlib", "jinja2", "onnx", "jsonschema"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing})); import fedxray.operators.drift"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    text = Path("requirements-site.txt").read_text()
+    assert not [name for name in missing if re.search(rf"^{name}==", text, re.MULTILINE)]
