@@ -57,7 +57,7 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
     faults = [*_of_trouble(config), *_of_methods(config), *_of_privacy(config), *_of_reference(config)]
     faults += [*_of_absence(config), *_of_promotion(config)]
-    faults += _unused(config, given or {})
+    faults += [*_unused(config, given or {}), *_unprotected(config, given or {})]
     if faults := list(dict.fromkeys(faults)):
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
 
@@ -398,6 +398,22 @@ def _unused(config: dict, given: Mapping) -> Iterator[str]:
             name = key.partition(".")[2]
             if key in METHOD_AXES and name in OWNERS and name not in method.numbers:
                 yield f"sweep.points: {key}: {method.slug} does not use it; it is a number of {OWNERS[name]}: remove it"
+
+
+def _unprotected(config: Mapping, given: Mapping) -> Iterator[str]:
+    """What the user gave for private training where nothing is private: who asks for an epsilon wants it."""
+    sweep, base = config["sweep"], config["privacy"]["dp"]
+    entries = [("privacy", {f"privacy.{name}": name for name in given.get("privacy", {})}, points(config))]
+    entries += [("sweep.grid", sweep["grid"], points(config))]
+    entries += [("sweep.points", entry, [entry]) for entry in sweep["points"]]
+    for where, keys, of_points in entries:
+        places = {point.get("privacy.dp", base) for point in of_points}
+        lead = "" if where == "privacy" else f"{where}: "
+        for key in (key for key in keys if key.partition(".")[0] == "privacy" and name_of(key) in privacy.KEYS):
+            if key != "privacy.dp" and places == {"none"}:
+                yield f"{lead}{key}: nothing is private while privacy.dp is none; set it to sites or sum, or remove it"
+            elif key == "privacy.colluders" and "sum" not in places:
+                yield f"{lead}{key}: only privacy.dp: sum shares its noise out; remove it, or take sum"
 
 
 def _swept(config: dict, schema: dict) -> list[str]:
