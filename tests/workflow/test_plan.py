@@ -106,6 +106,18 @@ def test_attacks_run_only_where_they_are_asked_for(copy):
     assert planned(copy, "--config", "privacy={audit: true}")["audit_model"] == 1
 
 
+def test_a_gate_is_written_before_a_test_set_is_read(copy):
+    (copy / "models" / "1").mkdir(parents=True)
+    (copy / "models" / "1" / "model.safetensors").write_bytes(b"parameters")
+    (copy / "models" / "1" / "config.json").write_text('{"image_size": 64, "fit": "stretch"}')
+    words = ["--config", "promotion={predecessor: models/1}", "experiment=next"]
+    rules = planned(copy, *words)
+    assert rules["record_gate"] == rules["judge_model"] == 1
+    assert planned(copy, "results/next/predictions.csv", *words)["record_gate"] == 1
+    done = snakemake(copy, "--dry-run", *words, "image_size=32")
+    assert "error: config: promotion.predecessor: it takes other images: image_size is 64, here 32" in done.stderr
+
+
 def test_where_all_models_stay_at_their_hospitals_none_is_exported(copy):
     assert "export_model" not in planned(copy, "--config", REMOTE, "algorithm={name: ditto}")
 
