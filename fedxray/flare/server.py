@@ -230,7 +230,7 @@ class FederationController(SiteController):
         resumed = len(self.records)
         first, *others = self.participants.sites
         run = ("federated", POOLED) if others else ("alone", first)
-        point = point_of(*run, self.settings, self.schedule, self.method)
+        point = point_of(*run, self.settings, self.schedule, self.method, self.noise)
         scalars = Scalars(self.own_file.tensorboard, self.live, point)
         self.engine.register_aux_message_handler(LIVE, partial(self._hear, scalars))
         survives = self.method.secure_aggregation and self.participants.policy.absent == "drop"

@@ -7,7 +7,8 @@ import yaml
 from snakemake.utils import update_config
 
 from fedxray.core.errors import UserError
-from fedxray.experiment.check import check_config, check_files, check_names, typed
+from fedxray.core.files import write_json
+from fedxray.experiment.check import check_config, check_files, check_names, check_predecessor, typed
 from fedxray.experiment.experiment import Experiment
 
 BASE, SCHEMA = (yaml.safe_load(Path("config", name).read_text()) for name in ("config.yaml", "schema.yaml"))
@@ -447,3 +448,29 @@ def test_private_training_that_holds_is_taken():
     check_config(
         private(**{"privacy.dp": "none", "federation.engine": "nvflare", "split.balance": "undersample"}), SCHEMA
     )
+
+
+def test_a_gate_needs_one_model_of_all_hospitals_and_predictions_that_are_here():
+    made = changed("promotion.predecessor", "models/1")
+    check_config(made, SCHEMA)
+    with pytest.raises(UserError, match=r"^config: promotion\.predecessor: all methods are personal, .*; add another"):
+        check_config(made | {"algorithm": made["algorithm"] | {"name": "ditto"}}, SCHEMA)
+    made["federation"] |= {"where": "remote", "admin_kit": "kit"}
+    with pytest.raises(UserError, match=r"^config: promotion\.predecessor: hospitals elsewhere send no intervals"):
+        check_config(made, SCHEMA)
+
+
+def test_a_predecessor_that_takes_other_images_is_refused(tmp_path):
+    check_predecessor(BASE)
+    made = changed("promotion.predecessor", str(tmp_path))
+    for text in (None, "{", "[]", '{"image_size": 64}'):
+        if text:
+            (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UserError, match=r"^config: promotion\.predecessor: .* is no exported model"):
+            check_predecessor(made)
+    write_json(tmp_path / "config.json", {"image_size": 64, "fit": "stretch"})
+    check_predecessor(made)
+    write_json(tmp_path / "config.json", {"image_size": 32, "fit": "pad"})
+    said = r"takes other images: image_size is 32, here 64, fit is pad, here stretch; make them equal$"
+    with pytest.raises(UserError, match=said):
+        check_predecessor(made)
