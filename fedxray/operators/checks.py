@@ -17,13 +17,12 @@ from packaging.version import Version
 
 from fedxray import __version__
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json
 from fedxray.data.labels import SPLITS
 from fedxray.data.site import load_site
 from fedxray.flare.budget import Budget, statement
 from fedxray.flare.certificates import WARN_DAYS, certificate_of, fingerprint
 from fedxray.flare.own import OwnFile
-from fedxray.flare.partners import PARTNERS
+from fedxray.flare.partners import PARTNERS, partners_of
 from fedxray.operators.archive import code_sha256, read_about
 from fedxray.operators.process import address, owner
 
@@ -122,12 +121,9 @@ def _privacy(kit: Path) -> str:
 
 def _partners(kit: Path) -> str:
     """Whose keys the site takes in secure aggregation: the SHA-256 of each certificate, to compare by telephone."""
-    path = kit / "local" / PARTNERS
-    if not path.exists():
-        return "no list, so a job with secure aggregation is refused; ask the organiser for local/partners.json"
-    partners, own = read_json(path), owner(kit)[0]
+    partners, own = partners_of(kit), owner(kit)[0]
     if partners.get(own) != fingerprint(certificate_of(kit)):
-        raise UserError(f"{path}: has not this site's certificate; unpack the newest archive again")
+        raise UserError(f"{kit / 'local' / PARTNERS}: not of this site's certificate; unpack the newest archive again")
     return "; ".join(f"{site} {fingerprint}" for site, fingerprint in sorted(partners.items()))
 
 
