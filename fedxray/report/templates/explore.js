@@ -65,8 +65,9 @@ const explore = (part) => {
     const [x, y, group] = [across.value, up.value, by.value], kinds = values(group);
     const wanted = runs.filter((run) => groups.every((name) => picked[name].has(run[name])));
     const shown = wanted.filter((run) => [x, y].every((name) => !Number.isNaN(run[name])));
-    const parts = [shown.filter((run) => run.chosen === "no"), shown.filter((run) => run.chosen === "yes")];
-    const look = {x, y, symbol: group, stroke: group, r: 5};
+    const looks = {no: {stroke: group, fill: "white"}, yes: {stroke: "black", fill: group}};
+    const parts = Object.entries(looks).map(([kind, look]) => [shown.filter((run) => run.chosen === kind), look])
+      .filter(([some]) => some.length);
     const color = {domain: kinds, range: kinds.map((_, at) => colours[at % colours.length])};
     const symbol = {domain: kinds, range: kinds.map((_, at) => shapes[at % shapes.length])};
     const legend = Plot.legend({color, symbol, fill: "color", stroke: "color", swatchSize: 14, style: {fontSize: "13px"}});
@@ -76,15 +77,14 @@ const explore = (part) => {
       x: scale(x), y: scale(y), color, symbol,
       marks: [
         ...lines(x, Plot.axisX, Plot.gridX), ...lines(y, Plot.axisY, Plot.gridY),
-        Plot.dot(parts[0], {...look, fill: "white"}), Plot.dot(parts[1], {...look, fill: group, stroke: "black"}),
+        ...parts.map(([some, look]) => Plot.dot(some, {x, y, symbol: group, r: 5, ...look})),
       ],
     });
     chart.replaceChildren(legend, drawn);
     count.textContent = `${place.dataset.note ?? ""}${shown.length} of ${runs.length} runs are shown; ` +
       `${wanted.length - shown.length} of those that you picked have no such value.`;
-    const [empty, full] = drawn.querySelectorAll('[aria-label="dot"]');
-    const dots = [[empty, parts[0]], [full, parts[1]]].flatMap(([marks, some]) =>
-      [...marks.children].map((dot) => [dot, some[dot.__data__], dot.getBoundingClientRect()]));
+    const dots = [...drawn.querySelectorAll('[aria-label="dot"]')].flatMap((marks, at) =>
+      [...marks.children].map((dot) => [dot, parts[at][0][dot.__data__], dot.getBoundingClientRect()]));
     const order = dots.sort(([, , a], [, , b]) => a.x - b.x || a.y - b.y);
     order.forEach(([dot, run], at) => {
       const say = () => (said.textContent = text(run));
