@@ -1,12 +1,14 @@
 """The figure of all runs: what its table has, no test result of a run that was not chosen, and whose code it is."""
 
 import re
+import time
 
 import pandas as pd
 import pytest
 from helpers.analysis import SITES
 
-from fedxray.core.files import read_table, sha256
+from fedxray.core.files import read_table, sha256, write_table
+from fedxray.experiment.folder import Folder
 from fedxray.report import explorer
 from fedxray.report.contents import VENDORED
 from fedxray.report.index import page
@@ -72,6 +74,23 @@ def test_the_page_has_it_where_there_are_many_runs_and_nowhere_else(config, swep
     few = page(other | {"sweep": config["sweep"]}, folder, note)
     assert 'id="explore"' not in few
     assert "Mike Bostock" not in few
+
+
+def test_the_page_of_two_hundred_runs_takes_ten_seconds_at_most(swept, tmp_path):
+    config, folder = swept
+    points = read_table(folder.points)
+    others = points[~points["chosen"]]
+    more = [others.assign(lr=others["lr"] * factor) for factor in range(2, 2 + 200 // len(others))]
+    many = Folder(tmp_path / "made-up")
+    many.root.mkdir()
+    for path in folder.root.iterdir():
+        if path != folder.points:
+            (many.root / path.name).symlink_to(path)
+    write_table(many.points, pd.concat([points, *more], ignore_index=True))
+    start = time.process_time()
+    text = page(config, many, "Synthetic phantom data")
+    assert time.process_time() - start < 10
+    assert text.count("<td>run-") > 200
 
 
 def test_the_code_of_others_is_what_is_recorded_with_its_licence_and_small():
