@@ -18,7 +18,7 @@ from fedxray.operators import server, site
 
 ROOT = Path(__file__).parents[2]
 MARKDOWN = sorted(
-    path for pattern in ("*.md", "[!.]*/README.md", "docs/*.md", "tests/*/*.md") for path in ROOT.glob(pattern)
+    path for pattern in ("*.md", "[!.]*/README.md", "docs/**/*.md", "tests/*/*.md") for path in ROOT.glob(pattern)
 )
 # Files for people beside these, and files whose comments speak of other files.
 TEXTS = sorted(
@@ -58,9 +58,10 @@ def name_of(path):
 
 
 def quoted(text):
-    """What stands between backticks, and the lines of code blocks."""
+    """What stands between backticks, and the lines of code blocks, of fenced ones the commands."""
     inline = re.findall(r"`([^`\n]+(?:\n[^`\n]+)?)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-    return "\n".join([*inline, *re.findall(r"^ {4}(.+)$", text, re.MULTILINE)])
+    fenced = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return "\n".join([*inline, *fenced, *re.findall(r"^ {4}(.+)$", text, re.MULTILINE)])
 
 
 def anchors(path):
