@@ -30,7 +30,7 @@ from fedxray.federation.policy import Policy, Schedule
 from fedxray.federation.records import RoundRecord, epochs_of, global_row, last_rounds, point_of, sites_of
 from fedxray.federation.recovery import scope_of, unmask
 from fedxray.federation.rounds import ServerRounds, Update
-from fedxray.federation.secure import adverts_of, fingerprints_of
+from fedxray.federation.secure import adverts_of, digest_of, fingerprints_of
 from fedxray.flare.job import Participants
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import (
@@ -230,7 +230,7 @@ class FederationController(SiteController):
         resumed = len(self.records)
         first, *others = self.participants.sites
         run = ("federated", POOLED) if others else ("alone", first)
-        point = point_of(*run, self.settings, self.schedule, self.method)
+        point = point_of(*run, self.settings, self.schedule, self.method, self.noise)
         scalars = Scalars(self.own_file.tensorboard, self.live, point)
         self.engine.register_aux_message_handler(LIVE, partial(self._hear, scalars))
         survives = self.method.secure_aggregation and self.participants.policy.absent == "drop"
@@ -288,14 +288,15 @@ class FederationController(SiteController):
             adverts, absent = self._step(ADVERTISE, number, None, {})
             shared, absent = self._step(SHARE, number, adverts, absent)
         self.adverts |= adverts
-        answers, absent = self.ask(TRAIN, self._task(server.send(), number, {SAID: shared}), absent)
+        sent = server.send()
+        answers, absent = self.ask(TRAIN, self._task(sent, number, {SAID: shared}), absent)
         says, gone = self._step(VOUCH, number, sorted(answers), absent)
         signatures, following = ({site: said[name] for site, said in says.items()} for name in ("signature", "advert"))
         says, gone = self._step(REVEAL, number, {"signatures": signatures, "adverts": following}, gone)
         revealed, shares = ({site: said[name] for site, said in says.items()} for name in ("revealed", "shared"))
         self.ready = following, shares, gone
         scope = scope_of(f"{self.key}/{self.fl_ctx.get_job_id()}", number)
-        known = self.participants.sites, adverts_of(adverts), sorted(answers), revealed
+        known = digest_of(sent), self.participants.sites, adverts_of(adverts), sorted(answers), revealed
         words = {site: result.params for site, result in answers.items()}
         return server.aggregate_sealed(number, words, absent, lambda sums: unmask(sums, scope, *known))
 

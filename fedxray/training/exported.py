@@ -28,6 +28,7 @@ from fedxray.training.onnx import INPUT, PROBABILITY, write_onnx
 from fedxray.training.trainer import predict
 
 MODEL, ONNX, CONFIG = "model.safetensors", "model.onnx", "config.json"
+LINEAGE = "lineage"  # in the config of a version that was promoted: its parent, its data, its gate
 WARNING = "Research software, not a medical device"
 BATCH = 256  # images in memory at once
 # A probability that is less than this below the threshold counts as reaching it. The threshold is the probability of

@@ -8,7 +8,8 @@ import shutil
 import pandas as pd
 import pytest
 from golden.fingerprints import TABLES, compare, fingerprints
-from helpers.browser import PROGRAM, Browser
+from helpers.browser import EVERY, PROGRAM, WORDS, Browser
+from helpers.tensorboard import served
 from helpers.tutorial import Reader, checkout
 from helpers.workflow import REPOSITORY, SMOKE, kill, planned, snakemake, start, wait_for_federation
 
@@ -78,7 +79,10 @@ def test_its_results_are_those_of_before(finished):
 
 def test_a_second_run_does_nothing(finished):
     done = snakemake(finished, *SMOKE)
-    assert "Nothing to be done" in done.stdout + done.stderr
+    *_, nothing, page, curves = (done.stdout + done.stderr).splitlines()
+    assert nothing.startswith("Nothing to be done")
+    assert page == "The report: results/smoke/report/index.html"
+    assert curves == "The curves: tensorboard --logdir results/smoke/tensorboard"
 
 
 def test_only_what_a_change_touches_runs_again(finished):
@@ -240,6 +244,56 @@ def test_the_page_of_a_whole_run_prints_on_six_pages_at_most(finished, tmp_path)
         assert 1 < browser.printed(tmp_path / "page.pdf") <= 6
     finally:
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def boards(finished, tmp_path_factory):
+    """(a browser, TensorBoard's address of all runs and of what it shows while they train)."""
+    results = finished / "results" / "smoke"
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    with served(results / "tensorboard") as after, served(results / "live") as during:
+        yield browser, after, during
+    browser.close()
+
+
+def tab(browser, url, name, *words):
+    """What a tab of TensorBoard says, once it says all these words."""
+    browser.visit("about:blank", 1400)
+    browser.visit(f"{url}#{name}", 1400)
+    browser.wait(f"{json.dumps(words)}.every((word) => {WORDS}.includes(word))")
+    return browser.value(WORDS)
+
+
+RUNS_OF_SMOKE = {"central/lr=0.002,epochs=2,seed=1", "federated/fedavg+averaged/lr=0.002,epochs=2,round=0.5,seed=1"}
+RUNS_OF_SMOKE |= {f"alone/lr=0.002,epochs=2,seed=1/{site}" for site in ("us", "europe", "asia")}
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium on this machine")
+def test_tensorboard_shows_curves_runs_answer_pictures_and_precision_of_a_finished_run(finished, boards):
+    browser, url, _ = boards
+    said = tab(browser, url, "custom_scalars", "federated, central and alone", *(f"({run})" for run in RUNS_OF_SMOKE))
+    *_, chart = said.partition("\nvalidation/auroc\n")  # all below one head are lines of one chart
+    assert all(f"validation/auroc ({run})" in chart for run in RUNS_OF_SMOKE)
+    said = tab(browser, url, "hparams", "Number of matching session groups: 5", *RUNS_OF_SMOKE).splitlines()
+    points = read_table(finished / "results" / "smoke" / "points.csv").set_index("path")
+    for path in RUNS_OF_SMOKE:
+        mode, _round, _rounds, site, _epochs, auroc = said[said.index(path) + 1 :][:6]
+        assert (mode, site) == tuple(points.loc[path, ["mode", "site"]])
+        assert float(auroc) == pytest.approx(points["validation_auroc"][path], rel=1e-4)
+    log = finished / "results" / "smoke" / "logs" / "contrast_models.log"
+    tab(browser, url, "text", "answer", log.read_text().splitlines()[-1][:200], '"experiment": "smoke"')
+    tab(browser, url, "images", "a batch as the network sees it", "mistakes", "calibration", "gallery")
+    browser.wait(f"{EVERY}.some((part) => part.tagName === 'IMG' && part.naturalWidth > 100)")
+    tab(browser, url, "pr_curves", "test/precision and recall", *(f"{run} is at" for run in RUNS_OF_SMOKE))
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium on this machine")
+def test_tensorboard_lists_every_run_of_every_mode_while_they_train(boards):
+    browser, _, url = boards
+    said = tab(browser, url, "hparams", "Number of matching session groups: 5").splitlines()
+    groups = {line.partition("/live/")[2] for line in said if "/live/" in line}
+    assert groups >= RUNS_OF_SMOKE
+    assert len(groups) == 5
 
 
 def test_the_report_is_one_file(finished):
