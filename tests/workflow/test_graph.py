@@ -311,7 +311,7 @@ def test_the_researcher_gets_on_with_images_of_their_own(researcher):
         read_table(researcher.folder / "results" / name / "data" / "catalogue.csv") for name in ("smoke", "mine")
     )
     assert sorted(own["patient"]) == sorted(drawn["patient"])
-    assert len(re.findall(r"^[01]\.\d{4}  (?:NORMAL|PNEUMONIA) +my-images/", said, re.MULTILINE)) == len(drawn)
+    assert len(re.findall(r"^[01]\.\d{4}  (?:normal|PNEUMONIA) +my-images/", said, re.MULTILINE)) == len(drawn)
 
 
 def test_killed_in_the_middle_it_ends_in_the_same_models_and_tables(finished, tmp_path):
