@@ -214,5 +214,7 @@ def test_every_method_of_the_configuration_has_words():
     assert "the last 3 epochs are trained by each hospital by itself" in tuned
     assert tuned.endswith("the best of them by its own validation")
     assert "secure aggregation" in algorithms.described(replace(PLAIN, secure_aggregation=True))
+    assert "half precision" in algorithms.described(replace(PLAIN, precision="float16"))
+    assert "half precision" not in algorithms.described(PLAIN)
     assert algorithms.scheduled({"rounds": 9, "round": 0.333333, "steps": 5}) == "9 rounds of 5 local steps"
     assert algorithms.scheduled({"rounds": 9, "round": 0.25, "steps": 0}) == "9 rounds of 0.25 local epoch"
