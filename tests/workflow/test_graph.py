@@ -167,7 +167,7 @@ TOLD = {"choose_points", "predict_chosen", "compare_runs", "contrast_models", "e
 TOLD |= {"adapt_thresholds", "export_tensorboard", *REPORT} - {"plot_data"}  # what follows from a model
 SHARED_OUT = {"check_split", "make_site", "list_sites", "plot_data"}  # what follows from a split
 KITS = {"render_project", "provision_federation"}
-WORDS = [  # a comment, a docstring, and the words of an error
+UNDUE = [  # a comment, a docstring, and the words of an error
     ("data/cohort.py", "def draw_cohort(", "# a comment\ndef draw_cohort("),
     ("training/trainer.py", '"""Train the steps', '"""Train those steps'),
     ("training/trainer.py", "no C compiler on", "there is no C compiler on"),
@@ -243,7 +243,7 @@ def due_after(finished, *edits):
 
 
 def test_comments_docstrings_and_the_words_of_errors_run_nothing_again(finished):
-    assert not due_after(finished, *WORDS)
+    assert not due_after(finished, *UNDUE)
 
 
 @pytest.mark.parametrize(("file", "old", "new", "due"), EDITS.values(), ids=EDITS)
