@@ -1,4 +1,4 @@
-"""The hospital's command, `fedxray-site`: makes the data set, checks, takes part, and says what jobs have spent."""
+"""The hospital's command, `fedxray-site`: makes the data set, checks, takes part, says what jobs spent, and watches."""
 
 import argparse
 import logging
@@ -12,7 +12,7 @@ from pathlib import Path
 from fedxray import __version__
 from fedxray.core import cli
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, write_json
+from fedxray.core.files import read_json, write_json, write_table, write_text
 from fedxray.data import reading
 from fedxray.data.datasets import DATASETS
 from fedxray.flare.budget import Budget, statement
@@ -113,6 +113,26 @@ def start(options) -> None:
     run_kit(kit)
 
 
+def drift(options) -> None:
+    """Compare the scores of `fedxray-predict --log` with those of this site's test patients, by week; sends nothing.
+
+    It exits with 3 if the last week that can be judged drifts, and with 4 if none can be judged.
+    """
+    from fedxray.operators import drift as of_log
+
+    if not options.threshold > 0 or options.least < 1:
+        raise UserError("--threshold and --least: both must be above 0, such as 0.2 and 50")
+    data = options.data or OwnFile(options.folder / "kit").data
+    table = of_log.watch(options.log, options.model, data, options.labels, options.threshold, options.least)
+    print("\n".join(of_log.lines_of(table, options.threshold, options.least, of_log.has_blocks())))
+    if options.svg:
+        write_text(options.svg, of_log.svg_of(table, options.threshold))
+    if options.csv:
+        write_table(options.csv, table)
+    if code := of_log.exit_code(table):
+        sys.exit(code)
+
+
 def _check_bound(epsilon: float, delta: float, own_file: OwnFile) -> None:
     """Raise UserError if no jobs could be bounded so, or if the bound would mean nothing for the site's patients."""
     if not 0 < epsilon < math.inf:
@@ -154,6 +174,15 @@ def main() -> None:
     one.add_argument("--unlimited", action="store_true", help="remove the budget")
     masked = "answer only jobs with secure aggregation, or all"
     one.add_argument("--only-masked", action=argparse.BooleanOptionalAction, default=None, help=masked)
+    one = command(drift, "compare the scores of the model in use with those of your test patients; nothing is sent")
+    one.add_argument("log", type=Path, help="the table that fedxray-predict --log wrote")
+    one.add_argument("--model", type=Path, required=True, help="directory of the model in use")
+    one.add_argument("--data", type=Path, help="directory of the site's data; by default those of the kit")
+    one.add_argument("--labels", type=Path, help="a CSV of path and label of images that were scored")
+    one.add_argument("--threshold", type=float, default=0.2, help="stability index from which it is drift (0.2)")
+    one.add_argument("--least", type=int, default=50, help="images of a week below which it is not judged (50)")
+    one.add_argument("--svg", type=Path, help="also write the picture")
+    one.add_argument("--csv", type=Path, help="also write the numbers")
     command(start, "take part until Ctrl-C or SIGTERM")
     cli.run(lambda options: options.call(options), arguments)
 

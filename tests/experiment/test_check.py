@@ -372,6 +372,10 @@ def test_secure_aggregation_needs_three_sites_and_the_weighted_mean():
             {"algorithm": secure["algorithm"] | {"mean": "median"}},
             "median needs each hospital's answer.*mean: weighted",
         ),
+        (
+            {"algorithm": secure["algorithm"] | {"precision": "float16"}},
+            r"whole numbers.*float16.*algorithm\.precision: float32",
+        ),
     ):
         with pytest.raises(UserError, match=rf"^config: .*privacy\.secure_aggregation: .*{said}"):
             check_config(secure | change, SCHEMA)

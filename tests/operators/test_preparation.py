@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.data import jpeg
+from helpers.data import jpeg, write_patients
 from helpers.dicom import dicom
 from PIL import Image
 
@@ -20,23 +20,12 @@ from fedxray.operators.preparation import extend_site, prepare_shared, prepare_s
 @pytest.fixture
 def hospital(tmp_path):
     """A folder of 2 images of each of 20 patients, after Kaggle's names."""
-    return images(tmp_path / "images", 20)
-
-
-def images(folder, patients, first=0):
-    for number in range(patients):
-        label = number % 2
-        for image in (1, 2):
-            name = f"person{number}_virus_{image}.jpeg" if label else f"IM-{number:04}-{image:04}.jpeg"
-            path = folder / ("PNEUMONIA" if label else "NORMAL") / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(jpeg(40 + 3 * (first + number) + image))
-    return folder
+    return write_patients(tmp_path / "images", 20)
 
 
 @pytest.fixture
 def shared(tmp_path):
-    prepare_shared(images(tmp_path / "common", 6, first=30), 16, tmp_path / "shared")
+    prepare_shared(write_patients(tmp_path / "common", 6, first=30), 16, tmp_path / "shared")
     return tmp_path / "shared"
 
 
