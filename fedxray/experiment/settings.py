@@ -48,7 +48,7 @@ class Settings:
     initial: str = ""  # SHA-256 of the file of the model that the run begins with; empty: random weights
     norms: str = "group"  # what becomes of BatchNorm: group | batch | frozen
     standardise: str = "image"  # of the greys: image | imagenet
-    freeze: str = ""  # patterns of parameters that stay as they are, joined by +
+    freeze: str = "none"  # patterns of parameters that stay as they are, joined by +
     body_lr: float = 1.0  # the learning rate of all but the head, as a factor of `lr`
 
     @property

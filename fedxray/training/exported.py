@@ -24,6 +24,7 @@ from fedxray.core.parameters import load_model
 from fedxray.data.pixels import Unreadable, to_grey
 from fedxray.data.source import SUFFIXES
 from fedxray.experiment.settings import Compute, Settings
+from fedxray.experiment.start import FORM
 from fedxray.training import score_log
 from fedxray.training.models import build_model, set_parameters
 from fedxray.training.onnx import INPUT, PROBABILITY, write_onnx
@@ -74,8 +75,7 @@ def write_config(
     config = {
         "model": settings.model,
         "image_size": settings.image_size,
-        "norms": settings.norms,
-        "standardise": settings.standardise,
+        **{key: vars(settings)[key] for key in FORM if vars(settings)[key] != FORM[key]},
         "fit": fit,
         "threshold": threshold,
         **origin,
@@ -96,7 +96,7 @@ def read_config(folder: Path) -> dict:
     kinds |= {"experiment": str, "cohort": str, "mode": str, "run": str}
     kinds |= {"warning": str, "note": str, "sha256": dict}
     try:
-        config = read_json(path)
+        config: dict = FORM | read_json(path)
         wrong = [key for key, kind in kinds.items() if not isinstance(config[key], kind)]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path}: no such file; give a directory that scripts/export_model.py wrote") from error

@@ -172,7 +172,7 @@ def begin(settings: Settings, initial: Path | None) -> nn.Module:
 def _freeze(model: nn.Module, settings: Settings) -> None:
     """Let the parameters whose names fit `training.freeze` need no gradient."""
     parameters = dict(model.named_parameters())
-    for pattern in filter(None, settings.freeze.split("+")):
+    for pattern in settings.freeze.split("+") if settings.freeze != "none" else ():
         found = [name for name in parameters if fnmatchcase(name, pattern)]
         if not found:
             first, *_, last = parameters

@@ -45,15 +45,15 @@ def test_without_a_sweep_there_is_one_point():
 def test_what_is_not_given_of_a_start_is_in_no_command_and_no_key_and_the_rest_is_swept():
     (plain, *_), made = (
         experiment().runs,
-        experiment(grid={"training.freeze": ["", "stem.*"], "training.body_lr": [1, 0.1]}),
+        experiment(grid={"training.freeze": ["none", "stem.*"], "training.body_lr": [1, 0.1]}),
     )
     settings = experiment().settings(plain)
     assert not {"initial", "norms", "standardise", "freeze", "body_lr"} & set(settings.content)
     assert not {"--norms", "--standardise", "--freeze", "--body-lr"} & set(settings.options())
     of_points = [made.settings(run) for run in made.runs if run.model.mode == "central"]
     assert [(each.freeze, each.body_lr) for each in of_points] == [
-        ("", 1.0),
-        ("", 0.1),
+        ("none", 1.0),
+        ("none", 0.1),
         ("stem.*", 1.0),
         ("stem.*", 0.1),
     ]
