@@ -25,28 +25,40 @@ log = logging.getLogger(__name__)
 
 def prepare(options) -> None:
     """Make the data set of `options.images`, and tell the kit where it lies."""
-    from fedxray.operators.preparation import prepare_site
+    from fedxray.operators.preparation import extend_site, prepare_site
 
-    about, output = read_about(options.folder), options.output or options.folder / "data"
-    prepare_site(
-        options.images,
-        about["site"],
-        about["image_size"],
-        output,
-        seed=options.seed,
-        test_fraction=options.test_fraction,
-        shared=options.shared,
-        own_validation=options.own_validation,
-        reading=reading.from_options(options, DATASETS[options.dataset].reading),
-        fit=about["fit"],
-        salt=options.folder / "salt",
-        processes=os.cpu_count() or 1,
-    )
-    OwnFile(options.folder / "kit").write(data=output)
+    about, own_file = read_about(options.folder), OwnFile(options.folder / "kit")
+    given = {name: vars(options)[name] for name in ("seed", "test_fraction", "shared", "own_validation")}
+    given = {name: value for name, value in given.items() if value is not None}
+    how = {
+        "reading": reading.from_options(options, DATASETS[options.dataset].reading),
+        "fit": about["fit"],
+        "salt": options.folder / "salt",
+        "processes": os.cpu_count() or 1,
+    }
+    if options.add:
+        if given:
+            raise UserError(f"--{min(given).replace('_', '-')}: new patients are split as before; leave it out")
+        old = own_file.data
+        output = options.output or _next(old)
+        extend_site(options.images, about["image_size"], old, output, **how)
+    else:
+        output = options.output or options.folder / "data"
+        prepare_site(options.images, about["site"], about["image_size"], output, **given, **how)
+    own_file.write(data=output)
+    for wave, splits in read_json(output / "card.json").get("waves", {}).items():
+        counts = [f"{of['images']} {split} ({of['again']} patients again)" for split, of in splits.items()]
+        print(f"wave {wave:<5} {', '.join(counts)}")
     for split, facts in read_json(output / "card.json")["splits"].items():
         share = f"{facts['prevalence']:.0%} pneumonia"
         print(f"{split:<10} {facts['images']:>7} images of {facts['patients']} patients, {share}")
     print(f"{output / 'card.json'}: what the organiser may know of it: counts, grey levels and checksums")
+
+
+def _next(old: Path) -> Path:
+    """Where the next version of a data set goes: data-2 beside data, then data-3."""
+    name, _, number = old.name.rpartition("-")
+    return old.with_name(f"{name}-{int(number) + 1}" if name and number.isdigit() else f"{old.name}-2")
 
 
 def check(options) -> None:
@@ -147,12 +159,14 @@ def main() -> None:
     one = command(prepare, "make the site's data set of its own images; nothing is sent")
     one.add_argument("images", type=Path, help="folders NORMAL and PNEUMONIA, a manifest.csv, or a zip")
     one.add_argument("--shared", type=Path, help="the organiser's shared validation set, a directory")
-    one.add_argument("--own-validation", type=float, default=0.0, help="or this share of your own patients")
-    one.add_argument("--test-fraction", type=float, default=0.2, help="share of the patients kept for testing (0.2)")
-    one.add_argument("--seed", type=int, default=1, help="of who is in which split (1)")
+    one.add_argument("--own-validation", type=float, help="or this share of your own patients")
+    one.add_argument("--test-fraction", type=float, help="share of the patients kept for testing (0.2)")
+    one.add_argument("--seed", type=int, help="of who is in which split (1)")
+    added = "add these images to the data set that the kit has, as a further wave of patients"
+    one.add_argument("--add", action="store_true", help=added)
     one.add_argument("--dataset", choices=sorted(DATASETS), default="folder", help="how a known data set is read")
     reading.add_options(one)
-    one.add_argument("--output", type=Path, help="directory to write; by default data/ in the folder")
+    one.add_argument("--output", type=Path, help="directory to write; by default data/, with --add data-2/ beside it")
     command(check, "check whether data, certificate, network, versions and machine are in order")
     one = command(budget, "show what jobs have spent of the patients' privacy, and set what they may spend")
     one.add_argument("--epsilon", type=float, help="what all jobs together may spend, at --delta")

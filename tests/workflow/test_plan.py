@@ -43,18 +43,13 @@ def copy(tmp_path_factory):
     ("override", "message"),
     [
         ("training={lr: 1e-3}", "training.lr: '1e-3' is not a number"),  # YAML reads it as text
-        ("training={learning_rate: 0.1}", "training.learning_rate: unknown key"),
-        ("sites=[us, shared]", "sites.1"),
-        ("dataset={source: folder}", "dataset.folder: empty"),
         ("dataset={source: kermany, archive: /no/such.zip}", "dataset.archive: /no/such.zip does not exist"),
         ("sweep={grid: {training.lr: [0.1, fast]}}", "sweep.grid.training.lr: training.lr: 'fast'"),
-        ("sweep={grid: {image_size: [32]}}", "sweep.grid: image_size cannot be swept"),
-        ("training={batch_size: 16.0}", "training.batch_size: 16.0 is not a whole number; write it as 16"),
-        ("dataset={source: folder, folder: '/br{a}ce'}", "dataset.folder: '/br{a}ce' has braces"),
         ("training=3", "training: 3 is not a section of keys"),
     ],
 )
 def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override, message):
+    """One of each kind: tests/experiment/test_check.py has all."""
     done = snakemake(copy, "--dry-run", "--config", override)
     assert done.returncode == 1
     assert [message in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
