@@ -11,14 +11,16 @@ from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import sha256
 from fedxray.experiment.folder import Folder
-from fedxray.training.exported import MODEL, read_config
+from fedxray.training.exported import CONFIG, MODEL, read_config
 
 
 def main(options):
     """Write the file."""
     digest = sha256(options.predecessor / MODEL)
     if read_config(options.predecessor)["sha256"].get(MODEL) != digest:
-        raise UserError(f"{options.predecessor / MODEL}: not the file that its config.json was written for (SHA-256)")
+        raise UserError(
+            f"{options.predecessor / MODEL}: not the file that {CONFIG} was written for (SHA-256); export it again"
+        )
     numbers = {name: getattr(options, name) for name in ("margin", "calibration", "epsilon", "replicates")}
     rules = Rules(digest, tuple(options.sites), **numbers, confidence=options.confidence, seed=options.seed)
     rules.write(options.output, read_before=Folder(options.results).predictions.exists())

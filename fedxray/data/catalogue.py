@@ -104,14 +104,23 @@ def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | N
     first = [name for name, table in catalogues.items() if not waves or (table["wave"] == 1).any()]
     whose = {name: (patients or {}).get(name, name) for name in catalogues}
     plain = first[0] if len(first) == 1 else None
-    parts = [
-        table.assign(
-            image=("" if name == plain else f"{name}/") + table["image"],
-            patient=("" if plain is not None and whose[name] == whose[plain] else f"{whose[name]}/") + table["patient"],
-        )
-        for name, table in catalogues.items()
-    ]
+    parts = []
+    for name, table in catalogues.items():
+        prefix = "" if name == plain else f"{name}/"
+        before = "" if plain is not None and whose[name] == whose[plain] else f"{whose[name]}/"
+        parts.append(named_apart(table, prefix, before, waves))
     return bind(pd.concat(parts, ignore_index=True))
+
+
+def named_apart(table: pd.DataFrame, prefix: str, before: str, waves: bool = True) -> pd.DataFrame:
+    """The catalogue with `prefix` before the names of its images and `before` those of its patients.
+
+    Where there are `waves`, a patient of whom only an image is known gets the prefix of images: another file of the
+    same name, in another wave, is not known to be of the same patient.
+    """
+    known = table["patient_from"] != BY_IMAGE if waves else pd.Series(True, table.index)
+    patients = (before + table["patient"]).where(known, prefix + table["patient"])
+    return table.assign(image=prefix + table["image"], patient=patients)
 
 
 def bind(table: pd.DataFrame) -> pd.DataFrame:

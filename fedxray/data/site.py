@@ -59,7 +59,7 @@ class SiteData:
         if waves is None:
             return rows
         wave = waves_of(self.table)
-        _check_present(self.name, wave, waves)
+        check_present(self.name, wave, waves)
         return rows & wave.isin([*waves]).to_numpy()
 
     def _of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -172,18 +172,23 @@ def train_images(folders: Iterable[Path], waves: Collection[int] | None = None) 
     counts = {}
     for site, card in cards.items():
         of = card.get("waves", {"1": card["splits"]})
-        _check_present(site, map(int, of), waves)
+        check_present(site, map(int, of), waves)
         counts[site] = sum(of[str(wave)].get("train", {"images": 0})["images"] for wave in set(waves))
     return counts
 
 
-def _check_present(site: str, present: Iterable[int], waves: Iterable[int]) -> None:
+def check_present(site: str, present: Iterable[int], waves: Iterable[int]) -> None:
     """Raise UserError if the site lacks one of these waves."""
     if missing := sorted({*waves} - {*present}):
         raise UserError(
             f"{site}: its data set has no image of wave {missing[0]}; extend it (a hospital does so by fedxray-site "
             "prepare --add), and start again"
         )
+
+
+def wave_count(card: dict) -> int:
+    """How many waves of patients the data set of a card has."""
+    return max(map(int, card.get("waves", "1")))
 
 
 def train_patients(folders: Iterable[Path]) -> tuple[int, bool]:

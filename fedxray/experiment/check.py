@@ -256,6 +256,12 @@ def _of_federation(config: dict) -> list[str]:
     return faults
 
 
+def _has_waves(dataset: Mapping) -> bool:
+    """Whether the images are known to be of several waves of patients; a table may say it, too."""
+    drawn = dataset["source"] == "phantom" and not dataset["sources"] and dataset["phantom"]["second"]["patients"]
+    return bool(drawn or dataset["waves"] or any(entry.get("wave", 1) > 1 for entry in dataset["sources"]))
+
+
 def _of_trouble(config: dict) -> Iterator[str]:
     """Faults of the trouble on purpose of each point of the sweep."""
     for point in points(config):
@@ -270,6 +276,8 @@ def _of_trouble(config: dict) -> Iterator[str]:
             yield f"trouble.site: {site or 'empty'}, but {kind} needs one of `sites`; take {' or '.join(sites[:8])}"
         if kind == "clipped" and share >= 0.5:
             yield f"trouble.share: {share} of the greys at each end leaves none; clipped needs less than 0.5"
+        if used and _has_waves(config["dataset"]):
+            yield f"trouble.kind: {kind}, but trouble on purpose is not made in data of several waves; set it to none"
         if used and config["federation"]["where"] == "remote":
             yield f"trouble.kind: {kind}, but hospitals elsewhere have the data that they have; set it to none"
 

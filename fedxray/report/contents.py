@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fedxray.experiment.experiment import Experiment
 
 TEMPLATES = Path(__file__).parent / "templates"  # of the pages
+VENDORED = Path(__file__).parent / "vendored"  # code of others that the page carries
 CAPTIONS = Path(__file__).parents[2] / "report"  # of what Snakemake's report shows
 DEFAULTS = Path(__file__).parents[2] / "config" / "config.yaml"
 ANSWER, RESULTS, DATA, TABLES = "1. The answer", "2. Results", "3. Data", "4. Tables"
@@ -86,8 +87,8 @@ def category(name: str) -> str:
 
 
 def texts() -> list[Path]:
-    """The files that the page is made from: its templates, the captions of figures, and the default configuration."""
-    return [DEFAULTS, *sorted([*TEMPLATES.iterdir(), *CAPTIONS.glob("*.rst")])]
+    """The files that the page is made from: its templates, code of others, captions, and the default configuration."""
+    return [DEFAULTS, *sorted([*TEMPLATES.iterdir(), *VENDORED.iterdir(), *CAPTIONS.glob("*.rst")])]
 
 
 def _items(kind: str) -> Iterable[Item]:

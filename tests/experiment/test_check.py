@@ -66,6 +66,10 @@ def changed(key, value):
             on("clipped", "us", 0.5),
             r"trouble\.share: 0\.5 of the greys at each end leaves none; clipped needs",
         ),
+        ("federation.waves", 0, r"federation\.waves: 0 is less than the minimum of 1"),
+        ("dataset.waves", [20240101], r"dataset\.waves\.0: 20240101 is not text; put it in quotes"),
+        ("dataset.phantom.second", {"pneumonia": 0}, r"dataset\.phantom\.second\.pneumonia: 0 is less than the min"),
+        ("dataset.sources", [{"nih": {}, "wave": 0}], r"dataset\.sources\.0\.wave: 0 is less than the minimum of 1"),
         ("trouble.share", 0, r"trouble\.share: 0 is less than or equal to the minimum of 0"),
         ("trouble.kind", "label", r"trouble\.kind: 'label' is not known; did you mean labels\?"),
         ("sweep.grid", {"trouble.kind": ["none", "noise"]}, r"trouble\.site: empty, but noise needs one of `sites`"),
@@ -223,6 +227,23 @@ def test_trouble_is_checked_in_each_point_of_a_sweep():
     check_config(made, SCHEMA)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("phantom", {"patients": 800, "seed": 1, "second": {"patients": 40, "pneumonia": 0.4}}),
+        ("waves", ["2024-01-01"]),
+        ("sources", [{"nih": {}}, {"kermany": {}, "wave": 2}]),
+    ],
+)
+def test_trouble_is_not_made_in_waves(key, value):
+    made = changed(f"dataset.{key}", value)
+    check_config(made, SCHEMA)
+    with pytest.raises(
+        UserError, match=r"trouble\.kind: noise, but trouble on purpose is not made in data of several w"
+    ):
+        check_config(made | {"trouble": on("noise", "us")}, SCHEMA)
+
+
 def test_secure_aggregation_needs_three_sites_and_the_weighted_mean():
     secure = changed("privacy.secure_aggregation", True)
     check_config(secure, SCHEMA)
@@ -233,6 +254,10 @@ def test_secure_aggregation_needs_three_sites_and_the_weighted_mean():
         (
             {"algorithm": secure["algorithm"] | {"mean": "median"}},
             "median needs each hospital's answer.*mean: weighted",
+        ),
+        (
+            {"algorithm": secure["algorithm"] | {"precision": "float16"}},
+            r"whole numbers.*float16.*algorithm\.precision: float32",
         ),
     ):
         with pytest.raises(UserError, match=rf"^config: .*privacy\.secure_aggregation: .*{said}"):
