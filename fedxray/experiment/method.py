@@ -46,6 +46,7 @@ class Method:
     tau: float
     trim: float
     byzantine: int
+    precision: str  # of the model's weights as they travel: float32 | float16
     secure_aggregation: bool  # `privacy.secure_aggregation`: the server learns the sum of the sites' answers alone
 
     @property
@@ -57,7 +58,8 @@ class Method:
     def slug(self) -> str:
         """What the method is called in paths and tables: its algorithm, and all that is not plain, joined by +."""
         parts = [self.name, *[self.mean] * (self.mean != "weighted"), *[self.moments] * (self.moments != "fresh")]
-        return "+".join(parts + ["finetuned"] * (self.finetune > 0) + ["secure"] * self.secure_aggregation)
+        parts += ["finetuned"] * (self.finetune > 0) + ["half"] * (self.precision == "float16")
+        return "+".join(parts + ["secure"] * self.secure_aggregation)
 
     @property
     def numbers(self) -> dict[str, float | int | str]:
@@ -75,7 +77,7 @@ OPTIONS = {field.name: f"--algorithm-{field.name.replace('_', '-')}" for field i
 KEYS = tuple(name for name in OPTIONS if name != "secure_aggregation")  # of the section `algorithm`
 
 # The method of a model that is trained by one site: the mean of one model is that model, and its optimizer goes on.
-PLAIN = Method("fedavg", "weighted", "kept", 0, "budget", 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0, False)
+PLAIN = Method("fedavg", "weighted", "kept", 0, "budget", 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0, "float32", False)
 
 
 def method_of(values: Mapping[str, Any], privacy: Mapping[str, Any]) -> Method:
@@ -109,6 +111,11 @@ def faults_of(method: Method, sites: int) -> list[str]:
         faults.append(
             f"privacy.secure_aggregation: {method.mean} needs each hospital's answer, and secure aggregation shows the "
             "server their sum alone; take algorithm.mean: weighted, or set it to false"
+        )
+    if method.secure_aggregation and method.precision != "float32":
+        faults.append(
+            f"privacy.secure_aggregation: masked values are whole numbers of 16 bytes, and {method.precision} does not "
+            "make them fewer; take algorithm.precision: float32, or set it to false"
         )
     if method.secure_aggregation and sites < LEAST_SECURE:
         faults.append(

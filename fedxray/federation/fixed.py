@@ -54,15 +54,14 @@ def decode(name: str, words: np.ndarray, divisor: float, dtype: np.dtype) -> np.
     flat, first, second = result.reshape(-1), *words.reshape(2, -1)
     for start in range(0, flat.size, BLOCK):
         block = slice(start, start + BLOCK)
-        # The sum is first 2^FINE + second; of a negative one the magnitude is taken, so that no bit cancels.
-        high = first[block].view(np.int64) + (second[block] >> np.uint64(FINE)).view(np.int64)
+        high = (first[block] + (second[block] >> np.uint64(FINE))).view(np.int64)
         low = (second[block] & np.uint64(2**FINE - 1)).view(np.int64)
+        # The sum is high 2^FINE + low; of a negative one the magnitude is taken, so that no bit cancels.
         negative = high < 0
         borrowed = negative & (low > 0)
-        high = np.where(negative, -high - borrowed, high)
-        low = np.where(borrowed, 2**FINE - low, low)
-        size = np.ldexp(high.astype(np.float64), FINE) + low.astype(np.float64)
-        size = np.ldexp(size, -bits_of(name) - FINE)
+        size = (np.abs(high) - borrowed) * 2.0**FINE
+        size += np.where(borrowed, 2**FINE - low, low)
+        size *= 2.0 ** (-bits_of(name) - FINE)
         flat[block] = np.where(negative, -size, size) / divisor
     return result
 
@@ -80,5 +79,5 @@ def _encode(name: str, array: np.ndarray, images: int, sites: int) -> np.ndarray
             )
         floor = np.floor(scaled)
         words[0, block] = floor.astype(np.int64).view(np.uint64)
-        words[1, block] = np.ldexp(scaled - floor, FINE).astype(np.uint64)
+        words[1, block] = ((scaled - floor) * 2.0**FINE).astype(np.uint64)
     return words.reshape(2, *array.shape)

@@ -16,6 +16,7 @@ from fedxray.federation.algorithms import algorithm_of
 from fedxray.federation.algorithms.fedavg import FedAvg
 from fedxray.federation.algorithms.private_sum import PrivateSum
 from fedxray.federation.fixed import add, decode, encode
+from fedxray.federation.half import added, difference, halved, whole
 from fedxray.federation.means import distances, mean_of
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
@@ -111,7 +112,8 @@ class SiteRounds(Rounds):
         """Train round `number` (from 0) from what the server `sent`; give each epoch's row to `report` as it ends."""
         self.segments, self.report = self.schedule.round_segments(number, self.trainer.batches), report
         self.rows, self.loss = [], np.nan
-        answer = self.algorithm.train(self, sent)
+        got = whole(sent)
+        answer = difference(self.algorithm.train(self, got), sent, got)
         return Update(answer, len(self.trainer.labels), self.loss, self.rows)
 
     def fit(
@@ -146,7 +148,7 @@ class SiteRounds(Rounds):
         validation patients, the first of several such; the rows end there.
         """
         trainer, total = self._trainer(own=True), self.schedule.total(self.trainer.batches)
-        parameters, moments = self.algorithm.personal(self, sent)
+        parameters, moments = self.algorithm.personal(self, whole(sent))
         set_parameters(self.model, parameters)
         done = self.schedule.epochs - self.schedule.tail
         measured = validate(self.model, trainer.validation, trainer.settings.compute)
@@ -205,7 +207,10 @@ class ServerRounds(Rounds):
 
     def send(self) -> Parameters:
         """What every site gets."""
-        sent = self.algorithm.send(self.parameters)
+        model = self.parameters
+        sent = self.algorithm.send(model)
+        if self.method.precision == "float16":
+            sent = halved(sent, model)
         self.sent = _size(sent)
         return sent
 
@@ -217,14 +222,15 @@ class ServerRounds(Rounds):
         `absent` is {site: why} of the sites that did not answer.
         """
         absent, images = absent or {}, {site: updates[site].images for site in sorted(updates)}
-        answers = {site: updates[site].parameters for site in images}
+        travelled, model = {site: updates[site].parameters for site in images}, self.parameters
+        answers = {site: added(arrays, model) for site, arrays in travelled.items()}
         mean = mean_of(answers, images, self.method, self._loss)
         share = len(images) / (len(images) + len(absent))
         losses = {site: updates[site].train_loss for site in images if not np.isnan(updates[site].train_loss)}
         weight = sum(images[site] for site in losses)
         loss = sum(losses[site] * images[site] for site in losses) / weight if losses else None
         rows = {site: updates[site].rows for site in images}
-        return self._advance(number, mean, share, loss, answers, distances(answers), images, rows, absent)
+        return self._advance(number, mean, share, loss, travelled, distances(answers), images, rows, absent)
 
     def aggregate_sealed(
         self,
@@ -267,13 +273,13 @@ class ServerRounds(Rounds):
         mean: Parameters,
         share: float,
         loss: float | None,
-        answers: Mapping[str, Parameters],
+        travelled: Mapping[str, Parameters],
         distances: dict[str, float],
         images: dict[str, int],
         rows: dict[str, list[EpochRow]],
         absent: dict[str, str],
     ) -> RoundRecord:
-        """Make the global model of round `number` of the `mean` of the answers; returns the round's record."""
+        """Make the global model of round `number` of the `mean` of what has `travelled`; returns its record."""
         self.parameters = self.algorithm.update(self.parameters, mean, share)
         epoch = self.schedule.epoch(number)
         record: RoundRecord = {
@@ -282,7 +288,7 @@ class ServerRounds(Rounds):
             "train_loss": loss,
             "validation": None if epoch is None else validate(self.model, self.validation, self.settings.compute),
             "seconds": round(time.perf_counter() - self.start, 3),
-            "bytes": sum(self.sent + _size(answer) for answer in answers.values()),
+            "bytes": sum(self.sent + _size(answer) for answer in travelled.values()),
             "distances": distances,
             "images": images,
             "sites": rows,
@@ -299,6 +305,8 @@ class ServerRounds(Rounds):
 
 def _half(settings: Settings, method: Method, schedule: Schedule, noise: Mechanism | None) -> FedAvg:
     """A new half of the method's algorithm, or of the steps that all sites take together."""
+    if method.precision == "float16" and method.secure_aggregation:  # `faults_of` of a method says it in words
+        raise ValueError("differences to a model, in a sum that is the model")
     if noise and noise.place == "sum":
         return PrivateSum(method, settings, schedule.rounds)
     return algorithm_of(method)

@@ -45,6 +45,8 @@ def described(method: Method, privacy: Mapping[str, Any]) -> str:
             f"the last {method.finetune} epochs are trained by each hospital by itself, which so has its own model"
         )
         parts[-1] += ", the best of them by its own validation" * (method.finetune_stop == "validation")
+    if method.precision == "float16":
+        parts.append("the model's weights travel in half precision (float16)")
     if method.secure_aggregation:
         parts.append(
             "the server learns the sum of the hospitals' answers alone (secure aggregation, Bonawitz et al. 2017)"

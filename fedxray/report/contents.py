@@ -65,6 +65,7 @@ ITEMS = (
     Item("contributions_table", "table", TABLES, "measure_contributions"),  # where evaluation.contributions is true
     Item("own_thresholds", "table", TABLES, "adapt_thresholds"),
     Item("audit", "table", TABLES, "audit_model"),  # where privacy.audit is true
+    Item("gate", "table", TABLES, "judge_model"),  # where promotion.predecessor names a model
     Item("at_sites", "table", TABLES, remote="evaluate_remote"),
 )
 

@@ -4,7 +4,7 @@ The model is Green Algorithms' of a processor (Lannelongue et al. 2021, doi:10.1
 seconds of a core that computes, times its watts. It knows nothing of a GPU.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import pandas as pd
@@ -73,7 +73,7 @@ def _said(value: float, digits: int) -> str:
     return UNKNOWN if pd.isna(value) else f"{value:.{digits}f}"
 
 
-def words_of(watts: float, rows: list[Mapping[str, str]]) -> str:
+def words_of(watts: float, rows: Sequence[Mapping[str, str]]) -> str:
     """What the table's watt-hours are."""
     kinds = {row["by"] for row in rows}
     said = "Energy of all runs, also of those that were not chosen. "

@@ -74,6 +74,7 @@ class Page:
             "outside": list(self._outside()),
             "spent": list(self._spent()),
             "audit": list(self._audit()),
+            "gate": list(self._gate()),
             "sources": [self._source(source) for source in self.sources],
             "external": [self._source(source) for source in self.external],
             "limits": self._limits(),
@@ -280,6 +281,18 @@ class Page:
             value = interval(row, row["index"], "audit.csv", ("value", "low", "high"))
             cells = {"attack": row["attack"], "on": row["target"], "measure": row["statistic"]}
             yield cells | {"value": self.cited.number(value)}
+
+    def _gate(self) -> Iterator[dict]:
+        """A row for each rule by which the exported model may replace its predecessor."""
+        if not self.config["promotion"]["predecessor"] or not self.is_here:
+            return
+        for row in read_table(self.folder.gate).reset_index().to_dict("records"):
+            cells = {"hospital": row["hospital"], "what": row["what"], "value": "", "bound": ""}
+            if row["bound"] == row["bound"]:
+                cells["bound"] = self._number(f"{row['bound']:.3g}", "gate.csv", line_of(row["index"]), "bound")
+            if row["value"] == row["value"]:
+                cells["value"] = self.cited.number(interval(row, row["index"], "gate.csv", ("value", "low", "high")))
+            yield cells | {"holds": {"true": "yes", "false": "no"}.get(str(row["holds"]).lower(), "not judged")}
 
     def _source(self, source: datasets.Source) -> dict:
         """What a source is, and how many images and patients were taken of it."""

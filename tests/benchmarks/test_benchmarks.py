@@ -197,7 +197,7 @@ def test_every_reader_and_writer_of_events_handles_the_same_scalars(tmp_path):
 
 @pytest.mark.slow
 def test_the_row_of_a_gpu_runs_on_a_cpu_at_a_toy_size():
-    row = training.on_device("cpu", model="compact", size=32, batch_size=8, images=24, turns=3, compiled=False)
+    row = training.on_device("cpu", **training.TOY)
     assert [len(values) for values in row["samples"].values()] == [2, 2, 2, 2]
     assert all(check["low"] > 0 for check in row["checks"])
     assert row["checks"][1]["value"] > 1  # so few images are no work to share out

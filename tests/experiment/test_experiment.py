@@ -69,6 +69,10 @@ def test_methods_are_compared_and_their_numbers_are_points():
     }
     assert made.is_swept
     assert not experiment(grid={"algorithm.name": ["fedavg", "scaffold"]}).is_swept
+    assert experiment(grid={"algorithm.precision": ["float32", "float16"]}).methods == [
+        "fedavg+averaged",
+        "fedavg+averaged+half",
+    ]
 
 
 def test_a_personal_method_is_one_job_and_a_model_for_each_hospital():

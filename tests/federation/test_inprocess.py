@@ -18,7 +18,7 @@ from fedxray.federation.policy import Schedule, alone
 from fedxray.federation.pooled import Pooled
 from fedxray.training import trainer
 from fedxray.training.metrics import choose_threshold, evaluate
-from fedxray.training.models import restore
+from fedxray.training.models import build, get_parameters, restore
 from fedxray.training.trainer import predict
 
 
@@ -37,7 +37,14 @@ def model_of(sites, method, schedule, **settings):
     return models_of(InProcess(*sites).train(make_settings(image_size=16, **settings), method, schedule))
 
 
-@pytest.mark.parametrize(("method", "schedule"), FEDERATIONS, ids=lambda one: getattr(one, "slug", ""))
+HALF = [
+    (replace(method, precision="float16"), schedule)
+    for method, schedule in FEDERATIONS
+    if method.name in ("fedavg", "fedyogi", "scaffold", "fednova", "fedbn", "ditto")
+]
+
+
+@pytest.mark.parametrize(("method", "schedule"), FEDERATIONS + HALF, ids=lambda one: getattr(one, "slug", ""))
 def test_it_is_a_plain_loop_bit_for_bit(sites, method, schedule):
     settings = make_settings(image_size=16)
     trained = InProcess(*sites).train(settings, method, schedule)
@@ -66,6 +73,33 @@ def test_what_travels_is_counted(sites, changed, each_way):
     trained = InProcess(*sites).train(make_settings(image_size=16), make_method(**changed), rounds_of(2))
     size = 3 * 76_977 * 4
     assert [record["bytes"] for record in trained.rounds] == [(down + up) * size for down, up in each_way]
+
+
+@pytest.mark.parametrize(
+    ("changed", "each_way"),  # parameters of four bytes, and those of two
+    [
+        ({"moments": "kept"}, [(0, 2), (0, 2)]),
+        ({"name": "scaffold"}, [(1, 2), (2, 2)]),
+        ({"name": "fednova"}, [(1, 1), (1, 1)]),  # its answer is no model
+    ],
+)
+def test_weights_travel_in_two_bytes(sites, changed, each_way):
+    method = make_method(precision="float16", **changed)
+    trained = InProcess(*sites).train(make_settings(image_size=16), method, rounds_of(2))
+    steps = 3 * 4 * (method.name == "fednova")
+    expected = [3 * 76_977 * (4 * whole + 2 * half) + steps for whole, half in each_way]
+    assert [record["bytes"] for record in trained.rounds] == expected
+
+
+def test_a_model_that_is_trained_in_half_precision_is_near_the_other_and_not_the_same(sites):
+    one, _ = model_of(sites, make_method(moments="kept"), rounds_of(8, 0.5))
+    other, _ = model_of(sites, make_method(moments="kept", precision="float16"), rounds_of(8, 0.5))
+    apart, moved = (
+        np.sqrt(sum(np.sum((one[name] - before[name]) ** 2) for name in one))
+        for before in (other, get_parameters(build(make_settings(image_size=16))))
+    )
+    assert 0 < apart < 0.1 * moved
+    assert any((value != np.float16(value)).any() for value in other.values())  # the server's own is not rounded
 
 
 IDENTITIES = {

@@ -76,13 +76,22 @@ def test_blocks_give_the_bits_of_the_exact_sum():
             assert (found[name].dtype, found[name].shape) == (first.dtype, first.shape)
 
 
-@pytest.mark.parametrize("count", [4, 5])
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 12, 31])
 def test_the_median_is_the_middle_of_each_coordinate(count):
     given, half = answers(count), count // 2
     for name, found in median(given).items():
         values = np.sort(stacked(given, name), axis=0)
         expected = values[half] if count % 2 else (values[half - 1] + values[half]) / 2
         assert np.array_equal(found, expected.astype(np.float32))
+
+
+def test_a_median_with_a_value_that_is_no_number_is_none_and_the_answers_stay_as_they_are():
+    given = answers(5)
+    given["s3"]["w"][1, 2] = np.nan
+    before = {site: {name: value.copy() for name, value in answer.items()} for site, answer in given.items()}
+    found = median(given)["w"]
+    assert np.argwhere(np.isnan(found)).tolist() == [[1, 2]]
+    assert all(same(given[site], before[site]) for site in given)
 
 
 @pytest.mark.parametrize(("share", "count", "out"), [(0.2, 5, 1), (0.34, 7, 2), (0.1, 7, 0), (1 / 7, 7, 1)])

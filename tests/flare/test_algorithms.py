@@ -62,7 +62,7 @@ def timeless(trained):
 
 
 *OTHERS, (DITTO, OF_DITTO) = FEDERATIONS[1:]
-STOPPED = replace(DITTO, finetune_stop="validation"), OF_DITTO
+STOPPED = replace(DITTO, finetune_stop="validation", precision="float16"), OF_DITTO
 
 
 @pytest.mark.parametrize(("method", "schedule"), [*OTHERS, STOPPED], ids=lambda one: getattr(one, "slug", ""))

@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import numpy as np
 from helpers.data import make_sites
 
 from fedxray.data.site import load_site
@@ -19,7 +20,9 @@ IMAGES = {"us": 24, "europe": 40, "asia": 10}  # 2, 3 and 1 batches of 16
 
 def make_method(**changed):
     """Plain federated averaging with numbers that do something, with what is `changed`."""
-    plain = Method("fedavg", "weighted", "fresh", 0, "budget", 0.1, 0.1, 0.5, 0.5, 0.9, 0.99, 0.1, 0.34, 0, False)
+    plain = Method(
+        "fedavg", "weighted", "fresh", 0, "budget", 0.1, 0.1, 0.5, 0.5, 0.9, 0.99, 0.1, 0.34, 0, "float32", False
+    )
     return Method(**vars(plain) | changed)
 
 
@@ -79,19 +82,30 @@ def plain_loop(folders, shared, settings, method, schedule, absent=lambda number
         network = restore(settings, {name: answer[name] for name in model})
         return validate(network, load_site(shared).part("validation"), settings.compute)["validation_loss"]
 
+    def travels(weights):
+        """Of the model's weights what arrives of them; the rest as it is."""
+        if method.precision == "float32":
+            return weights
+        return weights | {name: np.float32(np.float16(weights[name])) for name in model if name in weights}
+
     for number in range(schedule.rounds):
-        sent, answers = server.send(model), {}
+        sent, answers = travels(server.send(model)), {}
         for site, (half, hospital) in sites.items():
             starts = [math.ceil(at * passes * hospital.trainer.batches) for at in (number, number + 1)]
             hospital.first, hospital.steps = starts[0], starts[1] - starts[0]
             if not absent(number, site):
                 answers[site] = half.train(hospital, sent)
+                if method.precision == "float16":
+                    changes = travels(
+                        {name: answers[site][name] - sent[name] for name in model if name in answers[site]}
+                    )
+                    answers[site] = answers[site] | {name: model[name] + change for name, change in changes.items()}
         model = server.update(model, mean_of(answers, images, method, loss), len(answers) / len(sites))
     own = {}
     for site, (half, hospital) in sites.items() if method.is_personal else ():
         steps = further * hospital.trainer.batches
         hospital.first, hospital.steps = hospital.total - schedule.tail * hospital.trainer.batches, steps
-        start, moments = half.personal(hospital, server.send(model))
+        start, moments = half.personal(hospital, travels(server.send(model)))
         own[site] = hospital.fit(start, moments)[0] if steps else start
     return model, own
 

@@ -221,5 +221,8 @@ def test_every_method_of_the_configuration_has_words():
     assert "epsilon at most 3 for each patient; the server learns the sum" in noisy
     assert "moments" not in noisy  # the steps are the server's
     assert "moments" in algorithms.described(replace(PLAIN, moments="averaged"), private | {"dp": "sites"})
+    assert "secure aggregation" in algorithms.described(replace(PLAIN, secure_aggregation=True), {})
+    assert "half precision" in algorithms.described(replace(PLAIN, precision="float16"), {})
+    assert "half precision" not in algorithms.described(PLAIN, {})
     assert algorithms.scheduled({"rounds": 9, "round": 0.333333, "steps": 5}) == "9 rounds of 5 local steps"
     assert algorithms.scheduled({"rounds": 9, "round": 0.25, "steps": 0}) == "9 rounds of 0.25 local epoch"
