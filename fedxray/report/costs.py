@@ -5,7 +5,6 @@ seconds of a core that computes, times its watts. It knows nothing of a GPU.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -56,9 +55,9 @@ def table_of(points: pd.DataFrame, registry: pd.DataFrame, folder: Folder, watts
 
 def _job(path: str, mode: str) -> str:
     """The job that has trained a run, below `train/`: that of a site alone trains each, a federation its own models."""
-    above = {"alone": 1, "personal": 2}.get(mode, 0)
-    place = PurePosixPath(path)
-    return str(place.parents[above - 1] if above else place)
+    if mode == "alone":
+        return path.rpartition("/")[0]
+    return path.partition("/personal/")[0]
 
 
 def _core_seconds(folder: Folder, job: str) -> float:
