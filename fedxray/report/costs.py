@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from fedxray.analysis.choice import without_coalitions
+from fedxray.data.labels import SHARED
 from fedxray.experiment.experiment import mode_name
 from fedxray.experiment.folder import Folder
 
@@ -23,6 +24,7 @@ def table_of(points: pd.DataFrame, registry: pd.DataFrame, folder: Folder, watts
     too that were not chosen. What is not known is `-`: of a GPU without counters, or where Snakemake measured no job.
     """
     runs = without_coalitions(points)
+    registry = registry[registry["site"] != SHARED]
     sites = list(dict.fromkeys(registry["site"]))
     named = [mode_name(*key) for key in runs[["mode", "method"]].itertuples(index=False)]
     rows = []

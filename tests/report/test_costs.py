@@ -9,7 +9,7 @@ from fedxray.core.files import write_json
 from fedxray.experiment.folder import Folder
 from fedxray.report.costs import table_of, words_of
 
-REGISTRY = pd.DataFrame({"cohort": "", "site": ["us", "asia"], "train_images": [300, 100]})
+REGISTRY = pd.DataFrame({"cohort": "", "site": ["us", "asia", "shared"], "train_images": [300, 100, 0]})
 RUNS = [  # path, mode, method, site, seconds
     ("federated/lr=1,seed=1", "federated", "", "pooled", 9.0),
     ("federated/lr=2,seed=1", "federated", "", "pooled", 9.0),
