@@ -127,7 +127,7 @@ class Page:
             return {"runs": None, "swept": None}
         tested = read_table(self.folder.comparison if self.is_here else self.folder.at_sites)
         spent = {path: self.folder.run(path).read_record().get("privacy", {}) for path in self.points["path"]}
-        epsilons = {path: bound["epsilon"] for path, bound in spent.items() if bound}
+        epsilons = {path: float(f"{bound['epsilon']:.3g}") for path, bound in spent.items() if bound}
         table = explorer.table_of(self.points, tested, epsilons)
         swept = self._figure("sweep") if self._shows_sweep() else None
         return {"runs": table, "swept": swept, "libraries": explorer.libraries()}
