@@ -40,7 +40,7 @@ def train_run(
     """
     start, federated = time.perf_counter(), mode in ("federated", "coalition")
     site = {"alone": engine.sites[0], "coalition": "+".join(engine.sites)}.get(mode, POOLED)
-    point = point_of(mode, site, settings, schedule, method)
+    point = point_of(mode, site, settings, schedule, method, engine.noise)
     with private_folder(output / "workspace") as scratch, _watched(live, point) as show:
         trained = engine.train(settings, method, schedule, scratch)
         curves = curves_of(trained.rounds) if federated else _curves_of_one(trained)

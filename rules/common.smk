@@ -32,7 +32,13 @@ os.environ.update(
 from fedxray.core.errors import UserError
 from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
-from fedxray.experiment.check import check_config, check_files, check_names, typed
+from fedxray.experiment.check import (
+    check_config,
+    check_files,
+    check_names,
+    check_predecessor,
+    typed,
+)
 from fedxray.experiment.code import Code
 from fedxray.experiment.content import Content
 from fedxray.experiment.experiment import Experiment
@@ -52,6 +58,7 @@ try:
     check_config(config, schema, given)
     EXPERIMENT = Experiment.from_config(config)
     check_names(EXPERIMENT)
+    check_predecessor(config)
     # By the folder of its catalogue and pixels. Hospitals elsewhere have images of their own.
     HERE = config["federation"]["where"] == "here"
     SOURCES = {

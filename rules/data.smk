@@ -27,6 +27,7 @@ rule draw_phantom:
         phantom=lambda wildcards: SOURCES[wildcards.source].section["phantom"],
     shell:
         "python {params.script:q} --patients {params.phantom[patients]} --seed {params.phantom[seed]}"
+        " --second {params.phantom[second][patients]} --pneumonia {params.phantom[second][pneumonia]}"
         " --processes {threads} --output {output.images:q} > {log:q} 2>&1"
 
 

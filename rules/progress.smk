@@ -20,7 +20,9 @@ def take_the_screen():
     stages = {
         one.name: Path(one.snakefile).stem for one in workflow.rules if one.output
     }
-    screen = Progress(own[0].stream, stages, color=not asked.nocolor)
+    screen = Progress(
+        own[0].stream, stages, color=not asked.nocolor, idle=where_to_read
+    )
     logger.removeHandler(own[0])
     logger.addHandler(screen)
     return screen
@@ -34,6 +36,19 @@ def say_last(lines, failed):
         print(*lines, sep="\n", file=sys.stderr)
 
 
+def asks_for_all():
+    """Whether the whole experiment was asked for, and not some of its files."""
+    return any(job.rule.name == "all" for job in workflow.dag.targetjobs)
+
+
+def where_to_read():
+    """Where what came out can be read, if all was asked for."""
+    if not asks_for_all():
+        return []
+    curves = f"The curves: tensorboard --logdir {AT.tensorboard}"
+    return [f"The report: {AT.page('index')}", curves]
+
+
 def conclusion():
     """What came out of all that was asked for: the answer, and where to read on."""
     lines = []
@@ -44,8 +59,7 @@ def conclusion():
 
         limits = EVALUATION["margin"], EVALUATION["confidence"]
         lines += console(answers(read_table(AT.methods), *limits))
-    lines.append(f"The report: {AT.page('index')}")
-    return [*lines, f"The curves: tensorboard --logdir {AT.tensorboard}"]
+    return [*lines, *where_to_read()]
 
 
 def text_of(path):
@@ -85,7 +99,7 @@ SCREEN = take_the_screen()
 
 
 onsuccess:
-    if SCREEN and any(job.rule.name == "all" for job in workflow.dag.targetjobs):
+    if SCREEN and asks_for_all():
         say_last(conclusion(), failed=False)
 
 

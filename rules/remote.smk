@@ -17,7 +17,8 @@ ADMIN = {
 }
 
 
-# This rule runs again for a new site and for a new version of its code, and stops if a site's data have changed. Delete
+# This rule runs again for a new site, a new wave of patients and a new version of its code, and stops if a site's data
+# have changed. Delete
 # the file, and all sites are asked for what they have now.
 rule register_sites:
     output:
@@ -36,8 +37,10 @@ rule register_sites:
         **ADMIN,
         image_size=config["image_size"],
         fit=config["fit"],
+        waves=config["federation"]["waves"],
     shell:
         f"python {{params.script:q}} {FEDERATION} --image-size {{params.image_size}} --fit {{params.fit}}"
+        " --waves {params.waves}"
         " --output {output.registry:q} > {log:q} 2>&1"
 
 

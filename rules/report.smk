@@ -194,6 +194,7 @@ if HERE:
             contributions=[AT.contributions] * CONTRIBUTE,
             agreement=AT.agreement,
             audit=[AT.audit] * AUDIT,
+            gate=[AT.gate] * GATED,
             model=AT.model / "config.json",
             predictions=AT.predictions,
             comparison=AT.comparison,

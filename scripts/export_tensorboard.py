@@ -20,7 +20,8 @@ def main(options):
     """Replace the log directory."""
     experiment, folder = Experiment.read(options.experiment), Folder(options.results)
     runs = list({run.path: run for run in (*experiment.jobs, *experiment.runs)}.values())
-    settings = [_settings(run) for run in runs]
+    private = experiment.levels != {""}
+    settings = [_settings(run, private) for run in runs]
     shutil.rmtree(options.output, ignore_errors=True)
     export_runs([folder.run(run.path) for run in runs], [run.path for run in runs], options.output, settings)
     config = read_json(folder.config)
@@ -47,10 +48,13 @@ def _first_batch(experiment, folder):
     return trainer.first_batch()[:, 0].cpu().numpy()
 
 
-def _settings(run):
-    """What tells a run from others, beside its record's values."""
+def _settings(run, private):
+    """What tells a run from others, beside its record's values; `private`: some runs have differential privacy."""
     federated = run.trained_as in ("federated", "coalition")
     values = run.point | ({"method": run.method.slug} | run.method.numbers if federated else {})
+    if private:
+        noisy = run.privacy.dp != "none"
+        values |= {"dp": run.privacy.dp, "epsilon": run.privacy.epsilon if noisy else "none"}
     return values | ({"cohort": run.model.cohort.name} if run.model.cohort.name else {})
 
 

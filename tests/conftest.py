@@ -15,15 +15,17 @@ UNIT_S = 120  # a unit test that takes longer is not one: mark it slow
 # Files that take minutes, the longest first, so that no worker begins one when the others are done.
 FIRST = (
     "workflow/test_slurm.py",
-    "flare/test_remote.py",
     "workflow/test_graph.py",
-    "flare/test_secure_remote.py",
     "flare/test_secure_cuts.py",
-    "flare/test_remote_cuts.py",
     "flare/test_remote_losses.py",
-    "workflow/test_sweep.py",
-    "operators/test_server.py",
+    "flare/test_secure_remote.py",
     "flare/test_one_host.py",
+    "flare/test_secure.py",
+    "flare/test_remote_cuts.py",
+    "workflow/test_sweep.py",
+    "workflow/test_plan.py",
+    "flare/test_remote.py",
+    "operators/test_server.py",
     "training/test_trainer.py",
     "data/test_drawing.py",
 )

@@ -83,7 +83,7 @@ def test_a_model_that_stays_at_its_site_is_found_there_by_its_job(tmp_path):
     settings, own = make_settings(), Own(None, rows, "a" * 64)
 
     class Elsewhere:
-        name, sites = "nvflare", ["us"]
+        name, sites, noise = "nvflare", ["us"], None
 
         def train(self, settings, method, schedule, scratch):
             return Trained({}, [record], "cpu", {}, None, {"us": own})
@@ -100,7 +100,7 @@ def test_a_model_that_was_trained_alone_and_stays_at_its_site_has_a_curve_and_no
     settings = make_settings(image_size=16)
 
     class Elsewhere:
-        name, sites = "nvflare", ["us"]
+        name, sites, noise = "nvflare", ["us"], None
 
         def train(self, *of):
             here = pooled.train(*of)
@@ -187,7 +187,7 @@ def test_a_run_is_confirmed_by_the_same_bytes_only(engine, tmp_path, whose):
 
 def test_a_run_that_fails_leaves_no_model_and_no_keys(tmp_path):
     class Broken:
-        name, sites = "nvflare", ["us"]
+        name, sites, noise = "nvflare", ["us"], None
 
         def train(self, settings, method, schedule, scratch):
             (scratch / "client.key").write_text("secret")

@@ -146,6 +146,15 @@ def edges(table: pd.DataFrame) -> dict[str, list[tuple[str, ...]]]:
     return models
 
 
+def own_validation(validation: pd.DataFrame, hospital: str) -> pd.DataFrame:
+    """Of rows of the validation set those of the hospital's patients; all, if these lack a class.
+
+    As `SiteData.own_validation`, on which the hospital's own models are validated.
+    """
+    own = validation[validation["hospital"] == hospital]
+    return own if own["label"].nunique() == 2 else validation
+
+
 def global_curves(runs: pd.DataFrame, folder: Folder) -> pd.DataFrame:
     """The rows of `metrics.csv` of the model of each of `runs` (series `global`), with the columns of `runs`."""
     tables = []

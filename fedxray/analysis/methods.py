@@ -3,8 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from fedxray.analysis.choice import FEDERATED, MODEL_KEY, best_method, without_coalitions
-from fedxray.analysis.predictions import own_validation
+from fedxray.analysis.choice import FEDERATED, MODEL_KEY, best_method, own_validation, without_coalitions
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.experiment.experiment import POOLED, model_name
 from fedxray.training.metrics import auroc

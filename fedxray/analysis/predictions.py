@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from fedxray.analysis.choice import OWN
+from fedxray.analysis.choice import OWN, own_validation
 from fedxray.data.site import SiteData, load_site
 from fedxray.experiment.cohorts import Cohort
 from fedxray.experiment.folder import Folder
@@ -69,12 +69,3 @@ def thresholds_of(predictions: pd.DataFrame, chosen: pd.DataFrame) -> dict[str, 
             rows = own_validation(parts[path], site) if mode in OWN else parts[path]
             thresholds[path] = choose_threshold(rows["label"].to_numpy(float), rows["probability"].to_numpy())
     return thresholds
-
-
-def own_validation(validation: pd.DataFrame, hospital: str) -> pd.DataFrame:
-    """Of rows of the validation set those of the hospital's patients; all, if these lack a class.
-
-    As `SiteData.own_validation`, on which the hospital's own models are validated.
-    """
-    own = validation[validation["hospital"] == hospital]
-    return own if own["label"].nunique() == 2 else validation

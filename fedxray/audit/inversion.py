@@ -24,7 +24,7 @@ from fedxray.core.seeds import seed_of, stream
 from fedxray.experiment.settings import Settings
 from fedxray.federation.fixed import decode
 from fedxray.federation.rounds import Update, sealed
-from fedxray.federation.secure import Identity, Party
+from fedxray.federation.secure import Identity, Party, digest_of
 from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import build, get_parameters
 from fedxray.training.private import PrivateTrainer
@@ -92,7 +92,7 @@ def masked(before: Parameters, change: Parameters, images: int, seed: int) -> Pa
         party.secret = X25519PrivateKey.from_private_bytes(stream(seed, "audit", "masks", site).bytes(32))
     attacked_one = parties[PARTNERS[0]]
     attacked_one.meet({site: party.advert() for site, party in parties.items()})
-    attacked_one.mask(words, 0)
+    attacked_one.mask(words, 0, digest_of(before))
     kind = np.dtype(np.float64)
     return {name: decode(name, words[name], images, kind) - value for name, value in before.items()}
 

@@ -29,8 +29,8 @@ PAGE = """<!DOCTYPE html>
 
 
 def lines(summary: dict) -> list[str]:
-    """Five lines of counts for the console, from the catalogue's summary."""
-    left_out = summary["left_out"]
+    """Five lines of counts for the console, from the catalogue's summary, and one for each wave, if there are any."""
+    left_out, waves = summary["left_out"], summary.get("waves", {})
     grouped = (
         f"{summary['duplicates']} images that are there more than once" if summary["duplicates"] else "no image twice"
     )
@@ -42,6 +42,7 @@ def lines(summary: dict) -> list[str]:
         f"patients: {summary['patients']}, from {_origins(summary['patients_from'])}",
         f"duplicates: {grouped}{joined}; hospitals: {_counts(summary['sites'])}; splits: "
         f"{_counts(summary['official_splits'])}",
+        *(f"wave {wave}: {of['images']} images of {of['patients']} patients" for wave, of in waves.items()),
     ]
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -37,9 +37,11 @@ def build_catalogue(
     """Read every file of the source `path`; returns (catalogue with `COLUMNS`, account with `ACCOUNT`, summary).
 
     The catalogue has a row per image that is taken, sorted by name, the account one per file. Images of the same pixels
-    are of one patient. A DICOM's PatientID is hashed with the secret in the file `salt`, which is made if a hash needs
-    it. Raises UserError for whatever is not known and `reading` has no word for: a label, a patient, an image that
-    cannot be read, a view, a range of greys.
+    are of one patient. If there are waves, both have a column `wave` too, and the catalogue's patients are those that
+    the source names: `join` makes those who share an image one, wave by wave. A DICOM's PatientID is hashed with the
+    secret in the file `salt`, which is made if a hash needs it. Raises UserError for whatever is not known and
+    `reading` has no word for: a label, a patient, an image that cannot be read, a view, a range of greys, a wave; and
+    for waves that leave a gap.
     """
     with open_source(path) as reader:
         files = source.list_files(reader, reading.known)
@@ -66,15 +68,18 @@ def build_catalogue(
     images["aetiology"] = aetiologies_of(path, images, persons)
     for name in ("width", "height", "mode", "sha256_pixels"):
         images[name] = [row[name] for row in facts]
-    images = images.rename(columns={"file": "image"})
-    before = images["patient"].nunique()
+    images = _in_waves(path, images.rename(columns={"file": "image"}), table, reading)
+    named = images["patient"]
     images = bind(images)
     for name in ("patient", "patient_from", "duplicate_group"):
         account.loc[taken, name] = images[name].to_numpy()
     account["taken"] = taken.map({True: "yes", False: "no"})
     account["label"] = account["label"].map({-1: "", **dict(enumerate(CLASSES))})
-    summary = _summary(account, images, facts, before - images["patient"].nunique(), table, reading)
-    return images[COLUMNS], account[ACCOUNT], summary
+    summary = _summary(account, images, facts, named.nunique() - images["patient"].nunique(), table, reading)
+    if "wave" not in images:
+        return images[COLUMNS], account[ACCOUNT], summary
+    account["wave"] = pd.Series(images["wave"].to_numpy(), account.index[taken], dtype=object)
+    return images.assign(patient=named)[[*COLUMNS, "wave"]], account[[*ACCOUNT, "wave"]], summary
 
 
 def read_catalogue(path: str | Path) -> pd.DataFrame:
@@ -86,24 +91,44 @@ def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | N
     """One catalogue of several sources, {name: its catalogue}: images and patients get the source's name before them.
 
     `patients` gives {source: another name for its patients}: where two have the same name, as parts of one published
-    data set do, a key is the same person. A single catalogue stays as it is. Raises UserError as `bind`, whose images
-    may here be of two sources.
+    data set do, a key is the same person. A single catalogue stays as it is, and so do names in the only one of wave 1,
+    so that later waves change nothing in it. If one of them has waves, the others are of wave 1. Raises UserError as
+    `bind`, whose images may here be of two sources, and for a gap between waves.
     """
-    if len(catalogues) == 1:
+    waves = any("wave" in table for table in catalogues.values())
+    if len(catalogues) == 1 and not waves:
         return next(iter(catalogues.values()))
-    parts = [
-        table.assign(
-            image=f"{name}/" + table["image"], patient=f"{(patients or {}).get(name, name)}/" + table["patient"]
-        )
-        for name, table in catalogues.items()
-    ]
+    if waves:
+        catalogues = {name: table if "wave" in table else table.assign(wave=1) for name, table in catalogues.items()}
+        check_waves((wave for table in catalogues.values() for wave in table["wave"].unique()), "dataset.sources")
+    first = [name for name, table in catalogues.items() if not waves or (table["wave"] == 1).any()]
+    whose = {name: (patients or {}).get(name, name) for name in catalogues}
+    plain = first[0] if len(first) == 1 else None
+    parts = []
+    for name, table in catalogues.items():
+        prefix = "" if name == plain else f"{name}/"
+        before = "" if plain is not None and whose[name] == whose[plain] else f"{whose[name]}/"
+        parts.append(named_apart(table, prefix, before, waves))
     return bind(pd.concat(parts, ignore_index=True))
+
+
+def named_apart(table: pd.DataFrame, prefix: str, before: str, waves: bool = True) -> pd.DataFrame:
+    """The catalogue with `prefix` before the names of its images and `before` those of its patients.
+
+    Where there are `waves`, a patient of whom only an image is known gets the prefix of images: another file of the
+    same name, in another wave, is not known to be of the same patient.
+    """
+    known = table["patient_from"] != BY_IMAGE if waves else pd.Series(True, table.index)
+    patients = (before + table["patient"]).where(known, prefix + table["patient"])
+    return table.assign(image=prefix + table["image"], patient=patients)
 
 
 def bind(table: pd.DataFrame) -> pd.DataFrame:
     """The catalogue with `duplicate_group` (from 1, 0 for none) and with patients who share an image made one.
 
-    Images are the same if their decoded pixels are. Raises UserError if the labels of one image differ.
+    Images are the same if their decoded pixels are. Where there are waves, what a later one tells changes no patient of
+    an earlier one; the further columns are then `again` (whether an image is in an earlier wave) and `torn` (whether it
+    is of a patient who would make two of earlier waves one). Raises UserError if the labels of one image differ.
     """
     repeated = table["sha256_pixels"].duplicated(keep=False)
     numbers = {digest: number for number, digest in enumerate(table["sha256_pixels"][repeated].unique(), 1)}
@@ -113,7 +138,58 @@ def bind(table: pd.DataFrame) -> pd.DataFrame:
         if rows["label"].nunique() > 1:
             one, other = rows.drop_duplicates("label")["image"][:2]
             raise UserError(f"{one} and {other} are the same image, but labelled differently; remove one of them")
+    if "wave" in table:
+        return _bind_waves(table)
     return table.assign(patient=_joined(table["patient"], [rows["patient"] for rows in groups]))
+
+
+def check_waves(waves: Iterable[int], where: str, count: int = 1) -> None:
+    """Raise UserError if `waves`, those of all images of `where`, lack one up to their last, or up to `count`."""
+    present = set(waves)
+    last = max(*present, count)
+    if missing := sorted({*range(1, last + 1)} - present):
+        raise UserError(f"{where}: no image is of wave {missing[0]}, of {last}; number the waves from 1 without a gap")
+
+
+def _in_waves(path: Path, images: pd.DataFrame, table: Table | None, reading: Reading) -> pd.DataFrame:
+    """The images with a column `wave`, from 1, if there are several waves, or if `reading` gives one for all."""
+    column = table.headers.get("wave", "") if table else ""
+    if reading.wave and column:
+        raise UserError(f"{path}: column {column} says waves, and all images are of wave {reading.wave}; leave one out")
+    if reading.waves and not column:
+        raise UserError(
+            f"{path}: dataset.waves has days, but no column says an image's day; name it: dataset.columns: {{wave: "
+            "NAME}"
+        )
+    if reading.wave:
+        return images.assign(wave=int(reading.wave))
+    if not column:
+        return images.drop(columns="wave")
+    check_waves(images["wave"], f"{path}: column {column}", len(reading.waves) + 1)
+    return images if images["wave"].max() > 1 else images.drop(columns="wave")
+
+
+def _bind_waves(table: pd.DataFrame) -> pd.DataFrame:
+    """The catalogue with each patient of wave 1 as `bind` makes him of that wave alone, and of later ones as above.
+
+    A patient is known again by the name that an earlier wave has for him, or by an image of the same pixels.
+    """
+    known: dict[str, str] = {}  # {a name in earlier waves: whose it is}
+    seen: dict[str, str] = {}  # {pixels in earlier waves: whose they are}
+    parts = []
+    for _, rows in table.groupby("wave"):
+        names, pixels = rows["patient"], rows["sha256_pixels"]
+        repeated = rows[pixels.duplicated(keep=False)].groupby("sha256_pixels", sort=False)
+        here = _joined(names, [group["patient"] for _, group in repeated])
+        old: dict[str, set[str]] = {patient: set() for patient in here}  # the earlier patients that each would be
+        for patient, name, digest in zip(here, names, pixels, strict=True):
+            old[patient].update(whose[key] for whose, key in ((known, name), (seen, digest)) if key in whose)
+        patient = here.map({one: min(earlier, default=one) for one, earlier in old.items()})
+        torn = here.map({one: len(earlier) > 1 for one, earlier in old.items()})
+        parts.append(rows.assign(patient=patient, again=pixels.isin(seen.keys()), torn=torn))
+        known |= {name: one for name, one in zip(names, patient, strict=True) if name not in known}
+        seen |= {digest: one for digest, one in zip(pixels, patient, strict=True) if digest not in seen}
+    return pd.concat(parts).loc[table.index]
 
 
 def _joined(patients: pd.Series, groups: Sequence[pd.Series]) -> pd.Series:
@@ -254,7 +330,6 @@ def _summary(
     reading: Reading,
 ) -> dict:
     """Counts for the report, one SHA-256 over every image's name and content, and the greys of the whole source."""
-    contents = "\n".join(f"{name} {digest}" for name, digest in zip(images["image"], images["sha256"], strict=True))
     left_out = account["why"][account["taken"] == "no"].str.split(":").str[0]
     groups = images["duplicate_group"]
     return {
@@ -282,8 +357,19 @@ def _summary(
         "views": images["view"].value_counts().sort_index().to_dict(),
         "greys": _greys(facts, reading),
         "synthetic": bool(images["synthetic"].any()),
-        "sha256": hashlib.sha256(contents.encode()).hexdigest(),
-    }
+        "sha256": _digest(images),
+    } | ({"waves": {str(wave): _of_wave(rows) for wave, rows in images.groupby("wave")}} if "wave" in images else {})
+
+
+def _of_wave(images: pd.DataFrame) -> dict:
+    """Counts of a wave, and the SHA-256 that its images would have as a source of their own."""
+    return {"images": len(images), "patients": int(images["patient"].nunique()), "sha256": _digest(images)}
+
+
+def _digest(images: pd.DataFrame) -> str:
+    """One SHA-256 over every image's name and content, as 64 hexadecimal digits."""
+    contents = "\n".join(f"{name} {digest}" for name, digest in zip(images["image"], images["sha256"], strict=True))
+    return hashlib.sha256(contents.encode()).hexdigest()
 
 
 def _greys(facts: Sequence[dict], reading: Reading) -> list[float] | None:

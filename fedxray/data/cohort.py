@@ -2,12 +2,14 @@
 
 import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from fedxray.core.errors import UserError
 from fedxray.core.seeds import stream
+from fedxray.data.catalogue import check_waves
 from fedxray.data.labels import AETIOLOGIES, CLASSES, SHARED, SPLITS
 from fedxray.data.names import HASHED
 
@@ -41,40 +43,101 @@ def draw_cohort(
     `hospital` is `site`. The shares of the sites are the same in train, test and validation: equal (`iid`), or by
     `alpha` (`dirichlet`), `power` (`quantity`) or `viral_share` (`aetiology`); `acquisition` takes the device or the
     site that a manifest names. A patient at two sites, or in two official splits, is settled by `conflicts`: `stop`,
-    `merge` or `first` (`settle`). Raises UserError for fractions that leave nothing, too few patients for so many
-    sites, and a partition that does not fit or whose parameter is out of range. It does not check that each site has
-    what it needs: `check_split` does.
+    `merge` or `first` (`settle`).
+
+    If the catalogue has waves (`join`), wave 1 is drawn as if there were no others, and so is each later one by draws
+    of its own, of the patients who are new in it; the table then has a column `wave`. A patient who comes again keeps
+    split and site, and his new images count to the wave in which they came. Not used are images that are in an earlier
+    wave too, and the new ones of a patient by whom two earlier patients would be one.
+
+    Raises UserError for fractions that leave nothing, too few patients for so many sites, a wave without a new image,
+    and a partition that does not fit or whose parameter is out of range. It does not check that each site has what it
+    needs: `check_split` does.
     """
-    whole = catalogue
+    waves = catalogue["wave"] if "wave" in catalogue else pd.Series(1, catalogue.index)
+    check_waves(waves, "waves")
+    places, parts, shares = pd.DataFrame(columns=["split", "hospital"]), [], None
+    for number, whole in catalogue.groupby(waves):
+        streams = ("cohort",) if number == 1 else ("cohort", "wave", int(number))
+        rows = _used(whole, places, sites, test, partition, conflicts)
+        new = rows[~rows["patient"].isin(places.index)]
+        if number == 1:
+            _check_patients(new, sites)
+        if len(new):
+            patients = _patients(new)
+            split = _draw_splits(new, patients, seed, streams, test, test_fraction, validation_fraction)
+            hospital = patients["acquisition"].copy()
+            if partition != "acquisition":
+                if shares is None:  # later waves are shared out as the first
+                    shares = _site_shares(patients, sites, seed, partition, alpha, power, viral_share)
+                for part in SPLITS:
+                    rng = stream(seed, *streams, "sites", part)
+                    drawn = _allocate_strata(patients[split == part], shares, rng, fit=True)
+                    hospital[drawn.index] = drawn
+            places = pd.concat([places, pd.DataFrame({"split": split, "hospital": hospital})])
+        table = whole[["image", "label", "aetiology", "patient"]].copy()
+        table["split"] = table["patient"].map(places["split"]).where(table.index.isin(rows.index), "unused")
+        table["site"] = table["patient"].map(places["hospital"].where(places["split"] != "validation", SHARED))
+        table["hospital"] = table["patient"].map(places["hospital"])
+        if balance == "undersample":
+            for name in sites:
+                table.loc[_surplus(table, name, seed, streams), "split"] = "unused"
+        parts.append(table)
+    table = pd.concat(parts).loc[catalogue.index]
+    return table.assign(wave=waves) if len(parts) > 1 else table
+
+
+def _used(
+    rows: pd.DataFrame, places: pd.DataFrame, sites: list[str], test: str, partition: str, conflicts: str
+) -> pd.DataFrame:
+    """The images of a wave that are used, with new patients settled by `conflicts`.
+
+    `places` has the split and hospital of each patient of earlier waves.
+    """
     if partition == "acquisition":
-        _check_names(catalogue, sites)
-        catalogue = settle(catalogue, "acquisition", sites, conflicts)
+        _check_names(rows, sites, every=places.empty)
+    if len(places):
+        rows = _new_images(rows, places, partition, conflicts)
+    known = rows["patient"].isin(places.index)
+    new = rows[~known]
+    if partition == "acquisition":
+        new = settle(new, "acquisition", sites, conflicts)
     if test == "official":
-        testing = catalogue["official_split"] == "test"
-        catalogue = settle(
-            catalogue.assign(official_split=testing.map({True: "test", False: ""})),
-            "official_split",
-            ["test"],
-            conflicts,
-        )
-    _check_patients(catalogue, sites)
-    patients = _patients(catalogue)
-    split = _draw_splits(catalogue, patients, seed, test, test_fraction, validation_fraction)
-    hospital = patients["acquisition"].copy()
+        testing = new["official_split"] == "test"
+        new = new.assign(official_split=testing.map({True: "test", False: ""}))
+        new = settle(new, "official_split", ["test"], conflicts)
+    return pd.concat([rows[known], new]).loc[rows.index[known | rows.index.isin(new.index)]] if known.any() else new
+
+
+def _new_images(rows: pd.DataFrame, places: pd.DataFrame, partition: str, conflicts: str) -> pd.DataFrame:
+    """The images of a later wave that are used, of which each is new; what is left out is logged.
+
+    `places` has the split and hospital of each patient of earlier waves. Raises UserError if none is left, and as
+    `settle` for a patient who comes again at another hospital.
+    """
+    number, kept = rows["wave"].iloc[0], rows[~rows["again"] & ~rows["torn"]]
+    known = kept[kept["patient"].isin(places.index)]
+    counts = {
+        "new patients": kept["patient"].nunique() - known["patient"].nunique(),
+        "patients who come again": known["patient"].nunique(),
+        "images of these": len(known),
+        "images left out because an earlier wave has them": int(rows["again"].sum()),
+        "images left out because they would make two earlier patients one": len(rows) - len(kept) - rows["again"].sum(),
+    }
+    log.info("wave %d: %s", number, ", ".join(f"{count} {what}" for what, count in counts.items()))
+    if kept.empty:
+        raise UserError(f"wave {number}: no image is new; each is in an earlier wave too: give its own images alone")
     if partition != "acquisition":
-        shares = _site_shares(patients, sites, seed, partition, alpha, power, viral_share)
-        for part in SPLITS:
-            rng = stream(seed, "cohort", "sites", part)
-            drawn = _allocate_strata(patients[split == part], shares, rng, fit=True)
-            hospital[drawn.index] = drawn
-    table = whole[["image", "label", "aetiology", "patient"]].copy()
-    table["split"] = table["patient"].map(split).where(table.index.isin(catalogue.index), "unused")
-    table["site"] = table["patient"].map(hospital.where(split != "validation", SHARED))
-    table["hospital"] = table["patient"].map(hospital)
-    if balance == "undersample":
-        for name in sites:
-            table.loc[_surplus(table, name, seed), "split"] = "unused"
-    return table
+        return kept
+    moved = known[known["acquisition"] != known["patient"].map(places["hospital"])]
+    if len(moved) and conflicts == "stop":
+        one = moved.iloc[0]
+        raise UserError(
+            f"split: {moved['patient'].nunique()} patients of earlier waves come again at another hospital, such as "
+            f"{one['patient']}: {one['image']}; correct the table, or settle it by split.conflicts: merge (they stay "
+            "where they were) or first (these images are left out)"
+        )
+    return kept if conflicts == "merge" else kept.drop(moved.index)
 
 
 def settle(catalogue: pd.DataFrame, column: str, order: list[str], conflicts: str) -> pd.DataFrame:
@@ -184,10 +247,11 @@ def _divergence(site: pd.Series, kind: pd.Series) -> float:
     return max(0.0, float(np.sum(joint[present] * np.log2(joint[present] / independent[present]))))
 
 
-def _check_names(catalogue: pd.DataFrame, sites: list[str]) -> None:
-    """Raise UserError unless the images name these sites, exactly."""
+def _check_names(catalogue: pd.DataFrame, sites: list[str], every: bool = True) -> None:
+    """Raise UserError unless the images name these sites alone, and `every` one."""
     named = sorted(set(catalogue["acquisition"]))
-    unknown, absent = [name for name in named if name not in sites], [site for site in sites if site not in named]
+    unknown = [name for name in named if name not in sites]
+    absent = [site for site in sites if site not in named] if every else []
     if named == [""]:
         raise UserError(
             "split.partition: acquisition, but no image says its hospital; name the column that does, by "
@@ -226,7 +290,13 @@ def _patients(catalogue: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_splits(
-    catalogue: pd.DataFrame, patients: pd.DataFrame, seed: int, test: str, test_fraction: float, validation: float
+    catalogue: pd.DataFrame,
+    patients: pd.DataFrame,
+    seed: int,
+    streams: Sequence[str | int],
+    test: str,
+    test_fraction: float,
+    validation: float,
 ) -> pd.Series:
     """The split of each patient: train, validation or test."""
     if test_fraction + validation >= 1:
@@ -240,7 +310,7 @@ def _draw_splits(
     shares = {"train": 1 - test_fraction - validation, "validation": validation, "test": test_fraction}
     shares = {split: share for split, share in shares.items() if share}
     by_aetiology = pd.DataFrame(shares, index=list(AETIOLOGIES))
-    split = _allocate_strata(patients[~official], by_aetiology, stream(seed, "cohort", "split"))
+    split = _allocate_strata(patients[~official], by_aetiology, stream(seed, *streams, "split"))
     return split.reindex(patients.index).fillna("test")
 
 
@@ -317,10 +387,10 @@ def _aetiology_shares(images: pd.Series, sites: int, viral_share: float) -> np.n
     return np.array([{"none": np.ones(sites), "virus": virus}.get(aetiology, others) for aetiology in AETIOLOGIES])
 
 
-def _surplus(table: pd.DataFrame, site: str, seed: int) -> pd.Index:
+def _surplus(table: pd.DataFrame, site: str, seed: int, streams: Sequence[str | int]) -> pd.Index:
     """The rows to leave out of this site's train set so that both classes have as many, drawn at random."""
     train = table[(table["site"] == site) & (table["split"] == "train")]
     positive, negative = train.index[train["label"] == 1], train.index[train["label"] == 0]
     larger = positive if len(positive) >= len(negative) else negative
     surplus = len(larger) - min(len(positive), len(negative))
-    return pd.Index(stream(seed, "cohort", "undersample", site).permutation(larger)[:surplus])
+    return pd.Index(stream(seed, *streams, "undersample", site).permutation(larger)[:surplus])

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 AETIOLOGIES, SHARES = ("none", "bacteria", "virus"), (0.4, 0.36, 0.24)
 # The exposure (gamma), blur (pixels of the grid) and noise (grey levels) of the three devices.
 DEVICES = {"device-a": (0.9, 0.3, 3.0), "device-b": (1.0, 0.5, 4.5), "device-c": (1.15, 0.7, 6.0)}
+SECOND = (0.75, 0.9, 8.0)  # the same of the scanner that takes their place in the second wave
 GRID = 192  # pixels along a side of the grid on which a chest is drawn
 # Lengths and places below are shares of the grid's half side: x from -1 (the patient's right) to 1, y down.
 X = np.linspace(-1, 1, GRID, dtype=np.float32)[None, :]
@@ -41,32 +42,42 @@ LOBES = (
 )
 
 
-def draw_phantom(output: Path, patients: int, seed: int, processes: int) -> None:
+def draw_phantom(
+    output: Path, patients: int, seed: int, processes: int, second: int = 0, pneumonia: float = 0.6
+) -> None:
     """Write the zip `output` in the layout and naming of Kaggle's archive.
 
-    Its manifest.csv names the device of each image as its site and says that the image is synthetic. The same
-    `patients` and `seed` give the same bytes, whatever `processes` is. Raises UserError for too few patients.
+    Its manifest.csv names the device of each image as its site and says that the image is synthetic. With `second`
+    patients more there is a second wave, in the column `wave`: of these the share `pneumonia` is ill, and a new scanner
+    stands at each site. The same `patients` and `seed` give the same images of the first wave, and all the same the
+    same bytes, whatever `processes` is. Raises UserError for too few patients.
     """
     if patients < 30:
         raise UserError(f"--patients {patients}: too few for three splits at three sites; use 30 or more")
     chunk = max(1, patients // (8 * processes))
     with atomic(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        rows = ["image,label,site,synthetic"]
+        rows = ["image,label,site,synthetic" + ",wave" * bool(second)]
+        ill = [None] * patients + [pneumonia] * second
         with workers(processes) as pool:
-            drawn = pool.map(draw_patient, [seed] * patients, range(1, patients + 1), chunksize=chunk)
+            drawn = pool.map(draw_patient, [seed] * len(ill), range(1, len(ill) + 1), ill, chunksize=chunk)
             for number, images in enumerate(drawn, 1):
+                wave = f",{1 + (number > patients)}" * bool(second)
                 for name, label, device, data in images:
                     archive.writestr(zipfile.ZipInfo(name), data)  # dated 1980, so that the bytes are always the same
-                    rows.append(f"{name},{label},{device},yes")
+                    rows.append(f"{name},{label},{device},yes{wave}")
                 if number % max(1, patients // 5) == 0:
-                    log.info("phantom: %d/%d patients", number, patients)
+                    log.info("phantom: %d/%d patients", number, len(ill))
         archive.writestr(zipfile.ZipInfo("manifest.csv"), "\n".join([rows[0], *sorted(rows[1:])]) + "\n")
 
 
-def draw_patient(seed: int, patient: int) -> list[tuple[str, str, str, bytes]]:
-    """The images of one patient: (name in the archive, label, device, JPEG)."""
+def draw_patient(seed: int, patient: int, pneumonia: float | None = None) -> list[tuple[str, str, str, bytes]]:
+    """The images of one patient: (name in the archive, label, device, JPEG).
+
+    `pneumonia` is the chance of it in the second wave, whose scanner is new; None is the first wave.
+    """
     rng = stream(seed, "phantom", patient)
-    aetiology = rng.choice(AETIOLOGIES, p=SHARES)
+    shares = SHARES if pneumonia is None else (1 - pneumonia, 0.6 * pneumonia, 0.4 * pneumonia)
+    aetiology = rng.choice(AETIOLOGIES, p=shares)
     device = list(DEVICES)[rng.integers(3)]
     split = rng.choice(["train", "val", "test"], p=[0.87, 0.01, 0.12])
     label = "NORMAL" if aetiology == "none" else "PNEUMONIA"
@@ -80,7 +91,7 @@ def draw_patient(seed: int, patient: int) -> list[tuple[str, str, str, bytes]]:
             name = f"{prefix}-{patient:04d}-0001" + (f"-{number:04d}" if number > 1 else "")
         else:
             name = f"person{patient}_{aetiology}_{10 * patient + number}"
-        data = _expose(solid, air, opacity, DEVICES[device], exposure)
+        data = _expose(solid, air, opacity, DEVICES[device] if pneumonia is None else SECOND, exposure)
         images.append((f"chest_xray/{split}/{label}/{name}.jpeg", label, device, data))
     return images
 

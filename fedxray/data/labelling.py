@@ -16,7 +16,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.files import printable
 from fedxray.data import source
 from fedxray.data.names import SHOWN, official_split
-from fedxray.data.reading import DEFAULT, Reading
+from fedxray.data.reading import DEFAULT, NUMBER, Reading, day_of
 from fedxray.data.source import DROPPED, NO_LABEL, UNREADABLE, File, Reader
 from fedxray.data.tables import Table, parse_table
 from fedxray.data.words import nearest, normalised, word
@@ -40,6 +40,7 @@ class Said(NamedTuple):
     split: str = ""
     view: str = ""
     synthetic: bool = False
+    wave: int = 0  # from 1; 0 if nothing says it
 
 
 def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table | None:
@@ -101,9 +102,9 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
         if "drop" in (site, split):
             why, label = why or DROPPED, -1
         more = cells.get("patient", ""), "" if site == "drop" else site, "" if split == "drop" else split
-        one = Said(
-            name, why, label, f"column {table.headers['label']}", *more, cells.get("view", "").upper(), synthetic
-        )
+        wave = _wave(cells["wave"], reading, table, index) if "wave" in cells and not why else 0
+        how = f"column {table.headers['label']}"
+        one = Said(name, why, label, how, *more, cells.get("view", "").upper(), synthetic, wave)
         if name in said and said[name] != one:
             raise UserError(
                 f"{table.at(index)}: image {cells['image']} is listed twice, with other values; keep one row"
@@ -208,6 +209,25 @@ def _label(cell: str, labels: Mapping[str, str], multiple: str, table: Table, in
         values = {labels[word(part)] for part in parts}
         value = "1" if multiple == "any" and "1" in values else values.pop() if len(values) == 1 else "drop"
     return (DROPPED, -1) if value == "drop" else ("", int(value))
+
+
+def _wave(cell: str, reading: Reading, table: Table, index: int) -> int:
+    """The wave of an image: the number in its cell, or where `reading.waves` has days, by its day.
+
+    Raises UserError for a cell that is neither.
+    """
+    where = f"{table.at(index)}: {table.headers['wave']} {cell!r}"
+    if reading.waves:
+        day = day_of(cell)
+        if day is None:
+            raise UserError(f"{where} is no day, by which dataset.waves tells the wave; write it as 2024-03-31")
+        return 1 + sum(first <= day for text in reading.waves if (first := day_of(text)))
+    if not NUMBER.fullmatch(word(cell)):
+        raise UserError(
+            f"{where} is no wave; it is a whole number from 1, or a day if dataset.waves has the first day of each "
+            "further wave"
+        )
+    return int(word(cell))
 
 
 def by_folders(files: Sequence[File], reading: Reading) -> list[Said]:

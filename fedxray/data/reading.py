@@ -4,9 +4,11 @@ The configuration's section `dataset` gives these values, above those of the dat
 as options. It imports no library, because the workflow loads it each time that it plans.
 """
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +17,9 @@ from fedxray.data.words import clean, joined
 
 FITS = ("stretch", "pad")  # how an image becomes a square
 STOP_OR_DROP = ("stop", "drop")
-ROLES = ("image", "label", "patient", "site", "split", "view", "synthetic")  # what a column of a table may be
+NUMBER = re.compile(r"[1-9]\d{0,3}")  # of a wave
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}|\d{8}")
+ROLES = ("image", "label", "patient", "site", "split", "view", "synthetic", "wave")  # what a column of a table may be
 
 HELP = {  # of the options
     "patient": "whose image it is: image, a known naming such as nih, or a regular expression with a group",
@@ -28,6 +32,8 @@ HELP = {  # of the options
     "unlabelled": "files without a label",
     "bad_images": "images that cannot be read",
     "subfolders": "folders inside a class folder",
+    "waves": "first days of wave 2, 3, ..., if the column wave has days",
+    "wave": "the wave of all images",
     "views": "views to take; an empty word is for one that is not stated",
     "burned_in": "DICOM with annotations in its pixels",
     "greys": "lowest and highest grey of images of more than 8 bits",
@@ -53,6 +59,8 @@ class Reading:
     sites: Mapping[str, str] = _mapping()  # {word of the column site: hospital or drop}
     splits: Mapping[str, str] = _mapping()  # {word of the column or folder: train, val, test or drop}
     site: str = ""  # the hospital of all images
+    waves: tuple[str, ...] = ()  # the first day of wave 2, 3, ...; the column wave then has days, else whole numbers
+    wave: str = ""  # the wave of all images
     unlabelled: str = "stop"
     bad_images: str = "stop"
     subfolders: str = "stop"  # below a class folder: stop | take
@@ -102,8 +110,12 @@ def reading_of(values: Mapping[str, Any], where: str) -> Reading:
             value = joined(default, {clean(text): clean(to) for text, to in given.items()})
         elif item.name == "views":
             value = tuple(clean(view).upper() for view in value)
+        elif item.name == "waves":
+            value = tuple(clean(_text(day, f"{where}.waves")) for day in value)
         elif isinstance(default, tuple):
             value = tuple(value)
+        elif item.name == "wave":
+            value = str(value)
         kept[item.name] = value
     return checked(Reading(**kept), where)
 
@@ -130,7 +142,25 @@ def checked(reading: Reading, where: str) -> Reading:
             raise UserError(f"{where}.splits: {word}: {split}; it is train, val, test or drop")
     if reading.greys and not (len(reading.greys) == 2 and reading.greys[0] < reading.greys[1]):
         raise UserError(f"{where}.greys: give two numbers, the lowest grey and the highest, such as [0, 4095]")
+    if reading.wave and not NUMBER.fullmatch(reading.wave):
+        raise UserError(f"{where}.wave: {reading.wave} is no wave; give a whole number from 1")
+    days = [day for text in reading.waves if (day := day_of(text))]
+    if len(days) < len(reading.waves):
+        wrong = next(text for text in reading.waves if not day_of(text))
+        raise UserError(f"{where}.waves: {wrong!r} is no day; write it as 2024-03-31")
+    if days != sorted(set(days)):
+        raise UserError(f"{where}.waves: give the first day of each further wave, an earlier one before a later one")
     return reading
+
+
+def day_of(text: str) -> date | None:
+    """The day that a text is, as 2024-03-31 or as DICOM writes it, 20240331; None if it is none."""
+    if not DAY.fullmatch(text):
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def way(key: str, value: str) -> str:

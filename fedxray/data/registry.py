@@ -5,7 +5,8 @@ cards that the sites and the server sent when they were asked, and from then on 
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,9 @@ import pandas as pd
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_table, write_table
 from fedxray.data.labels import SHARED, SPLITS
-from fedxray.data.site import SCHEMA
+from fedxray.data.site import SCHEMA, check_present, wave_count
+
+log = logging.getLogger(__name__)
 
 COLUMNS = (
     *("site", "schema", "image_size", "fit", "images", "patients"),
@@ -38,14 +41,23 @@ def tabulate(cards: Iterable[dict]) -> pd.DataFrame:
 
     The columns `<split>_images` and `<split>_patients` are counts; `prevalence` is the share of pneumonia in train and
     test; `split` is JSON; `source_sha256` and `split` are empty where the card does not have them; `trouble` is what
-    was made wrong on purpose, and where, or empty; `fedxray` is the version that wrote the data. Raises UserError for a
-    card of another schema, and for two cards of one site.
+    was made wrong on purpose, and where, or empty; `fedxray` is the version that wrote the data. If a card has waves,
+    the last column is `waves`, the counts of each as JSON, or empty. Raises UserError for a card of another schema,
+    and for two cards of one site.
     """
+    cards = list(cards)
     rows = [_row(card) for card in cards]
     sites = [row["site"] for row in rows]
     if repeated := sorted(site for site in set(sites) if sites.count(site) > 1):
         raise UserError(f"registry: {repeated[0]} has two cards; give one data set of each site")
-    return pd.DataFrame(sorted(rows, key=lambda row: row["site"]), columns=list(COLUMNS))
+    columns = [*COLUMNS]
+    if any("waves" in card for card in cards):
+        columns.append("waves")
+        rows = [
+            row | {"waves": json.dumps(card["waves"]) if "waves" in card else ""}
+            for row, card in zip(rows, cards, strict=True)
+        ]
+    return pd.DataFrame(sorted(rows, key=lambda row: row["site"]), columns=columns)
 
 
 def tabulate_cohorts(cohorts: Mapping[str, Iterable[dict]]) -> pd.DataFrame:
@@ -53,13 +65,19 @@ def tabulate_cohorts(cohorts: Mapping[str, Iterable[dict]]) -> pd.DataFrame:
     return pd.concat([tabulate(cards).assign(cohort=cohort) for cohort, cards in cohorts.items()])
 
 
-def write_registry(path: Path, cards: Mapping[str, dict], image_size: int, fit: str) -> None:
+def write_registry(path: Path, cards: Mapping[str, dict], image_size: int, fit: str, waves: int = 1) -> None:
     """Write the registry of a remote federation, from {participant: its data card}, to `path`.
 
     Raises UserError if a participant holds images of another size than `image_size` (pixels of a side) or another
-    `fit`, or none of a split that it needs, and if `path` exists and has other checksums of one.
+    `fit`, or none of a split that it needs, or more than `waves` waves of patients, and if `path` exists and has other
+    checksums of one: only a later version of the same data, by whose card they are an earlier one, takes their place.
     """
     for name, card in cards.items():
+        if (has := wave_count(card)) > waves:
+            raise UserError(
+                f"{name}: its data have {has} waves of patients, and federation.waves is {waves}; set it to {has}, if "
+                "the new patients are meant to take part"
+            )
         if card["image_size"] != image_size:
             raise UserError(
                 f"{name}: images of {card['image_size']} pixels; set image_size to that, or make its data again"
@@ -73,7 +91,14 @@ def write_registry(path: Path, cards: Mapping[str, dict], image_size: int, fit: 
     if path.exists():
         before = read_checksums(path)
         for name, checksums in _checksums(table).items():
-            if before.get(name, checksums) != checksums:
+            if before.get(name, checksums) == checksums:
+                continue
+            earlier = cards[name]["provenance"].get("earlier", [])
+            old = {key: before[name][key] for key in CHECKSUMS}
+            if old in earlier:
+                number = earlier.index(old) + 1
+                log.info("%s: version %d of its data takes the place of version %d", name, len(earlier) + 1, number)
+            else:
                 raise UserError(
                     f"{name}: its data are no longer those in {path}; put them back, or delete that file, and all are "
                     "asked again"
@@ -94,10 +119,21 @@ def read_checksums(path: Path, sites: list[str] | None = None) -> dict[str, dict
     return {name: checksums[name] for name in wanted}
 
 
-def train_images(path: Path, sites: Iterable[str]) -> dict[str, int]:
-    """{site: its number of training images} of `sites`, of the registry `path`."""
-    table = read_table(path, ("site", "train_images")).set_index("site")["train_images"]
-    return {site: int(table[site]) for site in sites}
+def train_images(path: Path, sites: Iterable[str], waves: Collection[int] | None = None) -> dict[str, int]:
+    """{site: its number of training images of these waves or all} of `sites`, of the registry `path`.
+
+    Raises UserError for a wave that a site does not have.
+    """
+    table = read_table(path, ("site", "train_images")).set_index("site")
+    if waves is None:
+        return {site: int(table.at[site, "train_images"]) for site in sites}
+    counts = {}
+    for site in sites:
+        text = str(table.at[site, "waves"]) if "waves" in table else ""
+        of = json.loads(text) if text else {"1": {"train": {"images": int(table.at[site, "train_images"])}}}
+        check_present(site, map(int, of), waves)
+        counts[site] = sum(of[str(wave)].get("train", {"images": 0})["images"] for wave in set(waves))
+    return counts
 
 
 def train_patients(path: Path, sites: Iterable[str]) -> tuple[int, bool]:
@@ -132,9 +168,13 @@ def note_of(path: Path, further: Iterable[dict] = ()) -> str:
 
 
 def _checksums(table: pd.DataFrame) -> dict[str, dict]:
-    """{participant: checksums} of each row."""
+    """{participant: checksums} of each row; of data in waves also how many `waves` these are."""
     rows = zip(table["site"], *(table[column] for column in CHECKSUMS.values()), strict=True)
-    return {site: dict(zip(CHECKSUMS, values, strict=True)) for site, *values in rows}
+    checksums: dict[str, dict] = {site: dict(zip(CHECKSUMS, values, strict=True)) for site, *values in rows}
+    for site, text in zip(table["site"], table.get("waves", ()), strict=False):
+        if text:
+            checksums[site]["waves"] = wave_count({"waves": json.loads(text)})
+    return checksums
 
 
 def _row(card: dict) -> dict:

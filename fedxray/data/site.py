@@ -1,7 +1,7 @@
 """A site's data set: a folder with its train and test images, the validation set, their table and a data card."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from fedxray.data.labels import CLASSES, SHARED, SPLITS
 from fedxray.data.trouble import Trouble
 
 SCHEMA = 2  # of card.json; counts up when a key changes its meaning
+COLUMNS = ["image", "label", "aetiology", "patient", "split", "own"]  # of images.csv; and `wave`, if there are several
 
 
 class SiteFolder:
@@ -35,20 +36,31 @@ class SiteData:
     images: np.ndarray
     table: pd.DataFrame
 
-    def part(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """(images uint8 (n, size, size), labels float32 (n,)) of `train`, `validation` or `test`."""
-        rows = (self.table["split"] == split).to_numpy()
-        return self._of(rows)
+    def part(self, split: str, waves: Collection[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(images uint8 (n, size, size), labels float32 (n,)) of `train`, `validation` or `test`.
 
-    def patients(self, split: str) -> np.ndarray:
-        """Whose each image of `part(split)` is, text (n,)."""
-        return self.table["patient"][self.table["split"] == split].to_numpy(str)
+        They are of these `waves`, or of all. Raises UserError if no image here is of one of the waves.
+        """
+        return self._of(self._rows(split, waves))
 
-    def own_validation(self) -> tuple[np.ndarray, np.ndarray]:
-        """`part("validation")` of the site's own patients alone; the whole of it if theirs lacks a class."""
-        rows = (self.table["split"] == "validation").to_numpy()
+    def patients(self, split: str, waves: Collection[int] | None = None) -> np.ndarray:
+        """Whose each image of `part(split, waves)` is, text (n,)."""
+        return self.table["patient"][self._rows(split, waves)].to_numpy(str)
+
+    def own_validation(self, waves: Collection[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """`part("validation", waves)` of the site's own patients alone; the whole of it if theirs lacks a class."""
+        rows = self._rows("validation", waves)
         own = rows & self.table["own"].to_numpy(bool)
         return self._of(own if self.table["label"][own].nunique() == len(CLASSES) else rows)
+
+    def _rows(self, split: str, waves: Collection[int] | None) -> np.ndarray:
+        """Which rows are of a split and of these waves, bool (rows,)."""
+        rows = (self.table["split"] == split).to_numpy()
+        if waves is None:
+            return rows
+        wave = waves_of(self.table)
+        check_present(self.name, wave, waves)
+        return rows & wave.isin([*waves]).to_numpy()
 
     def _of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.images[rows], self.table["label"].to_numpy(np.float32)[rows]
@@ -67,8 +79,9 @@ def make_site(
     The site's table says of each image whether it is its `own`: of the validation set those whose `hospital` it is.
     `pixels` are the arrays of the sources, whose images follow one another as in the split. `provenance` says where the
     data come from, and goes into the card: `source_sha256` (of the catalogues), `synthetic`, `patients_known`, `fit`
-    and `split` (seed and fractions), plain values that identify no patient. If `trouble` changes any of these images or
-    labels, the card says so.
+    and `split` (seed and fractions), plain values that identify no patient; if there are waves, `waves` (of each the
+    `source_sha256`). If `trouble` changes any of these images or labels, the card says so; raises UserError where there
+    are waves, of which it knows nothing.
     """
     cohort = read_table(split)
     of_site = (cohort["site"] == site) & (cohort["split"] != "unused")
@@ -76,12 +89,15 @@ def make_site(
     rows = rows.assign(own=rows["hospital"] == site)
     values = _rows([np.load(path, mmap_mode="r") for path in pixels], rows.index.to_numpy())
     origin = (provenance or {}) | {"fedxray": __version__}
+    if trouble is not None and "wave" in rows:
+        raise UserError("trouble.kind: trouble on purpose is not made in data of several waves; set it to none")
     if trouble is not None and trouble.changed(rows).any():
         values, rows = trouble.spoil(values, rows)
         origin["trouble"] = trouble.about
     files = SiteFolder(folder)
     write_array(files.images, values)
-    write_table(files.table, rows[["image", "label", "aetiology", "patient", "split", "own"]])
+    columns = [*COLUMNS, "wave"] if "wave" in rows else COLUMNS
+    write_table(files.table, rows[columns])
     checksums = {"images": sha256(files.images), "table": sha256(files.table)}
     write_json(files.card, _card(site, values, rows) | {"sha256": checksums, "provenance": origin})
 
@@ -100,13 +116,27 @@ def _rows(arrays: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
 
 def origin(summaries: Sequence[dict], fit: str) -> dict:
     """What a data card says of where the data come from, by the summaries of their catalogues."""
-    digests = [summary["sha256"] for summary in summaries]
+    by_wave: dict[str, list[str]] = {}
+    if any("waves" in summary for summary in summaries):
+        for summary in summaries:
+            for wave, of in summary.get("waves", {"1": summary}).items():
+                by_wave.setdefault(wave, []).append(of["sha256"])
     return {
-        "source_sha256": digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest(),
+        "source_sha256": _one_of([summary["sha256"] for summary in summaries]),
         "synthetic": any(summary["synthetic"] for summary in summaries),
         "patients_known": all(summary["patients_known"] for summary in summaries),
         "fit": fit,
-    }
+    } | ({"waves": {wave: _one_of(by_wave[wave]) for wave in sorted(by_wave, key=int)}} if by_wave else {})
+
+
+def _one_of(digests: Sequence[str]) -> str:
+    """One digest of several, in their order; a single one stays as it is."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def waves_of(table: pd.DataFrame) -> pd.Series:
+    """The wave of each row of images.csv, a whole number from 1."""
+    return table["wave"] if "wave" in table else pd.Series(1, table.index)
 
 
 def load_site(folder: Path) -> SiteData:
@@ -132,10 +162,33 @@ def load_site(folder: Path) -> SiteData:
     return SiteData(card["site"], np.load(files.images, allow_pickle=False), read_table(files.table))
 
 
-def train_images(folders: Iterable[Path]) -> dict[str, int]:
-    """{site: its number of training images}, from the data cards in the sites' directories, each of the site's name."""
+def train_images(folders: Iterable[Path], waves: Collection[int] | None = None) -> dict[str, int]:
+    """{site: its number of training images of these waves or all}, from the data cards in the sites' directories, each
+    of the site's name.
+    """
     cards = {folder.name: read_json(SiteFolder(folder).card) for folder in folders}
-    return {site: card["splits"]["train"]["images"] for site, card in cards.items()}
+    if waves is None:
+        return {site: card["splits"]["train"]["images"] for site, card in cards.items()}
+    counts = {}
+    for site, card in cards.items():
+        of = card.get("waves", {"1": card["splits"]})
+        check_present(site, map(int, of), waves)
+        counts[site] = sum(of[str(wave)].get("train", {"images": 0})["images"] for wave in set(waves))
+    return counts
+
+
+def check_present(site: str, present: Iterable[int], waves: Iterable[int]) -> None:
+    """Raise UserError if the site lacks one of these waves."""
+    if missing := sorted({*waves} - {*present}):
+        raise UserError(
+            f"{site}: its data set has no image of wave {missing[0]}; extend it (a hospital does so by fedxray-site "
+            "prepare --add), and start again"
+        )
+
+
+def wave_count(card: dict) -> int:
+    """How many waves of patients the data set of a card has."""
+    return max(map(int, card.get("waves", "1")))
 
 
 def train_patients(folders: Iterable[Path]) -> tuple[int, bool]:
@@ -148,9 +201,9 @@ def train_patients(folders: Iterable[Path]) -> tuple[int, bool]:
     return patients, all(card["provenance"].get("patients_known", True) for card in cards)
 
 
-def pool(sites: list[SiteData], split: str) -> tuple[np.ndarray, np.ndarray]:
+def pool(sites: list[SiteData], split: str, waves: Collection[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """(images, labels) as of `SiteData.part`, of several sites, one after the other in the order of `sites`."""
-    images, labels = zip(*(site.part(split) for site in sites), strict=True)
+    images, labels = zip(*(site.part(split, waves) for site in sites), strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 
@@ -158,7 +211,8 @@ def _card(site: str, values: np.ndarray, table: pd.DataFrame) -> dict:
     """The card of images uint8 (n, size, size) and their table, with no time, path, file name or patient in it.
 
     Of each split it has counts, the prevalence of pneumonia, and the intensity (grey levels, 0 to 255); of the
-    validation set also `own`, the counts of the site's own.
+    validation set also `own`, the counts of the site's own. If there are waves, `waves` has of each and of its splits
+    the counts of images, of patients, and of those of them who were in an earlier wave (`again`).
     """
     splits = {}
     for split in [name for name in SPLITS if (table["split"] == name).any()]:
@@ -183,4 +237,15 @@ def _card(site: str, values: np.ndarray, table: pd.DataFrame) -> dict:
         "images": len(table),
         "patients": int(table["patient"].nunique()),
         "splits": splits,
-    }
+    } | ({"waves": _by_wave(table)} if "wave" in table else {})
+
+
+def _by_wave(table: pd.DataFrame) -> dict:
+    """{wave: {split: counts}} of a card."""
+    first = table.groupby("patient")["wave"].transform("min")
+    counts: dict[str, dict] = {}
+    for (wave, split), part in table.groupby(["wave", "split"]):
+        again = int(part["patient"][first[part.index] < wave].nunique())
+        of = {"images": len(part), "patients": int(part["patient"].nunique()), "again": again}
+        counts.setdefault(str(wave), {})[split] = of
+    return {wave: {split: of[split] for split in SPLITS if split in of} for wave, of in counts.items()}

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from fedxray.core.errors import UserError
+from fedxray.core.files import read_json
 from fedxray.core.yaml_file import check_keys
 from fedxray.experiment import privacy
 from fedxray.experiment.experiment import Experiment
@@ -28,7 +29,7 @@ KINDS = {
     "object": "a section of keys",
     "null": "nothing",
 }
-PATHS = ("archive", "folder", "admin_kit")  # keys whose value is a path
+PATHS = ("archive", "folder", "admin_kit", "predecessor")  # keys whose value is a path
 SHOWN = 60  # characters of a value in a message
 POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
 PARTS = (1, 0.5, 0.25, 0.2, 0.125, 0.1, 0.0625, 0.05, 0.04, 0.02, 0.01)  # of an epoch, for a message
@@ -55,8 +56,8 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
     faults = [*_of_trouble(config), *_of_methods(config), *_of_privacy(config), *_of_reference(config)]
-    faults += _of_absence(config)
-    faults += _unused(config, given or {})
+    faults += [*_of_absence(config), *_of_promotion(config)]
+    faults += [*_unused(config, given or {}), *_unprotected(config, given or {})]
     if faults := list(dict.fromkeys(faults)):
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
 
@@ -78,6 +79,23 @@ def check_names(experiment: Experiment) -> None:
                 f"config: sweep: the folder {name} would have a name of {len(name)} letters; at most {NAME}, so sweep "
                 "fewer keys at once, or write their values with fewer digits"
             )
+
+
+def check_predecessor(config: dict) -> None:
+    """Raise UserError if the model of `promotion.predecessor` is not there, or takes other images than are here."""
+    folder = Path(config["promotion"]["predecessor"])
+    if folder == Path():
+        return
+    try:
+        about = read_json(folder / "config.json")
+        wanted = {key: config[key] for key in ("image_size", "fit")}
+        other = [f"{key} is {about[key]}, here {value}" for key, value in wanted.items() if about[key] != value]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"config: promotion.predecessor: {folder} is no exported model (config.json); give one such as models/1"
+        ) from error
+    if other:
+        raise UserError(f"config: promotion.predecessor: it takes other images: {', '.join(other)}; make them equal")
 
 
 def typed(value, schema: dict):
@@ -238,6 +256,12 @@ def _of_federation(config: dict) -> list[str]:
     return faults
 
 
+def _has_waves(dataset: Mapping) -> bool:
+    """Whether the images are known to be of several waves of patients; a table may say it, too."""
+    drawn = dataset["source"] == "phantom" and not dataset["sources"] and dataset["phantom"]["second"]["patients"]
+    return bool(drawn or dataset["waves"] or any(entry.get("wave", 1) > 1 for entry in dataset["sources"]))
+
+
 def _of_trouble(config: dict) -> Iterator[str]:
     """Faults of the trouble on purpose of each point of the sweep."""
     for point in points(config):
@@ -252,6 +276,8 @@ def _of_trouble(config: dict) -> Iterator[str]:
             yield f"trouble.site: {site or 'empty'}, but {kind} needs one of `sites`; take {' or '.join(sites[:8])}"
         if kind == "clipped" and share >= 0.5:
             yield f"trouble.share: {share} of the greys at each end leaves none; clipped needs less than 0.5"
+        if used and _has_waves(config["dataset"]):
+            yield f"trouble.kind: {kind}, but trouble on purpose is not made in data of several waves; set it to none"
         if used and config["federation"]["where"] == "remote":
             yield f"trouble.kind: {kind}, but hospitals elsewhere have the data that they have; set it to none"
 
@@ -327,6 +353,22 @@ def _of_reference(config: dict) -> Iterator[str]:
         yield f"evaluation.reference: {_shown(reference)} has no global model here; take {' or '.join(possible[:8])}"
 
 
+def _of_promotion(config: dict) -> Iterator[str]:
+    """Faults of the gate: it judges the one model of a federation on predictions that are here."""
+    if not config["promotion"]["predecessor"]:
+        return
+    if config["federation"]["where"] == "remote":
+        yield (
+            "promotion.predecessor: hospitals elsewhere send no intervals, which the gate needs; leave it empty, and "
+            "judge where the test images are"
+        )
+    first = Experiment.from_config(config).cohorts[0]
+    if not any(
+        run.model.mode == "federated" for run in Experiment.from_config(config).runs if run.model.cohort == first
+    ):
+        yield "promotion.predecessor: all methods are personal, so no model is for all hospitals; add another method"
+
+
 def _of_round(passes: float, epochs: int, tail: int) -> Iterator[str]:
     """Faults of a round's length: it must be whole epochs or divide one, and divide the epochs of the federation."""
     length = Fraction(str(passes))
@@ -364,6 +406,22 @@ def _unused(config: dict, given: Mapping) -> Iterator[str]:
             name = key.partition(".")[2]
             if key in METHOD_AXES and name in OWNERS and name not in method.numbers:
                 yield f"sweep.points: {key}: {method.slug} does not use it; it is a number of {OWNERS[name]}: remove it"
+
+
+def _unprotected(config: Mapping, given: Mapping) -> Iterator[str]:
+    """What the user gave for private training where nothing is private: who asks for an epsilon wants it."""
+    sweep, base = config["sweep"], config["privacy"]["dp"]
+    entries = [("privacy", {f"privacy.{name}": name for name in given.get("privacy", {})}, points(config))]
+    entries += [("sweep.grid", sweep["grid"], points(config))]
+    entries += [("sweep.points", entry, [entry]) for entry in sweep["points"]]
+    for where, keys, of_points in entries:
+        places = {point.get("privacy.dp", base) for point in of_points}
+        lead = "" if where == "privacy" else f"{where}: "
+        for key in (key for key in keys if key.partition(".")[0] == "privacy" and name_of(key) in privacy.KEYS):
+            if key != "privacy.dp" and places == {"none"}:
+                yield f"{lead}{key}: nothing is private while privacy.dp is none; set it to sites or sum, or remove it"
+            elif key == "privacy.colluders" and "sum" not in places:
+                yield f"{lead}{key}: only privacy.dp: sum shares its noise out; remove it, or take sum"
 
 
 def _swept(config: dict, schema: dict) -> list[str]:

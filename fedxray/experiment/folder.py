@@ -157,6 +157,8 @@ class Folder:
         self.agreement = root / "agreement.csv"
         self.audit = root / "audit.csv"
         self.at_sites = root / "at_sites.csv"
+        self.gate_rules = root / "gate.json"  # written before a test set is read
+        self.gate = root / "gate.csv"
         self.model = root / "model"
         self.figures = root / "figures"
         self.pages = root / "report"

@@ -15,6 +15,7 @@ from fedxray.experiment.method import Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.rows import EpochRow
 
 
@@ -78,6 +79,10 @@ class Engine(Protocol):
     """An engine. `scratch` is a private folder that the caller makes and removes; it may hold keys."""
 
     name: str  # of record.json: nvflare or inprocess
+
+    @property
+    def noise(self) -> Mechanism | None:
+        """The noise of private training, if there is any."""
 
     @property
     def sites(self) -> Sequence[str]:

@@ -85,23 +85,24 @@ def schedule_of(
     """The schedule of a federation of sites with so many training images.
 
     `epochs` is the budget: passes over the data, of which the last `tail` are trained after the last round. A round is
-    `passes` over a site's own data, or `steps` local steps if that is not 0. With `budget` `passes` each site makes
-    `epochs` passes over its own data. With `steps` each site takes as many steps as central training takes in `epochs`
-    passes over all data; all sites then take equally many steps in a round. Raises UserError if a round is longer than
-    the budget.
+    `passes` over a site's own data, or `steps` local steps if that is not 0, or about as many as share the budget out.
+    With `budget` `passes` each site makes `epochs` passes over its own data, or by `steps` as many steps as that takes
+    at the mean site. With `steps` each site takes as many steps as central training takes in `epochs` passes over all
+    data; all sites then take equally many steps in a round. Raises UserError if a round is longer than the budget.
     """
     mean = -(-sum(images.values()) // batch_size) / len(images)  # steps of an epoch of central training, shared out
     federated = epochs - tail
     if budget == "steps":
         federated *= len(images)
     if steps:
-        rounds = round(federated * mean / steps)
-        if not rounds:
+        whole = federated * mean
+        if steps > math.ceil(whole):
             raise UserError(
-                f"federation.steps: {steps} local steps are more than the whole budget of {federated * mean:.0f}; take "
+                f"federation.steps: {steps} local steps are more than the whole budget of {math.ceil(whole)}; take "
                 "fewer, or more training.epochs"
             )
-        return Schedule(rounds, round(steps / mean, 6), steps, tail)
+        rounds = max(1, round(whole / steps))
+        return Schedule(rounds, _down(federated / rounds), round(whole / rounds, 6), tail)
     rounds = round(federated / Fraction(str(passes)))
     if budget == "steps":
         return Schedule(rounds, passes, round(passes * mean, 6), tail)
@@ -115,8 +116,12 @@ def sampled(steps: int, rate: float, local: int) -> Schedule:
     as there are.
     """
     rounds = max(1, round(steps / local))
-    passes = math.floor(steps / rounds * rate * 1_000_000) / 1_000_000  # not rounded up, or there were one epoch more
-    return Schedule(rounds, passes, steps / rounds, 0)
+    return Schedule(rounds, _down(steps / rounds * rate), steps / rounds, 0)
+
+
+def _down(passes: float) -> float:
+    """Passes to six digits. They are not rounded up, or there were one epoch more."""
+    return math.floor(passes * 1_000_000) / 1_000_000
 
 
 def alone(

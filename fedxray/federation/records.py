@@ -9,6 +9,7 @@ import pandas as pd
 from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.policy import Schedule
+from fedxray.training.mechanism import Mechanism
 from fedxray.training.rows import EpochRow, Validation
 
 
@@ -28,10 +29,18 @@ class RoundRecord(TypedDict):
     absent: dict[str, str]  # each site that did not answer, and why
 
 
-def point_of(mode: str, site: str, settings: Settings, schedule: Schedule, method: Method = PLAIN) -> dict[str, Any]:
+def point_of(
+    mode: str,
+    site: str,
+    settings: Settings,
+    schedule: Schedule,
+    method: Method = PLAIN,
+    noise: Mechanism | None = None,
+) -> dict[str, Any]:
     """The settings of a run that trains, as TensorBoard's HParams tab has them by name; `site` is `pooled` of all."""
     point = {"mode": mode, "site": site, "lr": settings.lr, "epochs": schedule.epochs, "seed": settings.seed}
     point |= {"rounds": schedule.rounds, "round": schedule.round}
+    point |= {"dp": noise.place, "epsilon": noise.epsilon} if noise else {}
     return point | ({"method": method.slug} | method.numbers if mode in ("federated", "coalition") else {})
 
 
@@ -93,10 +102,10 @@ def distances_of(records: Sequence[RoundRecord]) -> list[dict]:
 def round_line(record: RoundRecord, rounds: int) -> str:
     """One line of progress for a round."""
     missing = "".join(f"  without {site}: {why}" for site, why in record["absent"].items())
-    loss, validation = record["train_loss"], record["validation"]
+    validation = record["validation"]
     measured = f"  validation AUROC {validation['validation_auroc']:.4f}" if validation else ""
     return (
-        f"round {record['round']}/{rounds}  loss {'-' if loss is None else f'{loss:.4f}'}{measured}  "
+        f"round {record['round']}/{rounds}  loss {_loss(record['train_loss'])}{measured}  "
         f"{record['seconds']:.1f} s{missing}"
     )
 
@@ -111,6 +120,11 @@ def personal_line(site: str, rows: Sequence[EpochRow]) -> str:
 def epoch_line(row: EpochRow, epochs: int) -> str:
     """One line of progress for an epoch."""
     return (
-        f"epoch {row['epoch']}/{epochs}  loss {row['train_loss']:.4f}  "
+        f"epoch {row['epoch']}/{epochs}  loss {_loss(row['train_loss'])}  "
         f"validation AUROC {row['validation_auroc']:.4f}  {row['seconds']:.1f} s"
     )
+
+
+def _loss(value: float | None) -> str:
+    """A training loss in a line; `-` if there is none, because it would not be private or is not known."""
+    return "-" if value is None or np.isnan(value) else f"{value:.4f}"

@@ -29,7 +29,7 @@ from fedxray.core.parameters import Parameters
 from fedxray.experiment.method import quorum
 from fedxray.federation.secure import Advert, Identity, Signer, blend
 
-LABEL = "fedxray secure aggregation with recovery 1"
+LABEL = "fedxray secure aggregation with recovery 2"
 PRIME = 2**256 + 297  # the smallest prime above all secrets
 SIZE = 33  # bytes of a share, a number below PRIME
 STEPS = ("advert", "share", "receive", "mask", "vouch", "reveal")
@@ -107,13 +107,16 @@ class Member(Signer):
                     ) from None
                 self.held[site] = plain[:SIZE], plain[SIZE:]
 
-    def mask(self, encoded: Parameters) -> None:
-        """Mask what `fixed.encode` made for this round, in place. Raises UserError unless it follows `receive`."""
+    def mask(self, encoded: Parameters, sent: str) -> None:
+        """Mask what `fixed.encode` made for this round, in place. Raises UserError unless it follows `receive`.
+
+        `sent` is the digest of what this site was sent in the round (`secure.digest_of`), which all must have been.
+        """
         with self._step("mask"):
-            name = self.identity.name
-            blend(encoded, self.seed, [*self.scope, [name]], adds=True)
+            name, scope = self.identity.name, [*self.scope, sent]
+            blend(encoded, self.seed, [*scope, [name]], adds=True)
             for site in sorted(set(self.held) - {name}):
-                blend(encoded, *_pair(self.masking, self.adverts[site], self.scope, name), adds=name < site)
+                blend(encoded, *_pair(self.masking, self.adverts[site], scope, name), adds=name < site)
 
     def vouch(self, survivors: Sequence[str]) -> str:
         """The signature that these sites, and no others, are those whose answers are summed in this round.
@@ -176,6 +179,7 @@ class Member(Signer):
 def unmask(
     sums: Parameters,
     scope: list,
+    sent: str,
     partners: Sequence[str],
     adverts: Mapping[str, Advert],
     survivors: Collection[str],
@@ -183,10 +187,11 @@ def unmask(
 ) -> None:
     """Take the masks that are left in the sum of what the `survivors` have answered off it, in place.
 
-    `sums` are words of `fixed.encode`, uint64 (2, *shape), by name. `adverts` are those of the round, and `revealed`
-    {site: what it has answered to `reveal`}. Raises UserError if these shares do not give the secrets.
+    `sums` are words of `fixed.encode`, uint64 (2, *shape), by name. `scope` and `adverts` are of the round, `sent` is
+    the digest of what all sites were sent in it, and `revealed` is {site: what it has answered to `reveal`}. Raises
+    UserError if these shares do not give the secrets.
     """
-    least, order = quorum(len(partners)), sorted(partners)
+    least, order, scope = quorum(len(partners)), sorted(partners), [*scope, sent]
     if len(revealed) < least:
         raise UserError(f"secure aggregation: shares of {len(revealed)} sites, and {least} are needed; run it again")
     for site in sorted({whose for shares in revealed.values() for whose in shares}):

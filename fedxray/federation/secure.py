@@ -4,13 +4,15 @@ It is the protocol of Bonawitz et al. 2017 (doi:10.1145/3133956.3133982) without
 `recovery.py` has. In each job every site draws a key pair (X25519), and signs its public key with the key of its
 certificate. Two sites agree on a secret, and HKDF makes of it a key for each round, whose AES-CTR stream one of them
 adds to its answer in fixed point (`fixed.py`) and the other one subtracts. In the sum of all answers the masks are
-gone, and in no smaller sum.
+gone, and in no smaller sum. The stream depends on what the sites were sent, so that masks do not cancel out if a server
+sends them different models, by which it could choose whose part the sum shows (Pasquini et al. 2022, arXiv:2111.07380).
 
 A site answers only if the other sites' keys are signed for the same job and partners, by certificates that its own root
 certificate has signed, and that are pinned by their fingerprints in its kit. So neither a server nor the holder of the
 root's key can invent a partner.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -32,7 +34,7 @@ from fedxray.core.parameters import Parameters
 from fedxray.experiment.method import LEAST_SECURE
 from fedxray.federation.fixed import BLOCK
 
-LABEL = "fedxray secure aggregation 1"
+LABEL = "fedxray secure aggregation 2"
 PSS = padding.PSS(padding.MGF1(SHA256()), padding.PSS.DIGEST_LENGTH)
 
 
@@ -177,9 +179,10 @@ class Party(Signer):
                 self.shared[site] = self.secret.exchange(public)
         self.adverts = dict(adverts)
 
-    def mask(self, encoded: Parameters, number: int) -> None:
+    def mask(self, encoded: Parameters, number: int, sent: str) -> None:
         """Mask what `fixed.encode` made for round `number` (from 0), in place. Each round is masked once.
 
+        `sent` is the digest of what this site was sent in the round (`digest_of`), which all sites must have been.
         Two answers under one mask would show their difference. Raises UserError if the round was masked before, or if
         the partners are not known yet.
         """
@@ -194,7 +197,7 @@ class Party(Signer):
         self.answered = number
         for site, secret in self.shared.items():
             pair = sorted([self.identity.name, site])
-            blend(encoded, secret, [*self.scope, number, pair], adds=self.identity.name == pair[0])
+            blend(encoded, secret, [*self.scope, number, sent, pair], adds=self.identity.name == pair[0])
 
 
 def blend(encoded: Parameters, secret: bytes, info: list, adds: bool) -> None:
@@ -212,6 +215,16 @@ def blend(encoded: Parameters, secret: bytes, info: list, adds: bool) -> None:
         for start in range(0, words.size, BLOCK):
             block = words[start : start + BLOCK]
             combine(block, np.frombuffer(stream.update(bytes(block.nbytes)), "<u8"), out=block)
+
+
+def digest_of(sent: Parameters) -> str:
+    """The SHA-256 of what sites are sent in a round: names, dtypes, shapes and values, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name in sorted(sent):
+        array = np.ascontiguousarray(sent[name])
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(array.data)
+    return digest.hexdigest()
 
 
 def adverts_of(sent: Mapping[str, Mapping[str, str]]) -> dict[str, Advert]:

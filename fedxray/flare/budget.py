@@ -37,6 +37,12 @@ class Limits:
     delta: float | None = None
     only_masked: bool = False  # answer a job only if it has secure aggregation
 
+    @property
+    def means_something(self) -> bool:
+        """Whether there are both bounds or none, and all are of their types; raises TypeError for some that are not."""
+        bounds = [bound for bound in (self.epsilon, self.delta) if bound is not None]
+        return len(bounds) != 1 and all(0 < bound < math.inf for bound in bounds) and self.only_masked in (True, False)
+
 
 @dataclass(frozen=True)
 class Spending:
@@ -95,8 +101,17 @@ class Budget:
 
     @property
     def limits(self) -> Limits:
-        """What the operator allows."""
-        return Limits(**read_json(self.path)) if self.path.exists() else Limits()
+        """What the operator allows. Raises UserError if the file is not as `fedxray-site budget` writes it."""
+        if not self.path.exists():
+            return Limits()
+        try:
+            limits = Limits(**read_json(self.path))
+            if limits.means_something:
+                return limits
+        except (TypeError, ValueError):
+            pass
+        # Or a job would be answered that nobody allows.
+        raise UserError(f"{self.path}: no budget; remove it, and set the budget again (fedxray-site budget)")
 
     @limits.setter
     def limits(self, limits: Limits) -> None:
@@ -104,8 +119,13 @@ class Budget:
 
     @property
     def spent(self) -> list[Spending]:
-        """The rows of the ledger, the oldest job first."""
-        return [Spending(**row) for row in read_json(self.ledger)["jobs"]] if self.ledger.exists() else []
+        """The rows of the ledger, the oldest job first. Raises UserError if it is not as a site writes it."""
+        try:
+            return [Spending(**row) for row in read_json(self.ledger)["jobs"]] if self.ledger.exists() else []
+        except (KeyError, TypeError, ValueError):
+            raise UserError(
+                f"{self.ledger}: no ledger, so that nobody knows what is spent; put it back as it was, from a backup"
+            ) from None
 
     def check(self, spending: Spending, masked: bool, further: int = 0) -> None:
         """Raise UserError if the operator allows no such job; `masked`: it has secure aggregation.

@@ -18,7 +18,8 @@ from fedxray.federation.policy import Policy, Schedule
 from fedxray.flare.tasks import ALONE, CARD, KEYS, PERSONAL, STEPS, TRAIN, VALIDATE
 from fedxray.training.mechanism import Mechanism
 
-POLL_S = 0.05  # between a site's requests for a task; NVFlare's own is 2 s, which a run would pay in each round
+# Seconds between a site's requests for a task, at first and at most. NVFlare's own 2 s a run would pay in each round.
+POLL_S, LONGEST_POLL_S = 0.05, 1.0
 OUTAGE_S = 600  # how long a participant may be unreachable before NVFlare takes it for dead
 
 
@@ -148,6 +149,14 @@ def write_evaluation(folder: Path, participants: Participants, models: Sequence[
         ],
         executor={"tasks": [VALIDATE], "executor": evaluator},
     )
+
+
+def poll_s(waited_s: float) -> float:
+    """Seconds after which a site asks again for a task, if all have waited `waited_s` for the answers to the last one.
+
+    A fiftieth, so that a round takes 1 % longer on average and not more, and who waits for others costs little.
+    """
+    return min(max(POLL_S, waited_s / 50), LONGEST_POLL_S)
 
 
 def write_card_collection(folder: Path, participants: Participants) -> Path:

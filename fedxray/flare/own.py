@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
-from fedxray.data.site import SiteData, load_site
+from fedxray.data.site import SiteData, load_site, wave_count
 
 
 class OwnFile:
@@ -42,10 +42,25 @@ class OwnFile:
     def load(self, checksums: dict | None = None) -> SiteData:
         """Read the data; `checksums` (of a data card) are those that a job insists on, if any.
 
-        Raises UserError if the data are missing, are not what their card says, or have other checksums.
+        Raises UserError if the data are missing, are not what their card says, or have other checksums, with what to do
+        where these are of an earlier or later wave of patients.
         """
         data = load_site(self.data)
-        if checksums and read_json(self.data / "card.json")["sha256"] != checksums:
+        if not checksums:
+            return data
+        card, waves = read_json(self.data / "card.json"), checksums.get("waves", 1)
+        wanted = {key: value for key, value in checksums.items() if key != "waves"}
+        if waves > wave_count(card):
+            raise UserError(
+                f"{self.data}: the job is for {waves} waves of patients, and this data set has "
+                f"{wave_count(card)}; add the new patients (fedxray-site prepare --add), and start again"
+            )
+        if wanted in card["provenance"].get("earlier", []):
+            raise UserError(
+                f"{self.data}: a later version of the data in the registry, with new patients; register them (set "
+                f"federation.waves to {wave_count(card)})"
+            )
+        if card["sha256"] != wanted:
             raise UserError(
                 f"{self.data}: changed since the registry was made; make that again, or put the old data back"
             )

@@ -23,18 +23,29 @@ ANSWERED = "answered.json"  # in a site's kit: {digest of what a job trains: tha
 
 def identity_of(kit: Path, name: str) -> Identity:
     """Who the site `name` is, and whom it knows. Raises UserError if its kit has no list of partners, or no RSA key."""
-    startup, path = kit / "startup", kit / "local" / PARTNERS
-    if not path.exists():
-        raise UserError(
-            f"{path}: missing, and secure aggregation needs it; ask the organiser for it (fedxray-server provision)"
-        )
+    startup, pinned = kit / "startup", partners_of(kit)
     key = load_pem_private_key((startup / "client.key").read_bytes(), password=None)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise UserError(f"{startup / 'client.key'}: no RSA key; ask the organiser for a new kit")
     certificate, root = (
         x509.load_pem_x509_certificate((startup / file).read_bytes()) for file in ("client.crt", "rootCA.pem")
     )
-    return Identity(name, key, certificate, root, read_json(path))
+    return Identity(name, key, certificate, root, pinned)
+
+
+def partners_of(kit: Path) -> dict[str, str]:
+    """{site: SHA-256 of its certificate} of the partners that a kit knows, its own site among them.
+
+    Raises UserError if the kit has no list of them.
+    """
+    path = kit / "local" / PARTNERS
+    wanted = "secure aggregation needs it; ask the organiser for it (fedxray-server provision)"
+    if not path.exists():
+        raise UserError(f"{path}: missing, and {wanted}")
+    try:
+        return {site: str(digest) for site, digest in read_json(path).items()}
+    except (AttributeError, ValueError):
+        raise UserError(f"{path}: damaged, and {wanted}") from None
 
 
 def agree(kit: Path, content: Sequence[dict], partners: Mapping[str, str], survives: bool = False) -> None:

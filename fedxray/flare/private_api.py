@@ -347,6 +347,16 @@ ASSUMPTIONS = (
             "",
             Says("EventType.BEFORE_PROCESS_SUBMISSION", "FLContextKey.TASK_RESULT"),
         ),
+        # When a site asks again for a task.
+        (
+            "nvflare.private.fed.server.server_runner",
+            "ServerRunner",
+            Says(
+                "self.fire_event(EventType.BEFORE_PROCESS_TASK_REQUEST, fl_ctx)",
+                "set_header(TaskConstant.WAIT_TIME, self.config.task_request_interval)",
+            ),
+        ),
+        ("nvflare.private.fed.server.fed_server", "", Says("fl_ctx.set_prop(FLContextKey.RUNNER, self.server_runner")),
         ("nvflare.apis.workspace", "Workspace", Has("get_app_dir", "get_run_dir", "get_root_dir")),
     ),
     *_of(

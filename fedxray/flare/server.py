@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from functools import partial
@@ -30,8 +31,8 @@ from fedxray.federation.policy import Policy, Schedule
 from fedxray.federation.records import RoundRecord, epochs_of, global_row, last_rounds, point_of, sites_of
 from fedxray.federation.recovery import scope_of, unmask
 from fedxray.federation.rounds import ServerRounds, Update
-from fedxray.federation.secure import adverts_of, fingerprints_of
-from fedxray.flare.job import Participants
+from fedxray.federation.secure import adverts_of, digest_of, fingerprints_of
+from fedxray.flare.job import Participants, poll_s
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import (
     ADVERTISE,
@@ -77,6 +78,7 @@ class SiteController(ModelController):
         super().__init__(persistor_id="", ignore_result_error=False, task_check_period=0.05)
         self.participants = participants
         self.reasons = {}  # {site: why there is no answer} to the task that was sent last
+        self.asked = time.monotonic()  # when that was
 
     @property
     def folder(self) -> Path:
@@ -102,6 +104,7 @@ class SiteController(ModelController):
         if fewer answered than the policy needs.
         """
         self.reasons, timeout = dict(absent or {}), self.participants.policy.round_timeout_s
+        self.asked = time.monotonic()
         connected = self.connected
         targets = [site for site in self.participants.sites if site in connected and site not in self.reasons]
         results = self.send_model_and_wait(task_name=task_name, targets=targets, data=task, timeout=timeout)
@@ -125,8 +128,13 @@ class SiteController(ModelController):
         super().panic(reason)
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """A site whose process of this job is gone cannot come back to it, which ends a job that needs each site."""
+        """A site whose process of this job is gone cannot come back to it, which ends a job that needs each site.
+
+        A site that asks for a task is told when to ask again.
+        """
         super().handle_event(event_type, fl_ctx)
+        if event_type == EventType.BEFORE_PROCESS_TASK_REQUEST:
+            fl_ctx.get_prop(FLContextKey.RUNNER).config.task_request_interval = poll_s(time.monotonic() - self.asked)
         if event_type == EventType.CLIENT_DISCONNECTED:
             site = fl_ctx.get_prop(FLContextKey.DISCONNECTED_CLIENT_NAME)
             self.reasons[site] = "its process has ended, and a new one cannot take up this job; run it again"
@@ -230,7 +238,7 @@ class FederationController(SiteController):
         resumed = len(self.records)
         first, *others = self.participants.sites
         run = ("federated", POOLED) if others else ("alone", first)
-        point = point_of(*run, self.settings, self.schedule, self.method)
+        point = point_of(*run, self.settings, self.schedule, self.method, self.noise)
         scalars = Scalars(self.own_file.tensorboard, self.live, point)
         self.engine.register_aux_message_handler(LIVE, partial(self._hear, scalars))
         survives = self.method.secure_aggregation and self.participants.policy.absent == "drop"
@@ -288,14 +296,15 @@ class FederationController(SiteController):
             adverts, absent = self._step(ADVERTISE, number, None, {})
             shared, absent = self._step(SHARE, number, adverts, absent)
         self.adverts |= adverts
-        answers, absent = self.ask(TRAIN, self._task(server.send(), number, {SAID: shared}), absent)
+        sent = server.send()
+        answers, absent = self.ask(TRAIN, self._task(sent, number, {SAID: shared}), absent)
         says, gone = self._step(VOUCH, number, sorted(answers), absent)
         signatures, following = ({site: said[name] for site, said in says.items()} for name in ("signature", "advert"))
         says, gone = self._step(REVEAL, number, {"signatures": signatures, "adverts": following}, gone)
         revealed, shares = ({site: said[name] for site, said in says.items()} for name in ("revealed", "shared"))
         self.ready = following, shares, gone
         scope = scope_of(f"{self.key}/{self.fl_ctx.get_job_id()}", number)
-        known = self.participants.sites, adverts_of(adverts), sorted(answers), revealed
+        known = digest_of(sent), self.participants.sites, adverts_of(adverts), sorted(answers), revealed
         words = {site: result.params for site, result in answers.items()}
         return server.aggregate_sealed(number, words, absent, lambda sums: unmask(sums, scope, *known))
 

@@ -23,7 +23,7 @@ from fedxray.federation.policy import Schedule
 from fedxray.federation.pooled import Pooled
 from fedxray.federation.recovery import Member
 from fedxray.federation.rounds import SiteRounds, Update, sealed
-from fedxray.federation.secure import Identity, Party, Signer, adverts_of
+from fedxray.federation.secure import Identity, Party, Signer, adverts_of, digest_of
 from fedxray.flare.budget import Budget, Spending, check_noise
 from fedxray.flare.kept import Kept
 from fedxray.flare.own import OwnFile, card_of
@@ -176,12 +176,13 @@ class SiteTrainer(SiteExecutor):
             )
         self._charge(fl_ctx, self.schedule.round_segments(task.current_round, self.rounds.trainer.batches))
         report, done = silent if secure else self._stream(fl_ctx), task.current_round + 1
+        sent = digest_of(task.params) if secure else ""
         update = self.rounds.train(task.params, task.current_round, report)
         if keeps:
             kept.states.save(done, self.rounds.state, last)
         self.held = done
         if secure:
-            return self._masked(update, task.current_round)
+            return self._masked(update, task.current_round, sent)
         meta = {MetaKey.NUM_STEPS_CURRENT_ROUND: update.images, "train_loss": update.train_loss, "rows": update.rows}
         return FLModelUtils.to_shareable(FLModel(params_type=ParamsType.FULL, params=update.parameters, meta=meta))
 
@@ -287,14 +288,14 @@ class SiteTrainer(SiteExecutor):
                 "secure aggregation: no keys, because this process is not the job's first; run the job again"
             )
 
-    def _masked(self, update: Update, number: int) -> Shareable:
-        """The answer to a round of secure aggregation."""
+    def _masked(self, update: Update, number: int, sent: str) -> Shareable:
+        """The answer to a round of secure aggregation; `sent` is the digest of what this site was sent in it."""
         words = sealed(update, len(self.sites))
         if self.member:
-            self._of_round(number).mask(words)
+            self._of_round(number).mask(words, sent)
         else:
             assert self.party is not None
-            self.party.mask(words, number)
+            self.party.mask(words, number, sent)
         return FLModelUtils.to_shareable(FLModel(params_type=ParamsType.FULL, params=words))
 
     def _stream(self, fl_ctx: FLContext) -> Report:

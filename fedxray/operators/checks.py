@@ -1,4 +1,4 @@
-"""Whether a hospital is ready to join: data, network, certificates, versions and machine, one line for each."""
+"""Whether a hospital is ready to join: data, network, certificates, partners, versions and machine, a line for each."""
 
 import os
 import socket
@@ -20,8 +20,9 @@ from fedxray.core.errors import UserError
 from fedxray.data.labels import SPLITS
 from fedxray.data.site import load_site
 from fedxray.flare.budget import Budget, statement
-from fedxray.flare.certificates import WARN_DAYS, certificate_of
+from fedxray.flare.certificates import WARN_DAYS, certificate_of, fingerprint
 from fedxray.flare.own import OwnFile
+from fedxray.flare.partners import PARTNERS, partners_of
 from fedxray.operators.archive import code_sha256, read_about
 from fedxray.operators.process import address, owner
 
@@ -48,6 +49,7 @@ def check_site(folder: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Check]:
         ("certificate", lambda: check_certificate(kit)),
         ("key", lambda: _key(kit)),
         ("privacy", lambda: _privacy(kit)),
+        ("partners", lambda: _partners(kit)),
         ("server", lambda: check_server(kit, timeout_s)),
         ("versions", lambda: _versions(Path(folder), about)),
         ("machine", _machine),
@@ -115,6 +117,14 @@ def _privacy(kit: Path) -> str:
     """What the site's operator allows jobs to spend."""
     *_, allowed, masks = statement(Budget(kit).limits, Budget(kit).spent)
     return f"{allowed}; {masks}"
+
+
+def _partners(kit: Path) -> str:
+    """Whose keys the site takes in secure aggregation: the SHA-256 of each certificate, to compare by telephone."""
+    partners, own = partners_of(kit), owner(kit)[0]
+    if partners.get(own) != fingerprint(certificate_of(kit)):
+        raise UserError(f"{kit / 'local' / PARTNERS}: not of this site's certificate; unpack the newest archive again")
+    return "; ".join(f"{site} {fingerprint}" for site, fingerprint in sorted(partners.items()))
 
 
 def check_server(kit: Path, timeout_s: float = TIMEOUT_S) -> str:

@@ -1,22 +1,30 @@
-"""From a hospital's own images to its data set, by the same code as the workflow's; nothing is sent."""
+"""From a hospital's own images to its data set, by the same code as the workflow's; nothing is sent.
 
+Beside the data set lie the account of every file and the catalogue, by which new patients can be added as a further
+wave; both stay at the site.
+"""
+
+import hashlib
+import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, write_array, write_table, write_text
+from fedxray.core.files import read_json, read_table, write_array, write_json, write_table, write_text
 from fedxray.data import account
-from fedxray.data.catalogue import build_catalogue
+from fedxray.data.catalogue import bind, build_catalogue, named_apart, read_catalogue
 from fedxray.data.cohort import check_split, draw_cohort
 from fedxray.data.labels import SHARED
+from fedxray.data.names import BY_IMAGE, HASHED
 from fedxray.data.pixels import resample
 from fedxray.data.reading import DEFAULT, Reading
-from fedxray.data.site import load_site, make_site, origin
+from fedxray.data.site import load_site, make_site, origin, waves_of
 
-ACCOUNT_PAGE = "account.html"
+ACCOUNT, ACCOUNT_PAGE, CATALOGUE, SUMMARY = "account.csv", "account.html", "catalogue.csv", "catalogue.json"
 
 
 def prepare_site(
@@ -56,19 +64,136 @@ def prepare_site(
             images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch
         )
         _stop_for_others(images, catalogue, site)
-        split = draw_cohort(catalogue, [site], seed, test="redraw", balance="none", partition="iid", **fractions)
+        split = draw_cohort(bind(catalogue), [site], seed, test="redraw", balance="none", partition="iid", **fractions)
         if shared is not None:
             split = _append(split, shared, image_size, scratch / "pixels.npy")
-        try:
-            check_split(split, [site])
-        except UserError as error:  # its end is for those who configure the workflow
-            what = str(error).split(": take")[0]
-            raise UserError(f"{images}: {what}: add patients, or try another --test-fraction or --seed") from error
+        _check(images, split, site)
         write_table(scratch / "split.csv", split)
         provenance = source | {"split": {"seed": seed, **fractions}}
         if shared is not None:
             provenance["shared_sha256"] = _checksum(shared)
         _write(scratch, site, output, provenance, files)
+        _keep(scratch, output)
+
+
+def extend_site(
+    images: Path,
+    image_size: int,
+    old: Path,
+    output: Path,
+    *,
+    reading: Reading = DEFAULT,
+    fit: str = "stretch",
+    salt: Path,
+    processes: int = 1,
+) -> None:
+    """Write the data set `old` of a site with the new patients of `images` as a further wave into the new `output`.
+
+    Images, patients and splits of `old` stay as they are, and come first. New patients are split by the same seed and
+    fractions, by draws of their own; one who comes again keeps his split. The card counts each wave, and has the
+    checksums of the `earlier` versions. `output` appears at the end, whole. Raises UserError as `build_catalogue`, if
+    `output` is there, if `old` is not of this size or `fit` or lacks its catalogue, if patients could not be known
+    again, and if an image is in the shared validation set.
+    """
+    if output.exists():
+        raise UserError(f"{output}: is there already; remove it if nobody uses it, or give another --output")
+    site, card = load_site(old), read_json(old / "card.json")
+    made, before = card["provenance"], _catalogue_of(old)
+    if (site.images.shape[1], made["fit"]) != (image_size, fit):
+        raise UserError(
+            f"{old}: images of {site.images.shape[1]} pixels and fit {made['fit']}, but the federation has "
+            f"{image_size} and {fit}; prepare all images again"
+        )
+    if (before["patient_from"] == HASHED).any() and not salt.exists():
+        raise UserError(f"{salt}: missing; without it no patient of {old} is known again: put it back")
+    wave = int(before["wave"].max()) + 1
+    with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
+        scratch = Path(scratch)
+        reading = replace(reading, wave=str(wave))
+        catalogue, source, files = _read(images, image_size, fit, reading, salt, processes, scratch)
+        _stop_for_others(images, catalogue, site.name)
+        _stop_for_unlike(images, before, catalogue)
+        summary = read_json(scratch / SUMMARY)
+        greys = [range_ for range_ in (read_json(old / SUMMARY)["greys"], summary["greys"]) if range_]
+        if len(greys) > 1 and greys[0] != greys[1]:
+            low, high = greys[0]
+            raise UserError(
+                f"{images}: greys from {greys[1][0]:g} to {greys[1][1]:g} would become 0 to 255, before it was from "
+                f"{low:g} to {high:g}; say that they are the same: --greys {low:g} {high:g}"
+            )
+        catalogue = pd.concat([before, named_apart(catalogue, f"wave{wave}/", "")], ignore_index=True)
+        fractions = {key: made["split"][key] for key in ("test_fraction", "validation_fraction")}
+        words = {"test": "redraw", "balance": "none", "partition": "iid"}
+        drawn = draw_cohort(bind(catalogue), [site.name], made["split"]["seed"], **words, **fractions)
+        new = drawn["wave"] == wave
+        own = site.table["own"].to_numpy(bool)
+        rows = site.table.assign(site=site.name, hospital=site.name, wave=waves_of(site.table))
+        rows.loc[rows["split"] == "validation", "site"] = SHARED
+        rows.loc[~own, "hospital"] = ""
+        _stop_for_changed(old, rows[own], drawn[~new & (drawn["split"] != "unused")])
+        pixels = np.load(scratch / "pixels.npy")
+        _stop_for_shared(old, drawn["image"][new], pixels, site.images[~own])
+        split = pd.concat([rows[list(drawn)], drawn[new]], ignore_index=True)
+        _check(images, split, site.name)
+        write_table(scratch / "split.csv", split)
+        write_array(scratch / "pixels.npy", np.concatenate([site.images, pixels]))
+        write_table(scratch / CATALOGUE, catalogue)
+        write_json(scratch / SUMMARY, summary | {"greys": greys[0] if greys else None})
+        listed = read_table(old / ACCOUNT)
+        listed = listed if "wave" in listed else listed.assign(wave=1)
+        files = files.assign(file=f"wave{wave}/" + files["file"], wave=wave)
+        provenance = _of_versions(made, source, card["sha256"], wave)
+        _write(scratch, site.name, scratch / "made", provenance, pd.concat([listed, files]))
+        _keep(scratch, scratch / "made")
+        os.rename(scratch / "made", output)
+
+
+def _catalogue_of(folder: Path) -> pd.DataFrame:
+    """The catalogue of a data set that was prepared; raises UserError if it is not there."""
+    for name in (CATALOGUE, SUMMARY, ACCOUNT):
+        if not (folder / name).exists():
+            raise UserError(
+                f"{folder / name}: missing; without it nobody is known again: put it back, or prepare the images of "
+                "this data set again, with the same options, and then add the new ones"
+            )
+    return read_catalogue(folder / CATALOGUE)
+
+
+def _stop_for_unlike(images: Path, before: pd.DataFrame, new: pd.DataFrame) -> None:
+    """Raise UserError if patients are told in another way than before, so that none could be known again."""
+    ways = [
+        {word.split()[0] if word.startswith("column") else word for word in table["patient_from"]}
+        for table in (before, new)
+    ]
+    if others := sorted(ways[1] - ways[0] - {BY_IMAGE}):
+        raise UserError(
+            f"{images}: patients are told by {others[0]}, and before by {', '.join(sorted(ways[0]))}; tell them in the "
+            "same way, or none who comes again would be known"
+        )
+
+
+def _stop_for_changed(old: Path, rows: pd.DataFrame, drawn: pd.DataFrame) -> None:
+    """Raise UserError if the patients of the data set `old` would not stay where they are."""
+    columns = ["image", "label", "patient", "split"]
+    if sorted(rows[columns].astype(str).itertuples(index=False)) != sorted(
+        drawn[columns].astype(str).itertuples(index=False)
+    ):
+        raise UserError(
+            f"{old}: its patients would not stay in their splits; another version of fedxray made it, or its "
+            "catalogue has changed: prepare all images again"
+        )
+
+
+def _of_versions(made: dict, source: dict, earlier: dict, wave: int) -> dict:
+    """The provenance of a data set `made` before, of which `earlier` are the checksums, with a wave from `source`."""
+    waves = made.get("waves", {"1": made["source_sha256"]}) | {str(wave): source["source_sha256"]}
+    return made | {
+        "source_sha256": hashlib.sha256(" ".join(waves.values()).encode()).hexdigest(),
+        "synthetic": made["synthetic"] or source["synthetic"],
+        "patients_known": made["patients_known"] and source["patients_known"],
+        "waves": waves,
+        "earlier": [*made.get("earlier", []), earlier],
+    }
 
 
 def prepare_shared(
@@ -88,7 +213,9 @@ def prepare_shared(
             images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch
         )
         columns = ["image", "label", "aetiology", "patient"]
-        write_table(scratch / "split.csv", catalogue[columns].assign(split="validation", site=SHARED, hospital=""))
+        write_table(
+            scratch / "split.csv", bind(catalogue)[columns].assign(split="validation", site=SHARED, hospital="")
+        )
         _write(scratch, SHARED, output, source, files)
 
 
@@ -111,16 +238,18 @@ def _parent(output: Path) -> Path:
 def _read(
     images: Path, size: int, fit: str, reading: Reading, salt: Path, processes: int, scratch: Path
 ) -> tuple[pd.DataFrame, dict, pd.DataFrame]:
-    """(the catalogue, its provenance for a card, the account).
+    """(the catalogue, whose images are all of one wave, by default 1; its provenance for a card; the account).
 
-    Writes `pixels.npy` and the account's page into `scratch`.
+    Writes `pixels.npy`, the catalogue with its summary, and the account's page into `scratch`.
     """
-    catalogue, files, summary = build_catalogue(images, reading, processes, salt)
+    catalogue, files, summary = build_catalogue(images, replace(reading, wave=reading.wave or "1"), processes, salt)
+    del summary["waves"], files["wave"]
     print(*account.lines(summary), sep="\n")
     write_text(scratch / ACCOUNT_PAGE, account.page(f"Account of {images}", files, summary))
-    write_table(scratch / "catalogue.csv", catalogue)
+    write_table(scratch / CATALOGUE, catalogue)
+    write_json(scratch / SUMMARY, summary)
     pixels = scratch / "pixels.npy"
-    resample(images, scratch / "catalogue.csv", size, processes, pixels, fit=fit, greys=summary["greys"])
+    resample(images, scratch / CATALOGUE, size, processes, pixels, fit=fit, greys=summary["greys"])
     return catalogue, origin([summary], fit), files
 
 
@@ -135,15 +264,29 @@ def _append(split: pd.DataFrame, shared: Path, image_size: int, pixels: Path) ->
     if common.images.shape[1] != image_size:
         raise UserError(f"{shared}: images of {common.images.shape[1]} pixels, but the federation has {image_size}")
     images = np.load(pixels)
-    present = {image.tobytes() for image in common.images}
-    if here := [name for name, image in zip(split["image"], images, strict=True) if image.tobytes() in present]:
-        raise UserError(
-            f"{shared}: {len(here)} of your images are in the shared validation set too, such as {here[0]}; remove "
-            "these patients from your folder, or the validation would know them"
-        )
+    _stop_for_shared(shared, split["image"], images, common.images)
     write_array(pixels, np.concatenate([images, common.images]))
     rows = common.table.assign(site=SHARED, hospital="", patient=f"{SHARED}/" + common.table["patient"].astype(str))
     return pd.concat([split, rows], ignore_index=True)[list(split)]
+
+
+def _stop_for_shared(where: Path, names: pd.Series, images: np.ndarray, shared: np.ndarray) -> None:
+    """Raise UserError if one of the images, uint8 (n, size, size), of these names is among the shared ones."""
+    present = {image.tobytes() for image in shared}
+    if here := [name for name, image in zip(names, images, strict=True) if image.tobytes() in present]:
+        raise UserError(
+            f"{where}: {len(here)} of your images are in the shared validation set too, such as {here[0]}; remove "
+            "these patients from your folder, or the validation would know them"
+        )
+
+
+def _check(images: Path, split: pd.DataFrame, site: str) -> None:
+    """Check the split; raises UserError in the words of the command."""
+    try:
+        check_split(split, [site])
+    except UserError as error:  # its end is for those who configure the workflow
+        what = str(error).split(": take")[0]
+        raise UserError(f"{images}: {what}: add patients, or try another --test-fraction or --seed") from error
 
 
 def _checksum(directory: Path) -> str:
@@ -152,5 +295,11 @@ def _checksum(directory: Path) -> str:
 
 def _write(scratch: Path, site: str, output: Path, provenance: dict, files: pd.DataFrame) -> None:
     make_site(scratch / "split.csv", [scratch / "pixels.npy"], site, output, provenance)
-    write_table(output / "account.csv", files)
-    write_text(output / ACCOUNT_PAGE, (scratch / ACCOUNT_PAGE).read_text())
+    write_table(output / ACCOUNT, files)
+    write_text(output / ACCOUNT_PAGE, (scratch / ACCOUNT_PAGE).read_text(encoding="utf-8"))
+
+
+def _keep(scratch: Path, output: Path) -> None:
+    """Put what a further wave needs beside the data set."""
+    for name in (CATALOGUE, SUMMARY):
+        write_text(output / name, (scratch / name).read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
-"""The organiser's command, `fedxray-server`: a federation's kits and archives, its server, and who is connected."""
+"""The organiser's command, `fedxray-server`: kits and archives, the server, who is connected, and models in use."""
 
+import argparse
 import importlib.util
 import logging
 import re
@@ -213,7 +214,7 @@ def _differs(name: str, version: str) -> str:
 
 
 def main() -> None:
-    """Make a federation's kits and archives, run its server, and see who is there."""
+    """Make a federation's kits and archives, run its server, see who is there, and say which model is in use."""
     arguments = cli.parser(main.__doc__)
     commands = arguments.add_subparsers(dest="command", required=True)
 
@@ -239,7 +240,32 @@ def main() -> None:
     one.add_argument("--tensorboard", type=Path, default=Path("tensorboard"), help="where curves arrive live")
     one = command("status", "show who is connected, with which versions", lambda o: _print_status(o.folder))
     one.add_argument("folder", type=Path)
+    one = command("promote", "make an experiment's exported model the next version, if its gate holds", _do_promote)
+    one.add_argument("results", type=Path, help="the experiment's folder, results/<experiment>")
+    _of_versions(one)
+    one = command("rollback", "go back to the version that the current one replaced", _do_rollback)
+    _of_versions(one)
+    one.add_argument("--to", default="", help="or to this version")
     cli.run(lambda options: options.call(options), arguments)
+
+
+def _of_versions(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--models", type=Path, required=True, help="folder of the versions and their registry.csv")
+    one.add_argument("--who", required=True, help="who decides; it stands in the registry")
+
+
+def _do_promote(options) -> None:
+    from fedxray.operators.versions import promote
+
+    version = promote(options.results, options.models, options.who)
+    print(f"{options.models / version}: version {version}, the current one")
+
+
+def _do_rollback(options) -> None:
+    from fedxray.operators.versions import rollback
+
+    version = rollback(options.models, options.who, options.to)
+    print(f"{options.models / version}: version {version} is the current one again")
 
 
 def _do_provision(options) -> None:

@@ -27,11 +27,19 @@ MOMENTS = {
     "kept": "each hospital's optimizer goes on from round to round",
     "averaged": "the moments of the hospitals' optimizers are averaged as the models are",
 }
+PRIVATE = {
+    "sites": "each hospital adds noise to its own steps, and the mean of their models is taken",
+    "sum": "all hospitals take each step together, and the noise is in the sum of their gradients",
+}
 
 
-def described(method: Method) -> str:
-    """What a federated method does, in words."""
+def described(method: Method, privacy: Mapping[str, Any]) -> str:
+    """What a federated method does, in words; `privacy` is that of a run's record, empty without noise."""
     parts = [ALGORITHMS[method.name], MEANS.get(method.mean, ""), MOMENTS.get(method.moments, "")]
+    if privacy:  # it allows no other algorithm and mean
+        spent = f"epsilon at most {privacy['epsilon']:.3g} for each {privacy['unit']}"
+        moments = MOMENTS.get(method.moments, "") if privacy["dp"] == "sites" else ""
+        parts = [f"{PRIVATE[privacy['dp']]} (DP-SGD, Abadi et al. 2016): {spent}", moments]
     if method.finetune:
         parts.append(
             f"the last {method.finetune} epochs are trained by each hospital by itself, which so has its own model"

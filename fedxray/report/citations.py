@@ -85,6 +85,7 @@ def inlined(svg: Path) -> Markup:
         0.8 * width if width > WIDE else 0
     )  # pixels below which its letters are too small: then it scrolls in its place
     style = f"max-width:{1.5 * width:.0f}px;min-width:{least:.0f}px"
-    head = f'<svg role="img" aria-label="{escape(svg.stem.replace("_", " "))}" style="{style}"'
+    wide = ' class="wide"' if least else ""
+    head = f'<svg{wide} role="img" aria-label="{escape(svg.stem.replace("_", " "))}" style="{style}"'
     text = re.sub(r'^<svg (.*?)width="[^"]*" height="[^"]*"', rf"{head} \1", text, count=1)
     return Markup(text)

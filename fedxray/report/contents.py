@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fedxray.experiment.experiment import Experiment
 
 TEMPLATES = Path(__file__).parent / "templates"  # of the pages
+VENDORED = Path(__file__).parent / "vendored"  # code of others that the page carries
 CAPTIONS = Path(__file__).parents[2] / "report"  # of what Snakemake's report shows
 DEFAULTS = Path(__file__).parents[2] / "config" / "config.yaml"
 ANSWER, RESULTS, DATA, TABLES = "1. The answer", "2. Results", "3. Data", "4. Tables"
@@ -64,6 +65,7 @@ ITEMS = (
     Item("contributions_table", "table", TABLES, "measure_contributions"),  # where evaluation.contributions is true
     Item("own_thresholds", "table", TABLES, "adapt_thresholds"),
     Item("audit", "table", TABLES, "audit_model"),  # where privacy.audit is true
+    Item("gate", "table", TABLES, "judge_model"),  # where promotion.predecessor names a model
     Item("at_sites", "table", TABLES, remote="evaluate_remote"),
 )
 
@@ -85,8 +87,8 @@ def category(name: str) -> str:
 
 
 def texts() -> list[Path]:
-    """The files that the page is made from: its templates, the captions of figures, and the default configuration."""
-    return [DEFAULTS, *sorted([*TEMPLATES.iterdir(), *CAPTIONS.glob("*.rst")])]
+    """The files that the page is made from: its templates, code of others, captions, and the default configuration."""
+    return [DEFAULTS, *sorted([*TEMPLATES.iterdir(), *VENDORED.iterdir(), *CAPTIONS.glob("*.rst")])]
 
 
 def _items(kind: str) -> Iterable[Item]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import fedxray
 from fedxray.analysis import answer, suspects
@@ -21,7 +21,7 @@ from fedxray.data.site import SiteFolder
 from fedxray.experiment.cohorts import Cohort
 from fedxray.experiment.experiment import POOLED, Experiment, model_name
 from fedxray.experiment.folder import Folder
-from fedxray.report import checklists, pages
+from fedxray.report import checklists, explorer, pages
 from fedxray.report.citations import Citations, inlined
 from fedxray.report.contents import CAPTIONS, DEFAULTS, TEMPLATES, figures
 
@@ -66,12 +66,15 @@ class Page:
             "main": self._figure("answer" if self.is_here else "cross_site"),
             "hospitals": list(self._hospitals()),
             "methods": self._methods(),
+            "against": self._against() if self.is_here else "",
             "described": pages.Runs(self.config, self.folder).federated(),
             "personal": sorted(set(self.points["method"][self.points["mode"] == "personal"]) - {""}),
             "compared": self._figure("method_gain" if len(self.experiment.methods) > 1 else "roc"),
+            **self._explored(),
             "outside": list(self._outside()),
             "spent": list(self._spent()),
             "audit": list(self._audit()),
+            "gate": list(self._gate()),
             "sources": [self._source(source) for source in self.sources],
             "external": [self._source(source) for source in self.external],
             "limits": self._limits(),
@@ -110,9 +113,23 @@ class Page:
 
     def _standing(self) -> set[str]:
         """The figures that stand in the text."""
-        return (
-            {"answer", "method_gain" if len(self.experiment.methods) > 1 else "roc"} if self.is_here else {"cross_site"}
-        )
+        of_methods = {"answer", "method_gain" if len(self.experiment.methods) > 1 else "roc"}
+        return (of_methods if self.is_here else {"cross_site"}) | ({"sweep"} if self._shows_sweep() else set())
+
+    def _shows_sweep(self) -> bool:
+        """Whether the points of a sweep stand in the text; of several methods the figure of their gains does."""
+        return self.experiment.is_swept and len(self.experiment.methods) == 1
+
+    def _explored(self) -> dict:
+        """All runs, to explore, where there are many: a sweep or several methods. `swept` is their picture in print."""
+        if not self.experiment.is_swept and len(self.experiment.methods) < 2:
+            return {"runs": None, "swept": None}
+        tested = read_table(self.folder.comparison if self.is_here else self.folder.at_sites)
+        spent = {path: self.folder.run(path).read_record().get("privacy", {}) for path in self.points["path"]}
+        epsilons = {path: bound["epsilon"] for path, bound in spent.items() if bound}
+        table = explorer.table_of(self.points, tested, epsilons)
+        swept = self._figure("sweep") if self._shows_sweep() else None
+        return {"runs": table, "swept": swept, "libraries": explorer.libraries()}
 
     def _figure(self, name: str) -> dict:
         """A figure of the experiment with its caption; without a picture if it was not drawn."""
@@ -206,15 +223,16 @@ class Page:
         if not self.is_here:
             return []
         rows, several = [], len(self.experiment.cohorts) > 1
+        against = self._against()
         for row in self.methods_table[self.methods_table["hospital"] == POOLED].reset_index().to_dict("records"):
             index, line, file = row["index"], line_of(row["index"]), answer.METHODS
             cells: dict = {"cohort": row["cohort"]} if several else {}
-            cells["model"] = model_name(row["mode"], row["method"], row["site"]) + " (chosen)" * row["chosen"]
+            cells["model"] = breakable(_name(row) + " (chosen)" * row["chosen"])
             cells["validation"] = self._number(f"{row['validation_auroc']:.3f}", file, line, "validation_auroc")
             cells["AUROC"] = self.cited.number(interval(row, index, file, ("auroc", "auroc_low", "auroc_high")))
             gain = interval(row, index, file, ("gain", "gain_low", "gain_high"), "+") if row["against"] else None
             cells["difference"] = self.cited.number(gain) if gain else ""
-            cells["from"] = row["against"]
+            cells |= {} if against else {"from": breakable(row["against"])}
             known = gain is not None and not pd.isna(row["p_adjusted"])
             form = "{:.3f}" if known and row["p_adjusted"] >= 0.001 else "{:.0e}"
             cells["p"] = self._number(form.format(row["p_adjusted"]), file, line, "p_adjusted") if known else ""
@@ -222,6 +240,11 @@ class Page:
             cells["seconds"] = self._number(f"{row['seconds']:.0f}", file, line, "seconds")
             rows.append(cells)
         return rows
+
+    def _against(self) -> str:
+        """The one model from which all differences of the table of methods are; empty if there are several, or none."""
+        found = set(self.methods_table["against"][self.methods_table["hospital"] == POOLED]) - {""}
+        return found.pop() if len(found) == 1 else ""
 
     def _outside(self) -> Iterator[dict]:
         """A row for each external test and model of the lead: its AUROC on images on which no hospital trained."""
@@ -242,7 +265,7 @@ class Page:
             bound = run.read_record().get("privacy")
             if bound:
                 file = run.record.relative_to(self.folder.root).as_posix()
-                cells = {"model": ", ".join(filter(None, [str(keys[0]), model_name(*keys[1:])]))}
+                cells: dict = {"model": breakable(", ".join(filter(None, [str(keys[0]), model_name(*keys[1:])])))}
                 values = {"ε": "epsilon", "δ": "delta"}
                 cells |= {
                     name: self._number(f"{bound[key]:.3g}", file, f"privacy.{key}") for name, key in values.items()
@@ -258,6 +281,18 @@ class Page:
             value = interval(row, row["index"], "audit.csv", ("value", "low", "high"))
             cells = {"attack": row["attack"], "on": row["target"], "measure": row["statistic"]}
             yield cells | {"value": self.cited.number(value)}
+
+    def _gate(self) -> Iterator[dict]:
+        """A row for each rule by which the exported model may replace its predecessor."""
+        if not self.config["promotion"]["predecessor"] or not self.is_here:
+            return
+        for row in read_table(self.folder.gate).reset_index().to_dict("records"):
+            cells = {"hospital": row["hospital"], "what": row["what"], "value": "", "bound": ""}
+            if row["bound"] == row["bound"]:
+                cells["bound"] = self._number(f"{row['bound']:.3g}", "gate.csv", line_of(row["index"]), "bound")
+            if row["value"] == row["value"]:
+                cells["value"] = self.cited.number(interval(row, row["index"], "gate.csv", ("value", "low", "high")))
+            yield cells | {"holds": {"true": "yes", "false": "no"}.get(str(row["holds"]).lower(), "not judged")}
 
     def _source(self, source: datasets.Source) -> dict:
         """What a source is, and how many images and patients were taken of it."""
@@ -314,6 +349,11 @@ def unlike(config: dict, defaults: dict) -> dict:
         if key not in defaults or value != default:
             found[key] = value
     return found
+
+
+def breakable(name: str) -> Markup:
+    """A name that may be broken between lines after each +."""
+    return escape(name).replace("+", Markup("+<wbr>"))
 
 
 def _name(row: dict) -> str:

@@ -129,7 +129,7 @@ class Runs:
                 continue
             used = Method(**record["method"])
             numbers = ", ".join(f"{name} {value}" for name, value in used.numbers.items())
-            row = {"method": method or used.slug, "what it does": described(used)}
+            row = {"method": method or used.slug, "what it does": described(used, record.get("privacy", {}))}
             row |= {"schedule": scheduled(record["schedule"]), "numbers": numbers or "none"}
             rows[tuple(row.values())] = row
         return list(rows.values())

@@ -26,6 +26,7 @@ from rich.text import Text
 COUNT = re.compile(r"^[\w ]+:? (\d+)/(\d+)\b")  # `round 3/160`, `epoch 2/4`, `catalogue: 42/164 images`
 PART = re.compile(r"^(.+) \((\d+) of (\d+)\)$")  # a step says so before each of several trainings
 AUROC = re.compile(r"AUROC \d\.\d+")
+NOTHING = "Nothing to be done"  # begins what Snakemake says where nothing is left to run
 WARNING = "warning: "  # begins a line of a log (`core/cli.py`)
 PERIOD_S = 0.5  # between two looks at the logs
 QUIET_S = 10.0  # without a terminal a step says no more often how far it is
@@ -168,9 +169,9 @@ class Plan:
 class Progress(logging.Handler):
     """Writes to the screen what happens.
 
-    `stages` names the stage of each rule that makes something; of others nothing is said. `clock` gives seconds. On a
-    terminal what runs now stands below the lines, renewed at each `tick`; elsewhere a step says from time to time how
-    far it is.
+    `stages` names the stage of each rule that makes something; of others nothing is said. `clock` gives seconds, and
+    `idle` what is said last where nothing is left to run. On a terminal what runs now stands below the lines, renewed
+    at each `tick`; elsewhere a step says from time to time how far it is.
     """
 
     def __init__(
@@ -180,6 +181,7 @@ class Progress(logging.Handler):
         color: bool = True,
         clock: Callable[[], float] = time.monotonic,
         width: int | None = None,
+        idle: Callable[[], Sequence[str]] = list,
     ) -> None:
         super().__init__(logging.INFO)
         terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -198,6 +200,7 @@ class Progress(logging.Handler):
             get_renderable=self.drawn,
         )
         self.guard, self.ended = threading.RLock(), threading.Event()
+        self.idle = idle
         self.events: Mapping[str, Callable[[logging.LogRecord], None]] = {
             "run_info": self._planned,
             "job_info": self._started,
@@ -299,6 +302,8 @@ class Progress(logging.Handler):
         if record.levelno < logging.WARNING:
             if not DROPPED.match(message):
                 self._print(message)
+            if message.startswith(NOTHING):
+                self.end(self.idle(), failed=False)
         elif record.levelno < logging.ERROR:
             self._warn(message if message.startswith(WARNING) else WARNING + message)
         elif not FAILED.match(message):

@@ -6,6 +6,7 @@ A hospital's installation can predict; exporting needs onnx and onnxscript too (
 import shutil
 import sys
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +24,13 @@ from fedxray.core.parameters import load_model
 from fedxray.data.pixels import Unreadable, to_grey
 from fedxray.data.source import SUFFIXES
 from fedxray.experiment.settings import Compute, Settings
+from fedxray.training import score_log
 from fedxray.training.models import build_model, set_parameters
 from fedxray.training.onnx import INPUT, PROBABILITY, write_onnx
 from fedxray.training.trainer import predict
 
 MODEL, ONNX, CONFIG = "model.safetensors", "model.onnx", "config.json"
+LINEAGE = "lineage"  # in the config of a version that was promoted: its parent, its data, its gate
 WARNING = "Research software, not a medical device"
 BATCH = 256  # images in memory at once
 # A probability that is less than this below the threshold counts as reaching it. The threshold is the probability of
@@ -207,6 +210,8 @@ def main() -> None:
     )
     arguments.add_argument("--greys", type=float, nargs=2, help="lowest and highest grey of images of more than 8 bits")
     arguments.add_argument("--threshold", type=float, help="probability from which it is PNEUMONIA (the model's own)")
+    arguments.add_argument("--log", type=Path, help="add day, keyed hash, score and version to this table; no image")
+    arguments.add_argument("--day", type=date.fromisoformat, help="day in the log, such as 2026-03-01 (today)")
     cli.run(_print_predictions, arguments)
 
 
@@ -218,6 +223,8 @@ def _print_predictions(options) -> None:
     csv = Path("/dev/stdout") if options.csv == Path("-") else options.csv
     lines = sys.stderr if csv and is_output(csv) else sys.stdout
     config = read_config(options.model_dir)
+    if options.log:
+        score_log.check(options.log)
     predictions, broken = predict_images(options.model_dir, options.images, options.threshold, options.greys)
     threshold = config["threshold"] if options.threshold is None else options.threshold
     notes = ". ".join(note for note in (config["warning"], config["note"]) if note)
@@ -229,6 +236,11 @@ def _print_predictions(options) -> None:
         print(f"{prediction.probability:.4f}  {prediction.decision:<9}  {printable(prediction.path)}", file=lines)
     if csv:
         _write_csv(csv, predictions)
+    if options.log:
+        images = score_log.hashed(options.log, (prediction.path.read_bytes() for prediction in predictions))
+        scores = [prediction.probability for prediction in predictions]
+        of_model = config.get(LINEAGE, {}).get("version", ""), config["sha256"][MODEL]
+        score_log.append(options.log, options.day or date.today(), images, scores, *of_model)
     for line in broken:
         print(f"error: {line}", file=sys.stderr)
     if broken:

@@ -84,7 +84,7 @@ def test_a_mask_hides_the_features_and_comes_off_with_the_partners_answers(wide)
 def test_what_is_masked_is_what_the_product_sends(wide, monkeypatch):
     images, labels = batch(4)
     before, change = get_parameters(inversion.build(wide)), sgd_step(wide, images, labels)
-    monkeypatch.setattr(inversion.Party, "mask", lambda self, words, number: None)
+    monkeypatch.setattr(inversion.Party, "mask", lambda self, words, number, sent: None)
     for name, value in masked(before, change, 4, 1).items():
         assert value == pytest.approx(change[name], abs=1e-7)  # weights are float32
 

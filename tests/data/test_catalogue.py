@@ -573,6 +573,100 @@ def test_several_sources_have_patients_of_their_own_unless_they_share_an_image()
         join({"one": one, "two": rows(("c.png", 0, "9", "y"))})
 
 
+def test_waves_are_in_catalogue_account_and_summary(listed, tmp_path):
+    path = listed("image,label,patient,wave", lambda n: f"i{n}.png,{label(n)},p{n % 20},{1 + n // 25}")
+    table, files, summary = catalogued(path)
+    assert of_images(table, "wave") == {f"i{n}.png": 1 + n // 25 for n in range(40)}
+    assert [summary["waves"][wave]["images"] for wave in ("1", "2")] == [25, 15]
+    assert [summary["waves"][wave]["patients"] for wave in ("1", "2")] == [20, 15]
+    assert account.lines(summary)[5:] == ["wave 1: 25 images of 20 patients", "wave 2: 15 images of 15 patients"]
+    write_table(tmp_path / "account.csv", files)
+    assert read_table(tmp_path / "account.csv").set_index("file")["wave"]["i30.png"] == 2
+    alone = listed("image,label,patient", lambda n: f"i{n}.png,{label(n) if n < 25 else 'later'},p{n % 20}")
+    before, _, of_first = catalogued(alone, labels={"later": "drop"})
+    assert of_first["sha256"] == summary["waves"]["1"]["sha256"]
+    assert "waves" not in of_first
+    assert list(before) == COLUMNS
+    whole, _, of_second = catalogued(alone, labels={"later": "drop"}, wave=2)
+    assert set(whole["wave"]) == {2}
+    assert of_second["waves"] == {"2": summary["waves"]["1"]}
+
+
+@pytest.mark.parametrize(
+    ("wave", "values", "said"),
+    [
+        ("{}", {"wave": 2}, r"x: column wave says waves, and all images are of wave 2; leave one out$"),
+        ("3{}", {}, r"x: column wave: no image is of wave 1, of 31; number the waves from 1 without a gap$"),
+        ("2024-01-0{}", {"waves": ["2024-01-02"]}, r"no image is of wave 2, of 2"),
+        ("2024-01-0{}", {"waves": ["2023-01-01", "2024-01-01"]}, r"no image is of wave 1, of 3"),
+        ("", {"waves": ["2023-01-01"]}, r"wave '' is no day"),
+    ],
+)
+def test_waves_that_leave_a_gap_or_are_said_twice(listed, wave, values, said):
+    path = listed("image,label,patient,wave", lambda n: f"i{n}.png,{label(n)},p{n},{wave.format(1)}")
+    with pytest.raises(UserError, match=said):
+        catalogued(path, **values)
+
+
+def test_days_without_a_column_and_a_column_of_one_wave(listed):
+    path = listed("image,label,patient", lambda n: f"i{n}.png,{label(n)},p{n}")
+    with pytest.raises(UserError, match=r"dataset\.waves has days, but no column says an image's day; name it"):
+        catalogued(path, waves=["2023-01-01"])
+    before = catalogued(path)
+    path = listed("image,label,patient,wave", lambda n: f"i{n}.png,{label(n)},p{n},1")
+    table, files, _ = catalogued(path)
+    assert (list(table), list(files)) == (list(before[0]), list(before[1]))
+
+
+def in_waves(*images):
+    """A catalogue of (image, patient, pixels, wave)."""
+    return rows(*((image, 0, patient, pixels) for image, patient, pixels, _ in images)).assign(
+        wave=[wave for *_, wave in images]
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_later_wave_knows_patients_again_and_makes_no_two_of_them_one(seed):
+    rng = random.Random(seed)
+    images = [(f"i{n}", f"p{rng.randrange(60)}", f"x{rng.randrange(90)}", 1 + n // 25) for n in range(75)]
+    found = bind(in_waves(*images))
+    first = bind(rows(*((image, 0, patient, pixels) for image, patient, pixels, wave in images if wave == 1)))
+    assert list(found["patient"][:25]) == list(first["patient"])
+    whose = dict(zip(found["image"], found["patient"], strict=True))
+    torn = dict(zip(found["image"], found["torn"], strict=True))
+    for wave in (1, 2, 3):
+        here = [one for one in images if one[3] == wave]
+        assert [image in set(found["image"][found["again"]]) for image, *_ in here] == [
+            pixels in {one[2] for one in images if one[3] < wave} for _, _, pixels, _ in here
+        ]
+    sharing = [(a, b) for a in images for b in images if a[0] < b[0] and (a[1] == b[1] or a[2] == b[2])]
+    for one, other in sharing:
+        if not torn[one[0]] and not torn[other[0]]:
+            assert whose[one[0]] == whose[other[0]]
+    group = {image: {image} for image, *_ in images}
+    for one, other in sharing * 3:
+        if one[0] not in group[other[0]]:
+            both = group[one[0]] | group[other[0]]
+            group |= dict.fromkeys(both, both)
+    for one in images:
+        for other in images:
+            if whose[one[0]] == whose[other[0]]:
+                assert other[0] in group[one[0]]
+
+
+def test_a_patient_of_an_earlier_archive_is_known_by_each_of_his_names():
+    """A and B share an image in wave 1, so that they are one; in wave 2 he comes as B."""
+    one, two = in_waves(("1", "A", "x", 1), ("2", "B", "x", 1)), in_waves(("1", "B", "y", 2), ("2", "C", "z", 2))
+    table = join({"nih": one, "nih-wave2": two}, {"nih": "nih", "nih-wave2": "nih"})
+    assert list(table["image"]) == ["1", "2", "nih-wave2/1", "nih-wave2/2"]
+    assert list(table["patient"]) == ["A", "A", "A", "C"]
+    assert list(table["wave"]) == [1, 1, 2, 2]
+    other = join({"us": one, "us-wave2": two}, {"us": "us", "us-wave2": "us-wave2"})
+    assert list(other["patient"]) == ["A", "A", "us-wave2/B", "us-wave2/C"]
+    three = join({"us": one, "asia": one.drop(columns="wave"), "us-wave2": two}, {"us-wave2": "us"})
+    assert list(three["patient"]) == ["asia/A"] * 5 + ["us/C"]  # x is in both
+
+
 def test_the_account_has_a_row_of_every_file_and_reads_back(make_zip, tmp_path):
     files = members() | {"chest_xray/.DS_Store": b"", "chest_xray/notes.txt": b""}
     table, found, summary = catalogued(make_zip(files))

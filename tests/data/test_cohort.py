@@ -15,7 +15,7 @@ from sklearn.metrics import mutual_info_score
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, read_table, write_table
-from fedxray.data.catalogue import COLUMNS
+from fedxray.data.catalogue import COLUMNS, join
 from fedxray.data.cohort import PARTITIONS, allocate, check_split, draw_cohort, heterogeneity, settle
 from fedxray.data.names import HASHED
 
@@ -444,3 +444,113 @@ def test_images_of_no_hospital_ask_for_the_column_that_names_it():
         UserError, match=r"no image says its hospital; name the column .* dataset\.columns: \{site: NAME\}"
     ):
         draw(catalogue().assign(acquisition=""), SITES, partition="acquisition")
+
+
+def with_second(seed=3, patients=90):
+    """(`catalogue()` with a wave 2 after it, the part of wave 1): of wave 2 each tenth patient was in wave 1."""
+    first = catalogue().assign(wave=1)
+    rows, rng = [], np.random.default_rng(seed)
+    for patient in range(1000, 1000 + patients):
+        key = f"p{patient - 1000}" if patient % 10 == 0 else f"p{patient}"
+        aetiology = ("none", "virus", "bacteria")[patient % 3]
+        official = "test" if patient % 7 == 0 else "train"
+        for number in range(rng.integers(1, 4)):
+            name = f"{patient}-{number}"
+            rows.append((name, int(aetiology != "none"), aetiology, key, official, SITES[patient % 3 - 1]))
+    second = pd.DataFrame(rows, columns=list(first)[:6]).assign(patient_from="column patient", wave=2)
+    second.loc[second["patient"].isin(first["patient"]), "acquisition"] = second["patient"].map(
+        first.drop_duplicates("patient").set_index("patient")["acquisition"]
+    )
+    whole = pd.concat([first, second], ignore_index=True).sort_values("image", ignore_index=True)
+    whole = whole.assign(sha256_pixels=whole["image"])
+    return join({"": whole}), catalogue().sort_values("image", ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"test": "official"},
+        {"balance": "undersample"},
+        {"partition": "dirichlet"},
+        {"partition": "quantity"},
+        {"partition": "aetiology"},
+        {"partition": "acquisition", "balance": "undersample"},
+    ],
+)
+def test_a_second_wave_changes_nothing_in_the_first_and_no_patient_moves(changes):
+    whole, first = with_second()
+    table, before = draw(whole, SITES, **changes), draw(first, SITES, **changes)
+    same = table[table["wave"] == 1].drop(columns="wave")
+    assert same.to_csv(index=False) == before.to_csv(index=False)
+    assert list(table["image"]) == list(whole["image"])
+    assert (table.groupby("patient")["site"].nunique() == 1).all()
+    used = table[table["split"] != "unused"]
+    assert (used.groupby("patient")["split"].nunique() == 1).all()
+    new = table[(table["wave"] == 2) & ~table["patient"].isin(first["patient"])]
+    assert new["patient"].nunique() == 81
+    shares = new[new["split"] != "unused"].drop_duplicates("patient")["split"].value_counts(normalize=True)
+    if not changes:
+        assert shares["test"] == pytest.approx(0.2, abs=0.05)
+        assert shares["validation"] == pytest.approx(0.1, abs=0.05)
+        assert set(new["site"]) == {"shared", *SITES}
+        check_split(table, SITES)
+
+
+def test_each_wave_has_draws_of_its_own():
+    """The same patients would be drawn alike in wave 1 and 2 if the streams were the same."""
+    first = catalogue().assign(wave=1, sha256_pixels=lambda rows: rows["image"])
+    second = first.assign(wave=2, image="x" + first["image"], patient="x" + first["patient"])
+    second["sha256_pixels"] = second["image"]
+    table = draw(join({"": pd.concat([first, second], ignore_index=True)}), SITES)
+    assert list(table["split"][table["wave"] == 1]) != list(table["split"][table["wave"] == 2])
+    assert "wave" not in draw(join({"": first}), SITES)
+
+
+def test_an_image_of_an_earlier_wave_is_not_used_again_and_no_two_patients_become_one(caplog):
+    whole, _ = with_second()
+    old = whole[whole["wave"] == 1].reset_index()
+    new = whole[(whole["wave"] == 2) & ~whole["patient"].isin(old["patient"]) & (whole["label"] == 1)]
+    several = new.groupby("patient").filter(lambda rows: len(rows) > 1)["patient"].unique()
+    one, other = (new.index[new["patient"] == patient] for patient in several[:2])
+    none = old[old["label"] == 0].drop_duplicates("patient")
+    ill = old[old["aetiology"] == whole["aetiology"][one[0]]].drop_duplicates("patient")
+    whole.loc[one[0], "sha256_pixels"] = ill["sha256_pixels"].iloc[0]
+    extra = whole.loc[[other[0]] * 2].assign(image=["y1", "y2"], label=0, aetiology="none")
+    extra["sha256_pixels"] = list(none["sha256_pixels"].iloc[:2])
+    whole = join({"": pd.concat([whole, extra], ignore_index=True)})
+    with caplog.at_level("INFO"):
+        table = draw(whole, SITES).set_index("image")
+    assert table.at[whole["image"][one[0]], "split"] == "unused"
+    assert set(table.loc[whole["image"][one], "patient"]) == {ill["patient"].iloc[0]}
+    assert set(table.loc[[*whole["image"][other], "y1", "y2"], "split"]) == {"unused"}
+    before = draw(with_second()[1], SITES).set_index("image")
+    assert (table.loc[before.index, ["patient", "split", "site"]] == before[["patient", "split", "site"]]).all().all()
+    assert "79 new patients, 10 patients who come again" in caplog.text
+    assert "3 images left out because an earlier wave has them" in caplog.text
+    assert f"{len(other)} images left out because they would make two earlier patients one" in caplog.text
+
+
+def test_a_patient_who_comes_again_at_another_hospital():
+    whole, _ = with_second()
+    again = whole.index[(whole["wave"] == 2) & (whole["patient"] == "p0")]
+    home = whole["acquisition"][whole["patient"] == "p0"].iloc[0]
+    whole.loc[again, "acquisition"] = next(site for site in SITES if site != home)
+    with pytest.raises(
+        UserError, match=r"^split: 1 patients of earlier waves come again at another hospital, such as p0"
+    ):
+        draw(whole, SITES, partition="acquisition")
+    merged = draw(whole, SITES, partition="acquisition", conflicts="merge").loc[again]
+    assert set(merged["hospital"]) == {home}
+    assert "unused" not in set(merged["split"])
+    assert set(draw(whole, SITES, partition="acquisition", conflicts="first").loc[again, "split"]) == {"unused"}
+
+
+def test_a_wave_without_a_new_image_or_a_gap():
+    whole, _ = with_second()
+    first = whole[whole["wave"] == 1]
+    twice = pd.concat([first, first.assign(image="x" + first["image"], wave=2)], ignore_index=True)
+    with pytest.raises(UserError, match=r"^wave 2: no image is new; each is in an earlier wave too"):
+        draw(join({"": twice}), SITES)
+    with pytest.raises(UserError, match=r"no image is of wave 2, of 3; number the waves from 1 without a gap$"):
+        join({"": whole.assign(wave=whole["wave"].replace(2, 3))})

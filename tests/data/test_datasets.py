@@ -132,6 +132,48 @@ def test_parts_of_one_data_set_have_the_same_patients():
     assert [source.patients for source in datasets.sources(of(sources=drawn))] == ["us", "asia"]
 
 
+def test_a_source_of_a_later_wave_has_the_patients_of_the_first():
+    entries = [{"folder": {"folder": "/"}, "site": "us"}, {"folder": {"folder": "/tmp"}, "site": "us", "wave": 2}]
+    entries += [{"nih": {}, "site": "asia"}, {"nih": {}, "site": "asia", "wave": 2}]
+    found = datasets.sources(of(sources=entries))
+    assert [source.name for source in found] == ["us", "us-wave2", "asia", "asia-wave2"]
+    assert [source.folder for source in found][:2] == ["data/us", "data/us-wave2"]
+    assert [source.patients for source in found] == ["us", "us", "nih", "nih"]
+    assert [source.reading.wave for source in found] == ["1", "2", "1", "2"]
+    (alone,) = datasets.sources(of(sources=entries[:1]))
+    assert alone.reading.wave == ""
+    drawn = datasets.sources(of(sources=[{"phantom": {}}, {"phantom": {"seed": 2}, "wave": 2}], partition="iid"))
+    assert [source.patients for source in drawn] == ["phantom", "phantom-wave2"]  # other persons, numbered alike
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"sources": [{"nih": {}, "wave": 2}]}, r"dataset\.sources: no entry is of wave 1, of 2; number the waves"),
+        ({"sources": [{"nih": {}}, {"kermany": {}, "wave": 3}]}, r"dataset\.sources: no entry is of wave 2, of 3"),
+        ({"sources": [{"nih": {}}, {"nih": {}, "wave": 1}]}, r"two sources are called nih; give each its own"),
+        ({"sources": [{"nih": {"waves": ["soon"]}}]}, r"sources\.0\.nih\.waves: 'soon' is no day; write it as"),
+        ({"waves": ["soon"]}, r"dataset\.waves: 'soon' is no day"),
+        ({"external": [{"nih": {}, "wave": 2}]}, r"dataset\.external\.0: an external test has no waves; take wave out"),
+        ({"external": [{"phantom": {"second": {}}}]}, r"external\.0: an external test has no waves; take second out"),
+    ],
+)
+def test_waves_of_sources_that_cannot_be(values, said):
+    config = of(**values)
+    with pytest.raises(UserError, match=said):
+        datasets.sources(config) and datasets.external(config)
+
+
+def test_the_second_wave_of_a_phantom_is_of_its_source_and_of_no_external_test():
+    second = {"patients": 50, "pneumonia": 0.4}
+    config = of(phantom={"patients": 800, "seed": 1, "second": second}, external=[{"phantom": {"seed": 2}}])
+    assert datasets.sources(config)[0].section["phantom"]["second"] == second
+    assert datasets.external(config)[0].section["phantom"]["second"]["patients"] == 0
+    entry = {"phantom": {"patients": 90, "second": {"patients": 30}}}
+    (source,) = datasets.sources(of(sources=[entry], partition="iid"))
+    assert source.section["phantom"] == {"patients": 90, "seed": 1, "second": {"patients": 30, "pneumonia": 0.4}}
+
+
 @pytest.mark.parametrize("dataset", datasets.DATASETS.values(), ids=datasets.DATASETS)
 def test_what_the_pages_say_of_a_data_set_is_whole_sentences(dataset):
     for text in (dataset.about, *dataset.limits, *dataset.model_limits):

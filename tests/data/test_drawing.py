@@ -47,6 +47,24 @@ def test_the_same_bytes_for_any_number_of_processes(tmp_path):
     assert a != c
 
 
+def test_a_second_wave_is_numbered_on_has_another_prevalence_and_a_new_scanner(tmp_path):
+    draw_phantom(tmp_path / "one.zip", 30, 1, 1)
+    draw_phantom(tmp_path / "two.zip", 30, 1, 2, second=60, pneumonia=0.1)
+    with zipfile.ZipFile(tmp_path / "one.zip") as one, zipfile.ZipFile(tmp_path / "two.zip") as two:
+        names = [name for name in one.namelist() if name != "manifest.csv"]
+        assert [two.read(name) for name in names] == [one.read(name) for name in names]
+    before, table = (catalogued(tmp_path / f"{name}.zip", "phantom")[0] for name in ("one", "two"))
+    assert "wave" not in before
+    first, second = (table[table["wave"] == wave] for wave in (1, 2))
+    assert list(first["image"]) == list(before["image"])
+    assert second["patient"].nunique() == 60
+    assert not set(first["patient"]) & set(second["patient"])
+    assert set(second["acquisition"]) == set(first["acquisition"])
+    ill = second.drop_duplicates("patient")["label"].mean()
+    assert ill == pytest.approx(0.1, abs=0.12)
+    assert first.drop_duplicates("patient")["label"].mean() > 0.4
+
+
 @pytest.mark.slow
 def test_layout_patients_and_variety(phantom):
     with zipfile.ZipFile(phantom) as archive:

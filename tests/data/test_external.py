@@ -186,7 +186,10 @@ def test_a_data_set_of_the_same_patients_is_no_external_test(config, tmp_path, t
 def test_an_external_test_that_means_nothing_is_refused(config, tmp_path):
     drawn = [{"phantom": {"seed": 2}}]
     (source,) = datasets.external(config(external=drawn))
-    assert (source.name, source.section["phantom"]) == ("phantom", {"patients": 800, "seed": 2})
+    assert (source.name, source.section["phantom"]) == (
+        "phantom",
+        {"patients": 800, "seed": 2, "second": {"patients": 0, "pneumonia": 0.4}},
+    )
     with pytest.raises(UserError, match="drawn images say nothing of models of real ones"):
         datasets.external(config(source="kermany", archive=str(tmp_path), external=drawn))
     with pytest.raises(UserError, match=r"dataset.external: a remote federation predicts at its hospitals alone"):

@@ -315,3 +315,27 @@ def test_which_table_it_is(tmp_path):
     assert table(tmp_path / "list.csv") == str(tmp_path / "list.csv")
     with pytest.raises(UserError, match=r"several tables \(Manifest\.CSV, list\.csv\); keep one"):
         table(table="*[sV]*")
+
+
+def test_the_wave_of_a_number_or_of_a_day(listed):
+    rows = "a.png,0,1\nb.png,0, 2.0\nc.png,drop,x\n"
+    said = listed(f"image,label,wave\n{rows}", "a.png", "b.png", "c.png", labels={"drop": "drop"})
+    assert [one.wave for one in said.values()] == [1, 2, 0]  # what is left out may say anything
+    days = ["2023-12-31", "2024-01-01", "20240101", "2025-06-30", "20250701"]
+    names = [f"{number}.png" for number in range(5)]
+    rows = "".join(f"{name},0,{day}\n" for name, day in zip(names, days, strict=True))
+    values = {"columns": {"wave": "Study Date"}, "waves": ["2024-01-01", "2025-07-01"]}
+    said = listed(f"image,label,Study Date\n{rows}", *names, **values)
+    assert [said[name].wave for name in names] == [1, 2, 2, 2, 3]
+
+
+@pytest.mark.parametrize("cell", ["", "0", "-1", "1.5", "second", "2024-01-01", "1e1", "99999"])
+def test_a_wave_that_is_no_whole_number(listed, cell):
+    with pytest.raises(UserError, match=rf"row 2: wave '{cell}' is no wave; it is a whole number from 1, or a day if"):
+        listed(f"image,label,wave\na.png,0,{cell}\n")
+
+
+@pytest.mark.parametrize("cell", ["", "2", "31.12.2024", "2024-13-01", "2024-02-30", "2024-01-01 10:20", "2024-W05-1"])
+def test_a_day_that_cannot_be_read(listed, cell):
+    with pytest.raises(UserError, match=rf"row 2: wave '{cell}' is no day, by which dataset.waves tells the wave; wri"):
+        listed(f"image,label,wave\na.png,0,{cell}\n", waves=["2024-01-01"])

@@ -28,6 +28,8 @@ GIVEN = [
     {"labels": {-1: "drop", "-2.5": 1}},  # CheXpert's word for uncertain
     {"sites": {"St. Mary's": "us", "-x": "asia", "test scanner": "drop"}, "splits": {"hold out": "test"}},
     {"views": ["PA", ""], "greys": [-1024, 3071.5]},
+    {"columns": {"wave": "Study Date"}, "waves": ["2024-01-01", "20250101"]},
+    {"wave": 2},
     {"site": "guangzhou", "table": "Data_Entry*.csv", "suffix": ".dcm", "anywhere": True, "known": ["*.pdf", "a b/*"]},
 ]
 
@@ -61,6 +63,15 @@ def test_the_values_of_yaml_are_words():
         ({"columns": {"person": "x"}}, r"^dataset\.columns: person is not known; a column is one of image, label, pat"),
         ({"greys": [4095, 0]}, r"^dataset\.greys: give two numbers, the lowest grey and the highest"),
         ({"greys": [0]}, r"^dataset\.greys: give two numbers"),
+        ({"waves": ["1.1.2024"]}, r"^dataset\.waves: '1\.1\.2024' is no day; write it as 2024-03-31$"),
+        ({"waves": ["2024-02-30"]}, r"^dataset\.waves: '2024-02-30' is no day"),
+        (
+            {"waves": ["2024-02-01", "20240201"]},
+            r"^dataset\.waves: give the first day of each further wave, an ear",
+        ),
+        ({"waves": ["2024-02-01", "2023-02-01"]}, r"^dataset\.waves: give the first day of each"),
+        ({"wave": "0"}, r"^dataset\.wave: 0 is no wave; give a whole number from 1$"),
+        ({"wave": "1.5"}, r"^dataset\.wave: 1\.5 is no wave"),
     ],
 )
 def test_what_no_reading_can_have(values, said):

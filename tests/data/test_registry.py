@@ -12,6 +12,7 @@ from fedxray.data.registry import (
     read_checksums,
     tabulate,
     tabulate_cohorts,
+    train_images,
     write_registry,
 )
 
@@ -150,3 +151,40 @@ def test_a_note_may_also_be_of_external_tests(cards, path):
     assert note_of(path, further) == "patients unknown: each image counts as one"
     drawn = {"provenance": {"synthetic": True, "patients_known": True}}
     assert note_of(path, [*further, drawn]) == "Synthetic phantom data; patients unknown: each image counts as one"
+
+
+def of_waves(card, *counts):
+    """The card of a further version of the same data, with so many training images in each wave."""
+    waves = {str(n): {"train": {"images": count, "patients": count, "again": 0}} for n, count in enumerate(counts, 1)}
+    earlier = [*card["provenance"].get("earlier", []), card["sha256"]]
+    sha256 = {key: f"{len(counts)}" * 64 for key in card["sha256"]}
+    return card | {"waves": waves, "sha256": sha256, "provenance": card["provenance"] | {"earlier": earlier}}
+
+
+def test_a_new_wave_is_registered_if_it_is_asked_for_and_else_refused(cards, path, caplog):
+    write_registry(path, cards, 16, "stretch")
+    before, new = path.read_bytes(), cards | {"us": of_waves(cards["us"], 24, 7)}
+    with pytest.raises(
+        UserError, match=r"^us: its data have 2 waves of patients, and federation.waves is 1; set it to 2"
+    ):
+        write_registry(path, new, 16, "stretch")
+    assert path.read_bytes() == before
+    with caplog.at_level("INFO"):
+        write_registry(path, new, 16, "stretch", waves=2)
+    assert caplog.messages == ["us: version 2 of its data takes the place of version 1"]
+    assert list(read_table(path)) == [*COLUMNS, "waves"]
+    assert read_checksums(path, ["us", "asia"]) == {
+        "us": new["us"]["sha256"] | {"waves": 2},
+        "asia": cards["asia"]["sha256"],
+        "shared": cards["shared"]["sha256"],
+    }
+    assert [train_images(path, ["us"], waves)["us"] for waves in (None, [1], [2], [1, 2])] == [24, 24, 7, 31]
+    assert train_images(path, ["asia"], [1]) == {"asia": 24}
+    with pytest.raises(UserError, match=r"^asia: its data set has no image of wave 2; extend it"):
+        train_images(path, ["us", "asia"], [1, 2])
+    third = new | {"us": of_waves(new["us"], 24, 7, 5)}
+    write_registry(path, third, 16, "stretch", waves=3)
+    assert caplog.messages[-1] == "us: version 3 of its data takes the place of version 2"
+    for other in (new, cards, cards | {"us": of_waves(cards["asia"] | {"site": "us"}, 24, 7)}):
+        with pytest.raises(UserError, match=r"us: its data are no longer those in .*registry.csv"):
+            write_registry(path, other, 16, "stretch", waves=3)

@@ -9,7 +9,7 @@ from helpers.data import make_sites
 from fedxray import __version__
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_array, write_json, write_table
-from fedxray.data.site import load_site, make_site, origin, pool
+from fedxray.data.site import load_site, make_site, origin, pool, train_images
 from fedxray.data.trouble import Trouble
 
 COLUMNS = ["image", "label", "aetiology", "patient", "split", "site", "hospital"]
@@ -175,3 +175,73 @@ def test_a_card_names_its_source_and_no_time_path_name_or_patient(tmp_path):
         assert not any(word in text for word in (str(tmp_path), "us-train", "p-us"))
     moved = make_sites(tmp_path / "elsewhere")["us"]
     assert (moved / "card.json").read_text() == before
+
+
+def with_waves(folder):
+    """The site us of two waves; patient p0 comes again. Image i has the grey i."""
+    splits = ["train", "train", "validation", "test", "test", "train", "train", "train", "test"]
+    waves, patients = [1, 1, 1, 1, 1, 2, 2, 2, 2], ["p0", "p1", "p2", "p3", "p4", "p0", "p0", "p5", "p6"]
+    rows = [
+        (f"x{n}", n % 2, "none", patients[n], split, "shared" if split == "validation" else "us", "us")
+        for n, split in enumerate(splits)
+    ]
+    write_table(folder / "split.csv", pd.DataFrame(rows, columns=COLUMNS).assign(wave=waves))
+    write_array(folder / "pixels.npy", np.arange(9, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8))
+    make_site(folder / "split.csv", [folder / "pixels.npy"], "us", folder / "us")
+    return folder / "us"
+
+
+def test_a_site_of_several_waves_has_parts_of_each_and_its_card_counts_them(tmp_path):
+    folder = with_waves(tmp_path)
+    site = load_site(folder)
+    greys = {waves: list(site.part("train", waves)[0][:, 0, 0]) for waves in (None, (1,), (2,), (1, 2))}
+    assert greys == {None: [0, 1, 5, 6, 7], (1,): [0, 1], (2,): [5, 6, 7], (1, 2): [0, 1, 5, 6, 7]}
+    assert list(site.patients("train", [2])) == ["p0", "p0", "p5"]
+    assert list(pool([site, site], "test", [2])[1]) == [0, 0]
+    assert card_of(folder)["waves"] == {
+        "1": {
+            "train": {"images": 2, "patients": 2, "again": 0},
+            "validation": {"images": 1, "patients": 1, "again": 0},
+            "test": {"images": 2, "patients": 2, "again": 0},
+        },
+        "2": {
+            "train": {"images": 3, "patients": 2, "again": 1},
+            "test": {"images": 1, "patients": 1, "again": 0},
+        },
+    }
+    counts = [train_images([folder], waves)["us"] for waves in (None, [1], [2], [1, 2])]
+    assert counts == [5, 2, 3, 5]
+
+
+def test_a_wave_that_a_site_does_not_have_is_refused_with_what_to_do(tmp_path, site_folders):
+    site = load_site(site_folders["us"])
+    assert len(site.part("train", [1])[1]) == len(site.part("train")[1])
+    assert "waves" not in card_of(site_folders["us"])
+    assert train_images([site_folders["us"]], [1]) == train_images([site_folders["us"]])
+    said = r"^us: its data set has no image of wave 2; extend it \(a hospital does so by fedxray-site prepare --add\)"
+    for ask in (
+        lambda: site.part("train", [1, 2]),
+        lambda: site.own_validation([2]),
+        lambda: train_images([site_folders["us"]], [2]),
+        lambda: load_site(with_waves(tmp_path)).part("train", [2, 3]) and None,
+    ):
+        with pytest.raises(UserError, match=said.replace("2", "[23]")):
+            ask()
+
+
+def test_trouble_is_not_made_in_waves(tmp_path):
+    with_waves(tmp_path)
+    trouble = Trouble("inverted", "us", math.nan, 1)
+    with pytest.raises(UserError, match=r"^trouble\.kind: trouble on purpose is not made in data of several waves"):
+        make_site(tmp_path / "split.csv", [tmp_path / "pixels.npy"], "us", tmp_path / "two", {}, trouble)
+    assert not (tmp_path / "two").exists()
+
+
+def test_the_origin_of_each_wave():
+    known = {"synthetic": False, "patients_known": True}
+    one, two = {"sha256": "a", **known}, {"sha256": "c", "waves": {"1": {"sha256": "d"}, "2": {"sha256": "e"}}, **known}
+    assert "waves" not in origin([one], "pad")
+    assert origin([two], "pad")["waves"] == {"1": "d", "2": "e"}
+    both = origin([one, two], "pad")
+    assert both["source_sha256"] == hashlib.sha256(b"a c").hexdigest()
+    assert both["waves"] == {"1": hashlib.sha256(b"a d").hexdigest(), "2": "e"}

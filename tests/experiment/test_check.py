@@ -7,7 +7,8 @@ import yaml
 from snakemake.utils import update_config
 
 from fedxray.core.errors import UserError
-from fedxray.experiment.check import check_config, check_files, check_names, typed
+from fedxray.core.files import write_json
+from fedxray.experiment.check import check_config, check_files, check_names, check_predecessor, typed
 from fedxray.experiment.experiment import Experiment
 
 BASE, SCHEMA = (yaml.safe_load(Path("config", name).read_text()) for name in ("config.yaml", "schema.yaml"))
@@ -65,6 +66,10 @@ def changed(key, value):
             on("clipped", "us", 0.5),
             r"trouble\.share: 0\.5 of the greys at each end leaves none; clipped needs",
         ),
+        ("federation.waves", 0, r"federation\.waves: 0 is less than the minimum of 1"),
+        ("dataset.waves", [20240101], r"dataset\.waves\.0: 20240101 is not text; put it in quotes"),
+        ("dataset.phantom.second", {"pneumonia": 0}, r"dataset\.phantom\.second\.pneumonia: 0 is less than the min"),
+        ("dataset.sources", [{"nih": {}, "wave": 0}], r"dataset\.sources\.0\.wave: 0 is less than the minimum of 1"),
         ("trouble.share", 0, r"trouble\.share: 0 is less than or equal to the minimum of 0"),
         ("trouble.kind", "label", r"trouble\.kind: 'label' is not known; did you mean labels\?"),
         ("sweep.grid", {"trouble.kind": ["none", "noise"]}, r"trouble\.site: empty, but noise needs one of `sites`"),
@@ -170,6 +175,47 @@ def test_each_fault_is_a_line_that_names_its_key(key, value, said):
     assert all(line.startswith("config: ") for line in str(error.value).splitlines())
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("algorithm: {mu: 0.1}", r"algorithm\.mu: no method here uses it; it is a number of fedprox: remove it, or"),
+        (
+            "algorithm: {name: fedprox, trim: 0.4}",
+            r"algorithm\.trim: no method here uses it; it is a number of trimmed",
+        ),
+        ("algorithm: {finetune_stop: validation}", r"algorithm\.finetune_stop: .* it is a number of finetune"),
+        (
+            "privacy: {epsilon: 1}",
+            r"privacy\.epsilon: nothing is private while privacy\.dp is none; set it to sites",
+        ),
+        ("privacy: {noise: secret}", r"privacy\.noise: nothing is private while privacy\.dp is none"),
+        (
+            "privacy: {dp: sites, colluders: 0}",
+            r"privacy\.colluders: only privacy\.dp: sum shares its noise out; remove",
+        ),
+        ("sweep: {grid: {privacy.epsilon: [1, 3]}}", r"sweep\.grid: privacy\.epsilon: nothing is private"),
+        (
+            "sweep: {points: [{privacy.dp: sites}, {privacy.clip: 1}]}",
+            r"sweep\.points: privacy\.clip: nothing is private",
+        ),
+    ],
+)
+def test_what_is_given_and_used_by_nothing_is_told(given, said):
+    given, made = yaml.safe_load(given), deepcopy(BASE)
+    update_config(made, given)
+    with pytest.raises(UserError, match=rf"^config: {said}") as error:
+        check_config(made, SCHEMA, given)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_robust_means_need_as_many_sites_as_must_answer():
+    made = changed("algorithm.mean", "krum") | {"sites": ["a", "b", "c", "d", "e"]}
+    check_config(made, SCHEMA)
+    made["federation"] |= {"absent": "drop", "min_sites": 4}
+    with pytest.raises(UserError, match=r"krum with algorithm\.byzantine 1 needs 5 sites, and there are 4; take fewer"):
+        check_config(made, SCHEMA)
+
+
 def test_trouble_is_checked_in_each_point_of_a_sweep():
     check_config(changed("trouble", on("clipped", "asia", 0.49)), SCHEMA)
     check_config(changed("trouble", on("labels", "asia", 1)), SCHEMA)
@@ -179,6 +225,23 @@ def test_trouble_is_checked_in_each_point_of_a_sweep():
     made = changed("trouble.site", "asia")
     made["sweep"]["grid"] = {"trouble.kind": ["none", "labels", "noise"]}
     check_config(made, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("phantom", {"patients": 800, "seed": 1, "second": {"patients": 40, "pneumonia": 0.4}}),
+        ("waves", ["2024-01-01"]),
+        ("sources", [{"nih": {}}, {"kermany": {}, "wave": 2}]),
+    ],
+)
+def test_trouble_is_not_made_in_waves(key, value):
+    made = changed(f"dataset.{key}", value)
+    check_config(made, SCHEMA)
+    with pytest.raises(
+        UserError, match=r"trouble\.kind: noise, but trouble on purpose is not made in data of several w"
+    ):
+        check_config(made | {"trouble": on("noise", "us")}, SCHEMA)
 
 
 def test_secure_aggregation_needs_three_sites_and_the_weighted_mean():
@@ -311,9 +374,9 @@ def test_words_of_the_command_line_become_what_the_schema_wants():
 @pytest.mark.parametrize("path", sorted(Path("config").glob("*.yaml")) + sorted(Path("config/sweeps").glob("*.yaml")))
 def test_every_configuration_in_the_repository_is_valid(path):
     if path.name != "schema.yaml":
-        made = deepcopy(BASE)
-        update_config(made, yaml.safe_load(path.read_text()))
-        check_config(made, SCHEMA)
+        made, given = deepcopy(BASE), yaml.safe_load(path.read_text())
+        update_config(made, given)
+        check_config(made, SCHEMA, given if path.name != "config.yaml" else None)
 
 
 def leaves(schema, path=""):
@@ -407,3 +470,29 @@ def test_private_training_that_holds_is_taken():
     check_config(
         private(**{"privacy.dp": "none", "federation.engine": "nvflare", "split.balance": "undersample"}), SCHEMA
     )
+
+
+def test_a_gate_needs_one_model_of_all_hospitals_and_predictions_that_are_here():
+    made = changed("promotion.predecessor", "models/1")
+    check_config(made, SCHEMA)
+    with pytest.raises(UserError, match=r"^config: promotion\.predecessor: all methods are personal, .*; add another"):
+        check_config(made | {"algorithm": made["algorithm"] | {"name": "ditto"}}, SCHEMA)
+    made["federation"] |= {"where": "remote", "admin_kit": "kit"}
+    with pytest.raises(UserError, match=r"^config: promotion\.predecessor: hospitals elsewhere send no intervals"):
+        check_config(made, SCHEMA)
+
+
+def test_a_predecessor_that_takes_other_images_is_refused(tmp_path):
+    check_predecessor(BASE)
+    made = changed("promotion.predecessor", str(tmp_path))
+    for text in (None, "{", "[]", '{"image_size": 64}'):
+        if text:
+            (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UserError, match=r"^config: promotion\.predecessor: .* is no exported model"):
+            check_predecessor(made)
+    write_json(tmp_path / "config.json", {"image_size": 64, "fit": "stretch"})
+    check_predecessor(made)
+    write_json(tmp_path / "config.json", {"image_size": 32, "fit": "pad"})
+    said = r"takes other images: image_size is 32, here 64, fit is pad, here stretch; make them equal$"
+    with pytest.raises(UserError, match=said):
+        check_predecessor(made)

@@ -83,16 +83,23 @@ def test_with_equal_steps_each_site_takes_those_of_central_training(scale, passe
     assert shorter.total(5) == round(0.8 * central) + 2 * 5
 
 
-def test_rounds_by_local_steps():
-    mean = 5 / 3  # batches of all images, shared out
-    schedule = schedule_of(100, 0.5, 7, "passes", 0, IMAGES, 16)
-    assert (schedule.rounds, schedule.steps) == (round(100 * mean / 7), 7)
-    assert schedule.round == pytest.approx(7 / mean)
-    assert abs(schedule.epochs - 100) <= math.ceil(schedule.round)
-    with pytest.raises(
-        UserError, match=r"federation\.steps: 999 local steps are more than the whole budget of 17; take"
-    ):
+@pytest.mark.parametrize("budget", ["passes", "steps"])
+@pytest.mark.parametrize("steps", [1, 7, 16, 99, 150, 163])
+def test_rounds_by_local_steps_share_the_budget_out(budget, steps):
+    batches = 5  # of all images
+    schedule = schedule_of(100, 0.5, steps, budget, 2, IMAGES, 16)
+    whole = 98 * batches if budget == "steps" else round(98 * batches / 3)
+    assert schedule.total(1) == whole + 2  # the last two passes are of each site's own images
+    assert schedule.rounds == max(1, round(whole / steps))
+    assert 2 / 3 * steps <= schedule.steps <= 1.5 * steps
+    assert schedule.epochs == (98 * 3 if budget == "steps" else 98) + 2
+
+
+def test_a_round_is_no_longer_than_the_budget():
+    said = r"federation\.steps: 999 local steps are more than the whole budget of 17; take fewer"
+    with pytest.raises(UserError, match=said):
         schedule_of(10, 0.5, 999, "passes", 0, IMAGES, 16)
+    assert schedule_of(10, 0.5, 17, "passes", 0, IMAGES, 16).total(1) == 17
 
 
 def test_who_must_answer():

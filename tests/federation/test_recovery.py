@@ -17,6 +17,7 @@ from fedxray.federation.secure import Party, blend
 
 NAMES = [f"site{number}" for number in range(10)]
 JOB = "a" * 64 + "/1"
+SENT = "b" * 64
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ class Round:
     def mask(self):
         for site in self.there:
             self.answers[site] = copied(self.plain[site])
-            self.members[site].mask(self.answers[site])
+            self.members[site].mask(self.answers[site], SENT)
         self.survivors = list(self.there)
 
     def vouch(self):
@@ -88,7 +89,7 @@ class Round:
     def sums(self, order=None):
         sums = summed(self.answers[site] for site in order or self.survivors)
         scope = scope_of(JOB, self.number)
-        unmask(sums, scope, self.sites, self.adverts, self.survivors, self.revealed)
+        unmask(sums, scope, SENT, self.sites, self.adverts, self.survivors, self.revealed)
         return sums
 
 
@@ -177,14 +178,14 @@ def test_no_answer_is_seen_before_or_after_the_masks_of_an_absent_site_are_known
         assert correlation(made.answers[site], made.plain[site]) < 0.03  # 4 / sqrt(20,000)
     made = Round(known, names, {"mask": ["site2"]}, size)
     late = copied(made.plain["site2"])
-    made.members["site2"].mask(late)
+    made.members["site2"].mask(late, SENT)
     numbered = {names.index(by) + 1: int(made.revealed[by]["site2"], 16) for by in made.survivors}
     key = X25519PrivateKey.from_private_bytes(join(numbered))
     for other in made.survivors:  # the server takes off all masks that it knows now
         secret = key.exchange(X25519PublicKey.from_public_bytes(bytes.fromhex(made.adverts[other].public)[:32]))
-        blend(late, secret, [*scope_of(JOB, 3), sorted(["site2", other])], adds=other < "site2")
+        blend(late, secret, [*scope_of(JOB, 3), SENT, sorted(["site2", other])], adds=other < "site2")
     assert correlation(late, made.plain["site2"]) < 0.03
-    blend(late, made.members["site2"].seed, [*scope_of(JOB, 3), ["site2"]], adds=False)
+    blend(late, made.members["site2"].seed, [*scope_of(JOB, 3), SENT, ["site2"]], adds=False)
     assert same(late, made.plain["site2"])  # so it was the mask of its own alone that hid it
     with pytest.raises(UserError, match="the step vouch of round 4 came twice, or out of turn"):
         made.members["site0"].vouch(names)  # and this site's shares of its seed stay there
@@ -209,7 +210,7 @@ def test_each_step_is_done_once_in_its_turn_and_none_after_a_refusal(known):
         "advert": (),
         "share": (made.adverts,),
         "receive": (made.shared,),
-        "mask": (copied(made.plain["site0"]),),
+        "mask": (copied(made.plain["site0"]), SENT),
         "vouch": (made.survivors[:3],),
         "reveal": (made.signatures,),
     }
@@ -340,7 +341,7 @@ def test_a_server_that_tells_sites_different_things_gets_no_shares(known):
     shared = {site: made.members[site].share(seen[site]) for site in names[:4]}
     for site in names[:4]:
         made.members[site].receive(shared)
-        made.members[site].mask(copied(made.plain[site]))
+        made.members[site].mask(copied(made.plain[site]), SENT)
     signatures = {site: made.members[site].vouch(names[:4]) for site in names[:4]}
     for site, other in (("site0", "site1"), ("site1", "site0")):
         with pytest.raises(UserError, match=f"{other} has not signed"):

@@ -8,11 +8,13 @@ from helpers.secure import Authority, identities
 
 from fedxray.core.errors import UserError
 from fedxray.federation.fixed import add, decode, encode
-from fedxray.federation.secure import Party, adverts_of, fingerprints_of
+from fedxray.federation.secure import Party, adverts_of, digest_of, fingerprints_of
 
 SITES = ["us", "europe", "asia"]
 JOB = "a" * 64
 IMAGES = {"us": 24, "europe": 40, "asia": 10}
+SENT_TO_ALL = np.zeros(3, np.float32)
+SENT = digest_of({"w": SENT_TO_ALL})
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_the_sum_of_masked_answers_is_the_sum_and_no_part_of_it_is(known, order)
     plain = {site: encode(given[site], IMAGES[site], 3) for site in SITES}
     masked = {site: {name: words.copy() for name, words in plain[site].items()} for site in SITES}
     for site in SITES:
-        made[site].mask(masked[site], 0)
+        made[site].mask(masked[site], 0, SENT)
     total = summed(masked[site] for site in order)["w"]
     assert np.array_equal(total, summed(plain.values())["w"])
 
@@ -79,23 +81,35 @@ def test_each_round_and_each_job_has_masks_of_its_own(known):
     made, masks = met(known), []
     for party, number in ((made["us"], 0), (made["us"], 1), (met(known)["us"], 0), (met(known, "b" * 64)["us"], 0)):
         masks.append({"w": zero["w"].copy()})
-        party.mask(masks[-1], number)
+        party.mask(masks[-1], number, SENT)
     for one, other in combinations(masks, 2):
         assert not (one["w"] == other["w"]).any()
     mixed = [{"w": zero["w"].copy()} for _ in SITES]  # of two rounds: nothing cancels
     for number, site in enumerate(SITES):
-        made[site].mask(mixed[number], 2 + number)
+        made[site].mask(mixed[number], 2 + number, SENT)
     assert (summed(mixed)["w"] != 0).mean() > 0.99
+
+
+@pytest.mark.parametrize("other", [np.array([0, 0, 1e-45], np.float32), np.zeros((3, 1), np.float32), np.zeros(3)])
+def test_masks_do_not_cancel_out_if_a_site_was_sent_another_model(known, other):
+    """Else a server could send all but one site a model at which they answer nothing."""
+    for sent, cancels in (({"w": SENT_TO_ALL}, True), ({"w": other}, False), ({"v": SENT_TO_ALL}, False)):
+        made, plain = met(known), {site: encode(update, IMAGES[site], 3) for site, update in updates(1000).items()}
+        masked = {site: {"w": plain[site]["w"].copy()} for site in SITES}
+        for site in SITES:
+            made[site].mask(masked[site], 0, digest_of(sent) if site == "asia" else SENT)
+        same = summed(masked.values())["w"] == summed(plain.values())["w"]
+        assert same.all() if cancels else same.mean() < 0.01
 
 
 def test_a_round_is_answered_once(known):
     made = met(known)
-    made["us"].mask(encode({"w": np.ones(3, np.float32)}, 1, 3), 4)
+    made["us"].mask(encode({"w": np.ones(3, np.float32)}, 1, 3), 4, SENT)
     for number in (4, 3):
         with pytest.raises(UserError, match=rf"round {number + 1} was answered already in this job"):
-            made["us"].mask(encode({"w": np.ones(3, np.float32)}, 1, 3), number)
+            made["us"].mask(encode({"w": np.ones(3, np.float32)}, 1, 3), number, SENT)
     with pytest.raises(UserError, match="no keys, because this process is not the job's first"):
-        Party(known["us"], JOB, SITES).mask(encode({"w": np.ones(3, np.float32)}, 1, 3), 0)
+        Party(known["us"], JOB, SITES).mask(encode({"w": np.ones(3, np.float32)}, 1, 3), 0, SENT)
 
 
 @pytest.mark.parametrize(

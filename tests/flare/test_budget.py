@@ -117,6 +117,34 @@ def test_what_has_no_bound_is_refused_where_there_is_a_budget_and_remembered_whe
     assert not budget.ledger.exists()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"epsilon": 8}',
+        '{"epsilon": 8, "delta": null}',
+        '{"epsilon": NaN, "delta": 1e-5}',
+        '{"epsilon": "8", "delta": 1e-5}',
+        '{"epsilon": -1, "delta": 1e-5}',
+        '{"only_masked": "no"}',
+        '{"eps": 8, "delta": 1e-5}',
+        '{"epsilon": 8, "delta": 1e-',
+        "8",
+    ],
+)
+def test_a_budget_that_was_written_by_hand_and_means_nothing_lets_no_job_through(budget, text):
+    budget.path.write_text(text)
+    with pytest.raises(UserError, match=r"budget\.json: no budget; remove it, and set the budget again"):
+        budget.check(gaussian("a", 2.0), True)
+
+
+@pytest.mark.parametrize("text", ['{"jobs": [{"job": "a"', "{}", '{"jobs": [{"job": "a"}]}'])
+def test_a_ledger_that_is_damaged_lets_no_job_through(budget, text):
+    budget.ledger.write_text(text)
+    with pytest.raises(UserError, match=r"spent\.json: no ledger, so that nobody knows what is spent"):
+        budget.charge(gaussian("a", 2.0), True, 1, 0)
+    assert budget.ledger.read_text() == text
+
+
 def test_an_operator_may_want_masks(budget):
     budget.limits = Limits(only_masked=True)
     budget.check(gaussian("a", 2.0), True)

@@ -4,11 +4,15 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers.data import make_settings
 from helpers.federation import make_method, rounds_of, same
+from nvflare.apis.event_type import EventType
+from nvflare.apis.fl_constant import FLContextKey
+from nvflare.apis.fl_context import FLContext
 
 from fedxray.core.errors import UserError
 from fedxray.experiment.privacy import Privacy
@@ -16,7 +20,7 @@ from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.policy import Policy
 from fedxray.federation.records import curves_of, round_line
 from fedxray.flare import server
-from fedxray.flare.job import Participants, key_of
+from fedxray.flare.job import Participants, key_of, poll_s
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.server import Scalars
 from fedxray.training.mechanism import mechanism_of
@@ -134,3 +138,15 @@ def test_data_with_other_checksums_than_a_job_insists_on_are_refused(site_folder
     assert len(own_file.load().table) == len(own_file.load(checksums).table) == 72
     with pytest.raises(UserError, match="changed since the registry was made"):
         own_file.load(checksums | {"table": "0" * 64})
+
+
+def test_a_site_that_waits_for_others_asks_less_and_less_often_and_is_told_so(monkeypatch):
+    assert [poll_s(waited) for waited in (0.0, 2.5, 10.0, 50.0, 9000.0)] == [0.05, 0.05, 0.2, 1.0, 1.0]
+    controller, config = server.CardCollector(["us"], 60), SimpleNamespace(task_request_interval=2)
+    context = FLContext()
+    context.set_prop(FLContextKey.RUNNER, SimpleNamespace(config=config), private=True, sticky=False)
+    controller.asked = 100.0
+    for now, told in ((100.0, 0.05), (120.0, 0.4)):
+        monkeypatch.setattr(server.time, "monotonic", lambda now=now: now)
+        controller.handle_event(EventType.BEFORE_PROCESS_TASK_REQUEST, context)
+        assert config.task_request_interval == told

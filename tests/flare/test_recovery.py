@@ -204,6 +204,22 @@ def test_the_same_round_is_summed_for_one_set_of_sites_alone(folders, federation
         federation(method, [(TRAIN, 0, "asia")], job="3").go(rounds(folders, method), [0])
 
 
+def test_a_server_that_sends_one_site_another_model_learns_no_sum(folders, federation):
+    """As it would to know that site's part: a model at which the others answer nothing (Pasquini et al. 2022)."""
+    method = METHODS[0]
+    server = federation(method)
+    asked = server.processes["asia"].ask
+
+    def lie(task_name, task):
+        if task_name == TRAIN:
+            task = server._task({name: 0 * array for name, array in task.params.items()}, 0, {SAID: task.meta[SAID]})
+        return asked(task_name, task)
+
+    server.processes["asia"].ask = lie
+    with pytest.raises(UserError, match="the answers' masks do not cancel out"):
+        server.go(rounds(folders, method), [0])
+
+
 def test_a_site_refuses_what_no_honest_server_asks(folders, federation):
     method = METHODS[0]
     server = federation(method, [(TRAIN, 0, "asia")])

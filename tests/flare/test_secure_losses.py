@@ -25,8 +25,8 @@ from fedxray.flare import site
 
 masked = site.SiteTrainer._masked
 
-def late(self, update, number):
-    answer = masked(self, update, number)
+def late(self, update, number, sent):
+    answer = masked(self, update, number, sent)
     if number == 1 and update.images == {IMAGES["asia"]}:
         time.sleep({ASLEEP_S})
     return answer

@@ -13,6 +13,14 @@ import time
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+# All elements of a page, those of its parts with a document of their own (shadow roots) too; and all its words.
+EVERY = "((all) => all(all, document.body))((all, one) => [one, ...[...(one.shadowRoot?.children ?? []), "
+EVERY += (
+    "...one.children].filter((part) => !/STYLE|SCRIPT|TEMPLATE/.test(part.tagName)).flatMap((part) => all(all, part))])"
+)
+OWN_WORDS = "[...part.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data.trim())"
+WORDS = f"{EVERY}.flatMap((part) => {OWN_WORDS}).filter((words) => words).join('\\n')"
+
 
 class Browser:
     """One page of a browser."""
@@ -39,6 +47,7 @@ class Browser:
         self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Runtime"):
             self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def call(self, method, **parameters):
         """The result of a method; what happens meanwhile is kept in `events`."""
@@ -51,8 +60,12 @@ class Browser:
 
     def open(self, path, width, height=900):
         """Show a file at a width in pixels; wait until it is loaded."""
+        self.visit(path.as_uri(), width, height)
+
+    def visit(self, url, width, height=900):
+        """Show an address at a width in pixels; wait until it is loaded."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=True)
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=url)
         self._until(lambda told: told.get("method") == "Page.loadEventFired", "load")
 
     def value(self, expression):
@@ -60,6 +73,14 @@ class Browser:
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
+
+    def wait(self, expression, timeout_s=30):
+        """The value of an expression as soon as it is true of the page."""
+        end = time.monotonic() + timeout_s
+        while not (value := self.value(expression)):
+            assert time.monotonic() < end, f"{expression}: not true of a page that says {self.value(WORDS)}"
+            time.sleep(0.1)
+        return value
 
     def picture(self, path):
         """The whole page as PNG."""

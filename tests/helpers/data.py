@@ -43,6 +43,18 @@ def write_images(folder, names):
     return folder
 
 
+def write_patients(folder, patients, first=0):
+    """Write 2 images of each patient, named as Kaggle's; every second one has pneumonia. Returns the folder."""
+    for number in range(patients):
+        label = number % 2
+        for image in (1, 2):
+            name = f"person{number}_virus_{image}.jpeg" if label else f"IM-{number:04}-{image:04}.jpeg"
+            path = folder / ("PNEUMONIA" if label else "NORMAL") / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jpeg(40 + 3 * (first + number) + image))
+    return folder
+
+
 def catalogued(path, dataset="", processes=1, salt=None, **values):
     """`build_catalogue` of `path`, read as the section `dataset` of a configuration says by `values`.
 

@@ -10,12 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-from fedxray.flare import guard, kits
+from fedxray.flare import kits
 from fedxray.flare.own import OwnFile
 
 HOST = "fedxray-server"
 PORT = 8002
 SUBNET = "10.77.0"
+RUN = "import sys; from fedxray.operators.process import run_kit; run_kit(sys.argv[1])"
 
 
 def why_not():
@@ -57,6 +58,8 @@ class Network:
         return self
 
     def __exit__(self, *error):
+        for name in self.names:
+            self._kill_all(name)
         for process in self.processes:
             self.kill(process)
         for name in self.names:
@@ -103,11 +106,15 @@ class Network:
         return [int(pid) for pid in done.stdout.split()]
 
     def kill(self, process, name=None):
-        """Send SIGKILL to a process and its group; with `name`, to all processes of a machine."""
+        """Send SIGKILL to a process and its group; with `name`, first to all processes of a machine."""
+        if name:
+            self._kill_all(name)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
         process.wait()
-        for pid in self.pids(name) if name else []:
+
+    def _kill_all(self, name):
+        for pid in self.pids(name):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
 
@@ -135,12 +142,9 @@ class Machines:
         return folders + [self.kit(other) for other in (*self.data, "workflow") if other != name]
 
     def start(self, name, kit=None):
-        """Start the NVFlare process of a machine."""
-        kit = kit or self.kit(name)
-        kind = "server" if name == "server" else "client"
-        org = "fedxray" if kind == "server" else name
-        argv = guard.process(kit, kind, name, org, kit / "out.txt", {})["argv"]
-        with open(kit / "out.txt", "ab") as log:
+        """Start the NVFlare process of a machine, as its operator's command does: its jobs are forks."""
+        argv = [sys.executable, "-c", RUN, kit or self.kit(name)]
+        with open(self.folder / f"{name}.log", "ab") as log:
             self.running[name] = self.network.start(name, argv, self.hidden(name), stdout=log, stderr=log)
 
     def kill(self, name):

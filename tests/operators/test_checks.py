@@ -36,7 +36,7 @@ def failing(folder):
 
 def test_all_is_in_order(hospital):
     found = run(hospital)
-    assert list(found) == ["data", "certificate", "key", "privacy", "server", "versions", "machine"]
+    assert list(found) == ["data", "certificate", "key", "privacy", "partners", "server", "versions", "machine"]
     assert failing(hospital) == {}
     assert "24 train, 24 validation, 24 test images" in found["data"][1]
     assert "valid for 99 days" in found["certificate"][1]
@@ -77,7 +77,7 @@ def sign(organiser, hospital, start, end):
 def test_a_certificate_out_of_its_time_is_told(organiser, hospital, start, end, said):
     sign(organiser, hospital, start, end)
     found = failing(hospital)
-    assert list(found) == ["certificate"]
+    assert list(found) == ["certificate", "partners"]
     assert re.search(said, found["certificate"])
 
 
@@ -105,6 +105,18 @@ def test_a_kit_that_was_mixed_up_or_left_open_is_told(organiser, hospital):
     assert "others can read it" in failing(hospital)["key"]
     shutil.copy(organiser / "kits" / "europe" / "startup" / "client.key", key)
     assert "not the key of the certificate" in failing(hospital)["key"]
+
+
+def test_the_partners_are_shown_as_the_organiser_has_them_and_an_old_list_is_told(organiser, hospital):
+    kits, path = read_json(organiser / "kits.json"), hospital / "kit" / "local" / "partners.json"
+    shown = "; ".join(f"{site} {kits[site]['certificate_sha256']}" for site in ("europe", "us"))
+    assert run(hospital, "partners")["partners"] == (True, shown)
+    write_json(path, read_json(path) | {"us": "0" * 64})
+    assert "not of this site's certificate; unpack the newest archive again" in failing(hospital)["partners"]
+    path.write_text('{"us": ')
+    assert "damaged, and secure aggregation needs it; ask the organiser" in failing(hospital)["partners"]
+    path.unlink()
+    assert "missing, and secure aggregation needs it; ask the organiser" in failing(hospital)["partners"]
 
 
 def test_other_versions_than_the_archives_are_told(hospital):

@@ -1,39 +1,31 @@
 """A hospital's own images to its data set: the workflow's code, patients apart, and errors that say what to do."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.data import jpeg
+from helpers.data import jpeg, write_patients
+from helpers.dicom import dicom
+from PIL import Image
 
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, read_table
+from fedxray.core.files import read_json, read_table, write_table
 from fedxray.data.pixels import to_grey
 from fedxray.data.reading import Reading
 from fedxray.data.site import load_site
-from fedxray.operators.preparation import prepare_shared, prepare_site
+from fedxray.operators.preparation import extend_site, prepare_shared, prepare_site
 
 
 @pytest.fixture
 def hospital(tmp_path):
     """A folder of 2 images of each of 20 patients, after Kaggle's names."""
-    return images(tmp_path / "images", 20)
-
-
-def images(folder, patients, first=0):
-    for number in range(patients):
-        label = number % 2
-        for image in (1, 2):
-            name = f"person{number}_virus_{image}.jpeg" if label else f"IM-{number:04}-{image:04}.jpeg"
-            path = folder / ("PNEUMONIA" if label else "NORMAL") / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(jpeg(40 + 3 * (first + number) + image))
-    return folder
+    return write_patients(tmp_path / "images", 20)
 
 
 @pytest.fixture
 def shared(tmp_path):
-    prepare_shared(images(tmp_path / "common", 6, first=30), 16, tmp_path / "shared")
+    prepare_shared(write_patients(tmp_path / "common", 6, first=30), 16, tmp_path / "shared")
     return tmp_path / "shared"
 
 
@@ -55,7 +47,7 @@ def test_patients_are_in_one_split_and_the_shared_set_validates(hospital, shared
     provenance = read_json(tmp_path / "data" / "card.json")["provenance"]
     assert provenance["split"] == {"seed": 1, "test_fraction": 0.3, "validation_fraction": 0.0}
     assert provenance["shared_sha256"] == read_json(shared / "card.json")["sha256"]["images"]
-    files = ["account.csv", "account.html", "card.json", "images.csv", "images.npy"]
+    files = ["account.csv", "account.html", "card.json", "catalogue.csv", "catalogue.json", "images.csv", "images.npy"]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == files
     assert (provenance["fit"], provenance["patients_known"], provenance["synthetic"]) == ("stretch", True, False)
     assert list(read_table(tmp_path / "data" / "account.csv")["taken"]) == ["yes"] * 40
@@ -121,3 +113,168 @@ def test_only_a_validation_set_can_be_shared(hospital, tmp_path):
     prepare_site(hospital, "us", 16, tmp_path / "data", own_validation=0.2)
     with pytest.raises(UserError, match="no shared validation set"):
         prepare_site(hospital, "us", 16, tmp_path / "again", shared=tmp_path / "data")
+
+
+def extend(folder, tmp_path, name="data-2", size=16, old="data", **options):
+    extend_site(folder, size, tmp_path / old, tmp_path / name, salt=tmp_path / "salt", **options)
+
+
+@pytest.fixture
+def later(tmp_path):
+    """A folder of 14 new patients, numbered on, and of a further image of each of persons 1 and 3."""
+    folder = tmp_path / "later"
+    for number in range(20, 34):
+        label = number % 2
+        name = f"person{number}_virus_1.jpeg" if label else f"IM-{number:04}-0001.jpeg"
+        path = folder / ("PNEUMONIA" if label else "NORMAL") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(255 - number))
+    for number in (1, 3):
+        (folder / "PNEUMONIA" / f"person{number}_virus_9.jpeg").write_bytes(jpeg(10 + number))
+    return folder
+
+
+def bytes_of(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_new_patients_are_a_further_wave_and_the_old_ones_stay_as_they_are(
+    hospital, shared, later, tmp_path, capsys, own
+):
+    validation = {"own_validation": 0.2} if own else {"shared": shared}
+    prepare_site(hospital, "us", 16, tmp_path / "data", test_fraction=0.3, seed=5, **validation)
+    kept, old = bytes_of(tmp_path / "data"), load_site(tmp_path / "data")
+    extend(later, tmp_path)
+    assert bytes_of(tmp_path / "data") == kept
+    site, card = load_site(tmp_path / "data-2"), read_json(tmp_path / "data-2" / "card.json")
+    assert np.array_equal(site.images[: len(old.images)], old.images)
+    assert site.table.iloc[: len(old.table)].drop(columns="wave").equals(old.table)
+    assert list(site.table["wave"]) == [1] * len(old.table) + [2] * 16
+    new = site.table.iloc[len(old.table) :]
+    assert set(new["image"]) == {f"wave2/{path.relative_to(later).as_posix()}" for path in later.rglob("*.jpeg")}
+    for row in new.itertuples():
+        assert np.array_equal(site.images[row.Index], to_grey((later / row.image[6:]).read_bytes(), 16))
+    assert (site.table.groupby("patient")["split"].nunique() == 1).all()
+    again = new["patient"].isin(old.table["patient"])
+    assert set(new["patient"][again]) == {"person1-virus", "person3-virus"}
+    assert new["own"].all()
+    first = read_json(tmp_path / "data" / "card.json")
+    assert card["provenance"]["earlier"] == [first["sha256"]]
+    assert card["provenance"]["waves"]["1"] == first["provenance"]["source_sha256"]
+    assert card["provenance"]["split"] == first["provenance"]["split"]
+    assert card["provenance"].get("shared_sha256") == first["provenance"].get("shared_sha256")
+    counts = [of["again"] for of in card["waves"]["2"].values()]
+    assert sum(counts) == 2
+    assert sum(of["images"] for of in card["waves"]["2"].values()) == 16
+    assert ("validation" in card["waves"]["2"]) == own
+    assert list(read_table(tmp_path / "data-2" / "account.csv")["wave"]) == [1] * 40 + [2] * 16
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(("data", "tmp"))) == [
+        "data",
+        "data-2",
+    ]
+
+
+def test_a_third_wave_and_the_same_bytes_whenever_it_is_made(hospital, later, tmp_path):
+    prepare_site(hospital, "us", 16, tmp_path / "data", own_validation=0.2)
+    extend(later, tmp_path)
+    extend(later, tmp_path, "same", processes=2)
+    assert bytes_of(tmp_path / "same")["card.json"] == bytes_of(tmp_path / "data-2")["card.json"]
+    folder = tmp_path / "third"
+    for number in range(40, 52):
+        name = f"person{number}_virus_1.jpeg" if number % 2 else f"IM-{number:04}-0001.jpeg"
+        path = folder / ("PNEUMONIA" if number % 2 else "NORMAL") / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(number, size=(60, 31)))
+    (folder / "PNEUMONIA" / "person21_virus_2.jpeg").write_bytes(jpeg(77, size=(60, 31)))  # of wave 2
+    (folder / "NORMAL" / "IM-0002-0001.jpeg").write_bytes((hospital / "NORMAL" / "IM-0002-0001.jpeg").read_bytes())
+    extend(folder, tmp_path, "data-3", old="data-2")
+    two, three = load_site(tmp_path / "data-2"), load_site(tmp_path / "data-3")
+    assert three.table.iloc[: len(two.table)].equals(two.table)
+    new = three.table[three.table["wave"] == 3]
+    assert len(new) == 13  # the copy of an image of wave 1 is not taken again
+    known = two.table.drop_duplicates("patient").set_index("patient")["split"]["person21-virus"]
+    assert list(new["split"][new["patient"] == "person21-virus"]) == [known]
+    card = read_json(tmp_path / "data-3" / "card.json")
+    assert card["provenance"]["earlier"] == [
+        read_json(tmp_path / name / "card.json")["sha256"] for name in ("data", "data-2")
+    ]
+
+
+def test_what_cannot_be_added_is_said_and_leaves_nothing(hospital, shared, later, tmp_path):
+    prepare_site(hospital, "us", 16, tmp_path / "data", shared=shared)
+
+    def refused(said, folder=later, **options):
+        with pytest.raises(UserError, match=said):
+            extend(folder, tmp_path, **options)
+        assert not (tmp_path / "data-2").exists()
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith("tmp")]
+
+    refused("images of 16 pixels and fit stretch, but the federation has 32 and stretch; prepare all", size=32)
+    refused("but the federation has 16 and pad", fit="pad")
+    refused(
+        "patients are told by names as of .*, and before by names as of kermany; tell",
+        reading=Reading(patient=r"(\d+)"),
+    )
+    refused("wave 2: no image is new", hospital)
+    with pytest.raises(
+        UserError, match="data: is there already; remove it if nobody uses it, or give another --output"
+    ):
+        extend(later, tmp_path, "data")
+    path = later / "NORMAL" / "IM-0100-0001.jpeg"
+    path.write_bytes(jpeg(40 + 3 * 30 + 1))
+    refused("1 of your images are in the shared validation set too, such as wave2/NORMAL/IM-0100-0001.jpeg")
+    path.unlink()
+    table = read_table(tmp_path / "data" / "catalogue.csv")
+    write_table(tmp_path / "data" / "catalogue.csv", table.assign(patient="x" + table["patient"]))
+    refused("data: its patients would not stay in their splits")
+    (tmp_path / "data" / "catalogue.csv").unlink()
+    refused(r"data/catalogue.csv: missing; without it nobody is known again: put it back, or prepare")
+
+
+def test_new_images_of_another_range_of_greys_are_not_mixed_with_the_old(tmp_path):
+    def deep(folder, patients, high):
+        for number in patients:
+            path = folder / ("PNEUMONIA" if number % 2 else "NORMAL") / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            values = np.linspace(number, high, 16 * 16).astype(np.uint16).reshape(16, 16)
+            Image.fromarray(values).save(path)
+        return folder
+
+    reading = Reading(patient="image")
+    prepare_site(
+        deep(tmp_path / "one", range(40), 4000), "us", 16, tmp_path / "data", own_validation=0.2, reading=reading
+    )
+    two = deep(tmp_path / "two", range(20), 60000)
+    said = r"two: greys from 0 to 65535 would become 0 to 255, before it was from 0 to 4095; .*: --greys 0 4095$"
+    with pytest.raises(UserError, match=said):
+        extend(two, tmp_path, reading=reading)
+    extend(two, tmp_path, reading=replace(reading, greys=(0, 4095)))
+    table = load_site(tmp_path / "data-2").table
+    assert table["patient"].nunique() == 60  # files of one name are not known to be of one patient
+
+
+def test_patients_of_dicoms_are_known_again_by_the_same_secret_alone(tmp_path):
+    def dicoms(folder, patients, first):
+        for number in patients:
+            path = folder / ("PNEUMONIA" if number % 2 else "NORMAL") / f"{first + number}.dcm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rng = np.random.default_rng(first + number)
+            pixels = rng.integers(0, 4096, (16, 16)).astype(np.uint16)
+            path.write_bytes(dicom(pixels, bits=12, PatientID=f"MRN{number}", ViewPosition="PA"))
+        return folder
+
+    one, two = dicoms(tmp_path / "one", range(30), 0), dicoms(tmp_path / "two", range(20, 50), 100)
+    prepare_site(one, "us", 16, tmp_path / "data", own_validation=0.2, salt=tmp_path / "salt")
+    secret = (tmp_path / "salt").read_bytes()
+    (tmp_path / "salt").unlink()
+    with pytest.raises(UserError, match=r"salt: missing; without it no patient of .*data is known again: put it back$"):
+        extend(two, tmp_path)
+    assert not (tmp_path / "salt").exists()
+    (tmp_path / "salt").write_bytes(secret)
+    extend(two, tmp_path)
+    table = load_site(tmp_path / "data-2").table
+    assert table["patient"].nunique() == 50
+    assert (table.groupby("patient")["split"].nunique() == 1).all()
+    waves = read_json(tmp_path / "data-2" / "card.json")["waves"]["2"]
+    assert sum(of["again"] for of in waves.values()) == 10

@@ -30,6 +30,7 @@ def kit(organiser, tmp_path, monkeypatch):
     kit = shutil.copytree(organiser / "kits" / "us", tmp_path / "kit")
     (tmp_path / "stand_in.py").write_text(SITE)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:.")
+    monkeypatch.setenv("FEDXRAY_FORKS", "0")  # a stand-in needs nothing of what a guard imports for its forks
     monkeypatch.setitem(guard.MAIN, "client", ("stand_in", "fed_client.json"))
     monkeypatch.setattr(process, "RESTART_S", 0.1)
     monkeypatch.setattr(process, "POLL_S", 0.05)

@@ -6,14 +6,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
+from helpers.data import write_patients
 from helpers.log import heard
-from helpers.operators import ask, unpack
+from helpers.operators import ask, free_port, unpack
+from helpers.tutorial import Reader
+from helpers.workflow import ENVIRONMENT
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
@@ -85,13 +89,11 @@ def test_a_key_that_is_twice_is_told(tmp_path):
 class Process:
     """A command of ours, started; its lines are in a file."""
 
-    def __init__(self, log, *words, cwd=None):
+    def __init__(self, log, command, cwd, environment=os.environ):
         self.log = log
-        environment = os.environ | {"PYTHONPATH": os.getcwd(), "PYTHONUNBUFFERED": ""}  # as systemd starts it
+        environment = environment | {"PYTHONUNBUFFERED": ""}  # as systemd starts it
         with open(log, "w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *map(str, words)], stdout=file, stderr=file, cwd=cwd, env=environment
-            )
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, cwd=cwd, env=environment)
 
     def wait_for(self, text, count=1):
         """Until the command has said `text`, `count` times."""
@@ -110,16 +112,53 @@ class Process:
 
 
 @pytest.fixture(scope="module")
-def federation(tmp_path_factory, data):
-    """(the organiser's folder, its server's process), with the site us; its server is up."""
-    folder = tmp_path_factory.mktemp("federation") / "eine Föderation"
-    folder.mkdir()
-    ask(folder)
-    words = ("start", folder, "--shared", data["shared"], "--tensorboard", folder / "tensorboard")
-    server = Process(folder / "server.log", "fedxray.operators.server", *words)
+def reader(tmp_path_factory):
+    """The reader of docs/tutorials/hospital.md, at home at a place with spaces and umlauts in its name."""
+    home = tmp_path_factory.mktemp("federation") / "eine Föderation"
+    write_patients(home / "images", 20)
+    write_patients(home / "public-images", 6, first=30)
+    replaced = {"fl.example.org": "localhost", "port: 8002": f"port: {free_port()}", "days: 360": "days: 100"}
+    return Reader("hospital.md", home, replaced, ENVIRONMENT | {"HOME": str(home), "PYTHONPATH": os.getcwd()})
+
+
+@pytest.fixture(scope="module")
+def federation(reader):
+    """(the organiser's folder, its server's process), of us and europe, as the tutorial says; its server is up."""
+    folder = reader.folder / "federation"
+    reader.read("The organiser, in short")
+    command = ["bash", "-c", f"exec {reader.take('The organiser starts the server')}"]
+    server = Process(folder / "server.log", command, reader.folder, reader.environment)
     server.wait_for("the server is up")
     yield folder, server
     assert server.end() == 130
+
+
+@pytest.mark.slow
+def test_the_operator_follows_the_tutorial_until_the_hospital_has_joined(federation, reader):
+    """Where everything pinned is there already: the packages of this environment are shown to the hospital's."""
+    folder, home = federation[0], reader.folder
+    shutil.copy(folder / "archives" / "us.tar.gz", home)
+    shutil.copytree(folder / "shared", home / "shared")
+    said = reader.read("The archive")
+    assert (folder / "archives" / "us.tar.gz.sha256").read_text().split()[0] in said
+    here = reader.environment
+    reader.environment = {key: value for key, value in here.items() if key != "PYTHONPATH"}
+    reader.environment |= {"PYTHON": sys.executable, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", reader.folder / ".venv"], check=True)
+    packages = next((reader.folder / ".venv").glob("lib/python*/site-packages"))
+    (packages / "here.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    for heading in ("Install", "Your images", "What jobs may spend of your patients' privacy", "Check"):
+        reader.read(heading)
+    said = reader.read("What leaves your house")
+    assert read_json(folder / "kits.json")["us"]["certificate_sha256"] in said.replace(":", "").lower()
+    log = home / "site.log"
+    site = Process(log, ["bash", "-c", f"exec {reader.take('Start')}"], reader.folder, reader.environment)
+    site.wait_for("joined the federation")
+    reader.environment = here
+    reader.read("The organiser sees who is there")
+    assert site.end() == 130
+    assert not reader.blocks
+    shutil.rmtree(reader.folder / ".venv")
 
 
 @pytest.fixture
@@ -130,7 +169,9 @@ def join(federation, data, tmp_path):
     def start(site, folder=None):
         place = folder or unpack(federation[0], site, tmp_path / f"Klinik {len(started)} für alle")
         OwnFile(place / "kit").write(data=data[site])
-        one = Process(tmp_path / f"{len(started)}.log", "fedxray.operators.site", "start", cwd=place)
+        command = [sys.executable, "-m", "fedxray.operators.site", "start"]
+        log = tmp_path / f"{len(started)}.log"
+        one = Process(log, command, place, os.environ | {"PYTHONPATH": os.getcwd()})
         started.append(one)
         one.folder = place
         return one

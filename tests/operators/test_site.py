@@ -4,10 +4,82 @@ import re
 import sys
 
 import pytest
+from helpers.data import png, write_images
+from helpers.operators import unpack
 
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json
+from fedxray.data.labels import CLASSES
 from fedxray.flare.budget import Budget, Limits, Spending
+from fedxray.flare.own import OwnFile
 from fedxray.operators.checks import check_site
 from fedxray.operators.site import main
+
+
+@pytest.fixture
+def prepare(organiser, tmp_path, monkeypatch, capsys):
+    """(folder of the unpacked archive, a function that runs `fedxray-site prepare` there)."""
+    folder = unpack(organiser, "us", tmp_path)
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["fedxray-site", "prepare", "--folder", str(folder), *map(str, words)])
+        try:
+            main()
+        except SystemExit as end:
+            return str(end.code), []
+        return "", capsys.readouterr().out.splitlines()
+
+    return folder, call
+
+
+def test_new_patients_are_added_and_the_kit_then_has_the_new_data_set(prepare, tmp_path):
+    (folder, call), own = prepare, OwnFile(prepare[0] / "kit")
+    one, two = (
+        write_images(tmp_path / name, [f"{CLASSES[n % 2]}/{name}{n}.png" for n in range(30)]) for name in ("a", "b")
+    )
+    for number, path in enumerate(sorted(two.rglob("*.png"))):
+        path.write_bytes(png(1000 + number))
+    assert "missing" in call("--add", two, "--patient", "image")[0]
+    assert call(one, "--patient", "image", "--own-validation", "0.2", "--seed", "4")[0] == ""
+    first = (folder / "data" / "card.json").read_bytes()
+    assert call("--add", two, "--patient", "image", "--seed", "4")[0] == (
+        "error: --seed: new patients are split as before; leave it out"
+    )
+    assert own.data == folder / "data"
+    code, said = call("--add", two, "--patient", "image")
+    assert code == ""
+    assert "wave 2: 30 new patients, 0 patients who come again" in " ".join(said)
+    assert any(re.match(r"wave 2 +\d+ train \(0 patients again\), \d+ validation", line) for line in said)
+    assert own.data == folder / "data-2"
+    assert (folder / "data" / "card.json").read_bytes() == first
+    assert own.load(read_json(folder / "data-2" / "card.json")["sha256"]).part("train", [2])
+    assert call("--add", two, "--patient", "image")[0].endswith(
+        "; each is in an earlier wave too: give its own images alone"
+    )
+    assert own.data == folder / "data-2"
+    assert not (folder / "data-3").exists()
+
+
+def test_a_site_refuses_a_job_of_another_wave_and_says_what_to_do(prepare, tmp_path):
+    folder, call = prepare
+    images = write_images(tmp_path / "a", [f"{CLASSES[n % 2]}/{n}.png" for n in range(60)])
+    later = [path for path in sorted(images.rglob("*.png")) if int(path.stem) >= 30]
+    for path in later:
+        (tmp_path / "b" / path.parent.name).mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "b" / path.parent.name / path.name)
+    call(images, "--patient", "image", "--own-validation", "0.2")
+    call("--add", tmp_path / "b", "--patient", "image")
+    one, two = (read_json(folder / name / "card.json")["sha256"] for name in ("data", "data-2"))
+    own = OwnFile(folder / "kit")
+    with pytest.raises(UserError, match=r"data-2: a later version of .* registry, .* \(set federation.waves to 2\)$"):
+        own.load(one)
+    assert own.load(two | {"waves": 2}).name == "us"
+    own.write(data=folder / "data")
+    said = r"data: the job is for 2 waves of patients, and this data set has 1; add .*fedxray-site prepare --add\), and"
+    with pytest.raises(UserError, match=said):
+        own.load(two | {"waves": 2})
+    with pytest.raises(UserError, match="changed since the registry was made"):
+        own.load(one | {"images": "0" * 64})
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from fedxray.analysis.adaptation import adapt
 from fedxray.analysis.comparison import compare, summarise
 from fedxray.analysis.contrasts import contrast
 from fedxray.analysis.methods import table_of_methods
-from fedxray.core.files import read_json, write_json, write_table
+from fedxray.core.files import read_json, read_table, write_json, write_table
 from fedxray.core.parameters import save_model
 from fedxray.data.registry import tabulate_cohorts
 from fedxray.data.site import SiteFolder
@@ -71,6 +71,23 @@ def results(tmp_path_factory, config):
         patch.setattr(exported, "write_onnx", lambda path, *_, **__: path.write_bytes(b""))
         exported.export_model(folder.run("run-0").model, make_settings(image_size=16), folder.model, **about)
     return folder
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory, config, results):
+    """(configuration, folder) of the same with a second learning rate, which validation chose for no model."""
+    folder = Folder(tmp_path_factory.mktemp("swept") / "made-up")
+    folder.root.mkdir()
+    for path in results.root.iterdir():
+        if path != results.points:
+            (folder.root / path.name).symlink_to(path)
+    points = read_table(results.points)
+    others = points.assign(lr=points["lr"] * 50, validation_auroc=points["validation_auroc"] - 0.1, chosen=False)
+    write_table(folder.points, pd.concat([points, others], ignore_index=True))
+    grid = {"grid": {"training.lr": sorted({*points["lr"], *others["lr"]})}, "points": [], "exclude": []}
+    config = config | {"sweep": grid}
+    write_json(folder.root / "config.json", config)
+    return config, folder
 
 
 def _write_run(folder, run):

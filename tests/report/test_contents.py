@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from fedxray.experiment.experiment import Experiment
-from fedxray.report.contents import ITEMS, PARTS, REMOTE_PARTS, TEMPLATES, category, figures, texts
+from fedxray.report.contents import ITEMS, PARTS, REMOTE_PARTS, TEMPLATES, VENDORED, category, figures, texts
 
 REPOSITORY = Path(__file__).parents[2]
 ALWAYS = [
@@ -72,13 +72,13 @@ def test_the_page_is_the_first_entry_and_each_part_of_it_has_a_template():
     assert [category(name) for name in ("the_page", "sites", "points")] == ["1. The answer", "3. Data", "4. Tables"]
     assert [item.name for item in ITEMS if item.category == "1. The answer"] == ["the_page"]
     names = {path.stem for path in TEMPLATES.glob("*.html")}
-    assert names - {"index", "part", "table", "figure"} == set(PARTS)
+    assert names - {"index", "part", "table", "figure", "explore"} == set(PARTS)
     assert set(REMOTE_PARTS) < set(PARTS)
 
 
 def test_the_page_is_written_again_if_one_of_its_texts_changes():
     captions = (REPOSITORY / "report").glob("*.rst")
-    assert set(texts()) == {*TEMPLATES.iterdir(), *captions, REPOSITORY / "config" / "config.yaml"}
+    assert set(texts()) == {*TEMPLATES.iterdir(), *VENDORED.iterdir(), *captions, REPOSITORY / "config" / "config.yaml"}
 
 
 def test_the_list_is_read_without_what_is_heavy():

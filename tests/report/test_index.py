@@ -309,3 +309,23 @@ def test_what_data_sets_say_of_their_limits_is_on_the_page(config, folder, tmp_p
     seen = words_of(page(config | {"dataset": section}, folder, ""))
     limits = seen[seen.index("What it does not show") : seen.index("How to repeat it")]
     assert all(limit in limits for limit in datasets.get("kermany").limits)
+
+
+@pytest.mark.parametrize(("holds", "said"), [("true", "Yes: each rule"), ("false", "No: the gate holds only if each")])
+def test_the_gate_is_told_with_its_bounds_and_says_no_if_one_rule_does_not_hold(config, folder, tmp_path, holds, said):
+    other = linked(folder, tmp_path / "gated", config)
+    gated = config | {"promotion": config["promotion"] | {"predecessor": "models/1"}}
+    rows = [
+        ("us", "AUROC minus predecessor's", 0.01, -0.012, 0.03, -0.02, "true", "Good."),
+        ("us", "calibration error", 0.08, 0.05, 0.11, 0.1, holds, "Fair."),
+        ("", "predecessor", None, None, None, None, "", "Nothing is known."),
+    ]
+    columns = ["hospital", "what", "value", "low", "high", "bound", "holds", "sentence"]
+    write_table(other.gate, pd.DataFrame(rows, columns=columns))
+    told = page(gated, other, "")
+    check_numbers(told, other)
+    section = words_of(re.search(r'<section id="gate">.*?</section>', told, re.DOTALL)[0])
+    assert said in section
+    assert section.count("not judged") == 1
+    assert not re.search(r"\d", "".join(Reader(told).visible))
+    assert 'id="gate"' not in page(config, other, "")

@@ -103,7 +103,9 @@ def test_the_gain_of_each_method_is_a_row_in_each_hospitals_panel(several):
         ringed = [line.get_xdata()[0] for line in axis.lines if line.get_markerfacecolor() == "none"]
         assert ringed == list(table["gain"][(table["hospital"] == hospital) & table["chosen"]])
         assert [line.get_xdata()[0] for line in axis.lines[-2:]] == [0, -0.02]
-    assert figure.axes[3].get_xscale() == "log"
+    assert figure.axes[3].get_xscale() == "linear"  # all send about the same
+    table.loc[table["method"] == "scaffold", "bytes_sent"] *= 30
+    assert of_methods.method_gain(table, 0.02).axes[3].get_xscale() == "log"
     plt.close("all")
 
 
@@ -210,11 +212,17 @@ def test_every_method_of_the_configuration_has_words():
     assert set(algorithms.ALGORITHMS) == set(schema["name"]["enum"])
     assert set(algorithms.MEANS) == set(schema["mean"]["enum"]) - {"weighted"}
     assert set(algorithms.MOMENTS) == set(schema["moments"]["enum"]) - {"fresh"}
-    tuned = algorithms.described(replace(PLAIN, finetune=3, finetune_stop="validation", mean="median"))
+    tuned = algorithms.described(replace(PLAIN, finetune=3, finetune_stop="validation", mean="median"), {})
     assert "the last 3 epochs are trained by each hospital by itself" in tuned
     assert tuned.endswith("the best of them by its own validation")
-    assert "secure aggregation" in algorithms.described(replace(PLAIN, secure_aggregation=True))
-    assert "half precision" in algorithms.described(replace(PLAIN, precision="float16"))
-    assert "half precision" not in algorithms.described(PLAIN)
+    private = {"dp": "sum", "epsilon": 2.996, "unit": "patient"}
+    noisy = algorithms.described(replace(PLAIN, secure_aggregation=True, moments="averaged"), private)
+    assert "the noise is in the sum" in noisy
+    assert "epsilon at most 3 for each patient; the server learns the sum" in noisy
+    assert "moments" not in noisy  # the steps are the server's
+    assert "moments" in algorithms.described(replace(PLAIN, moments="averaged"), private | {"dp": "sites"})
+    assert "secure aggregation" in algorithms.described(replace(PLAIN, secure_aggregation=True), {})
+    assert "half precision" in algorithms.described(replace(PLAIN, precision="float16"), {})
+    assert "half precision" not in algorithms.described(PLAIN, {})
     assert algorithms.scheduled({"rounds": 9, "round": 0.333333, "steps": 5}) == "9 rounds of 5 local steps"
     assert algorithms.scheduled({"rounds": 9, "round": 0.25, "steps": 0}) == "9 rounds of 0.25 local epoch"

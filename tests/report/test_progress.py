@@ -313,6 +313,22 @@ def test_nothing_is_said_after_the_last(piped):
     assert piped.lines[-1] == "The end."
 
 
+def test_where_nothing_is_left_to_run_it_still_says_where_to_read(tmp_path):
+    screen = Screen(tmp_path, io.StringIO(), idle=lambda: ["The report: x.html"])
+    screen.send(None, "Nothing to be done (all requested files are present and up to date).")
+    screen.progress.close()
+    assert screen.lines[-1] == "The report: x.html"
+
+
+def test_a_private_training_has_no_loss_to_show(piped):
+    piped.plan(train_central=1)
+    log = piped.start(1, "train_central")
+    row = {"epoch": 3, "train_loss": float("nan"), "validation_auroc": 0.81, "seconds": 1.0}
+    piped.write(log, epoch_line(row, 3), after=2)
+    piped.finish(1)
+    assert "  epoch 3/3  loss -  AUROC 0.8100  " in piped.lines[-1]
+
+
 def test_other_errors_and_messages_of_snakemake_are_said_in_its_words(piped):
     piped.send(None, "Nothing to be done (all requested files are present and up to date).")
     piped.send("error", "MissingInputException in rule [b]x[/b]:\nMissing input files", logging.ERROR)

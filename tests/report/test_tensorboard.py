@@ -1,14 +1,12 @@
 import io
 import json
-import re
-import subprocess
-import sys
 import time
 import urllib.request
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.tensorboard import served
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
@@ -81,24 +79,19 @@ def ask(url, path, body):
         return json.load(answer)
 
 
-@pytest.fixture
-def serve():
-    """Starts TensorBoard on a folder and a free port; returns its address."""
-    processes = []
-
-    def start(folder):
-        command = [sys.executable, "-m", "tensorboard.main", "--logdir", folder, "--port", "0", "--load_fast", "false"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        processes.append(process)
-        return next(found[0] for line in process.stderr if (found := re.search(r"http://\S+/", line)))
-
-    yield start
-    for process in processes:
-        process.terminate()
-        process.communicate(timeout=20)
+def wait_for_groups(url, number):
+    """The session groups of the HParams tab, once there are `number` and all have their metrics."""
+    metrics = [{"metric": {"tag": SCALARS[column], "group": ""}} for column in HPARAM_METRICS]
+    wanted = {"colParams": metrics, "allowedStatuses": ["STATUS_SUCCESS"], "startIndex": 0, "sliceSize": 10}
+    for _ in range(100):
+        groups = ask(url, "session_groups", wanted).get("sessionGroups", [])
+        if len(groups) == number and all(len(group["metricValues"]) == len(metrics) for group in groups):
+            break
+        time.sleep(0.2)
+    return groups
 
 
-def test_the_hparams_tab_shows_each_run_with_its_settings_and_metrics(tmp_path, serve):
+def test_the_hparams_tab_shows_each_run_with_its_settings_and_metrics(tmp_path):
     runs = [
         make_run(tmp_path / "a"),
         make_run(tmp_path / "b", last=0.1),  # differs from a in what `extra` says alone
@@ -109,14 +102,8 @@ def test_the_hparams_tab_shows_each_run_with_its_settings_and_metrics(tmp_path, 
     names = ["federated/lr=0.003,batch=8", "federated/lr=0.003,batch=16", "central/lr=0.01"]
     extra = [{"batch_size": 8, "flip": False}, {"batch_size": 16, "flip": True}, {"batch_size": 8, "clip": "none"}]
     export_runs(runs, names, tmp_path / "tb", extra)
-    url = serve(tmp_path / "tb")
-    metrics = [{"metric": {"tag": SCALARS[column], "group": ""}} for column in HPARAM_METRICS]
-    wanted = {"colParams": metrics, "allowedStatuses": ["STATUS_SUCCESS"], "startIndex": 0, "sliceSize": 10}
-    for _ in range(100):
-        groups = ask(url, "session_groups", wanted).get("sessionGroups", [])
-        if len(groups) == 3 and all(len(group["metricValues"]) == 3 for group in groups):
-            break
-        time.sleep(0.2)
+    with served(tmp_path / "tb") as url:
+        groups, experiment = wait_for_groups(url, 3), ask(url, "experiment", {})
     by_name = {group["name"]: group for group in groups}
     assert set(by_name) == set(names)
     for name, last in zip(names, (0.3, 0.4, 0.5), strict=True):
@@ -126,7 +113,6 @@ def test_the_hparams_tab_shows_each_run_with_its_settings_and_metrics(tmp_path, 
     assert by_name[names[0]]["hparams"] == RECORD | SCHEDULE | extra[0]
     central = {"mode": "central", "lr": 0.01, "rounds": 1, "round": 3.0}
     assert by_name[names[2]]["hparams"] == RECORD | central | extra[2]
-    experiment = ask(url, "experiment", {})
     columns = {info["name"]: info for info in experiment["hparamInfos"]}
     assert set(columns) == {*RECORD, *SCHEDULE, "batch_size", "flip", "clip"}
     assert columns["batch_size"]["domainInterval"] == {"minValue": 8, "maxValue": 16}

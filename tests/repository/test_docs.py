@@ -1,4 +1,4 @@
-"""What documents and comments name is there: links, files, rules, commands, keys; the README's graph and module."""
+"""What documents and comments name is there: links, files, rules, commands, keys; graph and module; tutorials."""
 
 import re
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers.tutorial import PAGES, Reader
 from helpers.workflow import copy_repository, planned, snakemake
 from snakemake.utils import update_config
 
@@ -18,7 +19,7 @@ from fedxray.operators import server, site
 
 ROOT = Path(__file__).parents[2]
 MARKDOWN = sorted(
-    path for pattern in ("*.md", "[!.]*/README.md", "docs/*.md", "tests/*/*.md") for path in ROOT.glob(pattern)
+    path for pattern in ("*.md", "[!.]*/README.md", "docs/**/*.md", "tests/*/*.md") for path in ROOT.glob(pattern)
 )
 # Files for people beside these, and files whose comments speak of other files.
 TEXTS = sorted(
@@ -58,9 +59,10 @@ def name_of(path):
 
 
 def quoted(text):
-    """What stands between backticks, and the lines of code blocks."""
+    """What stands between backticks, and the lines of code blocks, of fenced ones the commands."""
     inline = re.findall(r"`([^`\n]+(?:\n[^`\n]+)?)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
-    return "\n".join([*inline, *re.findall(r"^ {4}(.+)$", text, re.MULTILINE)])
+    fenced = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return "\n".join([*inline, *fenced, *re.findall(r"^ {4}(.+)$", text, re.MULTILINE)])
 
 
 def anchors(path):
@@ -160,7 +162,7 @@ def test_every_configuration_that_is_shown_is_valid():
         config = deepcopy(CONFIG)
         update_config(config, values)
         check_config(config, SCHEMA)
-    (hospitals,) = configurations(ROOT / "docs" / "hospitals.md")
+    (hospitals,) = [one for one in configurations(ROOT / "docs" / "hospitals.md") if "federation" in one]
     assert Experiment.from_config(CONFIG | {"federation": CONFIG["federation"] | hospitals["federation"]}).modes == (
         "federated",
         "alone",
@@ -191,9 +193,10 @@ def reachable(edges):
 
 
 @pytest.mark.slow
-def test_the_graph_of_the_readme_is_that_of_the_rules(tmp_path):
+def test_the_graph_that_is_drawn_is_that_of_the_rules(tmp_path):
     """Of the default configuration, without the target `all`: the same nodes, and the same that needs the same."""
-    (chart,) = re.findall(r"```mermaid\nflowchart LR\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (section,) = re.findall(r"^## The graph\n(.*?)^## ", (ROOT / "docs" / "architecture.md").read_text(), re.M | re.S)
+    (chart,) = re.findall(r"```mermaid\nflowchart LR\n(.*?)```", section, re.DOTALL)
     edges = drawn(chart)
     assert {node for edge in edges for node in edge} <= RULES
     text = snakemake(copy_repository(tmp_path), "--rulegraph").stdout
@@ -205,12 +208,76 @@ def test_the_graph_of_the_readme_is_that_of_the_rules(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_module_of_the_readme_is_planned(tmp_path):
-    (example,) = re.findall(r"```python\n(module .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def test_the_module_that_is_shown_is_planned(tmp_path):
+    (example,) = re.findall(r"```python\n(module .*?)```", (ROOT / "config" / "README.md").read_text(), re.DOTALL)
     checkout = copy_repository(tmp_path / "a checkout")
     (tmp_path / "Snakefile").write_text(example.replace("PATH", str(checkout)))
     rules = planned(tmp_path)
     assert (rules["xray_train_federated"], rules["after"]) == (2, 1)
+
+
+def test_every_tutorial_is_followed_by_a_test():
+    tests = "".join(path.read_text() for path in ROOT.glob("tests/*/test_*.py") if path != Path(__file__))
+    pages = {path.name for path in PAGES.glob("*.md")}
+    assert pages == set(re.findall(r'Reader\(\s*"(\w+\.md)"', tests))
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """A function that makes a tutorial of a text, and returns its reader."""
+    monkeypatch.setattr("helpers.tutorial.PAGES", tmp_path)
+
+    def make(text, **replaced):
+        (tmp_path / "page.md").write_text(text)
+        return Reader("page.md", tmp_path, replaced)
+
+    return make
+
+
+STEPS = """# A page
+
+## First
+
+```sh
+mkdir there
+cd there
+cat > a <<'END'
+1 URL
+END
+```
+
+## Second
+
+```sh
+echo "$(cat a): -0.5 [2, 3]"
+```
+
+```text
+9 here: 0.1 ...
+```
+"""
+
+
+def test_a_tutorial_is_followed_where_the_step_before_has_ended(page):
+    reader = page(STEPS, URL="here")
+    assert reader.read("First") == ""
+    assert reader.folder.name == "there"
+    assert [heading for heading, *_ in reader.blocks] == ["Second", "Second"]
+    assert reader.read() == "1 here: -0.5 [2, 3]\n"
+    assert not reader.blocks
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("mkdir there", "false", "false\ncd there"),
+        ("9 here", "9 nowhere", "'9 nowhere: 0.1 ...' was not printed"),
+        ("URL", "ADDRESS", "page.md no longer says 'URL'"),
+    ],
+)
+def test_what_is_wrong_with_a_tutorial_is_told(page, old, new, said):
+    with pytest.raises(AssertionError, match=re.escape(said)):
+        page(STEPS.replace(old, new), URL="here").read()
 
 
 def test_no_document_is_forgotten_here():

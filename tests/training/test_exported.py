@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from fedxray.data.pixels import to_grey
 from fedxray.training import exported as library
 from fedxray.training.exported import export_model, find_images, predict_images
 from fedxray.training.models import build, get_parameters
+from fedxray.training.score_log import read_log
 from fedxray.training.trainer import predict
 
 
@@ -267,3 +269,21 @@ def test_a_folder_has_the_images_that_the_catalogue_finds_in_it(images, tmp_path
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match="linked: a folder that may not be listed: Permission denied; let it be read"):
         find_images([images])
+
+
+def test_the_log_has_scores_and_no_image_and_a_second_call_is_added(exported, images, tmp_path, monkeypatch, capsys):
+    log = tmp_path / "log.csv"
+    assert run(monkeypatch, exported[0], images, "--log", log, "--day", "2026-03-01") is None
+    assert run(monkeypatch, exported[0], images / "a.jpg", "--log", log) is None
+    rows, expected = read_log(log), predict_images(exported[0], [images])[0]
+    assert rows["score"].tolist() == [*(one.probability for one in expected), expected[0].probability]
+    assert [day.isoformat() for day in rows["day"][:3]] == ["2026-03-01"] * 3
+    assert rows["image"][3] == rows["image"][0] != rows["image"][1]
+    assert set(rows["sha256"]) == {read_json(exported[0] / "config.json")["sha256"]["model.safetensors"]}
+    assert not re.search(r"jpe?g|images", log.read_text(), re.IGNORECASE)
+    capsys.readouterr()
+    (tmp_path / "notes.csv").write_text("x\n")
+    said = run(monkeypatch, exported[0], images, "--log", tmp_path / "notes.csv")
+    assert said.startswith(f"error: {tmp_path / 'notes.csv'}: no log of fedxray-predict")
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "notes.csv.key").exists()

@@ -2,13 +2,16 @@
 
 import json
 import re
+import shlex
 import shutil
 
 import pandas as pd
 import pytest
 from golden.fingerprints import TABLES, compare, fingerprints
-from helpers.browser import PROGRAM, Browser
-from helpers.workflow import SMOKE, copy_repository, kill, planned, snakemake, start, wait_for_federation
+from helpers.browser import EVERY, PROGRAM, WORDS, Browser
+from helpers.tensorboard import served
+from helpers.tutorial import Reader, checkout
+from helpers.workflow import REPOSITORY, SMOKE, kill, planned, snakemake, start, wait_for_federation
 
 from fedxray.core.files import read_table, sha256, write_table
 
@@ -18,13 +21,24 @@ EXTERNAL = ["--config", "dataset={external: [{phantom: {patients: 40, seed: 7}}]
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A copy after the whole graph of config/smoke.yaml, at a place with spaces and umlauts in its name."""
-    copy = copy_repository(tmp_path_factory.mktemp("repository") / "mein Projekt (Röntgen)")
-    done = snakemake(copy, *SMOKE)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    (copy / "said.txt").write_text(done.stdout + done.stderr)
-    return copy
+def researcher(tmp_path_factory):
+    """The reader of docs/tutorials/laptop.md after `make run`, with the sizes of config/smoke.yaml as the defaults.
+
+    The checkout lies at a place with spaces and umlauts in its name.
+    """
+    place = tmp_path_factory.mktemp("repository") / "mein Projekt (Röntgen)"
+    origin = checkout(place / "origin", REPOSITORY / "config" / "smoke.yaml")
+    replaced = {"git clone URL": f"cp -a {shlex.quote(str(origin))}", "results/phantom": "results/smoke"}
+    reader = Reader("laptop.md", place, replaced | {"[0.001, 0.003]": "[0.001]", "[10, 20]": "[1, 2]"})
+    printed = reader.read("Install", "The whole experiment, on synthetic images")
+    (reader.folder / "said.txt").write_text(re.search(r".*^The curves: [^\n]+", printed, re.DOTALL | re.MULTILINE)[0])
+    return reader
+
+
+@pytest.fixture(scope="module")
+def finished(researcher):
+    """The checkout after the whole graph of config/smoke.yaml."""
+    return researcher.folder
 
 
 def test_the_whole_graph_ends_in_a_comparison(finished):
@@ -65,7 +79,10 @@ def test_its_results_are_those_of_before(finished):
 
 def test_a_second_run_does_nothing(finished):
     done = snakemake(finished, *SMOKE)
-    assert "Nothing to be done" in done.stdout + done.stderr
+    *_, nothing, page, curves = (done.stdout + done.stderr).splitlines()
+    assert nothing.startswith("Nothing to be done")
+    assert page == "The report: results/smoke/report/index.html"
+    assert curves == "The curves: tensorboard --logdir results/smoke/tensorboard"
 
 
 def test_only_what_a_change_touches_runs_again(finished):
@@ -150,10 +167,12 @@ TOLD = {"choose_points", "predict_chosen", "compare_runs", "contrast_models", "e
 TOLD |= {"adapt_thresholds", "export_tensorboard", *REPORT} - {"plot_data"}  # what follows from a model
 SHARED_OUT = {"check_split", "make_site", "list_sites", "plot_data"}  # what follows from a split
 KITS = {"render_project", "provision_federation"}
+UNDUE = [  # a comment, a docstring, and the words of an error
+    ("data/cohort.py", "def draw_cohort(", "# a comment\ndef draw_cohort("),
+    ("training/trainer.py", '"""Train the steps', '"""Train those steps'),
+    ("training/trainer.py", "no C compiler on", "there is no C compiler on"),
+]
 EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
-    "a comment": ("data/cohort.py", "def draw_cohort(", "# a comment\ndef draw_cohort(", set()),
-    "a docstring": ("training/trainer.py", '"""Train the steps', '"""Train those steps', set()),
-    "the words of an error": ("training/trainer.py", "no C compiler on", "there is no C compiler on", set()),
     "a metric that training does not use": (
         "training/metrics.py",
         "(probabilities - labels) ** 2",
@@ -208,15 +227,28 @@ EDITS = {  # {what is edited: (file, old, new, exactly the rules that are due)}
 }
 
 
+def due_after(finished, *edits):
+    """The rules that are due after edits of the package, (file, old, new) each; these are undone."""
+    before = {file: (finished / "fedxray" / file).read_text() for file, *_ in edits}
+    after = dict(before)
+    for file, old, new in edits:
+        assert old in after[file]
+        after[file] = after[file].replace(old, new, 1)
+    for file, text in after.items():
+        (finished / "fedxray" / file).write_text(text)
+    rules = set(planned(finished, *SMOKE)) - {"all", "total"}
+    for file, text in before.items():
+        (finished / "fedxray" / file).write_text(text)
+    return rules
+
+
+def test_comments_docstrings_and_the_words_of_errors_run_nothing_again(finished):
+    assert not due_after(finished, *UNDUE)
+
+
 @pytest.mark.parametrize(("file", "old", "new", "due"), EDITS.values(), ids=EDITS)
 def test_an_edit_runs_again_what_it_touches_and_nothing_else(finished, file, old, new, due):
-    path = finished / "fedxray" / file
-    before = path.read_text()
-    assert old in before
-    path.write_text(before.replace(old, new, 1))
-    rules = set(planned(finished, *SMOKE)) - {"all", "total"}
-    path.write_text(before)
-    assert rules == due
+    assert due_after(finished, (file, old, new)) == due
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium on this machine")
@@ -229,10 +261,72 @@ def test_the_page_of_a_whole_run_prints_on_six_pages_at_most(finished, tmp_path)
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def boards(finished, tmp_path_factory):
+    """(a browser, TensorBoard's address of all runs and of what it shows while they train)."""
+    results = finished / "results" / "smoke"
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    with served(results / "tensorboard") as after, served(results / "live") as during:
+        yield browser, after, during
+    browser.close()
+
+
+def tab(browser, url, name, *words):
+    """What a tab of TensorBoard says, once it says all these words."""
+    browser.visit("about:blank", 1400)
+    browser.visit(f"{url}#{name}", 1400)
+    browser.wait(f"{json.dumps(words)}.every((word) => {WORDS}.includes(word))")
+    return browser.value(WORDS)
+
+
+RUNS_OF_SMOKE = {"central/lr=0.002,epochs=2,seed=1", "federated/fedavg+averaged/lr=0.002,epochs=2,round=0.5,seed=1"}
+RUNS_OF_SMOKE |= {f"alone/lr=0.002,epochs=2,seed=1/{site}" for site in ("us", "europe", "asia")}
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium on this machine")
+def test_tensorboard_shows_curves_runs_answer_pictures_and_precision_of_a_finished_run(finished, boards):
+    browser, url, _ = boards
+    said = tab(browser, url, "custom_scalars", "federated, central and alone", *(f"({run})" for run in RUNS_OF_SMOKE))
+    *_, chart = said.partition("\nvalidation/auroc\n")  # all below one head are lines of one chart
+    assert all(f"validation/auroc ({run})" in chart for run in RUNS_OF_SMOKE)
+    said = tab(browser, url, "hparams", "Number of matching session groups: 5", *RUNS_OF_SMOKE).splitlines()
+    points = read_table(finished / "results" / "smoke" / "points.csv").set_index("path")
+    for path in RUNS_OF_SMOKE:
+        mode, _round, _rounds, site, _epochs, auroc = said[said.index(path) + 1 :][:6]
+        assert (mode, site) == tuple(points.loc[path, ["mode", "site"]])
+        assert float(auroc) == pytest.approx(points["validation_auroc"][path], rel=1e-4)
+    log = finished / "results" / "smoke" / "logs" / "contrast_models.log"
+    tab(browser, url, "text", "answer", log.read_text().splitlines()[-1][:200], '"experiment": "smoke"')
+    tab(browser, url, "images", "a batch as the network sees it", "mistakes", "calibration", "gallery")
+    browser.wait(f"{EVERY}.some((part) => part.tagName === 'IMG' && part.naturalWidth > 100)")
+    tab(browser, url, "pr_curves", "test/precision and recall", *(f"{run} is at" for run in RUNS_OF_SMOKE))
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium on this machine")
+def test_tensorboard_lists_every_run_of_every_mode_while_they_train(boards):
+    browser, _, url = boards
+    said = tab(browser, url, "hparams", "Number of matching session groups: 5").splitlines()
+    groups = {line.partition("/live/")[2] for line in said if "/live/" in line}
+    assert groups >= RUNS_OF_SMOKE
+    assert len(groups) == 5
+
+
 def test_the_report_is_one_file(finished):
-    done = snakemake(finished, *SMOKE, "--report", "report.html")
-    assert done.returncode == 0, done.stderr[-2000:]
     assert (finished / "report.html").stat().st_size > 1_000_000
+
+
+def test_the_researcher_gets_on_with_images_of_their_own(researcher):
+    """The rest of docs/tutorials/laptop.md: an account, a sweep with the choice of its point, and predictions."""
+    said = researcher.read()
+    assert not researcher.blocks
+    points = read_table(researcher.folder / "results" / "mine" / "points.csv")
+    assert set(points["epochs"]) == {1, 2}
+    assert (points.groupby(["mode", "site"])["chosen"].sum() == 1).all()
+    drawn, own = (
+        read_table(researcher.folder / "results" / name / "data" / "catalogue.csv") for name in ("smoke", "mine")
+    )
+    assert sorted(own["patient"]) == sorted(drawn["patient"])
+    assert len(re.findall(r"^[01]\.\d{4}  (?:normal|PNEUMONIA) +my-images/", said, re.MULTILINE)) == len(drawn)
 
 
 def test_killed_in_the_middle_it_ends_in_the_same_models_and_tables(finished, tmp_path):

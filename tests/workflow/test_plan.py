@@ -43,18 +43,13 @@ def copy(tmp_path_factory):
     ("override", "message"),
     [
         ("training={lr: 1e-3}", "training.lr: '1e-3' is not a number"),  # YAML reads it as text
-        ("training={learning_rate: 0.1}", "training.learning_rate: unknown key"),
-        ("sites=[us, shared]", "sites.1"),
-        ("dataset={source: folder}", "dataset.folder: empty"),
         ("dataset={source: kermany, archive: /no/such.zip}", "dataset.archive: /no/such.zip does not exist"),
         ("sweep={grid: {training.lr: [0.1, fast]}}", "sweep.grid.training.lr: training.lr: 'fast'"),
-        ("sweep={grid: {image_size: [32]}}", "sweep.grid: image_size cannot be swept"),
-        ("training={batch_size: 16.0}", "training.batch_size: 16.0 is not a whole number; write it as 16"),
-        ("dataset={source: folder, folder: '/br{a}ce'}", "dataset.folder: '/br{a}ce' has braces"),
         ("training=3", "training: 3 is not a section of keys"),
     ],
 )
 def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override, message):
+    """One of each kind: tests/experiment/test_check.py has all."""
     done = snakemake(copy, "--dry-run", "--config", override)
     assert done.returncode == 1
     assert [message in line for line in done.stderr.splitlines() if line.startswith("error: ")] == [True]
@@ -109,6 +104,18 @@ def test_other_machines_train_instead_and_their_figures_are_drawn(copy):
 def test_attacks_run_only_where_they_are_asked_for(copy):
     assert "audit_model" not in planned(copy)
     assert planned(copy, "--config", "privacy={audit: true}")["audit_model"] == 1
+
+
+def test_a_gate_is_written_before_a_test_set_is_read(copy):
+    (copy / "models" / "1").mkdir(parents=True)
+    (copy / "models" / "1" / "model.safetensors").write_bytes(b"parameters")
+    (copy / "models" / "1" / "config.json").write_text('{"image_size": 64, "fit": "stretch"}')
+    words = ["--config", "promotion={predecessor: models/1}", "experiment=next"]
+    rules = planned(copy, *words)
+    assert rules["record_gate"] == rules["judge_model"] == 1
+    assert planned(copy, "results/next/predictions.csv", *words)["record_gate"] == 1
+    done = snakemake(copy, "--dry-run", *words, "image_size=32")
+    assert "error: config: promotion.predecessor: it takes other images: image_size is 64, here 32" in done.stderr
 
 
 def test_where_all_models_stay_at_their_hospitals_none_is_exported(copy):

@@ -1,11 +1,14 @@
 """The workflow on a real Slurm of one node, through profiles/slurm: results, failures, cancelling, GPUs.
 
+The commands are those of docs/tutorials/cluster.md, and so is the sweep, but for its sizes.
 If Slurm is not installed, these tests are skipped, unless FEDXRAY_TEST_SLURM=install allows them to install it.
 """
 
 import contextlib
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,19 +20,20 @@ import psutil
 import pytest
 import yaml
 from helpers import cluster
+from helpers.tutorial import Reader, checkout
 from helpers.workflow import ENVIRONMENT, copy_repository, ours, snakemake
+from snakemake.utils import update_config
 
 from fedxray.core.files import sha256
 
-# Two points, two hospitals, one seed, and images that train in a moment.
-SWEEP = {
+# Two hospitals, one seed, and images that train in a moment.
+SIZES = {
     "experiment": "slurm",
     "dataset": {"phantom": {"patients": 60}},
     "image_size": 16,
     "sites": ["us", "asia"],
-    "training": {"device": "cpu", "epochs": 2},
+    "training": {"epochs": 2},
     "federation": {"round": 1.0},
-    "sweep": {"grid": {"training.lr": [0.001, 0.01]}},
     "evaluation": {"replicates": 20},
 }
 TABLES = ["results/slurm/summary.csv", "results/slurm/comparison.csv"]
@@ -64,9 +68,9 @@ def slurm(tmp_path_factory):
         cluster.stop(folder)
 
 
-def submit(folder, environment, *arguments):
-    """Start Snakemake on the cluster, and do not wait for it; its output goes to log.txt."""
-    command = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--configfile", "sweep.yaml"]
+def submit(command, folder, environment, *arguments):
+    """Start the tutorial's command, and do not wait for it; its output goes to log.txt."""
+    command = [sys.executable, "-m", *shlex.split(command)]
     command += ["--slurm-init-seconds-before-status-checks", "2", "--cores", str(cluster.CPUS), *arguments]
     with (folder / "log.txt").open("w") as log:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -134,16 +138,24 @@ def swept(slurm, tmp_path_factory):
 
     Returns what was seen in each part.
     """
-    folder = copy_repository(tmp_path_factory.mktemp("swept"))
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
+    place = tmp_path_factory.mktemp("swept")
+    folder = place / "fedxray"
     flag, first = folder / "broken", folder / "first" / "sitecustomize.py"
-    flag.touch()
-    first.parent.mkdir()
-    first.write_text(FAILS.format(flag=str(flag)))
     path = f"{slurm['PATH']}:{ENVIRONMENT['PATH']}"
     environment = ENVIRONMENT | slurm | {"PATH": path, "PYTHONPATH": f"{folder}:{first.parent}"}
 
-    run = submit(folder, environment, "--set-resources", "train_federated:gpu=2", "--", *TABLES)
+    replaced = {"git clone URL": f"cp -a {checkout(place / 'origin')}", "results/rates": "results/slurm"}
+    reader = Reader("cluster.md", place, replaced, environment)
+    reader.read("Install, on the login node", "Fill in the profile", "The sweep")
+    sweep = yaml.safe_load((folder / "sweep.yaml").read_text())
+    update_config(sweep, SIZES)
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    flag.touch()
+    first.parent.mkdir()
+    first.write_text(FAILS.format(flag=str(flag)))
+
+    command = reader.take("Submit it")
+    run = submit(command, folder, environment, "--set-resources", "train_federated:gpu=2", "--", *TABLES)
     try:
         workspace = wait(lambda: training(folder) or run.poll() is not None, 300)
         assert isinstance(workspace, Path), text_of(folder)
@@ -151,6 +163,7 @@ def swept(slurm, tmp_path_factory):
         gpus = re.search(r"^GPUs: (.+)", logged, re.MULTILINE)[1]
         job = next(ids[-1] for name, ids in queue(environment, "%i").items() if is_of(name, workspace))
         started = of_job(job)
+        watched = reader.read("Watch it")
         subprocess.run(["scancel", job], env=environment, check=True)
         left = wait(lambda: not any(map(lives, started)), 120)
         run.wait(400)
@@ -162,12 +175,13 @@ def swept(slurm, tmp_path_factory):
     seen["finished"] = [str(file.parent) for file in folder.glob("results/slurm/runs/**/record.json")]
 
     flag.unlink()
-    again = submit(folder, environment, "--", *TABLES)
+    again = submit(command, folder, environment, "--", *TABLES)
     try:
         again.wait(400)
     finally:
         again.kill()
-    return seen | {"folder": folder, "environment": environment, "again": again.returncode, "after": text_of(folder)}
+    seen |= {"again": again.returncode, "after": text_of(folder), "watched": watched, "reader": reader}
+    return seen | {"command": command, "folder": folder, "environment": environment}
 
 
 def text_of(folder):
@@ -201,6 +215,13 @@ def test_what_failed_is_listed_at_the_end_with_its_log(swept):
     assert "train_federated" not in listed  # the cancelled job was tried again, and passed
 
 
+def test_the_engineer_sees_the_jobs_and_the_results(swept):
+    """The commands of the tutorial that are left when the sweep is done."""
+    assert re.search(r"RUNNING .*rule_train_federated", swept["watched"])
+    assert len(swept["reader"].read().splitlines()) == 3
+    assert not swept["reader"].blocks
+
+
 def test_a_cancelled_job_leaves_no_process(swept):
     assert swept["started"] >= 8  # the script and its guard; server and two sites, each of two processes
     assert swept["none_left"]
@@ -208,7 +229,7 @@ def test_a_cancelled_job_leaves_no_process(swept):
 
 
 def test_gpus_of_a_job_are_shared_out_between_its_sites(swept):
-    assert [words.split()[0] for words in swept["gpus"].split(", ")] == [*SWEEP["sites"], "localhost"]
+    assert [words.split()[0] for words in swept["gpus"].split(", ")] == [*SIZES["sites"], "localhost"]
     assert len({words.split()[1] for words in swept["gpus"].split(", ")}) == 2
 
 
@@ -217,7 +238,7 @@ def test_fixed_it_goes_on_where_it_stopped_and_ends_as_it_does_on_one_machine(sw
     assert "train_central" in finished_steps(swept["after"])
     assert "train_federated" not in finished_steps(swept["after"])
     folder = copy_repository(tmp_path)
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
+    shutil.copy(swept["folder"] / "sweep.yaml", folder)
     done = snakemake(folder, "--configfile", "sweep.yaml", "--", *TABLES)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     here, there = (place / "results" / "slurm" for place in (folder, swept["folder"]))
@@ -232,7 +253,7 @@ def test_fixed_it_goes_on_where_it_stopped_and_ends_as_it_does_on_one_machine(sw
 def test_ctrl_c_cancels_the_jobs_and_leaves_no_process(swept):
     folder, environment = swept["folder"], swept["environment"]
     model = "results/slurm/runs/federated/fedavg+averaged/lr=0.001,epochs=2,round=1.0,seed=1/model.safetensors"
-    run = submit(folder, environment, "--forcerun", "train_federated", "--", model)
+    run = submit(swept["command"], folder, environment, "--forcerun", "train_federated", "--", model)
     try:
         assert wait(lambda: training(folder), 100), text_of(folder)
         run.send_signal(signal.SIGINT)

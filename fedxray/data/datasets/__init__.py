@@ -52,9 +52,16 @@ class Source:
         return self.section.get("site", "")
 
     @property
+    def wave(self) -> int:
+        """The wave of all its images; 1 if none is given."""
+        return self.section.get("wave", 1)
+
+    @property
     def patients(self) -> str:
         """Whose numbers its patients have: sources of which this is equal have the same patient under the same key."""
-        return self.dataset.name if self.dataset.handle else self.name
+        if self.dataset.synthetic:  # each is drawn with persons of its own
+            return self.name
+        return self.dataset.name if self.dataset.handle else self.name.removesuffix(_of_wave(self.wave))
 
     @property
     def reading(self) -> Reading:
@@ -87,7 +94,18 @@ def sources(config: Mapping) -> list[Source]:
                 "images out to all hospitals; set split.partition: acquisition"
             )
         _refuse_same_patients(entry, entries)
+    waves = {entry.wave for entry in entries}
+    if missing := sorted({*range(1, max(waves) + 1)} - waves):
+        raise UserError(
+            f"config: dataset.sources: no entry is of wave {missing[0]}, of {max(waves)}; number the waves from 1 "
+            "without a gap"
+        )
     return _unique(entries)
+
+
+def _of_wave(wave: int) -> str:
+    """The end of the name of a source of a later wave, whose first one has the name without it."""
+    return f"-wave{wave}" if wave > 1 else ""
 
 
 def check_apart(sources: Iterable[Source], results: Path) -> None:
@@ -156,14 +174,21 @@ def _entry(section: Mapping, kind: str, number: int) -> Source:
             f"config: {key}: name one data set ({', '.join(DATASETS)}), such as {{nih: {{archive: nih.zip}}}}"
         )
     dataset, given = get(named[0]), entry[named[0]] or {}
-    if drawn := {"patients", "seed"} & set(given) if dataset.name != phantom.DATASET.name else set():
+    if drawn := {"patients", "seed", "second"} & set(given) if dataset.name != phantom.DATASET.name else set():
         raise UserError(f"config: {key}.{dataset.name}.{min(drawn)}: is of the phantom, which is drawn; take it out")
-    name = entry.get("site") or dataset.name
+    name = (entry.get("site") or dataset.name) + _of_wave(entry.get("wave", 1))
     folder = f"data/{name}" if kind == "sources" else f"external/{name}"
     shared = {k: value for k, value in section.items() if k not in (*OWN, "source", "sources", "external")}
     paths = {path: given.get(path, "") for path in ("archive", "folder")}
-    drawn = {name: given.get(name, value) for name, value in section["phantom"].items()}
+    if kind == "external" and ("wave" in entry or "second" in given):
+        raise UserError(
+            f"config: {key}: an external test has no waves; take {'wave' if 'wave' in entry else 'second'} out"
+        )
+    drawn = section["phantom"] | {key: value for key, value in given.items() if key in ("patients", "seed")}
+    drawn["second"] = drawn["second"] | (given.get("second", {}) if kind == "sources" else {"patients": 0})
     values = over(shared, given) | paths | {"phantom": drawn, "site": entry.get("site", "")}
+    if kind == "sources" and any(other.get("wave", 1) > 1 for other in section[kind]):
+        values["wave"] = entry.get("wave", 1)
     return _checked(Source(name, dataset, folder, f"{key}.{dataset.name}", values))
 
 
@@ -191,5 +216,7 @@ def _unique(entries: list[Source]) -> list[Source]:
     names = [source.name for source in entries]
     for source in entries:
         if names.count(source.name) > 1:
-            raise UserError(f"config: {source.key}: two sources are called {source.name}; give each its own `site`")
+            raise UserError(
+                f"config: {source.key}: two sources are called {source.name}; give each its own `site`, or `wave`"
+            )
     return entries

@@ -1,5 +1,7 @@
 """The figure that carries the answer: what the federation changes over all patients and at each hospital."""
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
@@ -8,6 +10,8 @@ from fedxray.experiment.experiment import POOLED, model_name
 from fedxray.report.figures import MARGIN, STYLE
 
 WIDTH = 4.4  # inches, so that letters can be read where the page is as narrow as a telephone
+LETTERS = 50  # of a label, in a line of this width
+LINE = 0.4  # between two lines of a label, in rows
 
 
 def answer(table: pd.DataFrame, margin: float) -> Figure:
@@ -18,16 +22,21 @@ def answer(table: pd.DataFrame, margin: float) -> Figure:
     """
     rows = rows_of(table)
     heads = sum(row["head"] != "" for row in rows)
-    figure, axis = plt.subplots(figsize=(WIDTH, 1.0 + 0.46 * len(rows) + 0.36 * heads), layout="constrained")
+    labels = [textwrap.wrap(row["label"], LETTERS) for row in rows]
+    high = len(rows) + LINE * sum(len(lines) - 1 for lines in labels)
+    figure, axis = plt.subplots(figsize=(WIDTH, 1.0 + 0.46 * high + 0.36 * heads), layout="constrained")
     y = 0.0
     place = axis.get_yaxis_transform()
-    for row in rows:
+    for row, lines in zip(rows, labels, strict=True):
         if row["head"]:
             axis.text(0.0, y, row["head"], transform=place, fontsize=10, fontweight="bold", va="center")
             y += 0.8
         style = STYLE[row["mode"]]
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-        axis.text(0.0, y, row["label"], transform=place, fontsize=10, va="center", bbox=box)
+        for number, line in enumerate(lines):
+            y += LINE if number else 0.0
+            said = axis.text(0.0, y, line, transform=place, fontsize=10, va="center", bbox=box)
+            said.set_in_layout(False)  # or a long label would make the axis narrow
         axis.plot([row["low"], row["high"]], [y + 0.4, y + 0.4], color=style["color"], linewidth=2.5)
         axis.plot(row["estimate"], y + 0.4, style["marker"], color=style["color"], markersize=7)
         y += 1.0

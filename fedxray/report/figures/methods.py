@@ -9,6 +9,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from fedxray.experiment.experiment import mode_name
 from fedxray.report.figures import MARGIN, STYLE
 
+DECADE = 10.0  # how many times the least the most must be for a scale of powers
 ORDER = ("federated", "personal", "central", "alone")  # of rows
 
 
@@ -69,17 +70,21 @@ def _gains(axis, rows: pd.DataFrame, places: dict, margin: float) -> None:
 
 
 def _costs(megabytes, seconds, rows: pd.DataFrame, places: dict) -> None:
-    """Megabytes sent, on a scale of powers, and seconds of training, of each method."""
+    """Megabytes sent, on a scale of powers if they differ much, and seconds of training, of each method."""
     cost = rows.groupby(["mode", "method"], sort=False)[["bytes_sent", "seconds"]].median()
     for key, row in cost.iterrows():
         style = STYLE[key[0]]
         if row["bytes_sent"] > 0:
             megabytes.plot(row["bytes_sent"] / 1e6, places[key], style["marker"], color=style["color"], markersize=6)
         seconds.plot(row["seconds"], places[key], style["marker"], color=style["color"], markersize=6)
-    megabytes.set_xscale("log")
-    megabytes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
+    sent = cost["bytes_sent"][cost["bytes_sent"] > 0]
+    if len(sent) and sent.max() > DECADE * sent.min():
+        megabytes.set_xscale("log")
+        megabytes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=5))
+        megabytes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        megabytes.xaxis.set_major_locator(plt.MaxNLocator(3))
     megabytes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-    megabytes.xaxis.set_minor_formatter(NullFormatter())
     megabytes.set_title("megabytes sent", fontsize=11)
     seconds.set_xlim(left=0)
     seconds.set_title("seconds", fontsize=11)

@@ -1,0 +1,201 @@
+"""The gate of promotion: whether a federated model may replace its predecessor, by rules that were written before.
+
+The rules are a file (`gate.json`) that is there before a test set is read. `judge` makes the rows of `gate.csv`: all of
+them must hold, at every hospital. That each single test has its whole level then is the intersection-union test (Berger
+1982, Technometrics 24:295), so that no p value is adjusted.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from fedxray.analysis.bootstrap import patient_weights
+from fedxray.analysis.statistics import Difference, differences, estimates, noninferior
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, write_json
+from fedxray.core.seeds import stream
+from fedxray.data.registry import CHECKSUMS
+
+DIFFERENCE, CALIBRATION, EPSILON, KNOWN = "AUROC minus predecessor's", "calibration error", "epsilon", "predecessor"
+COLUMNS = ["hospital", "what", "value", "low", "high", "bound", "holds", "sentence"]
+# On each row too: which models and which rules it is of, as SHA-256.
+BELONGS = ["candidate_sha256", "predecessor_sha256", "rules_sha256"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a model must hold to replace its predecessor; config.yaml (`promotion`) says what each number is."""
+
+    predecessor_sha256: str  # of its model.safetensors
+    hospitals: tuple[str, ...]
+    margin: float
+    calibration: float
+    epsilon: float
+    replicates: int  # of the bootstrap over patients
+    confidence: float
+    seed: int
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the rules as JSON with sorted keys, without spaces."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def write(self, path: Path, read_before: bool) -> None:
+        """Write the rules and their SHA-256 to `path`; `read_before` says whether test sets were read already.
+
+        Raises UserError if they were, and `path` has other rules, or is not there.
+        """
+        if read_before and not (path.exists() and Rules.read(path) == self):
+            raise UserError(
+                f"{path}: {'other rules were' if path.exists() else 'no rules were'} written when the test sets were "
+                "read, and a gate is written before; give the rules back, or take a new `experiment`"
+            )
+        write_json(path, {**asdict(self), "sha256": self.sha256})
+
+    @classmethod
+    def read(cls, path: Path) -> "Rules":
+        """The rules in `path`. Raises UserError if they are missing, or are not what their SHA-256 was written for."""
+        try:
+            values = read_json(path)
+            said = values.pop("sha256")
+            rules = cls(**(values | {"hospitals": tuple(values["hospitals"])}))
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: missing; set promotion.predecessor, and run the workflow") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not the rules of a gate ({error!r}); run the workflow again") from error
+        if rules.sha256 != said:
+            raise UserError(f"{path}: changed since it was written (SHA-256); the gate means nothing any more")
+        return rules
+
+
+class Scored(NamedTuple):
+    """A hospital's test images: labels float64 (n,), patients text (n,), both models' probabilities float64 (n,)."""
+
+    labels: np.ndarray
+    patients: np.ndarray
+    candidate: np.ndarray
+    predecessor: np.ndarray
+
+
+def judge(tested: Mapping[str, Scored], rules: Rules, threshold: float, privacy: Mapping, known: str) -> pd.DataFrame:
+    """The rows of `gate.csv` without `BELONGS`; `holds` is true or false, or empty on the row that is not judged.
+
+    `tested` is {hospital: its test images}, of each of `rules.hospitals`; `threshold` the candidate's; `privacy` what
+    its record says of noise, empty without; `known` what is known of the predecessor's data.
+    """
+    rows = []
+    for hospital in rules.hospitals:
+        rows += _at(hospital, tested[hospital], rules, threshold)
+    if rules.epsilon:
+        rows.append(_spent(privacy, rules.epsilon))
+    rows.append(_row("", KNOWN, (math.nan,) * 4, "", known))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _at(hospital: str, tested: Scored, rules: Rules, threshold: float) -> Iterator[tuple]:
+    """The two rows of a hospital."""
+    labels, patients = tested.labels, tested.patients
+    weights = patient_weights(patients, rules.replicates, stream(rules.seed, "gate", hospital))
+    candidate, predecessor, cut = tested.candidate[None], tested.predecessor[None], np.array([threshold])
+    common = (labels, patients)
+    value = differences(*common, candidate, predecessor, cut, cut, weights, rules.confidence)["auroc"]
+    held = noninferior(value, rules.margin)
+    words = "is not inferior" if held else "is not shown to be not inferior"
+    people = len(np.unique(patients))
+    said = f"On the {people} test patients of {hospital} the AUROC is {_apart(value)}; it {words} by {rules.margin:g}."
+    yield _row(hospital, DIFFERENCE, (value.estimate, value.low, value.high, -rules.margin), held, said)
+    error = estimates(*common, candidate, cut, weights, rules.confidence)["calibration_error"]
+    held = error.estimate <= rules.calibration
+    words = "is at most" if held else "is above"
+    said = f"On the {people} test patients of {hospital} the calibration error is {error.estimate:.3f}; that {words} "
+    said += f"{rules.calibration:g}. The estimate counts, which errs to the large side where patients are few."
+    yield _row(hospital, CALIBRATION, (error.estimate, error.low, error.high, rules.calibration), held, said)
+
+
+def _apart(value: Difference) -> str:
+    """A difference in words."""
+    if np.isnan(value.estimate):
+        return "undefined, because a class is missing"
+    interval = "no interval" if np.isnan(value.low) else f"{value.low:.3f} to {value.high:.3f}"
+    return (
+        f"{abs(value.estimate):.3f} {'lower' if value.estimate < 0 else 'higher'} than the predecessor's ({interval})"
+    )
+
+
+def _spent(privacy: Mapping, bound: float) -> tuple:
+    """The row of the privacy that the candidate's training spent; noise from a seed bounds nothing."""
+    if not privacy or privacy["simulation"]:
+        why = "its noise is from a seed, which protects from nobody who knows it" if privacy else "it has no noise"
+        said = f"The model was trained with no bound on epsilon: {why}."
+        return _row("", EPSILON, (math.nan, math.nan, math.nan, bound), False, said)
+    value, held = privacy["epsilon"], privacy["epsilon"] <= bound
+    said = f"Training spent an epsilon of {value:.3g} at a delta of {privacy['delta']:g}, "
+    said += f"{'at most' if held else 'above'} {bound:g}. What a model that it began from had spent is not in it."
+    return _row("", EPSILON, (value, math.nan, math.nan, bound), held, said)
+
+
+def _row(hospital: str, what: str, numbers: tuple[float, float, float, float], holds: bool | str, said: str) -> tuple:
+    return (hospital, what, *numbers, str(holds).lower(), said)
+
+
+def known_of(lineage: Mapping, data: Mapping[str, Mapping]) -> str:
+    """What is known of whether a predecessor saw the test patients of now, by the checksums of its data.
+
+    `lineage` is that of its card, empty if it has none; `data` is {hospital: checksums} of now, as `lineage["data"]`.
+    """
+    before = lineage.get("data", {})
+    if not before:
+        return "Nothing says on which data the predecessor was trained; it may have seen test patients of now."
+    same = [site for site, checksums in data.items() if before.get(site) == checksums]
+    others = [site for site in data if site not in same]
+    parts = []
+    if same:
+        parts.append(
+            f"The predecessor was trained on the same data and splits at {', '.join(same)}: it saw no test "
+            "patient there."
+        )
+    if others:
+        parts.append(
+            f"Its data at {', '.join(others)} were others than now; checksums cannot tell whether it saw test "
+            "patients of now."
+        )
+    return " ".join(parts)
+
+
+def data_of(registry: pd.DataFrame, cohort: str, sites: Iterable[str]) -> dict[str, dict[str, str]]:
+    """{site: SHA-256 of its images and of its table} of a cohort (empty where there is one), from the registry."""
+    rows = registry[registry["cohort"] == cohort] if "cohort" in registry else registry
+    by_site = rows.set_index("site")
+    return {site: {key: str(by_site.at[site, column]) for key, column in CHECKSUMS.items()} for site in sites}
+
+
+def read_gate(path: Path, rules: Rules) -> pd.DataFrame:
+    """The rows of `gate.csv`, text but for the numbers. Raises UserError if they are not all that `rules` ask for."""
+    numbers = dict.fromkeys(("value", "low", "high", "bound"), float)
+    kinds = dict.fromkeys([*COLUMNS, *BELONGS], str) | numbers
+    try:
+        table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values={key: [""] for key in numbers})
+        table = table[[*COLUMNS, *BELONGS]]
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: missing; set promotion.predecessor, and run the workflow") from error
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: not the table of a gate ({error}); run the workflow again") from error
+    asked = [(hospital, what) for hospital in rules.hospitals for what in (DIFFERENCE, CALIBRATION)]
+    asked += [("", EPSILON)] * bool(rules.epsilon) + [("", KNOWN)]
+    if list(zip(table["hospital"], table["what"], strict=True)) != asked or {*table["rules_sha256"]} != {rules.sha256}:
+        raise UserError(f"{path}: not the gate of the rules beside it; run the workflow again")
+    return table
+
+
+def refusals(gate: pd.DataFrame) -> list[str]:
+    """The sentences of what does not hold; empty if the gate is open."""
+    judged = gate[gate["what"] != KNOWN]
+    return list(judged["sentence"][judged["holds"] != "true"])
