@@ -222,8 +222,9 @@ class ServerRounds(Rounds):
         `absent` is {site: why} of the sites that did not answer.
         """
         absent, images = absent or {}, {site: updates[site].images for site in sorted(updates)}
-        travelled, model = {site: updates[site].parameters for site in images}, self.parameters
+        travelled = {site: updates[site].parameters for site in images}
         answers, changed = {site: whole(arrays) for site, arrays in travelled.items()}, changes(travelled)
+        model = self.parameters if changed else {}  # a copy
         mean = mean_of(answers, images, self.method, lambda answer: self._loss(added(answer, changed, model)))
         mean = added(mean, changed, model)
         share = len(images) / (len(images) + len(absent))
