@@ -76,6 +76,7 @@ class Page:
             "spent": list(self._spent()),
             "audit": list(self._audit()),
             "gate": list(self._gate()),
+            "updates": list(self._updates()),
             "sources": [self._source(source) for source in self.sources],
             "external": [self._source(source) for source in self.external],
             "limits": self._limits(),
@@ -282,6 +283,29 @@ class Page:
             value = interval(row, row["index"], "audit.csv", ("value", "low", "high"))
             cells = {"attack": row["attack"], "on": row["target"], "measure": row["statistic"]}
             yield cells | {"value": self.cited.number(value)}
+
+    def _updates(self) -> Iterator[dict]:
+        """A row for each strategy and model: what it changes on new and on old patients, against keeping the model."""
+        if not self.experiment.is_updated:
+            return
+        table = read_table(self.folder.updates).reset_index()
+        shown = table[table["metric"].isin([PRIMARY, "calibration_error"])]
+        for keys, rows in shown.groupby(["cohort", "test_set", "mode", "method", "site", "strategy"], sort=False):
+            _, test_set, mode, method, site, strategy = keys
+            cells = {"patients of": "all" if test_set == POOLED else test_set, "model": model_name(mode, method, site)}
+            cells |= {"strategy": strategy}
+            by = rows.set_index(["question", "metric"])
+            for question in ("new", "old"):
+                row = by.loc[(question, PRIMARY)]
+                value = interval(row, row["index"], "updates.csv", ("estimate", "low", "high"), "+")
+                cells[f"AUROC, {question}"] = self.cited.number(value)
+            for question in ("new", "old"):
+                row = by.loc[(question, "calibration_error")]
+                line = line_of(row["index"])
+                cells[f"calibration error, {question}"] = self._number(
+                    f"{row['estimate']:+.3f}", "updates.csv", line, "estimate"
+                )
+            yield cells
 
     def _gate(self) -> Iterator[dict]:
         """A row for each rule by which the exported model may replace its predecessor."""
