@@ -14,6 +14,7 @@ import fedxray
 from fedxray.analysis import answer, suspects
 from fedxray.analysis.answer import Cited, interval, line_of
 from fedxray.analysis.choice import MODEL_KEY, leading, of_models
+from fedxray.analysis.gate import OF_WAVE
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table, sha256
 from fedxray.data import datasets
@@ -127,7 +128,7 @@ class Page:
             return {"runs": None, "swept": None}
         tested = read_table(self.folder.comparison if self.is_here else self.folder.at_sites)
         spent = {path: self.folder.run(path).read_record().get("privacy", {}) for path in self.points["path"]}
-        epsilons = {path: bound["epsilon"] for path, bound in spent.items() if bound}
+        epsilons = {path: float(f"{bound['epsilon']:.3g}") for path, bound in spent.items() if bound}
         table = explorer.table_of(self.points, tested, epsilons)
         swept = self._figure("sweep") if self._shows_sweep() else None
         return {"runs": table, "swept": swept, "libraries": explorer.libraries()}
@@ -311,6 +312,8 @@ class Page:
         if not self.config["promotion"]["predecessor"] or not self.is_here:
             return
         for row in read_table(self.folder.gate).reset_index().to_dict("records"):
+            if row["what"].startswith(OF_WAVE):  # it is not judged
+                continue
             cells = {"hospital": row["hospital"], "what": row["what"], "value": "", "bound": ""}
             if row["bound"] == row["bound"]:
                 cells["bound"] = self._number(f"{row['bound']:.3g}", "gate.csv", line_of(row["index"]), "bound")

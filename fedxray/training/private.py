@@ -15,6 +15,7 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from fedxray.core.errors import UserError
 from fedxray.experiment.settings import Settings
@@ -68,6 +69,7 @@ class PrivateTrainer(Trainer):
     def noisy_sum(self, model: nn.Module, step: int) -> dict[str, Tensor]:
         """The sum of the clipped gradients of the patients of a step, with this site's noise, by parameter."""
         check_private(model)
+        separate(model)
         draws = Draws.secret() if self.mechanism.secret else Draws.of(self.settings.seed, "private", self.site, step)
         with torch.random.fork_rng():  # dropout draws from it
             torch.manual_seed(int(draws.uniform(1)[0] * 2**53))
@@ -118,6 +120,30 @@ def check_private(model: nn.Module) -> None:
                 f"privacy.dp: the model's layer {name} is a BatchNorm, which mixes patients; take a model without one, "
                 "such as compact"
             )
+
+
+class Depth(nn.Module):
+    """Stochastic depth (Huang et al. 2016, arXiv:1603.09382) of which each image has a draw of its own under vmap."""
+
+    def __init__(self, drop: float):
+        super().__init__()
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The images (n, ...), each dropped as a whole with the probability `drop`, else scaled up for that."""
+        if not self.training or not self.drop:
+            return x
+        keep = torch.bernoulli(torch.full([len(x)] + [1] * (x.ndim - 1), 1 - self.drop, device=x.device))
+        return x * (keep / (1 - self.drop)).to(x.dtype)
+
+
+def separate(model: nn.Module) -> None:
+    """Put `Depth` in the place of torchvision's stochastic depth, which cannot draw for single images, in place."""
+    for name, module in list(model.named_children()):
+        if isinstance(module, StochasticDepth):
+            setattr(model, name, Depth(module.p))
+        else:
+            separate(module)
 
 
 def clipped_sum(model: nn.Module, images: Tensor, labels: Tensor, clip: float) -> dict[str, Tensor]:

@@ -372,10 +372,6 @@ def test_secure_aggregation_needs_three_sites_and_the_weighted_mean():
             {"algorithm": secure["algorithm"] | {"mean": "median"}},
             "median needs each hospital's answer.*mean: weighted",
         ),
-        (
-            {"algorithm": secure["algorithm"] | {"precision": "float16"}},
-            r"whole numbers.*float16.*algorithm\.precision: float32",
-        ),
     ):
         with pytest.raises(UserError, match=rf"^config: .*privacy\.secure_aggregation: .*{said}"):
             check_config(secure | change, SCHEMA)
@@ -551,6 +547,7 @@ def private(**changes):
         ({"algorithm.name": "scaffold"}, r"algorithm\.name: scaffold, but privacy\.dp sum needs fedavg"),
         ({"algorithm.mean": "median"}, r"algorithm\.mean: median, but privacy\.dp sum needs weighted"),
         ({"algorithm.finetune": 4}, r"algorithm\.finetune: 4, but privacy\.dp sum needs 0"),
+        ({"algorithm.precision": "float16"}, r"algorithm\.precision: float16, but privacy\.dp sum needs float32"),
         ({"split.balance": "weighted_loss"}, r"split\.balance: weighted_loss looks at all labels without noise"),
         ({"evaluation.contributions": True}, r"evaluation\.contributions: true, but each coalition would spend"),
         ({"federation.budget": "steps"}, r"federation\.budget: steps, but privacy\.steps are the budget"),

@@ -260,7 +260,7 @@ def test_moments_that_are_kept_or_averaged_are_used(sites):
     assert all(np.isfinite(array).all() for model in models for array in model.values())
 
 
-SECURE = [federation for federation in FEDERATIONS if federation[0].mean == "weighted"]
+SECURE = [federation for federation in FEDERATIONS + HALF if federation[0].mean == "weighted"]
 
 
 @pytest.mark.parametrize(("method", "schedule"), SECURE, ids=lambda one: getattr(one, "slug", ""))

@@ -82,7 +82,8 @@ def plain_loop(
         hospital.total = trained + schedule.tail * hospital.trainer.batches
 
     def loss(answer):
-        network = restore(settings, {name: answer[name] for name in model})
+        before = model if method.precision == "float16" else dict.fromkeys(model, np.float32(0))
+        network = restore(settings, {name: before[name] + answer[name] for name in model})
         return validate(network, load_site(shared).part("validation"), settings.compute)["validation_loss"]
 
     def travels(weights):
@@ -99,11 +100,12 @@ def plain_loop(
             if not absent(number, site):
                 answers[site] = half.train(hospital, sent)
                 if method.precision == "float16":
-                    changes = travels(
-                        {name: answers[site][name] - sent[name] for name in model if name in answers[site]}
-                    )
-                    answers[site] = answers[site] | {name: model[name] + change for name, change in changes.items()}
-        model = server.update(model, mean_of(answers, images, method, loss), len(answers) / len(sites))
+                    changes = {name: value - sent[name] for name, value in answers[site].items() if name in model}
+                    answers[site] = answers[site] | travels(changes)
+        mean = mean_of(answers, images, method, loss)
+        if method.precision == "float16":
+            mean = mean | {name: model[name] + mean[name] for name in model if name in mean}
+        model = server.update(model, mean, len(answers) / len(sites))
     own = {}
     for site, (half, hospital) in sites.items() if method.is_personal else ():
         steps = further * hospital.trainer.batches

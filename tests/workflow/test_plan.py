@@ -47,6 +47,7 @@ def copy(tmp_path_factory):
         ("dataset={source: kermany, archive: /no/such.zip}", "dataset.archive: /no/such.zip does not exist"),
         ("sweep={grid: {training.lr: [0.1, fast]}}", "sweep.grid.training.lr: training.lr: 'fast'"),
         ("training=3", "training: 3 is not a section of keys"),
+        ("dataset={sources: [{kermany: {}}, {nih: {}, wave: 3}]}", "dataset.sources: no entry is of wave 2, of 3"),
     ],
 )
 def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override, message):
