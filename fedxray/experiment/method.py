@@ -112,11 +112,6 @@ def faults_of(method: Method, sites: int) -> list[str]:
             f"privacy.secure_aggregation: {method.mean} needs each hospital's answer, and secure aggregation shows the "
             "server their sum alone; take algorithm.mean: weighted, or set it to false"
         )
-    if method.secure_aggregation and method.precision != "float32":
-        faults.append(
-            f"privacy.secure_aggregation: masked values are whole numbers of 16 bytes, and {method.precision} does not "
-            "make them fewer; take algorithm.precision: float32, or set it to false"
-        )
     if method.secure_aggregation and sites < LEAST_SECURE:
         faults.append(
             f"privacy.secure_aggregation: {sites} sites are too few, because one would learn another's answer from the "

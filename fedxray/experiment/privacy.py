@@ -76,6 +76,7 @@ def faults_of(config: Mapping, values: Mapping[str, Any], method: Method, sites:
     if privacy.dp == "sum" and privacy.colluders > sites - 2:
         faults.append(f"privacy.colluders: {privacy.colluders} of {sites} sites; take at most {max(sites - 2, 0)}")
     plain = {"name": "fedavg", "mean": "weighted", "finetune": 0}
+    plain |= {"precision": "float32"} if privacy.dp == "sum" else {}  # what travels is no model
     for name, value in plain.items():
         if getattr(method, name) != value:
             faults.append(f"algorithm.{name}: {getattr(method, name)}, but privacy.dp {privacy.dp} needs {value}")

@@ -3,6 +3,7 @@
 A value x = n w (n images, w of the answer) is two words, uint64 modulo 2^64. The first is floor(x 2^f), in two's
 complement, with f = 32 fraction bits (of counts f = 16, so that they may be larger). The second is what is left, in
 FINE further bits, so that neither tiny second moments of an optimizer nor a small federation lose a bit of float32.
+A value of float16 is a multiple of 2^-24, so that one word is enough, exactly (f = 24).
 Words are added each by itself: a sum of up to 2^(64 - FINE) second words needs no carry.
 """
 
@@ -15,7 +16,7 @@ from fedxray.core.parameters import COUNTS, MOMENTS, Parameters
 
 FINE = 56  # bits of a second word
 MOST_SITES = 2 ** (64 - FINE)  # whose second words may be added
-BITS, BITS_OF_COUNTS = 32, 16  # fraction bits of a first word
+BITS, BITS_OF_COUNTS, BITS_OF_HALF = 32, 16, 24  # fraction bits of a first word
 BLOCK = 65_536  # elements at a time: their words stay in the cache
 
 
@@ -27,8 +28,9 @@ def bits_of(name: str) -> int:
 def encode(arrays: Mapping[str, np.ndarray], images: int, sites: int) -> Parameters:
     """The two words of each value times `images`, uint64 (2, *shape), by name, for a sum over so many sites.
 
-    Exact but for what is below 2^-(f + FINE), which is cut off downwards. Raises UserError for a value that is not
-    finite, or so large that the sum of all sites might not fit; ValueError for too many sites.
+    Of float16 it is one word, (1, *shape), and exact; else exact but for what is below 2^-(f + FINE), which is cut off
+    downwards. Raises UserError for a value that is not finite, or so large that the sum of all sites might not fit;
+    ValueError for too many sites.
     """
     if not 0 < sites <= MOST_SITES:
         raise ValueError(f"{sites} sites; fixed point adds up to {MOST_SITES}")
@@ -49,9 +51,13 @@ def add(sums: Parameters, further: Mapping[str, np.ndarray]) -> None:
 
 
 def decode(name: str, words: np.ndarray, divisor: float, dtype: np.dtype) -> np.ndarray:
-    """The sum that two words (2, *shape) stand for, over `divisor`: computed in float64, returned in `dtype`."""
+    """The sum that words (2 or 1, *shape) stand for, over `divisor`: computed in float64, returned in `dtype`."""
     result = np.empty(words.shape[1:], dtype)
-    flat, first, second = result.reshape(-1), *words.reshape(2, -1)
+    flat, first, *others = result.reshape(-1), *words.reshape(len(words), -1)
+    if not others:
+        flat[:] = first.view(np.int64) * 2.0**-BITS_OF_HALF / divisor
+        return result
+    (second,) = others
     for start in range(0, flat.size, BLOCK):
         block = slice(start, start + BLOCK)
         high = (first[block] + (second[block] >> np.uint64(FINE))).view(np.int64)
@@ -67,7 +73,8 @@ def decode(name: str, words: np.ndarray, divisor: float, dtype: np.dtype) -> np.
 
 
 def _encode(name: str, array: np.ndarray, images: int, sites: int) -> np.ndarray:
-    words, bits = np.empty((2, array.size), np.uint64), bits_of(name)
+    count, bits = (1, BITS_OF_HALF) if array.dtype == np.float16 else (2, bits_of(name))
+    words = np.empty((count, array.size), np.uint64)
     flat, bound = array.reshape(-1), 2.0**62 / sites  # so that a sum fits, its carries too
     for start in range(0, flat.size, BLOCK):
         block = slice(start, start + BLOCK)
@@ -79,5 +86,6 @@ def _encode(name: str, array: np.ndarray, images: int, sites: int) -> np.ndarray
             )
         floor = np.floor(scaled)
         words[0, block] = floor.astype(np.int64).view(np.uint64)
-        words[1, block] = ((scaled - floor) * 2.0**FINE).astype(np.uint64)
-    return words.reshape(2, *array.shape)
+        if count == 2:
+            words[1, block] = ((scaled - floor) * 2.0**FINE).astype(np.uint64)
+    return words.reshape(count, *array.shape)

@@ -1,12 +1,13 @@
 """Half precision on the way: the model's weights travel as float16, and what travels beside them as it is.
 
 The server sends its model rounded. A site answers how its own differs from what it got, rounded, and the server adds
-that to its model, which is not rounded (as the master weights of Micikevicius et al. 2018, arXiv:1710.03740). So
-changes that are smaller than the spacing of float16 at a weight are not lost, and no error is added to that of a round
-before. An optimizer's second moments would be 0 in float16, and counts not exact: they stay float32.
+the mean of that to its model, which is not rounded (as the master weights of Micikevicius et al. 2018,
+arXiv:1710.03740). So changes that are smaller than the spacing of float16 at a weight are not lost, and no error is
+added to that of a round before. An optimizer's second moments would be 0 in float16, and counts not exact: they stay
+float32.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -38,10 +39,14 @@ def difference(answer: Parameters, sent: Parameters, got: Parameters) -> Paramet
     return halved(answer | {name: answer[name] - got[name] for name in names}, names)
 
 
-def added(travelled: Parameters, model: Parameters) -> Parameters:
-    """The answer that `difference` was made of, as the server takes it: float16 is added to its `model`."""
-    changed = {name: value for name, value in travelled.items() if value.dtype == np.float16}
-    return travelled | {name: model[name] + value.astype(np.float32) for name, value in changed.items()}
+def changes(answers: Mapping[str, Parameters]) -> list[str]:
+    """The names of what sites have answered as a difference, of their answers as they travelled."""
+    return sorted({name for answer in answers.values() for name, value in answer.items() if value.dtype == np.float16})
+
+
+def added(mean: Parameters, changed: Iterable[str], model: Parameters) -> Parameters:
+    """A mean of answers whose `changed` arrays are differences (float32), as a mean of models."""
+    return mean | {name: model[name] + mean[name] for name in changed}
 
 
 def _half(name: str, array: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -16,12 +17,12 @@ from fedxray.federation.algorithms import algorithm_of
 from fedxray.federation.algorithms.fedavg import FedAvg
 from fedxray.federation.algorithms.private_sum import PrivateSum
 from fedxray.federation.fixed import add, decode, encode
-from fedxray.federation.half import added, difference, halved, whole
+from fedxray.federation.half import added, changes, difference, halved, whole
 from fedxray.federation.means import distances, mean_of
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
 from fedxray.training.mechanism import Mechanism
-from fedxray.training.models import build, get_parameters, norms_of, restore, set_parameters
+from fedxray.training.models import begin, build, frozen_of, get_parameters, norms_of, restore, set_parameters
 from fedxray.training.private import PrivateTrainer, trainer_of
 from fedxray.training.rows import EpochRow, Segment
 from fedxray.training.trainer import Correct, Part, Report, Trainer, silent, validate
@@ -183,18 +184,21 @@ class ServerRounds(Rounds):
         schedule: Schedule,
         validation: Part,
         noise: Mechanism | None = None,
+        initial: Path | None = None,
     ):
+        """`initial` is the file of the model of the first round, if one is given (`training.models.begin`)."""
         self.settings, self.method, self.schedule = settings, method, schedule
         self.algorithm, self.validation = _half(settings, method, schedule, noise), validation
-        self.model = build(settings)
+        self.model = begin(settings, initial)
+        self.initial, self.frozen = self.parameters, frozen_of(self.model)
         self.sent = 0  # bytes of what every site got last
         self.start = time.perf_counter()
 
     @property
     def changed(self) -> bool:
         """Whether the model differs from the initial one in a bit."""
-        initial, now = get_parameters(build(self.settings)), self.parameters
-        return any(not np.array_equal(initial[name], now[name]) for name in now)
+        now = self.parameters
+        return any(not np.array_equal(self.initial[name], now[name]) for name in now)
 
     @property
     def parameters(self) -> Parameters:
@@ -222,9 +226,11 @@ class ServerRounds(Rounds):
         `absent` is {site: why} of the sites that did not answer.
         """
         absent, images = absent or {}, {site: updates[site].images for site in sorted(updates)}
-        travelled, model = {site: updates[site].parameters for site in images}, self.parameters
-        answers = {site: added(arrays, model) for site, arrays in travelled.items()}
-        mean = mean_of(answers, images, self.method, self._loss)
+        travelled = {site: updates[site].parameters for site in images}
+        answers, changed = {site: whole(arrays) for site, arrays in travelled.items()}, changes(travelled)
+        model = self.parameters if changed else {}  # a copy
+        mean = mean_of(answers, images, self.method, lambda answer: self._loss(added(answer, changed, model)))
+        mean = added(mean, changed, model)
         share = len(images) / (len(images) + len(absent))
         losses = {site: updates[site].train_loss for site in images if not np.isnan(updates[site].train_loss)}
         weight = sum(images[site] for site in losses)
@@ -256,12 +262,14 @@ class ServerRounds(Rounds):
             raise UserError(
                 "secure aggregation: the answers' masks do not cancel out; run it again, and look at the sites"
             )
-        kinds = {name: array.dtype for name, array in self.parameters.items()}
+        model = self.parameters
+        kinds = {name: array.dtype for name, array in model.items()}
         mean = {
             name: decode(name, words, images, kinds.get(name, np.dtype(np.float32)))
             for name, words in sums.items()
             if name not in (COUNT, MEASURED, LOSS)
         }
+        mean = added(mean, [name for name in mean if len(sums[name]) == 1], model)
         rows: dict[str, list[EpochRow]] = {site: [] for site in sites}
         loss = loss / measured if measured else None
         share = len(sites) / (len(sites) + len(absent))
@@ -280,7 +288,8 @@ class ServerRounds(Rounds):
         absent: dict[str, str],
     ) -> RoundRecord:
         """Make the global model of round `number` of the `mean` of what has `travelled`; returns its record."""
-        self.parameters = self.algorithm.update(self.parameters, mean, share)
+        before = self.parameters
+        self.parameters = self.algorithm.update(before, mean, share) | {name: before[name] for name in self.frozen}
         epoch = self.schedule.epoch(number)
         record: RoundRecord = {
             "round": number + 1,
@@ -305,9 +314,9 @@ class ServerRounds(Rounds):
 
 def _half(settings: Settings, method: Method, schedule: Schedule, noise: Mechanism | None) -> FedAvg:
     """A new half of the method's algorithm, or of the steps that all sites take together."""
-    if method.precision == "float16" and method.secure_aggregation:  # `faults_of` of a method says it in words
-        raise ValueError("differences to a model, in a sum that is the model")
     if noise and noise.place == "sum":
+        if method.precision != "float32":  # `faults_of` of `experiment/privacy.py` says it in words
+            raise ValueError("half precision of what is no model")
         return PrivateSum(method, settings, schedule.rounds)
     return algorithm_of(method)
 

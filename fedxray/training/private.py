@@ -20,7 +20,7 @@ from torchvision.ops import StochasticDepth
 from fedxray.core.errors import UserError
 from fedxray.experiment.settings import Settings
 from fedxray.training.mechanism import Mechanism
-from fedxray.training.trainer import Hook, Part, Trainer, learning_rate, standardise
+from fedxray.training.trainer import Hook, Part, Trainer, learning_rate, standard_of, standardise
 
 CHUNK = 64  # images whose gradients are held at once
 
@@ -95,10 +95,10 @@ class PrivateTrainer(Trainer):
         expected = self.mechanism.rate * len(self.counts)
         for step in range(first, last):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(self.settings, step / total)
-            sums = self.noisy_sum(model, step)
-            for name, parameter in model.named_parameters():
-                parameter.grad = sums[name] / expected
+                group["lr"] = learning_rate(self.settings, step / total) * group["factor"]
+            sums, parameters = self.noisy_sum(model, step), dict(model.named_parameters())
+            for name, total_of in sums.items():
+                parameters[name].grad = total_of / expected
             optimizer.step()
         return math.nan
 
@@ -147,12 +147,14 @@ def separate(model: nn.Module) -> None:
 
 
 def clipped_sum(model: nn.Module, images: Tensor, labels: Tensor, clip: float) -> dict[str, Tensor]:
-    """The sum of the gradients of single images, each clipped to the norm `clip`, by parameter.
+    """The sum of the gradients of single images, each clipped to the norm `clip`, by parameter that is trained.
 
     `images` are uint8 (n, size, size), `labels` float32 (n,); n may be 0.
     """
-    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    buffers = dict(model.named_buffers())
+    named = dict(model.named_parameters())
+    parameters = {name: parameter.detach() for name, parameter in named.items() if parameter.requires_grad}
+    fixed = {name: parameter for name, parameter in named.items() if name not in parameters}
+    buffers = fixed | dict(model.named_buffers())
 
     def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         logit = torch.func.functional_call(model, (weights, buffers), (image[None],))
@@ -161,7 +163,7 @@ def clipped_sum(model: nn.Module, images: Tensor, labels: Tensor, clip: float) -
     gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for start in range(0, len(images), CHUNK):
-        chunk = standardise(images[start : start + CHUNK])
+        chunk = standardise(images[start : start + CHUNK], standard_of(model))
         found = gradients(parameters, chunk, labels[start : start + CHUNK])
         norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in found.values()]).sum(0).sqrt()
         scale = clip / norms.clamp(min=clip)

@@ -62,6 +62,25 @@ def test_what_may_not_fit_is_refused_and_never_wraps():
         encode({"w": largest}, 1, MOST_SITES + 1)
 
 
+@pytest.mark.parametrize("images", [{"a": 1}, {"a": 24, "b": 40, "c": 10}, {"a": 100_001, "b": 3, "c": 7, "d": 77}])
+def test_changes_in_half_precision_are_one_word_and_give_the_mean_of_two(images):
+    rng = np.random.default_rng(5)
+    drawn = {site: rng.normal(size=200) * 10.0 ** rng.uniform(-8, 2, 200) for site in images}
+    given = {site: np.float16([*values, 2000, -2000, 2.0**-24, 0]) for site, values in drawn.items()}
+    sums, wide = ({"w": np.zeros((count, 204), np.uint64)} for count in (1, 2))
+    for site, values in given.items():
+        add(sums, encode({"w": values}, images[site], len(images)))
+        add(wide, encode({"w": values.astype(np.float32)}, images[site], len(images)))
+    total = sum(images.values())
+    mean = decode("w", sums["w"], total, np.dtype(np.float32))
+    assert mean.tobytes() == decode("w", wide["w"], total, np.dtype(np.float32)).tobytes()
+    for number, found in enumerate(mean):
+        exact = sum(Fraction(float(given[site][number])) * images[site] for site in images) / total
+        assert found == np.float32(float(exact))
+    with pytest.raises(UserError, match="fixed point"):
+        encode({"w": np.float16([np.nan])}, 1, 1)
+
+
 def test_answers_that_differ_in_form_are_not_added():
     one = encode({"w": np.float32([1.0])}, 1, 2)
     for other, said in (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedxray.core.errors import UserError
-from fedxray.federation.half import added, difference, halved, whole
+from fedxray.federation.half import added, changes, difference, halved, whole
 
 MODEL = {"w": np.array([0.1, -3.0, 1e-6, 65504.0, 0.0], np.float32), "b": np.array([2.0**-14], np.float32)}
 BESIDE = {"optimizer/second/w": np.array([1e-12], np.float32), "count/steps": np.array([4097.0], np.float32)}
@@ -45,7 +45,8 @@ def test_a_change_below_the_spacing_of_half_precision_reaches_the_server():
         np.float32,
         np.float32,
     ]
-    arrived = added(travelled, MODEL)
+    assert changes({"a": travelled, "b": travelled}) == ["b", "w"]
+    arrived = added(whole(travelled), ["b", "w"], MODEL)
     assert arrived["w"].tolist() == [MODEL["w"][0] + small, *MODEL["w"][1:].tolist()]  # what did not change is exact
     assert arrived["w"].dtype == np.float32
     assert arrived["change/w"] is answer["change/w"]
@@ -54,7 +55,8 @@ def test_a_change_below_the_spacing_of_half_precision_reaches_the_server():
 def test_without_half_precision_nothing_is_touched():
     got = whole(MODEL)
     travelled = difference(MODEL, MODEL, got)
-    for arrays in (got, travelled, added(travelled, MODEL)):
+    assert changes({"a": travelled}) == []
+    for arrays in (got, travelled, added(travelled, [], MODEL)):
         assert all(arrays[name] is MODEL[name] for name in MODEL)
 
 

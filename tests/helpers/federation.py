@@ -64,22 +64,26 @@ class Hospital:
         return get_parameters(self.model), fitted.moments()
 
 
-def plain_loop(folders, shared, settings, method, schedule, absent=lambda number, site: False, further=None):
+def plain_loop(
+    folders, shared, settings, method, schedule, absent=lambda number, site: False, further=None, start=None
+):
     """(the model, {site: its own, of a personal method}): a loop over rounds (from 0) and sites.
 
-    It knows schedules of `round` alone. `further` epochs of the schedule's last ones are trained at each site, or all.
+    It begins with the model `start`, or with random weights, and knows schedules of `round` alone. `further` epochs of
+    the schedule's last ones are trained at each site, or all.
     """
     further = schedule.tail if further is None else further
     data, passes = {site: load_site(folder) for site, folder in folders.items()}, Fraction(str(schedule.round))
     images = {site: len(part.part("train")[1]) for site, part in data.items()}
     sites = {site: (algorithm_of(method), Hospital(settings, part)) for site, part in data.items()}
-    server, model = algorithm_of(method), get_parameters(build(settings))
+    server, model = algorithm_of(method), start or get_parameters(build(settings))
     for _, hospital in sites.values():
         trained = math.ceil(schedule.rounds * passes * hospital.trainer.batches)
         hospital.total = trained + schedule.tail * hospital.trainer.batches
 
     def loss(answer):
-        network = restore(settings, {name: answer[name] for name in model})
+        before = model if method.precision == "float16" else dict.fromkeys(model, np.float32(0))
+        network = restore(settings, {name: before[name] + answer[name] for name in model})
         return validate(network, load_site(shared).part("validation"), settings.compute)["validation_loss"]
 
     def travels(weights):
@@ -96,11 +100,12 @@ def plain_loop(folders, shared, settings, method, schedule, absent=lambda number
             if not absent(number, site):
                 answers[site] = half.train(hospital, sent)
                 if method.precision == "float16":
-                    changes = travels(
-                        {name: answers[site][name] - sent[name] for name in model if name in answers[site]}
-                    )
-                    answers[site] = answers[site] | {name: model[name] + change for name, change in changes.items()}
-        model = server.update(model, mean_of(answers, images, method, loss), len(answers) / len(sites))
+                    changes = {name: value - sent[name] for name, value in answers[site].items() if name in model}
+                    answers[site] = answers[site] | travels(changes)
+        mean = mean_of(answers, images, method, loss)
+        if method.precision == "float16":
+            mean = mean | {name: model[name] + mean[name] for name in model if name in mean}
+        model = server.update(model, mean, len(answers) / len(sites))
     own = {}
     for site, (half, hospital) in sites.items() if method.is_personal else ():
         steps = further * hospital.trainer.batches
