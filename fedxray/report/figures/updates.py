@@ -42,7 +42,7 @@ def updates(table: pd.DataFrame) -> Figure:
         Line2D([], [], color="black", marker=MARKERS[name], linestyle="", label=NAMES[name])
         for name in dict.fromkeys(pairs["strategy"])
     ]
-    figure.legend(handles=[*modes, *marks], loc="outside upper center", ncols=len(modes) + len(marks), fontsize=9)
+    figure.legend(handles=[*modes, *marks], loc="outside lower center", ncols=len(modes) + len(marks), fontsize=9)
     figure.supxlabel("AUROC on new patients, minus the old model's", fontsize=10)
     figure.supylabel("on old patients", fontsize=10)
     return figure
