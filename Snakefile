@@ -18,6 +18,11 @@ container: "container/fedxray.sif"  # used by --sdm apptainer alone; docs/hpc.md
 include: "rules/config.smk"
 
 
+if INITIAL:
+
+    include: "rules/start.smk"
+
+
 if HERE:
 
     # Server and sites are processes of this machine, and all their data are made here.

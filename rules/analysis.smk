@@ -13,6 +13,7 @@ if ONCE:
     rule confirm_federated:
         input:
             experiment=AT.experiment,
+            initial=START,
             kits=AT.kits,
             points=AT.points,
             sites=every_card(shared=True),
@@ -217,6 +218,36 @@ rule adapt_thresholds:
         " --output {output.own:q} > {log:q} 2>&1"
 
 
+if EXPERIMENT.is_updated:
+
+    # What may be done about a second wave of patients: on new patients and on old ones.
+    rule compare_updates:
+        input:
+            experiment=AT.experiment,
+            chosen=AT.chosen,
+            predictions=AT.predictions,
+        output:
+            updates=shown(AT.updates, "updates_table"),
+        log:
+            AT.log("compare_updates"),
+        benchmark:
+            AT.benchmark("compare_updates")
+        group:
+            "evaluate"
+        threads: 1
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(60),
+        params:
+            **step("compare_updates"),
+            bootstrap=BOOTSTRAP,
+            external=OF_EXTERNAL,
+        shell:
+            "python {params.script:q} --experiment {input.experiment:q} --chosen {input.chosen:q}"
+            " --predictions {input.predictions:q} {params.bootstrap} {params.external}"
+            " --output {output.updates:q} > {log:q} 2>&1"
+
+
 CONTRIBUTE = "coalition" in EXPERIMENT.modes
 
 if CONTRIBUTE:
@@ -255,6 +286,7 @@ if AUDIT:
     rule audit_model:
         input:
             registry=AT.registry,
+            initial=START,
             chosen=AT.chosen,
             sites=every_card(),
             heterogeneity=HETEROGENEITY,

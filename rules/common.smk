@@ -42,6 +42,7 @@ from fedxray.experiment.check import (
 from fedxray.experiment.code import Code
 from fedxray.experiment.content import Content
 from fedxray.experiment.experiment import Experiment
+from fedxray.experiment.start import digest_of, file_of
 from fedxray.experiment.folder import CohortFolder, DataFolder, Folder, RunFolder
 from fedxray.report import contents
 
@@ -69,6 +70,7 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
+INITIAL = config["model"]["initial"]  # the model that every run begins with
 ONCE = config["federation"]["engine"] == "inprocess"  # the chosen runs are confirmed
 AT = Folder(f"results/{config['experiment']}")
 
@@ -204,11 +206,25 @@ def settings(mode):
     """A parameter: the training settings of a run of this mode as its script takes them. They are quoted here, because
     Snakemake is slow with a list of words.
     """
-    return kept(
-        lambda wildcards: shlex.join(
-            EXPERIMENT.settings(run_of(mode, wildcards)).options()
-        )
-    )
+
+    def options(wildcards):
+        run = run_of(mode, wildcards)
+        words = EXPERIMENT.settings(run).options()
+        for path in started(run):
+            words += ["--initial", str(path)]
+        return shlex.join(words)
+
+    return kept(options)
+
+
+def started(run):
+    """The model that a run begins with: that of another run, the one that is given, or none. Of hospitals that are trained
+    alone it is the folder of the other runs.
+    """
+    if not run.goes_on_from:
+        return [AT.initial] * bool(INITIAL)
+    folder = RunFolder(AT.runs / run.model.mode / run.goes_on_from)
+    return [folder.path if run.model.mode == "alone" else folder.model]
 
 
 def live(mode):
@@ -272,6 +288,17 @@ def shared_card(mode):
 def data(mode):
     """For an input: the data that training on a run's cohort depends on."""
     return AT.registry if len(EXPERIMENT.cohorts) == 1 else site_cards(mode, True)
+
+
+# For an input: the model that is given for all runs to begin with, if one is.
+START = [AT.initial] * bool(INITIAL)
+
+
+def initial(mode):
+    """For an input: the model that a run begins with."""
+    if not any(cohort.before for cohort in EXPERIMENT.cohorts):
+        return START
+    return kept(lambda wildcards: started(run_of(mode, wildcards)))
 
 
 def drawn(script):

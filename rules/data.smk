@@ -136,13 +136,18 @@ rule draw_cohort:
         ],
         split=lambda wildcards: COHORTS[wildcards.cohort].split,
         sites=lambda wildcards: list(COHORTS[wildcards.cohort].sites),
+        waves=lambda wildcards: shlex.join(
+            ["--train-waves", *map(str, COHORTS[wildcards.cohort].waves)]
+            if COHORTS[wildcards.cohort].waves
+            else []
+        ),
     shell:
         "python {params.script:q} --catalogue {input.catalogue:q} --sources {params.sources:q}"
         " --patients {params.patients:q}"
         " --sites {params.sites:q} --seed {params.split[seed]} --test {params.split[test]} --test-fraction {params.split[test_fraction]}"
         " --validation-fraction {params.split[validation_fraction]} --balance {params.split[balance]}"
         " --partition {params.split[partition]} --alpha {params.split[alpha]} --power {params.split[power]}"
-        " --viral-share {params.split[viral_share]} --conflicts {params.split[conflicts]} --output {output.split:q} --settings {output.settings:q}"
+        " --viral-share {params.split[viral_share]} --conflicts {params.split[conflicts]} {params.waves} --output {output.split:q} --settings {output.settings:q}"
         " > {log:q} 2>&1"
 
 

@@ -47,6 +47,7 @@ rule register_sites:
 rule train_remote:
     input:
         registry=AT.registry,
+        initial=START,
     output:
         model=run_folder("federated").model,
         curves=run_folder("federated").curves,
@@ -78,6 +79,7 @@ rule train_remote:
 rule train_alone_remote:
     input:
         registry=AT.registry,
+        initial=START,
     output:
         runs=directory(run_folder("alone").path),
     log:

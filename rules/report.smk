@@ -132,6 +132,7 @@ if HERE:
             differences=AT.differences,
             methods=AT.methods,
             contributions=[AT.contributions] * CONTRIBUTE,
+            updates=[AT.updates] * EXPERIMENT.is_updated,
             heterogeneity=HETEROGENEITY,
         output:
             **drawn("plot_results"),
@@ -192,6 +193,7 @@ if HERE:
             methods=AT.methods,
             own_thresholds=AT.own_thresholds,
             contributions=[AT.contributions] * CONTRIBUTE,
+            updates=[AT.updates] * EXPERIMENT.is_updated,
             agreement=AT.agreement,
             audit=[AT.audit] * AUDIT,
             gate=[AT.gate] * GATED,

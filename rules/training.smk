@@ -7,6 +7,7 @@ if not ONCE:
         input:
             kits=AT.kits,
             data=data("federated"),
+            initial=initial("federated"),
         output:
             model=run_folder("federated").model,
             curves=run_folder("federated").curves,
@@ -45,6 +46,7 @@ else:
     rule train_inprocess:
         input:
             data=data("federated"),
+            initial=initial("federated"),
         output:
             model=run_folder("federated").model,
             curves=run_folder("federated").curves,
@@ -74,6 +76,7 @@ else:
 rule train_central:
     input:
         data=data("central"),
+        initial=initial("central"),
     output:
         model=run_folder("central").model,
         curves=run_folder("central").curves,
@@ -103,6 +106,7 @@ rule train_central:
 rule train_alone:
     input:
         data=data("alone"),
+        initial=initial("alone"),
     output:
         runs=directory(run_folder("alone").path),
     log:
@@ -132,6 +136,7 @@ if "coalition" in EXPERIMENT.modes:
     rule train_coalitions:
         input:
             data=data("coalition"),
+            initial=initial("coalition"),
         output:
             runs=directory(run_folder("coalition").path),
         log:

@@ -62,7 +62,7 @@ def main(options):
     for number, (name, path, cohort, site) in enumerate(_retrained(folder, chosen, cohorts)):
         print(f"training as {name} was trained")
         data = {each: load_site(folder.site(cohort, each)) for each in cohort.sites}
-        target = audited(folder.run(path), data, site)
+        target = audited(folder.run(path), data, site, folder.initial)
         if number == 0:
             found = by_shadows(target, shadows_of(target, seed))
             rows += of_members("membership by LiRA", name, measured(*found, path, "shadows"), ratio)

@@ -30,7 +30,12 @@ def main(options):
         print(f"{path} ({len(rows) + 1} of {len(paths)})")
         engine = one_host_of_cohort(jobs[path].model.cohort, options)
         noise = mechanism_at(jobs[path].privacy, engine.folders.values())
-        same = confirm(replace(engine, noise=noise), results.run(path).path, options.output.parent / "workspace")
+        initial = results.initial if results.run(path).settings().initial else None
+        if before := jobs[path].goes_on_from:
+            initial = results.run(f"federated/{before}").model
+        same = confirm(
+            replace(engine, noise=noise, initial=initial), results.run(path).path, options.output.parent / "workspace"
+        )
         rows.append({"path": path, "sha256": same})
     write_table(options.output, pd.DataFrame(rows, columns=["path", "sha256"]))
     print(f"{len(rows)} models are the same by a federation and in one process")

@@ -17,12 +17,13 @@ def main(options):
     names = ("seed", "test", "test_fraction", "validation_fraction", "balance")
     names += ("partition", "alpha", "power", "viral_share", "conflicts")
     settings = {name: getattr(options, name) for name in names}
+    waves = {"train_waves": options.train_waves} if options.train_waves else {}
     sources = options.sources or [""] * len(options.catalogue)
     catalogues = {name: read_catalogue(path) for name, path in zip(sources, options.catalogue, strict=True)}
     catalogue = join(catalogues, dict(zip(sources, options.patients or sources, strict=True)))
-    write_table(options.output, draw_cohort(catalogue, options.sites, **settings))
+    write_table(options.output, draw_cohort(catalogue, options.sites, **settings, **waves))
     if options.settings:
-        write_json(options.settings, settings)
+        write_json(options.settings, settings | waves)
 
 
 if __name__ == "__main__":
@@ -46,6 +47,7 @@ if __name__ == "__main__":
     group.add_argument("--conflicts", choices=["stop", "merge", "first"], help="a patient in two places")
     # By hand, what is not given is as in the configuration's defaults; the workflow gives all.
     arguments.set_defaults(**yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["split"])
+    arguments.add_argument("--train-waves", type=int, nargs="+", help="waves of the training images; by default all")
     arguments.add_argument("--output", type=Path, required=True, help="split.csv")
     arguments.add_argument("--settings", type=Path, help="split.json: these settings, for the data cards")
     cli.run(main, arguments)

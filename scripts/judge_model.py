@@ -11,7 +11,7 @@ from fedxray.analysis.gate import BELONGS, Rules, Scored, data_of, judge, known_
 from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_table, sha256, write_table
-from fedxray.data.site import load_site
+from fedxray.data.site import load_site, waves_of
 from fedxray.experiment.folder import Folder
 from fedxray.training.exported import LINEAGE, MODEL, load_exported, read_config
 from fedxray.training.trainer import predict
@@ -34,7 +34,8 @@ def main(options):
             raise UserError(f"{folder.predictions}: not of the test images of {site}; run the workflow again")
         before = predict(predecessor, data.part("test")[0], compute)
         columns = rows["label"].to_numpy(float), rows["patient"].to_numpy(str), rows["probability"].to_numpy(float)
-        tested[site] = Scored(*columns, before.astype(float))
+        waves = waves_of(data.table)[data.table["split"] == "test"].to_numpy(int)
+        tested[site] = Scored(*columns, before.astype(float), waves)
     privacy = folder.run(run["path"]).read_record().get("privacy", {})
     known = known_of(about.get(LINEAGE, {}), data_of(read_table(folder.registry), run["cohort"], rules.hospitals))
     table = judge(tested, rules, run["threshold"], privacy, known)

@@ -11,7 +11,7 @@ from fedxray.core.files import read_json, read_table
 from fedxray.data.registry import note_of
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.folder import Folder
-from fedxray.report.figures import answer, methods, privacy, results, save, sweep
+from fedxray.report.figures import answer, methods, privacy, results, save, sweep, updates
 
 
 def main(options):
@@ -27,6 +27,7 @@ def main(options):
     figures = {
         "answer": lambda: answer.answer(read_table(folder.methods), options.margin),
         "method_gain": lambda: methods.method_gain(read_table(folder.methods), options.margin),
+        "updates": lambda: updates.updates(read_table(folder.updates)),
         "contributions": lambda: methods.contributions(read_table(folder.contributions)),
         "learning_curves": lambda: results.learning_curves(global_curves(chosen, folder)),
         "roc": lambda: results.roc_curves(chosen, predictions, summary, *draw),

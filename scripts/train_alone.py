@@ -1,10 +1,13 @@
 """Train one model on the training images of each site alone, one site after the other."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from fedxray.core import cli
+from fedxray.core.files import sha256
 from fedxray.data.site import train_images
 from fedxray.experiment import privacy, settings
+from fedxray.experiment.folder import RunFolder
 from fedxray.federation import policy
 from fedxray.federation.pooled import Pooled
 from fedxray.runs import train_alone
@@ -18,7 +21,11 @@ def main(options):
     schedule = policy.alone(values.epochs, options.budget, train_images(folders), values.batch_size, noise)
     for number, folder in enumerate(folders, 1):
         print(f"{folder.name} alone ({number} of {len(folders)})")
-        engine, name = Pooled(folder.name, [folder], own=True, noise=noise), folder.name
+        name, initial = folder.name, options.initial
+        if initial and initial.is_dir():  # each site goes on from a model of its own
+            initial = RunFolder(initial / name).model
+            values = replace(values, initial=sha256(initial))
+        engine = Pooled(name, [folder], own=True, noise=noise, initial=initial)
         train_alone(engine, values, schedule, options.output / name, options.live / name)
 
 

@@ -26,7 +26,9 @@ def main(options):
     for site in engine.sites:
         print(f"{site} alone")
         live = f"{options.live}/{site}" if options.live else ""
-        one = kind(**vars(engine) | {"sites": [site], "own": True, "live": live, "noise": noise})
+        one = kind(
+            **vars(engine) | {"sites": [site], "own": True, "live": live, "noise": noise, "initial": options.initial}
+        )
         train_alone(one, values, schedule, options.output / site)
 
 

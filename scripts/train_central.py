@@ -17,7 +17,7 @@ def main(options):
     values, folders = settings.from_options(options), [card.parent for card in options.sites]
     noise, names = mechanism_at(privacy.from_options(options), folders), [folder.name for folder in folders]
     schedule = policy.alone(values.epochs, "passes", {}, 0, noise)
-    engine, output = Pooled(POOLED, folders, noise=noise), options.output.parent
+    engine, output = Pooled(POOLED, folders, noise=noise, initial=options.initial), options.output.parent
     train_run(engine, "central", values, PLAIN, schedule, output, names, options.live)
 
 

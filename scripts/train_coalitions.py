@@ -20,7 +20,7 @@ def main(options):
         print(f"{name} together ({number} of {len(names)})")
         members = {site: folders[site] for site in name.split("+")}
         schedule = policy.from_options(options, values, way, train_images(list(members.values())))
-        engine = InProcess(members, options.shared.parent)
+        engine = InProcess(members, options.shared.parent, initial=options.initial)
         train_run(engine, "coalition", values, way, schedule, options.output / name, list(members), options.live / name)
 
 

@@ -18,7 +18,7 @@ def main(options):
     folders = [card.parent for card in options.sites]
     noise = mechanism_at(privacy.from_options(options), folders)
     schedule = policy.from_options(options, values, way, train_images(folders), noise)
-    engine = replace(one_host_of(options), noise=noise)
+    engine = replace(one_host_of(options), noise=noise, initial=options.initial)
     train_run(engine, "federated", values, way, schedule, options.output.parent)
 
 

@@ -17,7 +17,7 @@ def main(options):
     folders = {card.parent.name: card.parent for card in options.sites}
     noise = mechanism_at(privacy.from_options(options), folders.values())
     schedule = policy.from_options(options, values, way, train_images(folders.values()), noise)
-    engine = InProcess(folders, options.shared.parent, noise)
+    engine = InProcess(folders, options.shared.parent, noise, options.initial)
     train_run(engine, "federated", values, way, schedule, options.output.parent, live=options.live)
 
 

@@ -20,7 +20,7 @@ def main(options):
     """Run the job, and write the run into the folder of `options.output`."""
     values, way = settings.from_options(options), method.from_options(options)
     noise = mechanism_registered(privacy.from_options(options), options.registry, options.sites)
-    engine = replace(remote_of(options, options.live), noise=noise)
+    engine = replace(remote_of(options, options.live), noise=noise, initial=options.initial)
     schedule = policy.from_options(options, values, way, train_images(options.registry, engine.sites), noise)
     train_run(engine, "federated", values, way, schedule, options.output.parent)
 

@@ -1,19 +1,25 @@
 """Runs of every mode, trained by an engine and written to their folder."""
 
 import contextlib
+import runpy
+from argparse import ArgumentParser
 from dataclasses import asdict, replace
 
 import pytest
 from helpers.data import make_settings
 from helpers.federation import make_method, rounds_of, same
+from helpers.remote import NONE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import sha256
 from fedxray.core.parameters import save_model
+from fedxray.experiment import privacy
+from fedxray.experiment import settings as settings_options
 from fedxray.experiment.folder import RunFolder
 from fedxray.experiment.method import PLAIN
+from fedxray.federation import policy
 from fedxray.federation.engine import Model, Own, Trained
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import Schedule, alone
@@ -197,3 +203,27 @@ def test_a_run_that_fails_leaves_no_model_and_no_keys(tmp_path):
     with pytest.raises(UserError, match="its data are gone"):
         train_run(Broken(), "federated", make_settings(), make_method(), rounds_of(1), tmp_path / "run")
     assert not list((tmp_path / "run").rglob("*.*"))
+
+
+def test_hospitals_alone_go_on_each_from_its_own_model(site_folders, tmp_path):
+    """The script, with the folder of the runs before as what it begins with."""
+    main, parser = runpy.run_path("scripts/train_alone.py")["main"], ArgumentParser()
+    for add in (settings_options.add_options, privacy.add_options, policy.add_budget):
+        add(parser)
+    settings = make_settings(image_size=16)
+
+    def trained(name, *words):
+        parsed = parser.parse_args([*settings.options(), *NONE.options(), "--budget", "passes", *words])
+        parsed.sites = [folder / "card.json" for folder in site_folders.values()]
+        parsed.output, parsed.live = tmp_path / name, tmp_path / "live" / name
+        main(parsed)
+        return {site: RunFolder(tmp_path / name / site) for site in site_folders}
+
+    first, second = trained("first"), trained("second", "--initial", str(tmp_path / "first"))
+    for site, folder in site_folders.items():
+        begun = replace(settings, initial=sha256(first[site].model))
+        assert second[site].settings() == begun
+        expected = Pooled(site, [folder], own=True, initial=first[site].model)
+        expected = expected.train(begun, PLAIN, alone(1, "passes", {}, 16)).parameters
+        assert same(second[site].parameters(), expected)
+        assert "initial" not in first[site].read_record()["settings"]

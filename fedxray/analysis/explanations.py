@@ -6,7 +6,7 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
-from fedxray.training.trainer import standardise
+from fedxray.training.trainer import standard_of, standardise
 
 
 def confident_mistakes(predictions: pd.DataFrame, threshold: float, count: int = 12) -> pd.DataFrame:
@@ -24,8 +24,7 @@ def grad_cam(model: nn.Module, image: np.ndarray) -> np.ndarray:
     """
     layer = [module for module in model.modules() if isinstance(module, nn.Conv2d)][-1]
     model.cpu().eval()
-    maps = LayerGradCam(model, layer).attribute(
-        standardise(torch.from_numpy(image[None].copy())), relu_attributions=True
-    )
+    pixels = standardise(torch.from_numpy(image[None].copy()), standard_of(model))
+    maps = LayerGradCam(model, layer).attribute(pixels, relu_attributions=True)
     heat = LayerAttribution.interpolate(maps, image.shape, "bilinear")[0, 0].detach().numpy()
     return heat / heat.max() if heat.max() > 0 else heat

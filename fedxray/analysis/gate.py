@@ -24,6 +24,7 @@ from fedxray.core.seeds import stream
 from fedxray.data.registry import CHECKSUMS
 
 DIFFERENCE, CALIBRATION, EPSILON, KNOWN = "AUROC minus predecessor's", "calibration error", "epsilon", "predecessor"
+OF_WAVE = f"{DIFFERENCE}, wave "  # and its number
 COLUMNS = ["hospital", "what", "value", "low", "high", "bound", "holds", "sentence"]
 # On each row too: which models and which rules it is of, as SHA-256.
 BELONGS = ["candidate_sha256", "predecessor_sha256", "rules_sha256"]
@@ -77,16 +78,27 @@ class Rules:
 
 
 class Scored(NamedTuple):
-    """A hospital's test images: labels float64 (n,), patients text (n,), both models' probabilities float64 (n,)."""
+    """A hospital's test images: labels float64 (n,), patients text (n,), both models' probabilities float64 (n,).
+
+    `waves` int64 (n,) are those in which the images came.
+    """
 
     labels: np.ndarray
     patients: np.ndarray
     candidate: np.ndarray
     predecessor: np.ndarray
+    waves: np.ndarray
+
+    def of(self, wave: int) -> "Scored":
+        """The images of one wave."""
+        return Scored(*(part[self.waves == wave] for part in self))
 
 
 def judge(tested: Mapping[str, Scored], rules: Rules, threshold: float, privacy: Mapping, known: str) -> pd.DataFrame:
-    """The rows of `gate.csv` without `BELONGS`; `holds` is true or false, or empty on the row that is not judged.
+    """The rows of `gate.csv` without `BELONGS`; `holds` is true or false, or empty on a row that is not judged.
+
+    A hospital is judged on its test images of all waves. If there are several, a row for each says how it is on that
+    wave alone, which shows whether old patients are forgotten.
 
     `tested` is {hospital: its test images}, of each of `rules.hospitals`; `threshold` the candidate's; `privacy` what
     its record says of noise, empty without; `known` what is known of the predecessor's data.
@@ -101,23 +113,33 @@ def judge(tested: Mapping[str, Scored], rules: Rules, threshold: float, privacy:
 
 
 def _at(hospital: str, tested: Scored, rules: Rules, threshold: float) -> Iterator[tuple]:
-    """The two rows of a hospital."""
-    labels, patients = tested.labels, tested.patients
-    weights = patient_weights(patients, rules.replicates, stream(rules.seed, "gate", hospital))
-    candidate, predecessor, cut = tested.candidate[None], tested.predecessor[None], np.array([threshold])
-    common = (labels, patients)
-    value = differences(*common, candidate, predecessor, cut, cut, weights, rules.confidence)["auroc"]
+    """The two rows of a hospital, and one for each wave if there are several."""
+    weights = patient_weights(tested.patients, rules.replicates, stream(rules.seed, "gate", hospital))
+    value = _difference(tested, threshold, weights, rules.confidence)
     held = noninferior(value, rules.margin)
     words = "is not inferior" if held else "is not shown to be not inferior"
-    people = len(np.unique(patients))
+    people = len(np.unique(tested.patients))
     said = f"On the {people} test patients of {hospital} the AUROC is {_apart(value)}; it {words} by {rules.margin:g}."
     yield _row(hospital, DIFFERENCE, (value.estimate, value.low, value.high, -rules.margin), held, said)
-    error = estimates(*common, candidate, cut, weights, rules.confidence)["calibration_error"]
+    model = tested.labels, tested.patients, tested.candidate[None], np.array([threshold])
+    error = estimates(*model, weights, rules.confidence)["calibration_error"]
     held = error.estimate <= rules.calibration
     words = "is at most" if held else "is above"
     said = f"On the {people} test patients of {hospital} the calibration error is {error.estimate:.3f}; that {words} "
     said += f"{rules.calibration:g}. The estimate counts, which errs to the large side where patients are few."
     yield _row(hospital, CALIBRATION, (error.estimate, error.low, error.high, rules.calibration), held, said)
+    waves = np.unique(tested.waves).tolist()
+    for wave in waves * (len(waves) > 1):
+        part = tested.of(wave)
+        value = _difference(part, threshold, weights[:, tested.waves == wave], rules.confidence)
+        said = f"Of them {len(np.unique(part.patients))} are of wave {wave}: there the AUROC is {_apart(value)}."
+        yield _row(hospital, f"{OF_WAVE}{wave}", (value.estimate, value.low, value.high, math.nan), "", said)
+
+
+def _difference(tested: Scored, threshold: float, weights: np.ndarray, confidence: float) -> Difference:
+    """AUROC of the candidate minus the predecessor's, paired by patient."""
+    cut, models = np.array([threshold]), (tested.candidate[None], tested.predecessor[None])
+    return differences(tested.labels, tested.patients, *models, cut, cut, weights, confidence)["auroc"]
 
 
 def _apart(value: Difference) -> str:
@@ -190,12 +212,13 @@ def read_gate(path: Path, rules: Rules) -> pd.DataFrame:
         raise UserError(f"{path}: not the table of a gate ({error}); run the workflow again") from error
     asked = [(hospital, what) for hospital in rules.hospitals for what in (DIFFERENCE, CALIBRATION)]
     asked += [("", EPSILON)] * bool(rules.epsilon) + [("", KNOWN)]
-    if list(zip(table["hospital"], table["what"], strict=True)) != asked or {*table["rules_sha256"]} != {rules.sha256}:
+    told = table[~table["what"].str.startswith(OF_WAVE)]
+    if list(zip(told["hospital"], told["what"], strict=True)) != asked or {*table["rules_sha256"]} != {rules.sha256}:
         raise UserError(f"{path}: not the gate of the rules beside it; run the workflow again")
     return table
 
 
 def refusals(gate: pd.DataFrame) -> list[str]:
     """The sentences of what does not hold; empty if the gate is open."""
-    judged = gate[gate["what"] != KNOWN]
+    judged = gate[gate["what"].isin([DIFFERENCE, CALIBRATION, EPSILON])]
     return list(judged["sentence"][judged["holds"] != "true"])

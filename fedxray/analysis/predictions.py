@@ -22,7 +22,8 @@ def predict_chosen(
 
     `cohorts` has the experiment's by name, and `external` names the test sets after those of the sites. A personal
     model predicts no other hospital's test set than its own. Each model predicts as it was trained (settings of its
-    record). Returns the columns of `predictions.csv`.
+    record). Returns the columns of `predictions.csv`; where
+    there are waves of patients, each image's `wave` too.
     """
     tables, others = [], [load_site(folder.external(name).site) for name in external]
     for name, chosen in points[points["chosen"]].groupby("cohort", sort=False):
@@ -38,7 +39,8 @@ def predict_chosen(
             for set_name, rows, images in [validation, *asked]:
                 probability = predict(model, images, settings.compute)
                 tables.append(rows.assign(path=path, set=set_name, probability=probability))
-    return pd.concat(tables)[COLUMNS]
+    table = pd.concat(tables)
+    return table[COLUMNS].assign(wave=table["wave"].astype("Int64")) if "wave" in table else table[COLUMNS]
 
 
 def _validation(sites: Sequence[SiteData]) -> tuple:

@@ -46,8 +46,12 @@ class Dense(NamedTuple):
 
 
 def attacked(model: str, image_size: int, seed: int, settings: Settings) -> Settings:
-    """Settings of one step of `model` at its easiest for the attacker: no augmentation, no weights of classes."""
-    return replace(settings, model=model, image_size=image_size, seed=seed, compile=False, device="cpu", **PLAIN)
+    """Settings of one step of `model` at its easiest for the attacker: no augmentation, no weights of classes.
+
+    It begins with random weights, whatever `settings` began with.
+    """
+    plain = replace(settings.without_start, compile=False, device="cpu", **PLAIN)
+    return replace(plain, model=model, image_size=image_size, seed=seed)
 
 
 def first_dense(model: nn.Module) -> Dense:

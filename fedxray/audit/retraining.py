@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,7 @@ class Audited:
     data: Mapping[str, SiteData]  # of all its sites
     validation: Part  # the shared validation set
     site: str  # whose own model it is; empty if it is that of all
+    initial: Path | None = None  # the file of the model that its training began with, if one was given
 
     @property
     def attacked(self) -> list[str]:
@@ -71,7 +73,7 @@ class Audited:
         images = sum(len(site.patients("train")) for site in data.values())
         noise = mechanism_of_record(self.privacy, patients, images, len(data)) if self.privacy else None
         start = time.perf_counter()
-        trained = federate(data, self.validation, settings, self.method, self.schedule, noise)
+        trained = federate(data, self.validation, settings, self.method, self.schedule, noise, self.initial)
         log.info("trained in %.0f s", time.perf_counter() - start)
         parameters = trained.personal[self.site].parameters if self.site else trained.parameters
         if parameters is None:
@@ -84,13 +86,16 @@ class Audited:
         return confidences(labels, predict(model, images, self.settings.compute))
 
 
-def audited(run: RunFolder, data: Mapping[str, SiteData], site: str = "") -> Audited:
-    """The federated model of `run`, which was trained on `data` {site: its data}; `site` if it is that one's own."""
+def audited(run: RunFolder, data: Mapping[str, SiteData], site: str, initial: Path) -> Audited:
+    """The federated model of `run`, which was trained on `data` {site: its data}; `site` if it is that one's own.
+
+    `initial` is the file of the model that it began with, if the run says that one was given.
+    """
     record, settings = run.read_record(), run.settings()
     method, schedule = Method(**record["method"]), Schedule(**record["schedule"])
     validation = next(iter(data.values())).part("validation")
-    model = restore(settings, run.parameters())
-    return Audited(model, settings, method, schedule, record.get("privacy", {}), data, validation, site)
+    model, start = restore(settings, run.parameters()), initial if settings.initial else None
+    return Audited(model, settings, method, schedule, record.get("privacy", {}), data, validation, site, start)
 
 
 def mechanism_of_record(about: dict, patients: int, images: int, sites: int) -> Mechanism:

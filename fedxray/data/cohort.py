@@ -33,6 +33,7 @@ def draw_cohort(
     power: float = math.nan,
     viral_share: float = math.nan,
     conflicts: str = "stop",
+    train_waves: Sequence[int] = (),
 ) -> pd.DataFrame:
     """Draw the splits and the sites; returns one row per image: image, label, aetiology, patient, split, site,
     hospital.
@@ -48,7 +49,8 @@ def draw_cohort(
     If the catalogue has waves (`join`), wave 1 is drawn as if there were no others, and so is each later one by draws
     of its own, of the patients who are new in it; the table then has a column `wave`. A patient who comes again keeps
     split and site, and his new images count to the wave in which they came. Not used are images that are in an earlier
-    wave too, and the new ones of a patient by whom two earlier patients would be one.
+    wave too, and the new ones of a patient by whom two earlier patients would be one. Of `train_waves`, if any are
+    named, are the training images; those of other waves are not used. Validation and test sets are of all.
 
     Raises UserError for fractions that leave nothing, too few patients for so many sites, a wave without a new image,
     and a partition that does not fit or whose parameter is out of range. It does not check that each site has what it
@@ -84,6 +86,12 @@ def draw_cohort(
                 table.loc[_surplus(table, name, seed, streams), "split"] = "unused"
         parts.append(table)
     table = pd.concat(parts).loc[catalogue.index]
+    if missing := sorted({*train_waves} - {*waves}):
+        raise UserError(
+            f"update.strategy: no image is of wave {missing[0]}; say which are (docs/data.md), or leave it out"
+        )
+    if train_waves:
+        table.loc[(table["split"] == "train") & ~waves.isin([*train_waves]), "split"] = "unused"
     return table.assign(wave=waves) if len(parts) > 1 else table
 
 

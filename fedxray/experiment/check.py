@@ -15,7 +15,7 @@ from jsonschema.validators import extend
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 from fedxray.core.yaml_file import check_keys
-from fedxray.experiment import privacy
+from fedxray.experiment import privacy, start
 from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, Method, faults_of, method_of, quorum
 from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, PRIVACY_AXES, TROUBLES, Point, name_of, points
@@ -29,7 +29,7 @@ KINDS = {
     "object": "a section of keys",
     "null": "nothing",
 }
-PATHS = ("archive", "folder", "admin_kit", "predecessor")  # keys whose value is a path
+PATHS = ("archive", "folder", "admin_kit", "initial", "predecessor")  # keys whose value is a path
 SHOWN = 60  # characters of a value in a message
 POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
 PARTS = (1, 0.5, 0.25, 0.2, 0.125, 0.1, 0.0625, 0.05, 0.04, 0.02, 0.01)  # of an epoch, for a message
@@ -56,7 +56,7 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
     faults = [*_of_trouble(config), *_of_methods(config), *_of_privacy(config), *_of_reference(config)]
-    faults += [*_of_absence(config), *_of_promotion(config)]
+    faults += [*_of_absence(config), *_of_promotion(config), *_of_update(config)]
     faults += [*_unused(config, given or {}), *_unprotected(config, given or {})]
     if faults := list(dict.fromkeys(faults)):
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
@@ -231,7 +231,7 @@ def _across(config: dict) -> list[str]:
         faults.append(f"image_size: the demo's network takes 224 pixels, not {config['image_size']}; set it to 224")
     if dataset["source"] == "folder" and not dataset["folder"]:
         faults.append("dataset.folder: empty; set it to the directory or manifest.csv of your images")
-    return faults + _of_federation(config)
+    return faults + _of_federation(config) + start.faults_of(config)
 
 
 def _of_federation(config: dict) -> list[str]:
@@ -327,6 +327,28 @@ def _of_absence(config: dict) -> Iterator[str]:
                 f"federation.min_sites: {federation['min_sites']} of {sites} sites, but privacy.secure_aggregation "
                 f"needs at least {least} in each round, more than two thirds; set it to {sites - 1}{down}"
             )
+
+
+def _of_update(config: dict) -> Iterator[str]:
+    """Faults of what is done about a second wave of patients."""
+    experiment, dataset = Experiment.from_config(config), config["dataset"]
+    strategies = {cohort.strategy for cohort in experiment.cohorts}
+    if not config["update"]["strategy"] and not experiment.is_updated:
+        return
+    if config["update"]["strategy"]:
+        yield "update.strategy: its values are compared; leave it empty, and sweep them as config/continue.yaml does"
+    if "keep" not in strategies or len(strategies) < 2:
+        yield "sweep: update.strategy: keep is what others go on from, and are compared with; take it and another one"
+    jobs = {(run.model.mode, run.job) for run in experiment.jobs}
+    if any(run.goes_on_from and (run.model.mode, run.goes_on_from) not in jobs for run in experiment.jobs):
+        yield "sweep: update.strategy: a point goes on from that of keep, which is not among the points; add it"
+    if any(run.method.is_personal for run in experiment.jobs):
+        yield "update.strategy: personal methods have no one model to go on from; leave them out of the sweep"
+    for key, plain in (("dp", "none"), ("audit", False)):
+        if config["privacy"][key] != plain or f"privacy.{key}" in experiment.config["sweep"]["grid"]:
+            yield f"privacy.{key}: not there yet where update.strategy is swept; set it to {_shown(plain)}"
+    if dataset["source"] == "phantom" and not dataset["sources"] and not dataset["phantom"]["second"]["patients"]:
+        yield "dataset.phantom.second: no second wave for update.strategy; give its patients, such as {patients: 400}"
 
 
 def _of_privacy(config: dict) -> Iterator[str]:

@@ -1,10 +1,10 @@
 """The cohorts of an experiment: which hospitals there are, and how patients come to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedxray.experiment.sweep import COHORT_AXES, KNOBS, TROUBLES, Point, name_of
+from fedxray.experiment.sweep import COHORT_AXES, GOING_ON, KNOBS, STRATEGIES, TROUBLES, Point, name_of
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,18 @@ class Cohort:
     split: Mapping[str, Any] = field(compare=False)  # the settings by which it is drawn, as in config.yaml
     # What is made wrong on purpose: `kind`, `site`, and `share` if the kind has one; empty if nothing is.
     trouble: Mapping[str, Any] = field(compare=False, default_factory=dict)
+    strategy: str = field(compare=False, default="")  # what is done about a second wave of patients; empty: nothing
+    kept: str = field(compare=False, default="")  # of a strategy: the name of the cohort that keeps the old models
+
+    @property
+    def before(self) -> str:
+        """The name of the cohort from whose models its own go on; empty if they begin anew."""
+        return self.kept if self.strategy in GOING_ON else ""
+
+    @property
+    def waves(self) -> tuple[int, ...]:
+        """The waves of its training patients; empty: all."""
+        return STRATEGIES.get(self.strategy, ())
 
     @property
     def folder(self) -> str:
@@ -36,5 +48,11 @@ def cohort_of(point: Point, config: Mapping) -> Cohort:
     split = config["split"] | {name_of(key): point[key] for key in used if key.startswith("split.")}
     sites = config["sites"][: point.get("sites", len(config["sites"]))]
     knobs = {name_of(key): point.get(key, config["trouble"][name_of(key)]) for key in TROUBLES[kind]}
-    name = ",".join(f"{name_of(key)}={point[key]}" for key in used)
-    return Cohort(name, tuple(sites), split, {"kind": kind} | knobs if knobs else {})
+    trouble, strategy = {"kind": kind} | knobs if knobs else {}, point.get("update.strategy", "")
+    kept = _name(used, point | {"update.strategy": "keep"}) if strategy else ""
+    return Cohort(_name(used, point), tuple(sites), split, trouble, strategy, kept)
+
+
+def _name(used: Sequence[str], point: Point) -> str:
+    """The name of the cohort of a point, which has these axes."""
+    return ",".join(f"{name_of(key)}={point[key]}" for key in used)

@@ -91,6 +91,14 @@ class Run:
         return "/".join(filter(None, [self.model.cohort.folder, self.folder, point]))
 
     @property
+    def goes_on_from(self) -> str:
+        """The folder, as `job`, of the run of this point and seed whose model it begins with; empty if none."""
+        cohort = self.model.cohort
+        if not cohort.before:
+            return ""
+        return replace(self, model=replace(self.model, cohort=replace(cohort, name=cohort.before))).job
+
+    @property
     def trained_as(self) -> str:
         """The mode whose job trains it: personal models are trained with the federated one."""
         return "federated" if self.model.mode == "personal" else self.model.mode
@@ -115,7 +123,7 @@ class Experiment:
     def from_config(cls, config: Mapping) -> "Experiment":
         """The experiment of a whole configuration. It keeps only the parts that decide which runs there are."""
         keys = ("sites", "image_size", "split", "trouble", "model", "training", "algorithm")
-        keys += ("privacy", "seeds", "sweep")
+        keys += ("privacy", "seeds", "sweep", "update")
         parts = {key: config[key] for key in keys}
         parts["privacy"] = {key: value for key, value in config["privacy"].items() if key != "audit"}
         federation = {key: config["federation"][key] for key in ("where", "round", "steps", "budget")}
@@ -194,6 +202,11 @@ class Experiment:
         return Settings(**{name: KINDS[name](value) for name, value in values.items()})
 
     @property
+    def is_updated(self) -> bool:
+        """Whether strategies for a second wave of patients are compared."""
+        return any(cohort.strategy for cohort in self.cohorts)
+
+    @property
     def _coalesced(self) -> list[Cohort]:
         """The cohorts whose coalitions are trained."""
         return self.cohorts if self.config["evaluation"]["contributions"] else []
@@ -202,7 +215,9 @@ class Experiment:
     def _common(self) -> dict[str, Any]:
         """The settings that the configuration gives to every run."""
         values = {name_of(key): value for key, value in leaves({"training": self.config["training"]})}
-        values |= {"model": self.config["model"]["name"], "image_size": self.config["image_size"]}
+        model = self.config["model"]
+        values |= {"model": model["name"], "norms": model["norms"], "standardise": model["standardise"]}
+        values |= {"image_size": self.config["image_size"]}
         return values | {"class_weights": self.config["split"]["balance"] == "weighted_loss"}
 
     def _run(self, mode: str, cohort: Cohort, point: Point, site: str, seed: int) -> Run:

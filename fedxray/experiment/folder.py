@@ -9,7 +9,6 @@ results/<experiment>/
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -74,7 +73,7 @@ class RunFolder:
         if parameters is None:
             self.model.unlink(missing_ok=True)
         write_table(self.curves, curves[CURVE_COLUMNS])
-        write_json(self.record, {**record, "settings": asdict(settings), "checks": checks})
+        write_json(self.record, {**record, "settings": settings.content, "checks": checks})
         if parameters is not None:
             save_model(self.model, parameters)
 
@@ -142,6 +141,7 @@ class Folder:
         self.registry = root / "sites" / "registry.csv"
         self.project = root / "federation" / "project.yml"
         self.kits = root / "federation" / "kits.json"
+        self.initial = root / "initial.safetensors"  # the model that every run begins with, if one is given
         self.runs = root / "runs"
         self.live = root / "live"
         self.points = root / "points.csv"
@@ -152,6 +152,7 @@ class Folder:
         self.summary = root / "summary.csv"
         self.differences = root / "differences.csv"
         self.methods = root / "methods.csv"
+        self.updates = root / "updates.csv"
         self.contributions = root / "contributions.csv"
         self.own_thresholds = root / "own_thresholds.csv"
         self.agreement = root / "agreement.csv"

@@ -2,8 +2,11 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
+
+from fedxray.core.files import sha256
 
 
 class Compute(NamedTuple):
@@ -16,7 +19,11 @@ class Compute(NamedTuple):
 
 @dataclass(frozen=True)
 class Settings:
-    """What one run trains with: the configuration's values, its point and its seed. config.yaml says what each is."""
+    """What one run trains with: the configuration's values, its point and its seed. config.yaml says what each is.
+
+    The fields with a default here are those of a given start. At that default they change nothing, and are left out of
+    commands, keys and records, which are then those of a run that knows of no start.
+    """
 
     model: str
     image_size: int  # pixels of a side
@@ -38,6 +45,21 @@ class Settings:
     mixed_precision: bool  # on CUDA only
     compile: bool  # by torch.compile
     threads: int  # CPU threads of one trainer
+    initial: str = ""  # SHA-256 of the file of the model that the run begins with; empty: random weights
+    norms: str = "group"  # what becomes of BatchNorm: group | batch | frozen
+    standardise: str = "image"  # of the greys: image | imagenet
+    freeze: str = "none"  # patterns of parameters that stay as they are, joined by +
+    body_lr: float = 1.0  # the learning rate of all but the head, as a factor of `lr`
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The settings by name, without those of a start that is not given."""
+        return {name: value for name, value in vars(self).items() if name not in _START or value != _START[name]}
+
+    @property
+    def without_start(self) -> "Settings":
+        """The same settings of a run that begins with random weights, of which it trains all."""
+        return replace(self, **_START)
 
     @property
     def compute(self) -> Compute:
@@ -45,22 +67,27 @@ class Settings:
         return Compute(self.device, self.mixed_precision, self.threads)
 
     def options(self) -> list[str]:
-        """The settings as options and values on a command line, for `add_options`."""
-        return options_of(self, OPTIONS)
+        """The settings as options and values on a command line, for `add_options`; its start is a file, `--initial`."""
+        return options_of(self, {name: option for name, option in OPTIONS.items() if name in self.content})
 
 
-OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(Settings)}
+_START = {field.name: field.default for field in fields(Settings) if field.default is not MISSING}
+OPTIONS = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(Settings) if field.name != "initial"}
 
 
 def add_options(parser: ArgumentParser) -> None:
     """Let a script take every setting of a run on its command line, as `Settings.options` writes them."""
     group = parser.add_argument_group("settings of the run", "as in config.yaml, which says what each is")
-    add_fields(group, Settings, OPTIONS)
+    add_fields(group, Settings, {name: option for name, option in OPTIONS.items() if name not in _START})
+    for name in (name for name in OPTIONS if name in _START):
+        group.add_argument(OPTIONS[name], type=type(_START[name]), default=_START[name])
+    group.add_argument("--initial", type=Path, help="the model that the run begins with; without it random weights")
 
 
 def from_options(options: Namespace) -> Settings:
-    """The settings from the options of `add_options`."""
-    return values_of(options, Settings, OPTIONS)
+    """The settings from the options of `add_options`. A file `options.initial` is known by its SHA-256."""
+    initial = sha256(options.initial) if options.initial and not options.initial.is_dir() else ""
+    return replace(values_of(options, Settings, OPTIONS), initial=initial)
 
 
 def options_of(value: Any, options: Mapping[str, str]) -> list[str]:

@@ -20,7 +20,12 @@ TROUBLES = {
     "clipped": ("trouble.site", "trouble.share"),
     "noise": ("trouble.site",),
 }
+# What becomes of a model when a second wave of patients has come: the waves whose patients it is trained on then.
+# all and new go on from the model that keep has (GOING_ON).
+STRATEGIES = {"keep": (1,), "all": (1, 2), "new": (2,), "anew": (1, 2)}
+GOING_ON = ("all", "new")
 COHORT_AXES = ("sites", "split.partition", *KNOBS.values(), "trouble.kind", "trouble.site", "trouble.share")
+COHORT_AXES += ("update.strategy",)
 FEDERATION_AXES = ("federation.round", "federation.steps")  # of federated runs alone
 METHOD_AXES = tuple(f"algorithm.{name}" for name in METHOD_KEYS)  # the same
 # What the numbers of private training are called in a run's name, beside `lr`; `steps` are local ones of a round.

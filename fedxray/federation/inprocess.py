@@ -32,6 +32,7 @@ class InProcess:
     folders: Mapping[str, Path]  # {site: its directory of data}
     validation: Path  # the directory that has the validation set
     noise: Mechanism | None = None  # of private training
+    initial: Path | None = None  # the file of the model of the first round; None: random weights
 
     name = "inprocess"
 
@@ -43,7 +44,7 @@ class InProcess:
     def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path | None = None) -> Trained:
         """Train one model, and each site's own if the method is personal; log a line for each round."""
         validation = load_site(self.validation).part("validation")
-        return federate(self._load(), validation, settings, method, schedule, self.noise)
+        return federate(self._load(), validation, settings, method, schedule, self.noise, self.initial)
 
     def evaluate(self, models: Mapping[str, Model], scratch: Path | None = None) -> Evaluated:
         """Evaluate each model on each site's test set, at the threshold of the validation set.
@@ -82,13 +83,15 @@ def federate(
     method: Method,
     schedule: Schedule,
     noise: Mechanism | None,
+    initial: Path | None = None,
 ) -> Trained:
     """Train one model by a federation of sites with these data, and each site's own if the method is personal.
 
-    The server validates on `validation`. A line is logged for each round.
+    The server validates on `validation`, and `initial` is the file of the first model, if one is given. A line is
+    logged for each round.
     """
     meter = EnergyMeter()
-    server = ServerRounds(settings, method, schedule, validation, noise)
+    server = ServerRounds(settings, method, schedule, validation, noise, initial)
     sites = {site: SiteRounds(settings, method, schedule, held, noise=noise) for site, held in data.items()}
     records = []
     for number in range(schedule.rounds):

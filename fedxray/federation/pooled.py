@@ -16,7 +16,7 @@ from fedxray.federation.engine import Trained
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord, epoch_line
 from fedxray.training.mechanism import Mechanism
-from fedxray.training.models import build, get_parameters
+from fedxray.training.models import begin, get_parameters
 from fedxray.training.place import place_of
 from fedxray.training.private import trainer_of
 from fedxray.training.rows import EpochRow, validation_of
@@ -35,6 +35,7 @@ class Pooled:
     folders: Sequence[Path]  # directories of sites' data; the validation set is the first one's
     own: bool = False  # validate on the site's own patients alone
     noise: Mechanism | None = None  # of private training
+    initial: Path | None = None  # the file of the model that training begins with; None: random weights
 
     name = "inprocess"
 
@@ -51,7 +52,7 @@ class Pooled:
         def report(row: EpochRow) -> None:
             log.info(epoch_line(row, schedule.epochs))
 
-        model, train = build(settings), pool(sites, "train")
+        model, train = begin(settings, self.initial), pool(sites, "train")
         validation = sites[0].own_validation() if self.own else sites[0].part("validation")
         patients = np.concatenate([site.patients("train") for site in sites])
         trainer = trainer_of(settings, train, validation, patients, self.noise, self.site)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from fedxray.federation.means import distances, mean_of
 from fedxray.federation.policy import Schedule
 from fedxray.federation.records import RoundRecord
 from fedxray.training.mechanism import Mechanism
-from fedxray.training.models import build, get_parameters, norms_of, restore, set_parameters
+from fedxray.training.models import begin, build, frozen_of, get_parameters, norms_of, restore, set_parameters
 from fedxray.training.private import PrivateTrainer, trainer_of
 from fedxray.training.rows import EpochRow, Segment
 from fedxray.training.trainer import Correct, Part, Report, Trainer, silent, validate
@@ -183,18 +184,21 @@ class ServerRounds(Rounds):
         schedule: Schedule,
         validation: Part,
         noise: Mechanism | None = None,
+        initial: Path | None = None,
     ):
+        """`initial` is the file of the model of the first round, if one is given (`training.models.begin`)."""
         self.settings, self.method, self.schedule = settings, method, schedule
         self.algorithm, self.validation = _half(settings, method, schedule, noise), validation
-        self.model = build(settings)
+        self.model = begin(settings, initial)
+        self.initial, self.frozen = self.parameters, frozen_of(self.model)
         self.sent = 0  # bytes of what every site got last
         self.start = time.perf_counter()
 
     @property
     def changed(self) -> bool:
         """Whether the model differs from the initial one in a bit."""
-        initial, now = get_parameters(build(self.settings)), self.parameters
-        return any(not np.array_equal(initial[name], now[name]) for name in now)
+        now = self.parameters
+        return any(not np.array_equal(self.initial[name], now[name]) for name in now)
 
     @property
     def parameters(self) -> Parameters:
@@ -284,7 +288,8 @@ class ServerRounds(Rounds):
         absent: dict[str, str],
     ) -> RoundRecord:
         """Make the global model of round `number` of the `mean` of what has `travelled`; returns its record."""
-        self.parameters = self.algorithm.update(self.parameters, mean, share)
+        before = self.parameters
+        self.parameters = self.algorithm.update(before, mean, share) | {name: before[name] for name in self.frozen}
         epoch = self.schedule.epoch(number)
         record: RoundRecord = {
             "round": number + 1,

@@ -31,6 +31,7 @@ class FlareEngine(ABC):
     policy: Policy
     start_timeout_s: int  # for all sites to register
     noise: Mechanism | None = None  # of private training
+    initial: Path | None = None  # the file of the model of the first round; None: random weights
 
     name: ClassVar[str] = "nvflare"
     loses_messages: ClassVar[bool]  # whether a message that a site streams may get lost; its results never do
@@ -56,7 +57,7 @@ class FlareEngine(ABC):
         """
         scratch = scratch.resolve()  # NVFlare changes its directory
         parts = self.participants, settings, method, schedule, self.noise
-        job = write_training(scratch / "job", *parts, self.live_below)
+        job = write_training(scratch / "job", *parts, self.live_below, self.initial)
         with self._ran(job, self.participants, settings.threads, scratch, schedule.rounds) as (_, folder):
             result, parameters = read_json(folder / RECORDS), load_model(folder / MODEL)
             checks = self._check(result, method, schedule)

@@ -15,7 +15,7 @@ from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Model
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.flare.tasks import ALONE, CARD, KEYS, PERSONAL, STEPS, TRAIN, VALIDATE
+from fedxray.flare.tasks import ALONE, CARD, INITIAL, KEYS, PERSONAL, STEPS, TRAIN, VALIDATE
 from fedxray.training.mechanism import Mechanism
 
 # Seconds between a site's requests for a task, at first and at most. NVFlare's own 2 s a run would pay in each round.
@@ -53,7 +53,7 @@ def key_of(
     Of jobs with secret noise it is equal for those that ask for the same.
     """
     sites, checksums, _, own = participants
-    content = [__version__, *map(asdict, (settings, method, schedule)), sorted(sites), checksums, own]
+    content = [__version__, settings.content, *map(asdict, (method, schedule)), sorted(sites), checksums, own]
     content += [asdict(noise)] if noise else []
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -66,11 +66,14 @@ def write_training(
     schedule: Schedule,
     noise: Mechanism | None,
     live: str,
+    initial: Path | None = None,
 ) -> Path:
     """Write the job that trains one model into `folder`, and return it.
 
-    With `noise` its steps are private. `live` is the folder of this run below the server's TensorBoard folder.
+    With `noise` its steps are private. `live` is the folder of this run below the server's TensorBoard folder. The file
+    `initial`, if any, is the model of the first round, and goes to the server, which sends it.
     """
+    _bring(folder, initial)
     sites, checksums, policy, own = participants
     key = key_of(participants, settings, method, schedule, noise)
     parts = {"settings": settings, "method": method, "schedule": schedule}
@@ -94,11 +97,13 @@ def write_alone(
     schedule: Schedule,
     noise: Mechanism | None,
     live: str,
+    initial: Path | None = None,
 ) -> Path:
     """Write the job by which the one site of `participants` trains alone and keeps the model, and return its `folder`.
 
-    `noise` and `live` are as of `write_training`.
+    `noise`, `live` and `initial` are as of `write_training`.
     """
+    _bring(folder, initial)
     sites, checksums, policy, _ = participants
     key = key_of(participants, settings, PLAIN, schedule, noise)
     about = {"settings": asdict(settings), "schedule": asdict(schedule)}
@@ -169,6 +174,13 @@ def write_card_collection(folder: Path, participants: Participants) -> Path:
         workflow={"id": "cards", "path": "fedxray.flare.server.CardCollector", "args": args},
         executor={"tasks": [CARD], "executor": {"path": "fedxray.flare.site.SiteCard", "args": {}}},
     )
+
+
+def _bring(folder: Path, initial: Path | None) -> None:
+    """Let a job's server have the file of the model to begin with, if one is given."""
+    if initial:
+        (folder / "server").mkdir(parents=True)
+        shutil.copyfile(initial, folder / "server" / INITIAL)
 
 
 def _digest(content: list, paths: Iterable[Path]) -> str:

@@ -62,7 +62,7 @@ class RemoteAlone(Remote):
     def train(self, settings: Settings, method: Method, schedule: Schedule, scratch: Path) -> Trained:
         """Train one model; `method` is `PLAIN`. Raises UserError as `FlareEngine.train`. Only the curve comes here."""
         participants, scratch = self.participants, scratch.resolve()
-        job = write_alone(scratch / "job", participants, settings, schedule, self.noise, self.live_below)
+        job = write_alone(scratch / "job", participants, settings, schedule, self.noise, self.live_below, self.initial)
         with self._ran(job, participants, settings.threads, scratch) as (_, folder):
             result = read_json(folder / RECORDS)
             (record,), (site,) = result["rounds"], self.sites

@@ -41,6 +41,7 @@ from fedxray.flare.tasks import (
     CARD,
     CARDS,
     FAILURE,
+    INITIAL,
     KEYS,
     LAST,
     LIVE,
@@ -84,6 +85,12 @@ class SiteController(ModelController):
     def folder(self) -> Path:
         """The job's own folder, which the workflow downloads at the end."""
         return Path(self.get_run_dir())
+
+    @property
+    def initial(self) -> Path | None:
+        """The file of the model to begin with, if the job has brought one."""
+        path = Path(self.engine.get_workspace().get_app_dir(self.fl_ctx.get_job_id())) / INITIAL
+        return path if path.exists() else None
 
     @property
     def own_file(self) -> OwnFile:
@@ -230,7 +237,7 @@ class FederationController(SiteController):
         """
         self.engine.register_app_command(ROUNDS, self._tell)
         validation = self.own_file.load(self.participants.checksums.get(SHARED)).part("validation")
-        server = ServerRounds(self.settings, self.method, self.schedule, validation, self.noise)
+        server = ServerRounds(self.settings, self.method, self.schedule, validation, self.noise, self.initial)
         checkpoint = Checkpoint(self.own_file.kit / "checkpoints" / f"{self.key}.safetensors")
         if checkpoint.exists():
             server.parameters, server.state, self.records = checkpoint.load()
@@ -368,7 +375,10 @@ class AloneController(SiteController):
         (site,) = self.participants.sites
         point = point_of("alone", site, self.settings, self.schedule)
         scalars = Scalars(self.own_file.tensorboard, self.live, point)
-        answers, _ = self.ask(ALONE, FLModel(metrics={"sites": 1.0}))
+        task = FLModel(metrics={"sites": 1.0})
+        if self.initial:
+            task = FLModel(ParamsType.FULL, load_model(self.initial))
+        answers, _ = self.ask(ALONE, task)
         record = answers[site].meta["record"]
         for row in record["sites"][site]:
             scalars.add("", row)

@@ -15,7 +15,7 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from fedxray.core.errors import UserError
-from fedxray.core.parameters import Parameters
+from fedxray.core.parameters import Parameters, save_model
 from fedxray.data.site import SiteData
 from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.settings import Settings
@@ -31,6 +31,7 @@ from fedxray.flare.partners import agree, agree_round, identity_of
 from fedxray.flare.tasks import (
     ADVERTISE,
     ADVERTS,
+    INITIAL,
     KEYS,
     LAST,
     LIVE,
@@ -226,7 +227,8 @@ class SiteTrainer(SiteExecutor):
     @property
     def _content(self) -> list[dict]:
         """What the job trains: of equal content are equal answers."""
-        return [asdict(part) for part in (self.settings, self.method, self.schedule, *filter(None, [self.noise]))]
+        parts = (self.method, self.schedule, *filter(None, [self.noise]))
+        return [self.settings.content, *map(asdict, parts)]
 
     def _agree(self, signer: Signer, fl_ctx: FLContext) -> None:
         """Note with whom, and by which protocol, this site answers the training. Raises UserError if it had others."""
@@ -325,11 +327,20 @@ class SiteAlone(SiteExecutor):
         steps = self.schedule.total(-(-len(data.part("train")[1]) // self.settings.batch_size))
         # Nothing that a mask would hide leaves; its curve does.
         Budget(self.own_file(fl_ctx).kit).charge(Spending.of(self.key, self.noise), True, steps, 0)
-        pooled = Pooled(site, [self.own_file(fl_ctx).data], own=True, noise=self.noise)
+        initial = self._initial(FLModelUtils.from_shareable(shareable).params, fl_ctx)
+        pooled = Pooled(site, [self.own_file(fl_ctx).data], own=True, noise=self.noise, initial=initial)
         trained = pooled.train(self.settings, PLAIN, self.schedule)
         self.keep(self.key, trained.parameters, self.settings, fl_ctx, "alone")
         (record,) = trained.rounds
         return FLModelUtils.to_shareable(FLModel(metrics={"rounds": 1.0}, meta={"record": record}))
+
+    def _initial(self, sent: Parameters | None, fl_ctx: FLContext) -> Path | None:
+        """The model to begin with that the server has sent, if any, as a file in the job's own folder."""
+        if not sent:
+            return None
+        path = Path(fl_ctx.get_engine().get_workspace().get_run_dir(fl_ctx.get_job_id())) / INITIAL
+        save_model(path, sent)
+        return path
 
 
 class SiteEvaluator(SiteExecutor):

@@ -19,6 +19,8 @@ SAID = "said"  # in a task of STEPS and in `train`: what the server passes on; i
 LAST = "last"  # in a task: {site: the last round, from 1, in which its answer counted}; after that it goes on
 WHY = "why"  # the header of a site's answer that says why there is no result
 
+INITIAL = "initial.safetensors"  # a file of the server's app: the model to begin with, if one is given
+
 # Files in the job's folder, which the workflow downloads when the job has ended.
 FAILURE = "failure.txt"  # why the job failed
 MODEL = "model.safetensors"

@@ -31,6 +31,7 @@ class Item:
     here: str = ""  # the script that writes it where the federation is here; empty: none does
     remote: str = ""  # the same where the federation is remote
     # always | swept: models have several points | cohorts, methods: there are several | external: tests | contributions
+    # updates: strategies for a second wave of patients are compared
     # privacy: levels of differential privacy are compared | audit: privacy.audit is true
     when: str = "always"
 
@@ -39,6 +40,7 @@ ITEMS = (
     Item("the_page", "page", ANSWER, "render_pages", "render_pages"),
     Item("answer", "figure", RESULTS, "plot_results"),
     Item("method_gain", "figure", RESULTS, "plot_results", when="methods"),
+    Item("updates", "figure", RESULTS, "plot_results", when="updates"),
     Item("contributions", "figure", RESULTS, "plot_results", when="contributions"),
     Item("learning_curves", "figure", RESULTS, "plot_results", "plot_remote"),
     Item("roc", "figure", RESULTS, "plot_results"),
@@ -63,6 +65,7 @@ ITEMS = (
     Item("differences_table", "table", TABLES, "contrast_models"),
     Item("methods_table", "table", TABLES, "contrast_models"),
     Item("contributions_table", "table", TABLES, "measure_contributions"),  # where evaluation.contributions is true
+    Item("updates_table", "table", TABLES, "compare_updates"),  # where update.strategy is swept
     Item("own_thresholds", "table", TABLES, "adapt_thresholds"),
     Item("audit", "table", TABLES, "audit_model"),  # where privacy.audit is true
     Item("gate", "table", TABLES, "judge_model"),  # where promotion.predecessor names a model
@@ -75,6 +78,7 @@ def figures(experiment: "Experiment", script: str = "") -> list[str]:
     there_is = {"always": True, "swept": experiment.is_swept, "cohorts": len(experiment.cohorts) > 1}
     there_is |= {"external": experiment.has_external, "methods": len(experiment.methods) > 1}
     there_is |= {"audit": experiment.is_audited, "privacy": len(experiment.levels) > 1}
+    there_is["updates"] = experiment.is_updated
     there_is["contributions"] = "coalition" in experiment.modes
     where = experiment.config["federation"]["where"]
     drawn = {item.name: getattr(item, where) for item in _items("figure") if there_is[item.when]}

@@ -14,6 +14,7 @@ import fedxray
 from fedxray.analysis import answer, suspects
 from fedxray.analysis.answer import Cited, interval, line_of
 from fedxray.analysis.choice import MODEL_KEY, leading, of_models
+from fedxray.analysis.gate import OF_WAVE
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table, sha256
 from fedxray.data import datasets
@@ -75,6 +76,7 @@ class Page:
             "spent": list(self._spent()),
             "audit": list(self._audit()),
             "gate": list(self._gate()),
+            "updates": list(self._updates()),
             "sources": [self._source(source) for source in self.sources],
             "external": [self._source(source) for source in self.external],
             "limits": self._limits(),
@@ -126,7 +128,7 @@ class Page:
             return {"runs": None, "swept": None}
         tested = read_table(self.folder.comparison if self.is_here else self.folder.at_sites)
         spent = {path: self.folder.run(path).read_record().get("privacy", {}) for path in self.points["path"]}
-        epsilons = {path: bound["epsilon"] for path, bound in spent.items() if bound}
+        epsilons = {path: float(f"{bound['epsilon']:.3g}") for path, bound in spent.items() if bound}
         table = explorer.table_of(self.points, tested, epsilons)
         swept = self._figure("sweep") if self._shows_sweep() else None
         return {"runs": table, "swept": swept, "libraries": explorer.libraries()}
@@ -282,11 +284,36 @@ class Page:
             cells = {"attack": row["attack"], "on": row["target"], "measure": row["statistic"]}
             yield cells | {"value": self.cited.number(value)}
 
+    def _updates(self) -> Iterator[dict]:
+        """A row for each strategy and model: what it changes on new and on old patients, against keeping the model."""
+        if not self.experiment.is_updated:
+            return
+        table = read_table(self.folder.updates).reset_index()
+        shown = table[table["metric"].isin([PRIMARY, "calibration_error"])]
+        for keys, rows in shown.groupby(["cohort", "test_set", "mode", "method", "site", "strategy"], sort=False):
+            _, test_set, mode, method, site, strategy = keys
+            cells = {"patients of": "all" if test_set == POOLED else test_set, "model": model_name(mode, method, site)}
+            cells |= {"strategy": strategy}
+            by = rows.set_index(["question", "metric"])
+            for question in ("new", "old"):
+                row = by.loc[(question, PRIMARY)]
+                value = interval(row, row["index"], "updates.csv", ("estimate", "low", "high"), "+")
+                cells[f"AUROC, {question}"] = self.cited.number(value)
+            for question in ("new", "old"):
+                row = by.loc[(question, "calibration_error")]
+                line = line_of(row["index"])
+                cells[f"calibration error, {question}"] = self._number(
+                    f"{row['estimate']:+.3f}", "updates.csv", line, "estimate"
+                )
+            yield cells
+
     def _gate(self) -> Iterator[dict]:
         """A row for each rule by which the exported model may replace its predecessor."""
         if not self.config["promotion"]["predecessor"] or not self.is_here:
             return
         for row in read_table(self.folder.gate).reset_index().to_dict("records"):
+            if row["what"].startswith(OF_WAVE):  # it is not judged
+                continue
             cells = {"hospital": row["hospital"], "what": row["what"], "value": "", "bound": ""}
             if row["bound"] == row["bound"]:
                 cells["bound"] = self._number(f"{row['bound']:.3g}", "gate.csv", line_of(row["index"]), "bound")

@@ -20,6 +20,7 @@ from fedxray.experiment.experiment import POOLED, Experiment, model_name
 from fedxray.experiment.folder import Folder
 from fedxray.experiment.method import Method
 from fedxray.experiment.sweep import KNOBS, name_of
+from fedxray.report import costs
 from fedxray.report.algorithms import described, scheduled
 from fedxray.report.contents import PARTS, REMOTE_PARTS, TEMPLATES
 from fedxray.training.metrics import words
@@ -258,6 +259,8 @@ class Results(Runs):
         splits = [cohort.split for cohort in self.cohorts]
         knobs = [name_of(KNOBS.get(str(split["partition"]), "")) for split in splits]
         machine = self._machine() | {"training, all runs": f"{self.points['seconds'].sum():.0f} s"}
+        watts = self.config["evaluation"]["watts"]
+        energy = costs.table_of(self.points, read_table(self.folder.registry), self.folder, watts)
         return {
             "data": [
                 {"source": source, **self._summary(source), "archive": self._archive(source)}
@@ -277,7 +280,8 @@ class Results(Runs):
             "budget": self.budget,
             "federated": self.federated(),
             "machine": _named(machine.items()),
-            "energy": self._energy(),
+            "costs": energy,
+            "energy": costs.words_of(watts, energy),
         }
 
     def model_card(self) -> dict:
@@ -373,15 +377,6 @@ class Results(Runs):
                 }
             )
         return rows
-
-    def _energy(self) -> str:
-        measured = [record["energy_j"] for record in self.records if record["energy_j"] is not None]
-        if not measured:
-            return "Energy: not readable on this machine."
-        return (
-            f"Energy: {np.sum(measured) / 3.6e6:.3f} kWh over {len(measured)} of {len(self.records)} runs, by the "
-            "counters of processor and GPU; it includes whatever else the machine did at the time."
-        )
 
 
 def flat(value: dict, prefix: str = "") -> list[tuple[str, object]]:

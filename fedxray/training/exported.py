@@ -24,6 +24,7 @@ from fedxray.core.parameters import load_model
 from fedxray.data.pixels import Unreadable, to_grey
 from fedxray.data.source import SUFFIXES
 from fedxray.experiment.settings import Compute, Settings
+from fedxray.experiment.start import FORM
 from fedxray.training import score_log
 from fedxray.training.models import build_model, set_parameters
 from fedxray.training.onnx import INPUT, PROBABILITY, write_onnx
@@ -57,7 +58,7 @@ def export_model(
     Raises UserError if the model is missing or does not fit `settings`, and for a threshold outside 0 to 1.
     """
     check_threshold(threshold)
-    network = _load_network(model, settings.model, settings.image_size)
+    network = _load_network(model, settings.model, settings.image_size, settings.norms, settings.standardise)
     output.mkdir(parents=True, exist_ok=True)
     (output / CONFIG).unlink(missing_ok=True)
     with atomic(output / MODEL) as temporary:
@@ -74,6 +75,7 @@ def write_config(
     config = {
         "model": settings.model,
         "image_size": settings.image_size,
+        **{key: vars(settings)[key] for key in FORM if vars(settings)[key] != FORM[key]},
         "fit": fit,
         "threshold": threshold,
         **origin,
@@ -90,11 +92,11 @@ def write_config(
 def read_config(folder: Path) -> dict:
     """The `config.json` of a model directory. Raises UserError if it is missing or has another form."""
     path = folder / CONFIG
-    kinds = {"model": str, "image_size": int, "fit": str, "threshold": (int, float)}
+    kinds = {"model": str, "image_size": int, "norms": str, "standardise": str, "fit": str, "threshold": (int, float)}
     kinds |= {"experiment": str, "cohort": str, "mode": str, "run": str}
     kinds |= {"warning": str, "note": str, "sha256": dict}
     try:
-        config = read_json(path)
+        config: dict = FORM | read_json(path)
         wrong = [key for key, kind in kinds.items() if not isinstance(config[key], kind)]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path}: no such file; give a directory that scripts/export_model.py wrote") from error
@@ -112,9 +114,9 @@ def check_threshold(threshold: float) -> None:
         raise UserError(f"threshold: {threshold} is not between 0 and 1; it is compared with a probability")
 
 
-def _load_network(path: Path, name: str, image_size: int) -> nn.Module:
-    """The network `name` with the parameters of the file `path`. Raises UserError if they do not fit."""
-    network = build_model(name, image_size, 0)
+def _load_network(path: Path, name: str, image_size: int, norms: str, standardise: str) -> nn.Module:
+    """The network `name` of this form with the parameters of the file `path`. Raises UserError if they do not fit."""
+    network = build_model(name, image_size, 0, norms, standardise)
     try:
         set_parameters(network, load_model(path))
     except FileNotFoundError as error:
@@ -160,7 +162,7 @@ def load_exported(folder: Path) -> tuple[nn.Module, dict]:
         raise UserError(f"{path}: no such file; export the model again")
     if sha256(path) != config["sha256"].get(MODEL):
         raise UserError(f"{path}: not the file that {CONFIG} was written for (SHA-256); export the model again")
-    return _load_network(path, config["model"], config["image_size"]), config
+    return _load_network(path, *(config[key] for key in ("model", "image_size", "norms", "standardise"))), config
 
 
 def _read_images(

@@ -1,6 +1,8 @@
 """The models: each maps grey images, float32 (n, 1, size, size), to one logit of pneumonia each, float32 (n,)."""
 
 import math
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,9 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedxray.core.errors import UserError
-from fedxray.core.parameters import Parameters
+from fedxray.core.files import sha256
+from fedxray.core.parameters import Parameters, load_model
 from fedxray.core.seeds import seed_of
 from fedxray.experiment.settings import Settings
+
+COUNTED = ".num_batches_tracked"  # of BatchNorm; `load_state_dict` does without
 
 
 class Block(nn.Module):
@@ -63,21 +68,26 @@ class DemoCNN(nn.Module):
 
 
 class OneLogit(nn.Module):
-    """A torchvision classifier with one output as a model of one logit per image."""
+    """A torchvision classifier with one output as a model of one logit per image.
 
-    def __init__(self, network: nn.Module):
+    With `standardise: imagenet` a plane of ones is beside the greys: its weights hold what the means of the three
+    colours add to the first layer, also where that layer pads with zeros.
+    """
+
+    def __init__(self, network: nn.Module, standardise: str):
         super().__init__()
-        self.network = network
+        self.network, self.standardise = network, standardise
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x)[:, 0]
+        return self.network(torch.cat([x, torch.ones_like(x)], dim=1) if self.standardise == "imagenet" else x)[:, 0]
 
 
-def build_model(name: str, image_size: int, seed: int) -> nn.Module:
+def build_model(name: str, image_size: int, seed: int, norms: str = "group", standardise: str = "image") -> nn.Module:
     """Build `compact`, `demo` or any torchvision classifier by name, initialised from the stream `model` of `seed`.
 
-    A torchvision model gets one input channel, and GroupNorm in place of BatchNorm, whose statistics FedAvg cannot
-    average. Raises UserError for an unknown name or an image size that the model cannot take.
+    A torchvision model gets one input channel (with `standardise: imagenet` and a plane of ones), and for every
+    BatchNorm what `norms` says: `group` a GroupNorm, because running statistics average badly; `batch` stays; `frozen`
+    never changes. Raises UserError for an unknown name or an image size that the model cannot take.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "model"))
@@ -87,10 +97,10 @@ def build_model(name: str, image_size: int, seed: int) -> nn.Module:
             if image_size != 224:
                 raise UserError(f"image_size: the demo's network takes 224 pixels, not {image_size}")
             return DemoCNN()
-        return _torchvision_model(name, image_size)
+        return _torchvision_model(name, image_size, norms, standardise)
 
 
-def _torchvision_model(name: str, image_size: int) -> nn.Module:
+def _torchvision_model(name: str, image_size: int, norms: str, standardise: str) -> nn.Module:
     import torchvision  # imported here: it takes half a second, and the other models do not need it
 
     if name not in torchvision.models.list_models(module=torchvision.models):
@@ -99,34 +109,98 @@ def _torchvision_model(name: str, image_size: int) -> nn.Module:
     if name in ("googlenet", "inception_v3"):
         extra = {"aux_logits": False, "init_weights": True}
     network = torchvision.models.get_model(name, weights=None, num_classes=1, **extra)
-    _adapt(network)
+    _adapt(network, norms, 2 if standardise == "imagenet" else 1)
+    model = OneLogit(network, standardise)
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 1, image_size, image_size))
+            model.eval()(torch.zeros(1, 1, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(f"image_size: {name} cannot take {image_size} pixels ({error}); try 224") from error
-    return OneLogit(network)
+    return model
 
 
-def _adapt(network: nn.Module) -> None:
-    """One input channel, and GroupNorm for every BatchNorm, in place."""
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+def first_layer(network: nn.Module) -> tuple[str, nn.Conv2d]:
+    """The first convolution of a network, and its name."""
+    return next((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
+
+
+def _adapt(network: nn.Module, norms: str, channels: int) -> None:
+    """So many input channels, and what `norms` says for every BatchNorm, in place."""
+    from torchvision.ops import FrozenBatchNorm2d
+
+    _, first = first_layer(network)
     for parent in network.modules():
         for name, child in parent.named_children():
             if child is first:
                 sizes = child.kernel_size, child.stride, child.padding
                 # pyrefly: ignore[bad-argument-type]  # PyTorch's types give a layer's sizes as tuples of any length
-                setattr(parent, name, nn.Conv2d(1, child.out_channels, *sizes, bias=child.bias is not None))
-            elif isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, nn.Conv2d(channels, child.out_channels, *sizes, bias=child.bias is not None))
+            elif isinstance(child, nn.BatchNorm2d) and norms == "group":
                 setattr(parent, name, nn.GroupNorm(math.gcd(32, child.num_features), child.num_features))
+            elif isinstance(child, nn.BatchNorm2d) and norms == "frozen":
+                setattr(parent, name, FrozenBatchNorm2d(child.num_features, eps=child.eps))
     if hasattr(network, "transform_input"):
         # If it were true, the network would index three colour channels. (PyTorch's types say Tensor | Module.)
         network.transform_input = False  # pyrefly: ignore[bad-argument-type]
 
 
 def build(settings: Settings) -> nn.Module:
-    """The initial model of a run: the same for every mode and site of one seed."""
-    return build_model(settings.model, settings.image_size, settings.seed)
+    """The model of a run with random weights, the same for every mode and site of one seed.
+
+    Parameters that stay as they are need no gradient. Raises UserError, as `build_model` and for `training.freeze`.
+    """
+    model = build_model(settings.model, settings.image_size, settings.seed, settings.norms, settings.standardise)
+    _freeze(model, settings)
+    return model
+
+
+def begin(settings: Settings, initial: Path | None) -> nn.Module:
+    """The model that a run begins with: of the file `initial` if one is given, else of random weights.
+
+    Raises UserError if the file is not the one that the settings know, and as `build`.
+    """
+    model = build(settings)
+    if settings.initial != (sha256(initial) if initial else ""):
+        raise UserError(
+            f"model.initial: {initial or 'no model'} is not the file that the run began with (SHA-256); train it anew"
+        )
+    if initial:
+        set_parameters(model, load_model(initial))
+    return model
+
+
+def _freeze(model: nn.Module, settings: Settings) -> None:
+    """Let the parameters whose names fit `training.freeze` need no gradient."""
+    parameters = dict(model.named_parameters())
+    for pattern in settings.freeze.split("+") if settings.freeze != "none" else ():
+        found = [name for name in parameters if fnmatchcase(name, pattern)]
+        if not found:
+            first, *_, last = parameters
+            raise UserError(
+                f"training.freeze: {settings.model} has no parameter {pattern}; its names go from {first} to {last}"
+            )
+        for name in found:
+            parameters[name].requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise UserError(f"training.freeze: {settings.freeze} leaves nothing to train; freeze fewer")
+
+
+def frozen_of(model: nn.Module) -> frozenset[str]:
+    """The names of all that stays as it is: frozen parameters, and the whole of frozen norms."""
+    still = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    if not isinstance(model, OneLogit):
+        return frozenset(still)
+    from torchvision.ops import FrozenBatchNorm2d
+
+    norms = [(name, module) for name, module in model.named_modules() if isinstance(module, FrozenBatchNorm2d)]
+    return frozenset(still | {f"{name}.{part}" for name, norm in norms for part, _ in norm.named_buffers()})
+
+
+def head_of(model: nn.Module) -> frozenset[str]:
+    """The names of the parameters of the head: the last layer, which gives the logits."""
+    layers = [(name, list(layer.named_parameters(recurse=False))) for name, layer in model.named_modules()]
+    name, parameters = [layer for layer in layers if layer[1]][-1]
+    return frozenset(f"{name}.{part}" for part, _ in parameters)
 
 
 def restore(settings: Settings, parameters: Parameters) -> nn.Module:
@@ -137,15 +211,16 @@ def restore(settings: Settings, parameters: Parameters) -> nn.Module:
 
 
 def norms_of(model: nn.Module) -> frozenset[str]:
-    """The names of the parameters of the model's normalisation layers."""
-    kinds = (nn.GroupNorm, nn.LayerNorm)
-    layers = ((name, module) for name, module in model.named_modules() if isinstance(module, kinds))
-    return frozenset(f"{name}.{part}" for name, module in layers for part, _ in module.named_parameters())
+    """The names of the parameters and running statistics of the model's normalisation layers."""
+    kinds = (nn.GroupNorm, nn.LayerNorm, nn.BatchNorm2d)
+    layers = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, kinds))
+    return frozenset(name for name in get_parameters(model) if name.startswith(layers))
 
 
 def get_parameters(model: nn.Module) -> Parameters:
-    """A copy of every parameter and buffer by name, in the model's order."""
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
+    """A copy of every parameter and buffer by name, in the model's order; no counts of batches, which nothing uses."""
+    state = model.state_dict()
+    return {name: state[name].detach().cpu().numpy().copy() for name in state if not name.endswith(COUNTED)}
 
 
 def set_parameters(model: nn.Module, parameters: Parameters) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedxray.core.files import atomic
-from fedxray.training.trainer import standardise
+from fedxray.training.trainer import standard_of, standardise
 
 PROBABILITY = "of pneumonia against normal, for images such as it was trained on: the sigmoid of the model's one logit"
 INPUT = "grey levels 0 to 255, float32 (n, 1, image_size, image_size), of the whole image, upright and stretched to it"
@@ -24,7 +24,7 @@ class Probability(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.sigmoid(self.model(standardise(images[:, 0])))
+        return torch.sigmoid(self.model(standardise(images[:, 0], standard_of(self.model))))
 
 
 def write_onnx(path: Path, network: nn.Module, image_size: int, about: str) -> None:

@@ -15,11 +15,12 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from fedxray.core.errors import UserError
 from fedxray.experiment.settings import Settings
 from fedxray.training.mechanism import Mechanism
-from fedxray.training.trainer import Hook, Part, Trainer, learning_rate, standardise
+from fedxray.training.trainer import Hook, Part, Trainer, learning_rate, standard_of, standardise
 
 CHUNK = 64  # images whose gradients are held at once
 
@@ -68,6 +69,7 @@ class PrivateTrainer(Trainer):
     def noisy_sum(self, model: nn.Module, step: int) -> dict[str, Tensor]:
         """The sum of the clipped gradients of the patients of a step, with this site's noise, by parameter."""
         check_private(model)
+        separate(model)
         draws = Draws.secret() if self.mechanism.secret else Draws.of(self.settings.seed, "private", self.site, step)
         with torch.random.fork_rng():  # dropout draws from it
             torch.manual_seed(int(draws.uniform(1)[0] * 2**53))
@@ -93,10 +95,10 @@ class PrivateTrainer(Trainer):
         expected = self.mechanism.rate * len(self.counts)
         for step in range(first, last):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(self.settings, step / total)
-            sums = self.noisy_sum(model, step)
-            for name, parameter in model.named_parameters():
-                parameter.grad = sums[name] / expected
+                group["lr"] = learning_rate(self.settings, step / total) * group["factor"]
+            sums, parameters = self.noisy_sum(model, step), dict(model.named_parameters())
+            for name, total_of in sums.items():
+                parameters[name].grad = total_of / expected
             optimizer.step()
         return math.nan
 
@@ -120,13 +122,39 @@ def check_private(model: nn.Module) -> None:
             )
 
 
+class Depth(nn.Module):
+    """Stochastic depth (Huang et al. 2016, arXiv:1603.09382) of which each image has a draw of its own under vmap."""
+
+    def __init__(self, drop: float):
+        super().__init__()
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The images (n, ...), each dropped as a whole with the probability `drop`, else scaled up for that."""
+        if not self.training or not self.drop:
+            return x
+        keep = torch.bernoulli(torch.full([len(x)] + [1] * (x.ndim - 1), 1 - self.drop, device=x.device))
+        return x * (keep / (1 - self.drop)).to(x.dtype)
+
+
+def separate(model: nn.Module) -> None:
+    """Put `Depth` in the place of torchvision's stochastic depth, which cannot draw for single images, in place."""
+    for name, module in list(model.named_children()):
+        if isinstance(module, StochasticDepth):
+            setattr(model, name, Depth(module.p))
+        else:
+            separate(module)
+
+
 def clipped_sum(model: nn.Module, images: Tensor, labels: Tensor, clip: float) -> dict[str, Tensor]:
-    """The sum of the gradients of single images, each clipped to the norm `clip`, by parameter.
+    """The sum of the gradients of single images, each clipped to the norm `clip`, by parameter that is trained.
 
     `images` are uint8 (n, size, size), `labels` float32 (n,); n may be 0.
     """
-    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    buffers = dict(model.named_buffers())
+    named = dict(model.named_parameters())
+    parameters = {name: parameter.detach() for name, parameter in named.items() if parameter.requires_grad}
+    fixed = {name: parameter for name, parameter in named.items() if name not in parameters}
+    buffers = fixed | dict(model.named_buffers())
 
     def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         logit = torch.func.functional_call(model, (weights, buffers), (image[None],))
@@ -135,7 +163,7 @@ def clipped_sum(model: nn.Module, images: Tensor, labels: Tensor, clip: float) -
     gradients = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0, 0), randomness="different")
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     for start in range(0, len(images), CHUNK):
-        chunk = standardise(images[start : start + CHUNK])
+        chunk = standardise(images[start : start + CHUNK], standard_of(model))
         found = gradients(parameters, chunk, labels[start : start + CHUNK])
         norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in found.values()]).sum(0).sqrt()
         scale = clip / norms.clamp(min=clip)

@@ -22,8 +22,10 @@ from fedxray.core.parameters import Parameters
 from fedxray.core.seeds import seed_of
 from fedxray.experiment.settings import Compute, Settings
 from fedxray.training.metrics import accuracy, auroc, choose_threshold
+from fedxray.training.models import head_of
 from fedxray.training.rows import EpochRow, Segment, Validation
 
+GREYS = 0.449, 0.226  # mean and deviation of ImageNet: the mean over the three colours of torchvision's
 Part = tuple[np.ndarray, np.ndarray]  # images uint8 (n, size, size), labels float32 (n,)
 Hook = Callable[[], None]
 Correct = Callable[[nn.Module], Hook]
@@ -60,6 +62,11 @@ class Trainer:
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Filling new tensors takes time, and none is read before it is written. (PyTorch's types lack the attribute.)
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyrefly: ignore[missing-attribute]
+        if settings.norms == "batch" and len(train[1]) % settings.batch_size == 1:
+            raise UserError(
+                f"training.batch_size: {settings.batch_size} leaves one of {len(train[1])} images for the last batch, "
+                "of which BatchNorm has no deviation; take another, or model.norms: group"
+            )
         self.settings = settings
         self.device = pick_device(settings.device)
         self.images = _resident(train[0], self.device)
@@ -122,8 +129,8 @@ class Trainer:
                 batch = order[number]
                 torch.manual_seed(seed_of(seed, "batch", epoch, number))
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(self.settings, step / total)
-                images = augment(standardise(self.images[batch].to(self.device)), self.settings)
+                    group["lr"] = learning_rate(self.settings, step / total) * group["factor"]
+                images = augment(self._standardised(batch), self.settings)
                 labels = self.labels[batch].to(self.device)
                 with _autocast(self.device, self.settings.compute):
                     logits = model(images)
@@ -144,7 +151,11 @@ class Trainer:
         with torch.random.fork_rng():
             (batch, *_) = self._order(0)
             torch.manual_seed(seed_of(self.settings.seed, "batch", 0, 0))
-            return augment(standardise(self.images[batch].to(self.device)), self.settings)
+            return augment(self._standardised(batch), self.settings)
+
+    def _standardised(self, batch: Tensor) -> Tensor:
+        """These images as the network takes them."""
+        return standardise(self.images[batch].to(self.device), self.settings.standardise)
 
     def _order(self, epoch: int) -> tuple[Tensor, ...]:
         """The batches of an epoch, each as the numbers of its images, int64 (batch,). It sets PyTorch's seed."""
@@ -179,7 +190,7 @@ def predict(model: nn.Module, images: np.ndarray | Tensor, compute: Compute) -> 
     model.to(device).eval()
     with torch.inference_mode(), _autocast(device, compute):
         logits = [
-            model(standardise(torch.as_tensor(images[i : i + 256]).to(device))).double().cpu()
+            model(standardise(torch.as_tensor(images[i : i + 256]).to(device), standard_of(model))).double().cpu()
             for i in range(0, len(images), 256)
         ]
     return torch.sigmoid(torch.cat(logits)).numpy()
@@ -212,9 +223,21 @@ def augment(images: Tensor, settings: Settings) -> Tensor:
     return images
 
 
-def standardise(images: Tensor) -> Tensor:
-    """uint8 (n, size, size) to float32 (n, 1, size, size) of mean 0 and deviation 1 each, whatever the exposure."""
+def standard_of(model: nn.Module) -> str:
+    """How the greys that a model takes are standardised."""
+    return getattr(model, "standardise", "image")
+
+
+def standardise(images: Tensor, kind: str = "image") -> Tensor:
+    """uint8 (n, size, size) to float32 (n, 1, size, size).
+
+    `image`: of mean 0 and deviation 1 each, whatever the exposure. `imagenet`: from 0 to 1, less ImageNet's mean, over
+    its deviation (`GREYS`), as pretrained weights expect.
+    """
     images = images.float().unsqueeze(1)
+    if kind == "imagenet":
+        mean, deviation = GREYS
+        return (images / 255 - mean) / deviation
     deviation, mean = torch.std_mean(images, dim=(1, 2, 3), keepdim=True)
     return (images - mean) / (deviation + 1.0)
 
@@ -223,9 +246,14 @@ def _optimizer(model: nn.Module, device: torch.device, settings: Settings) -> to
     # `foreach` gives the same bits as the CPU's default, a loop over parameters, in two thirds of its time.
     kind = {"fused": True} if device.type == "cuda" else {"foreach": True}
     common: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, **kind}
+    head = head_of(model) if settings.body_lr != 1 else frozenset()
+    groups: dict[float, list[nn.Parameter]] = {}  # parameters that need no gradient get no step
+    for name, parameter in model.named_parameters():
+        groups.setdefault(1.0 if name in head else settings.body_lr, []).append(parameter)
+    parts = [{"params": parameters, "factor": factor} for factor, parameters in groups.items()]
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), momentum=settings.momentum, **common)
-    return torch.optim.AdamW(model.parameters(), **common)
+        return torch.optim.SGD(parts, momentum=settings.momentum, **common)
+    return torch.optim.AdamW(parts, **common)
 
 
 def get_moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> Parameters:

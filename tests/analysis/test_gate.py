@@ -36,7 +36,7 @@ def scored(seed, better, patients=150, shift=0.0):
     noise = 0.95 * common + 0.3 * own
     candidate, predecessor = (2 * (2 * labels - 1) * scale + noise for scale in (1 + better / 2, 1.0))
     sigmoid = [1 / (1 + np.exp(-values)) for values in (candidate + shift, predecessor)]
-    return Scored(labels, np.array([f"p{n // 3}" for n in range(3 * patients)]), *sigmoid)
+    return Scored(labels, np.array([f"p{n // 3}" for n in range(3 * patients)]), *sigmoid, np.ones(3 * patients, int))
 
 
 def of(table, hospital, what):
@@ -83,6 +83,25 @@ def test_a_model_that_is_worse_at_one_hospital_is_refused_though_it_is_better_in
     assert why.endswith("it is not shown to be not inferior by 0.05.")
 
 
+def test_where_there_are_waves_each_is_told_and_all_together_are_judged(tmp_path):
+    part = scored(7, 0.5)
+    part = part._replace(waves=np.repeat([1, 2], [150, 300]))
+    rules = replace(RULES, hospitals=("us",))
+    table, together = judge({"us": part}, rules, 0.5, {}, ""), judge({"us": scored(7, 0.5)}, rules, 0.5, {}, "")
+    of_waves = table[table["what"].str.contains("wave")]
+    assert table.drop(index=of_waves.index).reset_index(drop=True).equals(together)
+    for wave, row in zip((1, 2), of_waves.to_dict("records"), strict=True):
+        images = part.waves == wave
+        areas = [auroc(part.labels[images], scores[images]) for scores in (part.candidate, part.predecessor)]
+        assert row["what"] == f"AUROC minus predecessor's, wave {wave}"
+        assert row["value"] == pytest.approx(areas[0] - areas[1], abs=1e-12)
+        assert row["holds"] == ""
+        assert f"Of them {50 * wave} are of wave {wave}" in row["sentence"]
+    digests = dict(zip(BELONGS, ("c" * 64, rules.predecessor_sha256, rules.sha256), strict=True))
+    write_table(tmp_path / "gate.csv", table.assign(**digests))
+    assert refusals(read_gate(tmp_path / "gate.csv", rules)) == refusals(together)
+
+
 def test_a_loss_of_the_margin_passes_at_one_hospital_no_more_often_than_it_may():
     """By simulation: the true AUROC is lower by just the margin; the one-sided test has a level of 0.025."""
     rng, draws, patients = np.random.default_rng(0), 300, 200
@@ -95,7 +114,7 @@ def test_a_loss_of_the_margin_passes_at_one_hospital_no_more_often_than_it_may()
     for _ in range(draws):
         noise = rng.normal(size=patients)
         scores = [labels * apart[area] + 0.8 * noise + 0.6 * rng.normal(size=patients) for area in (0.80, 0.85)]
-        part = Scored(labels, people, *(1 / (1 + np.exp(-values)) for values in scores))
+        part = Scored(labels, people, *(1 / (1 + np.exp(-values)) for values in scores), np.ones(patients, int))
         passed += of(judge({"us": part}, rules, 0.5, {}, ""), "us", DIFFERENCE)["holds"] == "true"
     assert passed <= 16  # 99.9 % of binomials of 300 at 0.025
     assert passed > 0  # and it is no test that nothing passes

@@ -62,6 +62,22 @@ def test_each_chosen_model_predicts_the_validation_set_and_every_test_set(folder
         np.testing.assert_array_equal(rows["probability"], expected)
 
 
+def test_where_there_are_waves_each_image_has_its_own(points, tmp_path):
+    folder = Folder(tmp_path)
+    make_sites(folder.sites, COHORT.sites)
+    split = read_table(folder.sites / "split.csv")
+    waves = dict(zip(split["image"], 1 + np.arange(len(split)) // 2 % 2, strict=True))
+    write_table(folder.sites / "split.csv", split.assign(wave=split["image"].map(waves)))
+    for site in COHORT.sites:
+        make_site(folder.sites / "split.csv", [folder.sites / "pixels.npy"], site, folder.site(COHORT, site))
+    write_json(folder.run("0").record, {"settings": vars(make_settings(image_size=16, seed=0))})
+    save_model(folder.run("0").model, get_parameters(build(make_settings(image_size=16, seed=0))))
+    table = predict_chosen(points[:1], folder, {"": COHORT})
+    assert list(table.columns) == [*COLUMNS, "wave"]
+    assert list(table["wave"]) == [waves[image] for image in table["image"]]
+    assert set(table["set"]) == {"validation", "us", "asia"}
+
+
 def test_external_tests_are_predicted_after_the_sites_own(folder, points):
     without = predict_chosen(points, folder, {"": COHORT})
     values = dict(zip(("image", "label", "aetiology", "patient"), ("x0", 0, "none", "p"), strict=True))

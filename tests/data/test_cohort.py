@@ -497,6 +497,20 @@ def test_a_second_wave_changes_nothing_in_the_first_and_no_patient_moves(changes
         check_split(table, SITES)
 
 
+def test_training_images_may_be_of_some_waves_alone_and_all_else_stays():
+    whole, _ = with_second()
+    table = draw(whole, SITES)
+    for waves in ((1,), (2,), (1, 2)):
+        part = draw(whole, SITES, train_waves=waves)
+        left_out = (table["split"] == "train") & ~table["wave"].isin(waves)
+        assert (part["split"][left_out] == "unused").all()
+        assert part["split"][~left_out].equals(table["split"][~left_out])
+        assert part.drop(columns="split").equals(table.drop(columns="split"))
+        assert left_out.any() == (waves != (1, 2))
+    with pytest.raises(UserError, match=r"update\.strategy: no image is of wave 3"):
+        draw(whole, SITES, train_waves=(1, 3))
+
+
 def test_each_wave_has_draws_of_its_own():
     """The same patients would be drawn alike in wave 1 and 2 if the streams were the same."""
     first = catalogue().assign(wave=1, sha256_pixels=lambda rows: rows["image"])

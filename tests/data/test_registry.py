@@ -169,8 +169,8 @@ def test_a_new_wave_is_registered_if_it_is_asked_for_and_else_refused(cards, pat
     ):
         write_registry(path, new, 16, "stretch")
     assert path.read_bytes() == before
-    with caplog.at_level("INFO"):
-        write_registry(path, new, 16, "stretch", waves=2)
+    caplog.set_level("INFO")
+    write_registry(path, new, 16, "stretch", waves=2)
     assert caplog.messages == ["us: version 2 of its data takes the place of version 1"]
     assert list(read_table(path)) == [*COLUMNS, "waves"]
     assert read_checksums(path, ["us", "asia"]) == {

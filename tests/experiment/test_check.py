@@ -1,6 +1,7 @@
 from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torchvision
 import yaml
@@ -8,6 +9,7 @@ from snakemake.utils import update_config
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import write_json
+from fedxray.core.parameters import save_model
 from fedxray.experiment.check import check_config, check_files, check_names, check_predecessor, typed
 from fedxray.experiment.experiment import Experiment
 
@@ -173,6 +175,121 @@ def test_each_fault_is_a_line_that_names_its_key(key, value, said):
     with pytest.raises(UserError, match=said) as error:
         check_config(changed(key, value), SCHEMA)
     assert all(line.startswith("config: ") for line in str(error.value).splitlines())
+
+
+STARTS = {
+    "no such file": ({"initial": "runs/x"}, r"model\.initial: runs/x: no such file; give a run's model\.safetensors"),
+    "no safetensors": ({"initial": "config/config.yaml"}, r"model\.initial: config/config\.yaml: no safetensors"),
+    "weights of another network": (
+        {"initial": "torchvision:ResNet34_Weights.DEFAULT", "name": "resnet18", "standardise": "imagenet"},
+        r"model\.initial: torchvision:ResNet34_Weights\.DEFAULT is of resnet34, and model\.name is resnet18",
+    ),
+    "weights of no network of theirs": (
+        {"initial": "torchvision:ResNet18_Weights.DEFAULT"},
+        r"model\.initial: .* is of a network of torchvision's; set model\.name to it",
+    ),
+    "their greys": (
+        {"initial": "torchvision:ResNet18_Weights.DEFAULT", "name": "resnet18"},
+        r"model\.standardise: image, but torchvision's weights expect greys as imagenet; set it to that",
+    ),
+    "no file of theirs": (
+        {"initial": "torchvision:/no/such.pth", "name": "resnet18", "standardise": "imagenet"},
+        r"model\.initial: /no/such\.pth: no such file; give one, or a name: torchvision:ResNet18_Weights",
+    ),
+    "norms of nothing": (
+        {"norms": "frozen", "name": "resnet18"},
+        r"model\.norms: frozen norms of random weights normalise nothing; give model\.initial or take group",
+    ),
+    "a form of another network": (
+        {"norms": "batch"},
+        r"model\.norms: batch, but compact is no network of torchvision's",
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "said"), STARTS.values(), ids=STARTS)
+def test_a_start_that_cannot_be_is_a_line_in_the_plan(model, said):
+    with pytest.raises(UserError, match=rf"^config: {said}") as error:
+        check_config(changed("model", BASE["model"] | model), SCHEMA)
+    assert "\n" not in str(error.value)
+
+
+def test_what_lies_beside_a_model_says_whether_it_fits(tmp_path):
+    save_model(tmp_path / "model.safetensors", {"a": np.zeros(2, np.float32)})
+    given = BASE["model"] | {"initial": str(tmp_path / "model.safetensors")}
+    check_config(changed("model", given), SCHEMA)  # nothing beside it
+    settings = {"model": "resnet18", "norms": "batch"}
+    for name, content in (("config.json", settings), ("record.json", {"settings": settings})):
+        write_json(tmp_path / name, content)
+        with pytest.raises(UserError) as error:
+            check_config(changed("model", given), SCHEMA)
+        assert str(error.value).splitlines() == [
+            "config: model.name: compact, but the model of model.initial has resnet18; set it to that",
+            "config: model.norms: group, but the model of model.initial has batch; set it to that",
+        ]
+    swept = changed("model", given | {"name": "resnet18", "norms": "batch"})
+    check_config(swept, SCHEMA)
+    swept["sweep"]["grid"] = {"model.name": ["resnet18", "resnet34"]}
+    with pytest.raises(UserError, match=r"sweep: model\.name cannot be swept with model\.initial"):
+        check_config(swept, SCHEMA)
+
+
+def updated(strategies, **changes):
+    made = changed("sweep.grid", {"update.strategy": strategies})
+    made["dataset"]["phantom"]["second"] = made["dataset"]["phantom"]["second"] | {"patients": 50}
+    for key, value in changes.items():
+        made[key] = made[key] | value
+    return made
+
+
+UPDATES = {
+    "no model to keep": (["all", "anew"], {}, r"sweep: update\.strategy: keep is what others go on from"),
+    "nothing to compare": (["keep"], {}, r"sweep: update\.strategy: keep is what others go on from"),
+    "a model for each hospital": (
+        ["keep", "all"],
+        {"algorithm": {"name": "ditto"}},
+        "personal methods have no one model",
+    ),
+    "noise": (["keep", "all"], {"privacy": {"dp": "sites"}}, r"privacy\.dp: not there yet where update\.strategy"),
+    "attacks": (["keep", "all"], {"privacy": {"audit": True}}, r"privacy\.audit: not there yet where update"),
+    "one value": (
+        ["keep", "all"],
+        {"update": {"strategy": "all"}},
+        r"update\.strategy: its values are compared; leave it",
+    ),
+    "another strategy": (["keep", "some"], {}, r"sweep\.grid\.update\.strategy: update\.strategy: 'some' is not known"),
+}
+
+
+@pytest.mark.parametrize(("strategies", "changes", "said"), UPDATES.values(), ids=UPDATES)
+def test_strategies_that_cannot_be_compared_are_a_line_in_the_plan(strategies, changes, said):
+    check_config(updated(["keep", "all", "new", "anew"]), SCHEMA)
+    with pytest.raises(UserError, match=said):
+        check_config(updated(strategies, **changes), SCHEMA)
+
+
+def test_a_phantom_without_a_second_wave_and_a_point_without_its_predecessor():
+    made = changed("sweep.grid", {"update.strategy": ["keep", "all"]})
+    with pytest.raises(
+        UserError, match=r"dataset\.phantom\.second: no second wave for update\.strategy; give its patients"
+    ):
+        check_config(made, SCHEMA)
+    made = updated(["keep"])
+    made["sweep"]["points"] = [{"update.strategy": "all", "training.lr": 0.5}]
+    with pytest.raises(
+        UserError, match=r"sweep: update\.strategy: a point goes on from that of keep, which is not among"
+    ):
+        check_config(made, SCHEMA)
+
+
+def test_what_privacy_and_a_start_do_not_do_together(tmp_path):
+    private = changed("privacy", BASE["privacy"] | {"dp": "sum", "secure_aggregation": True})
+    private["model"] = BASE["model"] | {"name": "resnet18", "norms": "batch"}
+    private["training"] = BASE["training"] | {"body_lr": 0.1}
+    with pytest.raises(UserError) as error:
+        check_config(private, SCHEMA)
+    assert "model.norms: batch mixes patients" in str(error.value)
+    assert "training.body_lr: privacy.dp sum takes its steps at the server" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,38 @@ def test_without_a_sweep_there_is_one_point():
     assert not made.is_swept
 
 
+def test_what_is_not_given_of_a_start_is_in_no_command_and_no_key_and_the_rest_is_swept():
+    (plain, *_), made = (
+        experiment().runs,
+        experiment(grid={"training.freeze": ["none", "stem.*"], "training.body_lr": [1, 0.1]}),
+    )
+    settings = experiment().settings(plain)
+    assert not {"initial", "norms", "standardise", "freeze", "body_lr"} & set(settings.content)
+    assert not {"--norms", "--standardise", "--freeze", "--body-lr"} & set(settings.options())
+    of_points = [made.settings(run) for run in made.runs if run.model.mode == "central"]
+    assert [(each.freeze, each.body_lr) for each in of_points] == [
+        ("none", 1.0),
+        ("none", 0.1),
+        ("stem.*", 1.0),
+        ("stem.*", 0.1),
+    ]
+    assert of_points[3].content == settings.content | {"freeze": "stem.*", "body_lr": 0.1}
+    assert of_points[3].without_start == settings
+
+
+def test_a_strategy_is_a_cohort_whose_runs_go_on_from_those_of_keep():
+    made = experiment(grid={"update.strategy": ["all", "keep", "new", "anew"], "training.lr": [0.1, 0.2]})
+    assert [cohort.waves for cohort in made.cohorts] == [(1, 2), (1,), (2,), (1, 2)]
+    begun = {(run.model.mode, run.job): run.goes_on_from for run in made.jobs}
+    for mode, job in begun:
+        strategy = job.partition("/")[0].removeprefix("strategy=")
+        wanted = job.replace(f"strategy={strategy}", "strategy=keep") if strategy in ("all", "new") else ""
+        assert begun[mode, job] == wanted
+        assert not wanted or (mode, wanted) in begun
+    assert made.is_updated
+    assert not experiment(grid={"training.lr": [0.1, 0.2]}).is_updated
+
+
 def test_a_grid_is_crossed_with_seeds_and_modes_and_budgets_are_equal():
     made = experiment(grid={"training.lr": [0.001, 0.01], "training.epochs": [2, 5]}, seeds=[1, 2])
     assert len(made.runs) == 4 * 2 * (1 + 1 + 3)

@@ -7,7 +7,8 @@ import pytest
 from helpers.data import make_settings
 from helpers.federation import FEDERATIONS, make_method, models_of, plain_loop, rounds_of, same, unequal_sites
 
-from fedxray.core.files import read_json
+from fedxray.core.errors import UserError
+from fedxray.core.files import read_json, sha256
 from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site
 from fedxray.experiment.method import PLAIN
@@ -73,6 +74,74 @@ def test_what_travels_is_counted(sites, changed, each_way):
     trained = InProcess(*sites).train(make_settings(image_size=16), make_method(**changed), rounds_of(2))
     size = 3 * 76_977 * 4
     assert [record["bytes"] for record in trained.rounds] == [(down + up) * size for down, up in each_way]
+
+
+STARTED = [one for one in FEDERATIONS if one[0].name in ("fedavg", "fedavgm", "scaffold", "fednova", "ditto")][1:]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """(the file of a model that is given, its parameters)."""
+    path, parameters = tmp_path_factory.mktemp("start") / "m.safetensors", get_parameters(build(make_settings(seed=9)))
+    save_model(path, parameters)
+    return path, parameters
+
+
+@pytest.mark.parametrize(("method", "schedule"), STARTED, ids=lambda one: getattr(one, "slug", ""))
+def test_with_a_start_it_is_a_plain_loop_from_there_and_what_is_frozen_stays_to_the_bit(sites, start, method, schedule):
+    path, given = start
+    settings = make_settings(image_size=16, initial=sha256(path), freeze="stem.*+blocks.0.*", body_lr=0.5)
+    trained = InProcess(*sites, initial=path).train(settings, method, schedule)
+    still = {name for name in given if name.startswith(("stem.", "blocks.0."))}
+    for model in (trained.parameters, *models_of(trained)[1].values()):
+        assert {name for name in given if model[name].tobytes() == given[name].tobytes()} >= still
+        assert not np.array_equal(model["head.weight"], given["head.weight"])
+    model, own = plain_loop(*sites, settings, method, schedule, start=given)
+    if method.name not in ("fedavgm", "fedadam", "fedyogi"):  # whose rounding the server alone undoes
+        assert same(trained.parameters, model)
+        assert same(models_of(trained)[1], own)
+
+
+def test_a_server_that_goes_on_after_a_round_ends_in_the_same_bytes_from_a_start_too(sites, start):
+    (path, _), (folders, shared) = start, sites
+    method, schedule = make_method(name="fedavgm", moments="averaged"), rounds_of(4, 0.5)
+    settings = make_settings(image_size=16, initial=sha256(path), freeze="stem.*")
+    validation = load_site(shared).part("validation")
+    servers = [rounds.ServerRounds(settings, method, schedule, validation, initial=path) for _ in range(2)]
+    hospitals = {site: rounds.SiteRounds(settings, method, schedule, load_site(at)) for site, at in folders.items()}
+    for number in range(schedule.rounds):
+        server = servers[number // 2]
+        if number == 2:  # the first one was killed; its checkpoint has these
+            server.parameters, server.state = servers[0].parameters, servers[0].state
+        sent = server.send()
+        server.aggregate(number, {site: one.train(sent, number) for site, one in hospitals.items()})
+    assert servers[1].changed
+    assert same(InProcess(*sites, initial=path).train(settings, method, schedule).parameters, servers[1].parameters)
+
+
+def test_running_statistics_are_averaged_as_weights_are(sites):
+    method, schedule = make_method(name="fedbn", moments="averaged"), rounds_of(2)
+    settings = make_settings(image_size=16, model="resnet18", norms="batch", standardise="imagenet")
+    for way in (make_method(), method):
+        trained = InProcess(*sites).train(settings, way, schedule)
+        model, own = plain_loop(*sites, settings, way, schedule)
+        assert same(trained.parameters, model)
+        assert same(models_of(trained)[1], own)
+        shared = np.array_equal(model["network.bn1.running_var"], np.ones(64, np.float32))
+        assert shared == (way is method)  # FedBN's statistics stay at the sites
+
+
+def test_central_training_and_a_federation_of_one_site_go_on_from_the_same_start(site_folders, shared, start):
+    path, _ = start
+    settings = make_settings(image_size=16, epochs=2, initial=sha256(path))
+    central = Pooled("pooled", [site_folders["europe"]], initial=path).train(
+        settings, PLAIN, alone(2, "passes", {}, 16)
+    )
+    one = InProcess({"europe": site_folders["europe"]}, shared, initial=path)
+    assert same(one.train(settings, make_method(moments="kept"), rounds_of(8, 0.25)).parameters, central.parameters)
+    assert not same(central.parameters, model_of(({"europe": site_folders["europe"]}, shared), PLAIN, rounds_of(2))[0])
+    with pytest.raises(UserError, match=r"model\.initial: .* is not the file that the run began with"):
+        one.train(replace(settings, initial=""), make_method(), rounds_of(1))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from helpers.data import make_settings
 from helpers.federation import FEDERATIONS, make_method, models_of, rounds_of, same, unequal_sites
 
 from fedxray.core.errors import UserError
+from fedxray.core.files import sha256
 from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site
 from fedxray.federation.engine import Model
@@ -79,6 +80,19 @@ def test_it_is_the_federation_in_one_process_to_the_bit(federation, sites, metho
     assert kept == ["states"] * stateful + ["personal"] * method.is_personal
     for path in (path for name in kept for path in (scratch / "europe" / name).rglob("*")):
         assert path.stat().st_mode & 0o77 == 0
+
+
+def test_with_a_start_and_frozen_parameters_it_is_the_federation_in_one_process_to_the_bit(federation, sites, tmp_path):
+    (engine, scratch), (method, schedule) = federation, FEDERATIONS[0]
+    given = get_parameters(build(make_settings(seed=9)))
+    save_model(tmp_path / "start", given)
+    settings = replace(SETTINGS, initial=sha256(tmp_path / "start"), freeze="stem.*")
+    trained = replace(engine, initial=tmp_path / "start").train(settings, method, schedule, scratch)
+    expected = InProcess(*sites, initial=tmp_path / "start").train(settings, method, schedule)
+    assert same(trained.parameters, expected.parameters)
+    assert timeless(trained) == timeless(expected)
+    assert trained.parameters["stem.0.weight"].tobytes() == given["stem.0.weight"].tobytes()
+    assert not same(expected.parameters, InProcess(*sites).train(SETTINGS, method, schedule).parameters)
 
 
 def test_the_sites_evaluate_and_agree_to_the_last_digit_and_a_model_of_their_own_stays_with_them(

@@ -59,6 +59,7 @@ def test_a_key_tells_apart_what_gives_other_results_and_nothing_else():
     patient = Policy(round_timeout_s=9, absent="drop", min_sites=1)
     assert key_of(both, *rest) == key_of(Participants(["asia", "us"], {}, patient), *rest)
     others = [(both._replace(**{name: value}), *rest) for name, value in OTHERS.items()]
+    others += [(both, make_settings(initial="a" * 64), *rest[1:]), (both, make_settings(freeze="stem.*"), *rest[1:])]
     others += [(both, make_settings(seed=2), *rest[1:]), (both, rest[0], make_method(mu=0.2), rest[2])]
     others += [(both, *rest[:2], rounds_of(4, 0.5)), (both, *rest[:2], rounds_of(2, 1.0, 1))]
     noise = mechanism_of(Privacy("sites", 3.0, 1e-5, 0.1, 2.0, 8, 20, 0, "seeded"), 100, 300, 2, "patient")

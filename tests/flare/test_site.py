@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +14,8 @@ from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
 from fedxray.core.errors import UserError
+from fedxray.core.files import sha256
+from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site
 from fedxray.experiment.method import PLAIN
 from fedxray.federation.algorithms import algorithm_of
@@ -42,9 +44,9 @@ BY_NAME = pytest.mark.parametrize("method", STATEFUL, ids=lambda method: method.
 def context_of(kit, folder):
     """What NVFlare tells an executor of the site `us`, whose kit is `kit` and whose data lie in `folder`."""
     OwnFile(kit).write(data=folder)
-    workspace = SimpleNamespace(get_root_dir=lambda: str(kit))
+    workspace = SimpleNamespace(get_root_dir=lambda: str(kit), get_run_dir=lambda job: str(kit))
     engine = SimpleNamespace(get_workspace=lambda: workspace, send_aux_request=lambda *of, **more: None)
-    return SimpleNamespace(get_engine=lambda: engine, get_identity_name=lambda: "us")
+    return SimpleNamespace(get_engine=lambda: engine, get_identity_name=lambda: "us", get_job_id=lambda: "job")
 
 
 class Process:
@@ -148,6 +150,24 @@ def test_a_site_that_trains_alone_keeps_the_model_and_answers_its_curve(us, tmp_
     assert config["threshold"] == threshold_of(network, load_site(us).own_validation(), SETTINGS.compute)
     assert config["mode"] == "alone"
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "personal" / KEY).iterdir()} == {0o600}
+
+
+def test_a_site_trains_alone_from_the_model_that_the_server_sends(us, tmp_path):
+    given, schedule = get_parameters(build(replace(SETTINGS, seed=9))), alone(1, "passes", {}, 16)
+    save_model(tmp_path / "start", given)
+    settings = replace(SETTINGS, initial=sha256(tmp_path / "start"))
+    site = SiteAlone(asdict(settings), asdict(schedule), {}, {}, KEY)
+    task = FLModelUtils.to_shareable(FLModel(ParamsType.FULL, given))
+    site.execute(ALONE, task, context_of(tmp_path, us), None)
+    pooled = Pooled("us", [us], own=True, initial=tmp_path / "start").train(settings, PLAIN, schedule)
+    assert same(Kept(tmp_path, KEY).read()[0], pooled.parameters)
+    (tmp_path / "other").mkdir()
+    site = SiteAlone(asdict(settings), asdict(schedule), {}, {}, KEY)
+    site.log_exception = lambda *of: None
+    bare = FLModelUtils.to_shareable(FLModel(metrics={"sites": 1.0}))
+    assert "no model is not the file that the run began with" in site.execute(
+        ALONE, bare, context_of(tmp_path / "other", us), None
+    ).get_header(WHY)
 
 
 def test_training_alone_is_entered_in_the_ledger_and_refused_by_a_budget(us, tmp_path):

@@ -64,16 +64,19 @@ class Hospital:
         return get_parameters(self.model), fitted.moments()
 
 
-def plain_loop(folders, shared, settings, method, schedule, absent=lambda number, site: False, further=None):
+def plain_loop(
+    folders, shared, settings, method, schedule, absent=lambda number, site: False, further=None, start=None
+):
     """(the model, {site: its own, of a personal method}): a loop over rounds (from 0) and sites.
 
-    It knows schedules of `round` alone. `further` epochs of the schedule's last ones are trained at each site, or all.
+    It begins with the model `start`, or with random weights, and knows schedules of `round` alone. `further` epochs of
+    the schedule's last ones are trained at each site, or all.
     """
     further = schedule.tail if further is None else further
     data, passes = {site: load_site(folder) for site, folder in folders.items()}, Fraction(str(schedule.round))
     images = {site: len(part.part("train")[1]) for site, part in data.items()}
     sites = {site: (algorithm_of(method), Hospital(settings, part)) for site, part in data.items()}
-    server, model = algorithm_of(method), get_parameters(build(settings))
+    server, model = algorithm_of(method), start or get_parameters(build(settings))
     for _, hospital in sites.values():
         trained = math.ceil(schedule.rounds * passes * hospital.trainer.batches)
         hospital.total = trained + schedule.tail * hospital.trainer.batches

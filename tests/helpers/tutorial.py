@@ -84,9 +84,10 @@ def checkout(folder, sizes=None):
         (folder / ".venv" / name).touch()
     if sizes:
         path = folder / "config" / "config.yaml"
-        config = yaml.safe_load(path.read_text())
-        update_config(config, yaml.safe_load(sizes.read_text()))
-        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        config, smaller = (yaml.safe_load(file.read_text()) for file in (path, sizes))
+        update_config(config, smaller)
+        ordered = {key: config[key] for key in (*smaller, *config)}  # as with this file as --configfile
+        path.write_text(yaml.safe_dump(ordered, sort_keys=False))
     return folder
 
 

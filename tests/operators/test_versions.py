@@ -49,7 +49,7 @@ def gate(folder, predecessor, loss=0.0):
         before = np.clip(0.25 + 0.5 * labels + 0.05 * rng.normal(size=200), 0, 1)
         swapped = (site == "asia") & (rng.random(200) < loss)
         after = np.where(swapped, 1 - before, before)
-        parts[site] = Scored(labels, np.arange(200).astype(str), after, before)
+        parts[site] = Scored(labels, np.arange(200).astype(str), after, before, np.ones(200, int))
     table = judge(parts, rules, 0.5, {}, "Nothing is known.")
     digests = sha256(folder.model / "model.safetensors"), rules.predecessor_sha256, rules.sha256
     write_table(folder.gate, table.assign(**dict(zip(BELONGS, digests, strict=True))))

@@ -15,12 +15,13 @@ from snakemake.utils import update_config
 from fedxray.analysis.answer import answers, plain
 from fedxray.core.files import read_json, read_table, write_json, write_table
 from fedxray.data import datasets
+from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.folder import Folder
 from fedxray.report import checklists
 from fedxray.report.contents import CAPTIONS, PARTS, REMOTE_PARTS
 from fedxray.report.figures import answer as of_answer
 from fedxray.report.figures import save
-from fedxray.report.index import page, unlike
+from fedxray.report.index import Page, page, unlike
 
 NOTE = "Synthetic phantom data"
 HIDDEN = {"details", "style", "script", "svg", "code", "title"}  # or not in a reader's first way
@@ -290,7 +291,7 @@ def test_what_repeats_it_is_the_configuration_without_the_defaults(text, config)
 
 
 def test_the_checklists_say_what_is_answered_where_and_what_is_for_the_author(text):
-    for checklist, count in ((checklists.TRIPOD, 52), (checklists.CLAIM, 42)):
+    for checklist, count in ((checklists.TRIPOD, 52), (checklists.CLAIM, 44)):
         numbers = [item.number for item in checklist.items]
         assert len(set(numbers)) == len(numbers) == count
         assert {item.where for item in checklist.items} <= {
@@ -329,3 +330,29 @@ def test_the_gate_is_told_with_its_bounds_and_says_no_if_one_rule_does_not_hold(
     assert section.count("not judged") == 1
     assert not re.search(r"\d", "".join(Reader(told).visible))
     assert 'id="gate"' not in page(config, other, "")
+
+
+def test_strategies_for_a_second_wave_are_told_with_the_rows_that_they_are_from(config, folder, tmp_path):
+    other = linked(folder, tmp_path / "updated", config)
+    rows = [
+        {"cohort": "", "question": question, "mode": "federated", "method": "", "site": "pooled", "strategy": strategy}
+        | {"test_set": "pooled", "metric": metric, "estimate": value, "low": value - 0.01, "high": value + 0.01}
+        for strategy, shift in (("all", 0.0), ("new", 0.02))
+        for question, sign in (("new", 1), ("old", -1))
+        for metric, value in (("brier", 0.5), ("auroc", sign * (0.03 + shift)), ("calibration_error", 0.004 - shift))
+    ]
+    write_table(other.updates, pd.DataFrame(rows))
+    told = Page(config, other, "")
+    assert list(told._updates()) == []
+    grid = config["sweep"] | {"grid": {"update.strategy": ["keep", "all", "new"]}}
+    told.experiment = Experiment.from_config(config | {"sweep": grid})
+    found = list(told._updates())
+    assert [(row["strategy"], row["model"], row["patients of"]) for row in found] == [
+        ("all", "federated", "all"),
+        ("new", "federated", "all"),
+    ]
+    text = [words_of(str(row["AUROC, old"])) for row in found]
+    assert text == ["-0.030 [-0.040, -0.020]", "-0.050 [-0.060, -0.040]"]
+    assert words_of(str(found[1]["calibration error, new"])) == "-0.016"
+    for title in re.findall(r'title="([^"]+)"', "".join(str(cell) for row in found for cell in row.values())):
+        assert TITLE.match(html.unescape(title))["file"] == "updates.csv"

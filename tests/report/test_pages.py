@@ -143,7 +143,12 @@ def test_methods_say_who_trained_at_what_cost(config, results):
         "central": ("one process", 2),
         "alone": ("one process", 4),
     }
-    assert told["energy"].startswith("Energy: 0.800 kWh over 8 of 8 runs")
+    costs = [(row["model"], row["runs"], row["Wh"], row["by"]) for row in told["costs"]]  # of 100 Wh each
+    assert costs == [
+        *(("federated", "2", "200.00", "counters"), ("central", "2", "200.00", "counters")),
+        ("each hospital alone", "4", "400.00", "counters"),
+    ]
+    assert "whatever else it did" in told["energy"]
     assert {row["what"]: row["value"] for row in told["machine"]}["processor"] == "abacus"
 
 

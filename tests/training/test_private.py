@@ -8,12 +8,13 @@ import torch
 from helpers.data import make_settings
 from torch import nn
 from torch.nn import functional
+from torchvision.ops import StochasticDepth
 
 from fedxray.core.errors import UserError
 from fedxray.data.site import load_site
 from fedxray.training.mechanism import Mechanism
 from fedxray.training.models import build, get_parameters
-from fedxray.training.private import Draws, PrivateTrainer, check_private, clipped_sum
+from fedxray.training.private import Draws, PrivateTrainer, check_private, clipped_sum, separate
 from fedxray.training.rows import Segment
 from fedxray.training.trainer import standardise
 
@@ -51,6 +52,33 @@ def test_the_sum_is_that_of_a_loop_over_single_images(name):
     largest = max(float(value.abs().max()) for value in expected.values())
     for parameter_name, value in expected.items():
         assert torch.allclose(sums[parameter_name], value, atol=1e-5 * largest), parameter_name
+
+
+class Deep(nn.Module):
+    """A network that drops its one block at random, as those of EfficientNet, ConvNeXt and Swin drop theirs."""
+
+    def __init__(self):
+        super().__init__()
+        self.block, self.drop = nn.Linear(64, 1), nn.Sequential(StochasticDepth(0.25, "row"))
+
+    def forward(self, x):
+        return self.drop(self.block(x.flatten(1)))[:, 0]
+
+
+def test_stochastic_depth_is_drawn_for_each_image():
+    model, plain = Deep(), Deep()
+    plain.load_state_dict(model.state_dict())
+    separate(model)
+    separate(model)  # what was changed stays
+    images, labels = torch.arange(64, dtype=torch.uint8).reshape(1, 8, 8).repeat(200, 1, 1), torch.ones(200)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        sums = [clipped_sum(model, images[:count], labels[:count], 1e-3) for count in [200] + [1] * 30]
+    first, *found = [abs(float(one["block.bias"])) for one in sums]
+    assert first / max(found) == pytest.approx(150, abs=25)  # 4 deviations
+    assert {round(value / max(found), 4) for value in found} == {0.0, 1.0}
+    model.eval()
+    assert torch.equal(model(standardise(images[:2])), plain.eval()(standardise(images[:2])))
 
 
 def test_a_patient_is_drawn_once_at_the_rate_and_each_of_the_images_alike(site_folders):

@@ -29,7 +29,9 @@ def researcher(tmp_path_factory):
     place = tmp_path_factory.mktemp("repository") / "mein Projekt (Röntgen)"
     origin = checkout(place / "origin", REPOSITORY / "config" / "smoke.yaml")
     replaced = {"git clone URL": f"cp -a {shlex.quote(str(origin))}", "results/phantom": "results/smoke"}
-    reader = Reader("laptop.md", place, replaced | {"[0.001, 0.003]": "[0.001]", "[10, 20]": "[1, 2]"})
+    replaced |= {"[0.001, 0.003]": "[0.001]", "[10, 20]": "[1, 2]"}
+    replaced["mine.yaml\n```"] = "mine.yaml -- results/mine/points.csv\n```"
+    reader = Reader("laptop.md", place, replaced)
     printed = reader.read("Install", "The whole experiment, on synthetic images")
     (reader.folder / "said.txt").write_text(re.search(r".*^The curves: [^\n]+", printed, re.DOTALL | re.MULTILINE)[0])
     return reader
@@ -316,7 +318,7 @@ def test_the_report_is_one_file(finished):
 
 
 def test_the_researcher_gets_on_with_images_of_their_own(researcher):
-    """The rest of docs/tutorials/laptop.md: an account, a sweep with the choice of its point, and predictions."""
+    """The rest of docs/tutorials/laptop.md: an account, a sweep up to the choice of its point, and predictions."""
     said = researcher.read()
     assert not researcher.blocks
     points = read_table(researcher.folder / "results" / "mine" / "points.csv")

@@ -15,6 +15,7 @@ from helpers.workflow import REPOSITORY, SMOKE, copy_repository, planned, snakem
 from PIL import Image
 
 from fedxray.core.files import read_json
+from fedxray.core.parameters import save_model
 
 REMOTE = "federation={where: remote, admin_kit: kit}"
 # A workflow that uses this one.
@@ -46,6 +47,7 @@ def copy(tmp_path_factory):
         ("dataset={source: kermany, archive: /no/such.zip}", "dataset.archive: /no/such.zip does not exist"),
         ("sweep={grid: {training.lr: [0.1, fast]}}", "sweep.grid.training.lr: training.lr: 'fast'"),
         ("training=3", "training: 3 is not a section of keys"),
+        ("dataset={sources: [{kermany: {}}, {nih: {}, wave: 3}]}", "dataset.sources: no entry is of wave 2, of 3"),
     ],
 )
 def test_an_error_of_the_configuration_is_one_line_before_any_job(copy, override, message):
@@ -104,6 +106,31 @@ def test_other_machines_train_instead_and_their_figures_are_drawn(copy):
 def test_attacks_run_only_where_they_are_asked_for(copy):
     assert "audit_model" not in planned(copy)
     assert planned(copy, "--config", "privacy={audit: true}")["audit_model"] == 1
+
+
+def test_a_start_is_prepared_where_one_is_given_and_every_run_begins_with_it(copy, tmp_path):
+    save_model(tmp_path / "mein Modell.safetensors", {"a": np.zeros(2, np.float32)})
+    words = ["--config", f"model={{initial: '{tmp_path / 'mein Modell.safetensors'}'}}", "experiment=started"]
+    assert "prepare_start" not in planned(copy)
+    done = snakemake(copy, "--dry-run", "--printshellcmds", *words)
+    assert done.returncode == 0, done.stderr[-2000:]
+    commands = re.findall(r"^Shell command: python .*/(\w+)\.py .+$", done.stdout, re.MULTILINE)
+    assert commands.count("prepare_start") == 1
+    begun = re.findall(r"(\w+)\.py .*--initial results/started/initial\.safetensors", done.stdout)
+    assert sorted(begun) == ["train_alone", "train_central", "train_federated"]
+
+
+def test_strategies_for_a_second_wave_go_on_from_the_models_of_the_first(copy):
+    done = snakemake(copy, "--dry-run", "--printshellcmds", "--configfile", "config/continue.yaml")
+    assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
+    begun = re.findall(r"/(train_\w+)\.py .*--initial \S*strategy=keep\S* .*strategy=(\w+)", done.stdout)
+    assert sorted(set(begun)) == [
+        (f"train_{mode}", strategy) for mode in ("alone", "central", "inprocess") for strategy in ("all", "new")
+    ]
+    assert len(begun) == 3 * 2 * 2  # modes, strategies, seeds
+    assert len(re.findall(r"/train_\w+\.py ", done.stdout)) == 3 * 4 * 2
+    waves = re.findall(r"--train-waves ([12 ]+) --output \S*strategy=(\w+)", done.stdout)
+    assert dict(map(reversed, waves)) == {"all": "1 2", "keep": "1", "new": "2", "anew": "1 2"}
 
 
 def test_a_gate_is_written_before_a_test_set_is_read(copy):

@@ -41,11 +41,13 @@ class PrivateSum(FedAvg):
         done = int(self.state.get(STEPS, np.zeros(1, np.int64))[0])
         rate = learning_rate(self.settings, done / self.total)
         state: Parameters = {STEPS: np.array([done + 1])}
-        for name in model:
+        trained = [name for name in model if name in mean]  # others are frozen, or are no parameters
+        for name in trained:
             before = self.state.get(VELOCITY + name, np.zeros(model[name].shape))
             state[VELOCITY + name] = self.settings.momentum * before + mean[name]
         self.state = state
-        return {name: (x - rate * state[VELOCITY + name]).astype(x.dtype) for name, x in model.items()}
+        moved = {name: (model[name] - rate * state[VELOCITY + name]).astype(model[name].dtype) for name in trained}
+        return model | moved
 
     def train(self, site: Site, sent: Parameters) -> Parameters:
         """A site: its answer."""

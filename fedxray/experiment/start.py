@@ -1,0 +1,108 @@
+"""The start of a run: `model.initial` and what goes with it, as far as it is known without PyTorch.
+
+It is a run's `model.safetensors`, an exported `model/`, or weights of torchvision, by name or as a file.
+"""
+
+import json
+import re
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedxray.core.files import read_json, sha256
+
+TORCHVISION = "torchvision:"
+MODEL, RECORD, EXPORTED = "model.safetensors", "record.json", "config.json"
+OWN = ("compact", "demo")  # models that are not torchvision's
+FORM = {"norms": "group", "standardise": "image"}  # what a record or an export leaves out of `model`
+
+
+def file_of(initial: str) -> Path | None:
+    """The file that `model.initial` names; None if it names weights that torchvision downloads, or nothing."""
+    given = initial.removeprefix(TORCHVISION)
+    if not given or (given != initial and re.fullmatch(r"\w+_Weights\.\w+", given)):
+        return None
+    path = Path(given)
+    return path / MODEL if given == initial and path.is_dir() else path
+
+
+def digest_of(initial: str) -> str:
+    """What stands for the content of `model.initial`: the SHA-256 of its file, or the name of the weights."""
+    path = file_of(initial)
+    return sha256(path) if path else initial
+
+
+def faults_of(config: Mapping) -> list[str]:
+    """What is wrong with the start of a configuration: each `key: what; what to do`. It reads no weights."""
+    model, initial = config["model"], config["model"]["initial"]
+    faults = []
+    if model["name"] in OWN:
+        faults += [
+            f"model.{key}: {model[key]}, but {model['name']} is no network of torchvision's; set it to {plain}"
+            for key, plain in FORM.items()
+            if model[key] != plain
+        ]
+    if model["norms"] == "frozen" and not initial:
+        faults.append("model.norms: frozen norms of random weights normalise nothing; give model.initial or take group")
+    if model["norms"] == "batch" and config["privacy"]["dp"] != "none":
+        faults.append("model.norms: batch mixes patients, and privacy.dp bounds what each gives; take frozen or group")
+    if config["privacy"]["dp"] == "sum" and config["training"]["body_lr"] != 1:
+        faults.append("training.body_lr: privacy.dp sum takes its steps at the server, at one rate; set it to 1")
+    if not initial:
+        return faults
+    swept = {key for part in (config["sweep"]["grid"], *config["sweep"]["points"]) for key in part}
+    if "model.name" in swept:
+        faults.append("sweep: model.name cannot be swept with model.initial, which is of one model; leave one out")
+    return faults + (_of_weights(model) if initial.startswith(TORCHVISION) else _of_model(model))
+
+
+def _of_weights(model: Mapping) -> list[str]:
+    """Faults of torchvision's weights."""
+    initial, path = model["initial"], file_of(model["initial"])
+    if model["name"] in OWN:
+        return [f"model.initial: {initial} is of a network of torchvision's; set model.name to it"]
+    faults = []
+    if model["standardise"] != "imagenet":
+        faults.append("model.standardise: image, but torchvision's weights expect greys as imagenet; set it to that")
+    if path and not path.is_file():
+        faults.append(
+            f"model.initial: {path}: no such file; give one, or a name: {TORCHVISION}ResNet18_Weights.IMAGENET1K_V1"
+        )
+    of, _, _ = initial.removeprefix(TORCHVISION).partition("_Weights.")
+    if not path and of.lower() != model["name"]:
+        faults.append(f"model.initial: {initial} is of {of.lower()}, and model.name is {model['name']}; change one")
+    return faults
+
+
+def _of_model(model: Mapping) -> list[str]:
+    """Faults of a run's model or an exported one: it must be of the same form, as far as what lies beside it says."""
+    path = file_of(model["initial"])
+    if path is None or not path.is_file():
+        return [
+            f"model.initial: {path}: no such file; give a run's {MODEL}, an exported model/, or {TORCHVISION}WEIGHTS"
+        ]
+    if not _is_safetensors(path):
+        return [f"model.initial: {path}: no safetensors; give a run's {MODEL}, or an exported model/"]
+    try:
+        if (path.parent / RECORD).exists():
+            found = read_json(path.parent / RECORD)["settings"]
+        else:
+            found = read_json(path.parent / EXPORTED)
+        form = {"name": found["model"]} | {key: found.get(key, plain) for key, plain in FORM.items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # nothing says it; its names and shapes are looked at before any training
+    return [
+        f"model.{key}: {model[key]}, but the model of model.initial has {value}; set it to that"
+        for key, value in form.items()
+        if model[key] != value
+    ]
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: the length of a header, and the header."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            return length <= path.stat().st_size and isinstance(json.loads(file.read(length)), dict)
+    except (OSError, ValueError, struct.error):
+        return False
