@@ -79,12 +79,12 @@ def by_week(
 ) -> pd.DataFrame:
     """One row for the reference (the training site's test images), and one for each week in which an image was scored.
 
-    `log` has `day`, `image` and `score`, and an image counts once, as it was scored first; `cut` is the score from
+    `log` has `day`, `image` and `score`, and an image counts once, as on its first day; `cut` is the score from
     which an image is called pneumonia; `labels` are {image: 0 or 1} of those that are known. A week of fewer than
     `least` images is not judged. Drift is an index of `bound` or more that chance does not explain; of `bound` or more
     that it may, the verdict is `not shown`. Of fewer than `least` labels there is no calibration.
     """
-    first = log.drop_duplicates("image")
+    first = log.sort_values("day", kind="stable").drop_duplicates("image")  # rows of a past day may come later
     weeks = ["{}-W{:02d}".format(*day.isocalendar()[:2]) for day in first["day"]]
     edges = edges_of(reference)
     expected = counts_of(reference, edges)

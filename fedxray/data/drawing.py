@@ -56,15 +56,16 @@ def draw_phantom(
         raise UserError(f"--patients {patients}: too few for three splits at three sites; use 30 or more")
     chunk = max(1, patients // (8 * processes))
     with atomic(output) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        rows = ["image,label,site,synthetic" + ",wave" * bool(second)]
+        rows = ["image,label,site,synthetic,wave" if second else "image,label,site,synthetic"]
         ill = [None] * patients + [pneumonia] * second
         with workers(processes) as pool:
             drawn = pool.map(draw_patient, [seed] * len(ill), range(1, len(ill) + 1), ill, chunksize=chunk)
             for number, images in enumerate(drawn, 1):
-                wave = f",{1 + (number > patients)}" * bool(second)
+                wave = 2 if number > patients else 1
                 for name, label, device, data in images:
                     archive.writestr(zipfile.ZipInfo(name), data)  # dated 1980, so that the bytes are always the same
-                    rows.append(f"{name},{label},{device},yes{wave}")
+                    row = f"{name},{label},{device},yes"
+                    rows.append(f"{row},{wave}" if second else row)
                 if number % max(1, patients // 5) == 0:
                     log.info("phantom: %d/%d patients", number, len(ill))
         archive.writestr(zipfile.ZipInfo("manifest.csv"), "\n".join([rows[0], *sorted(rows[1:])]) + "\n")

@@ -57,7 +57,7 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
     faults = [*_of_trouble(config), *_of_methods(config), *_of_privacy(config), *_of_reference(config)]
     faults += [*_of_absence(config), *_of_promotion(config), *_of_update(config)]
-    faults += [*_unused(config, given or {}), *_unprotected(config, given or {})]
+    faults += [*_unused(config, given or {}), *_unprotected(config, given or {}), *_undrawn(config, given or {})]
     if faults := list(dict.fromkeys(faults)):
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
 
@@ -251,6 +251,11 @@ def _of_federation(config: dict) -> list[str]:
         faults.append(f"federation.min_sites: {federation['min_sites']} of {len(sites)} sites; at most {len(sites)}")
     if (federation["absent"] == "drop") != (0 < federation["min_sites"] < len(sites)):
         faults.append(f"federation: absent: drop goes with min_sites from 1 to {len(sites) - 1}, and fail with 0")
+    if federation["where"] == "here" and federation["waves"] != 1:
+        faults.append(
+            f"federation.waves: {federation['waves']}, but federation.where is here, where the images say their waves "
+            "(dataset.waves, .sources, .phantom.second); set it to 1"
+        )
     if federation["where"] == "remote":
         if not federation["admin_kit"]:
             faults.append("federation.admin_kit: empty; set it to the folder of the admin's startup kit")
@@ -456,6 +461,20 @@ def _unprotected(config: Mapping, given: Mapping) -> Iterator[str]:
                 yield f"{lead}{key}: nothing is private while privacy.dp is none; set it to sites or sum, or remove it"
             elif key == "privacy.colluders" and "sum" not in places:
                 yield f"{lead}{key}: only privacy.dp: sum shares its noise out; remove it, or take sum"
+
+
+def _undrawn(config: Mapping, given: Mapping) -> Iterator[str]:
+    """A share of pneumonia that the user gave for a second wave of no patients."""
+    base, said = config["dataset"]["phantom"]["second"], given
+    for key in ("dataset", "phantom", "second"):
+        said = said.get(key) if isinstance(said, Mapping) else None
+    entries = [(entry.get("phantom") or {}).get("second", {}) for entry in config["dataset"]["sources"]]
+    drawn = {number for number, second in enumerate(entries) if (base | second)["patients"]}
+    wrong = [f"sources.{n}." for n, second in enumerate(entries) if "pneumonia" in second and n not in drawn]
+    if isinstance(said, Mapping) and "pneumonia" in said and not (base["patients"] or drawn):
+        wrong.append("")
+    for where in wrong:
+        yield f"dataset.{where}phantom.second.pneumonia: this wave has no patients; give some, or remove it"
 
 
 def _swept(config: dict, schema: dict) -> list[str]:

@@ -13,6 +13,9 @@ from fedxray.core.files import read_json, sha256
 
 TORCHVISION = "torchvision:"
 MODEL, RECORD, EXPORTED = "model.safetensors", "record.json", "config.json"
+# What weights of torchvision's are called, `ResNet18_Weights.NAME`; no network has all of them.
+WEIGHTS = ("DEFAULT", "IMAGENET1K_V1", "IMAGENET1K_V2", "IMAGENET1K_FEATURES")
+WEIGHTS += ("IMAGENET1K_SWAG_E2E_V1", "IMAGENET1K_SWAG_LINEAR_V1")
 OWN = ("compact", "demo")  # models that are not torchvision's
 FORM = {"norms": "group", "standardise": "image"}  # what a record or an export leaves out of `model`
 
@@ -68,9 +71,11 @@ def _of_weights(model: Mapping) -> list[str]:
         faults.append(
             f"model.initial: {path}: no such file; give one, or a name: {TORCHVISION}ResNet18_Weights.IMAGENET1K_V1"
         )
-    of, _, _ = initial.removeprefix(TORCHVISION).partition("_Weights.")
+    of, _, name = initial.removeprefix(TORCHVISION).partition("_Weights.")
     if not path and of.lower() != model["name"]:
         faults.append(f"model.initial: {initial} is of {of.lower()}, and model.name is {model['name']}; change one")
+    if not path and name not in WEIGHTS:
+        faults.append(f"model.initial: {initial}: torchvision has no weights {name}; take one of {', '.join(WEIGHTS)}")
     return faults
 
 

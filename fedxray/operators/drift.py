@@ -23,8 +23,12 @@ DRIFTS, UNKNOWN = 3, 4  # exit codes: the last week that can be judged drifts; n
 WIDTH = 30  # letters of a bar in the terminal, up to twice the threshold
 
 
-def watch(log: Path, model: Path, data: Path, labels: Path | None, threshold: float, least: int) -> pd.DataFrame:
-    """The rows of `analysis.drift.by_week` of a log, compared with the model on the test patients in the folder `data`.
+def watch(
+    log: Path, model: Path, data: Path, labels: Path | None, threshold: float, least: int
+) -> tuple[pd.DataFrame, int]:
+    """(the rows of `analysis.drift.by_week` of a log; how many images of `labels` have no score of the model there).
+
+    It compares with the model's scores of the test patients in the folder `data`.
 
     Rows of other models are left out. Raises UserError if there are none of this one, and if it takes other images than
     those in `data`.
@@ -43,10 +47,11 @@ def watch(log: Path, model: Path, data: Path, labels: Path | None, threshold: fl
         raise UserError(f"{data}: no test images to compare with; prepare it with a --test-fraction above 0")
     reference = predict(network, images, Compute("auto", False, os.cpu_count() or 1)).astype(float)
     known = read_labels(labels, log) if labels else {}
-    if known and not set(known) & set(ours["image"]):
+    missed = len(set(known) - set(ours["image"]))
+    if known and missed == len(known):
         raise UserError(f"{labels}: none of these files was scored by this model in {log}; give labels of its images")
     cut = config["threshold"] - PRECISION
-    return by_week(ours, reference, truth.astype(float), cut, threshold, least, known)
+    return by_week(ours, reference, truth.astype(float), cut, threshold, least, known), missed
 
 
 def read_labels(path: Path, log: Path) -> dict[str, int]:

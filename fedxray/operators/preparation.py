@@ -7,6 +7,7 @@ wave; both stay at the site.
 import hashlib
 import os
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,8 +94,10 @@ def extend_site(
     fractions, by draws of their own; one who comes again keeps his split. The card counts each wave, and has the
     checksums of the `earlier` versions. `output` appears at the end, whole. Raises UserError as `build_catalogue`, if
     `output` is there, if `old` is not of this size or `fit` or lacks its catalogue, if patients could not be known
-    again, and if an image is in the shared validation set.
+    again, if an image is in the shared validation set, and if `reading` says a wave.
     """
+    if reading.wave:
+        raise UserError(f"--wave {reading.wave}: new patients are the next wave by themselves; leave it out")
     if output.exists():
         raise UserError(f"{output}: is there already; remove it if nobody uses it, or give another --output")
     site, card = load_site(old), read_json(old / "card.json")
@@ -109,16 +112,17 @@ def extend_site(
     wave = int(before["wave"].max()) + 1
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
-        reading = replace(reading, wave=str(wave))
-        catalogue, source, files = _read(images, image_size, fit, reading, salt, processes, scratch)
+        of_wave = replace(reading, wave=str(wave))
+        catalogue, source, files = _read(images, image_size, fit, of_wave, salt, processes, scratch)
         _stop_for_others(images, catalogue, site.name)
         _stop_for_unlike(images, before, catalogue)
-        summary = read_json(scratch / SUMMARY)
-        greys = _same_greys(images, read_json(old / SUMMARY)["greys"], summary["greys"])
+        summaries = read_json(old / SUMMARY), read_json(scratch / SUMMARY)
+        greys = _same_greys(images, *(summary["greys"] for summary in summaries))
         catalogue = pd.concat([before, named_apart(catalogue, f"wave{wave}/", "")], ignore_index=True)
         fractions = {key: made["split"][key] for key in ("test_fraction", "validation_fraction")}
         words = {"test": "redraw", "balance": "none", "partition": "iid"}
-        drawn = draw_cohort(bind(catalogue), [site.name], made["split"]["seed"], **words, **fractions)
+        bound = bind(catalogue)
+        drawn = draw_cohort(bound, [site.name], made["split"]["seed"], **words, **fractions)
         new = drawn["wave"] == wave
         own = site.table["own"].to_numpy(bool)
         rows = _split_of(site)
@@ -130,14 +134,48 @@ def extend_site(
         write_table(scratch / "split.csv", split)
         write_array(scratch / "pixels.npy", np.concatenate([site.images, pixels]))
         write_table(scratch / CATALOGUE, catalogue)
-        write_json(scratch / SUMMARY, summary | {"greys": greys})
-        listed = read_table(old / ACCOUNT)
-        listed = listed if "wave" in listed else listed.assign(wave=1)
-        files = files.assign(file=f"wave{wave}/" + files["file"], wave=wave)
         provenance = _of_versions(made, source, card["sha256"], wave)
-        _write(scratch, site.name, scratch / "made", provenance, pd.concat([listed, files]))
+        summary = _together(*summaries, catalogue, bound) | {"greys": greys, "sha256": provenance["source_sha256"]}
+        write_json(scratch / SUMMARY, summary)
+        files = _listed(read_table(old / ACCOUNT), files, wave, bound)
+        write_text(scratch / ACCOUNT_PAGE, account.page(f"Account of {site.name}, waves 1 to {wave}", files, summary))
+        _write(scratch, site.name, scratch / "made", provenance, files)
         _keep(scratch, scratch / "made")
         os.rename(scratch / "made", output)
+
+
+def _listed(before: pd.DataFrame, new: pd.DataFrame, wave: int, bound: pd.DataFrame) -> pd.DataFrame:
+    """The account of all waves' files, with patients and groups of the same pixels as in the `bound` catalogue."""
+    before = before if "wave" in before else before.assign(wave=1)
+    new = new.assign(file=f"wave{wave}/" + new["file"], wave=wave)
+    listed = pd.concat([before, new], ignore_index=True)
+    for name in ("patient", "duplicate_group"):
+        listed.loc[listed["taken"] == "yes", name] = bound[name].to_numpy()
+    return listed
+
+
+def _together(before: dict, new: dict, catalogue: pd.DataFrame, bound: pd.DataFrame) -> dict:
+    """The summary of the catalogue of all waves, by those of the waves before and of the new one; `waves` counts each.
+
+    A patient who comes again counts once, and so does one who shares an image.
+    """
+    counts = ("left_out", "labels", "labels_from", "patients_from", "aetiologies", "official_splits", "sites", "views")
+    added = {key: dict(sorted((Counter(before[key]) + Counter(new[key])).items())) for key in counts}
+    added |= {key: before[key] + new[key] for key in ("files", "images")}
+    groups, patients = bound["duplicate_group"], int(bound["patient"].nunique())
+    return {**before, **added} | {
+        "patients": patients,
+        "patients_known": before["patients_known"] and new["patients_known"],
+        "patients_joined": int(catalogue["patient"].nunique()) - patients,
+        "columns_not_used": sorted({*before["columns_not_used"], *new["columns_not_used"]}),
+        "duplicate_groups": int(groups.max()),
+        "duplicates": int((groups > 0).sum()),
+        "synthetic": before["synthetic"] or new["synthetic"],
+        "waves": {
+            str(wave): {"images": len(rows), "patients": int(rows["patient"].nunique())}
+            for wave, rows in bound.groupby("wave")
+        },
+    }
 
 
 def _split_of(site: SiteData) -> pd.DataFrame:

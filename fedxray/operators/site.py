@@ -123,8 +123,10 @@ def drift(options) -> None:
     if not options.threshold > 0 or options.least < 1:
         raise UserError("--threshold and --least: both must be above 0, such as 0.2 and 50")
     data = options.data or OwnFile(options.folder / "kit").data
-    table = of_log.watch(options.log, options.model, data, options.labels, options.threshold, options.least)
+    table, missed = of_log.watch(options.log, options.model, data, options.labels, options.threshold, options.least)
     print("\n".join(of_log.lines_of(table, options.threshold, options.least, of_log.has_blocks())))
+    if missed:
+        print(f"{options.labels}: labels of {missed} images that this model has not scored in {options.log}; left out")
     if options.svg:
         write_text(options.svg, of_log.svg_of(table, options.threshold))
     if options.csv:

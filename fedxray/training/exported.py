@@ -4,6 +4,7 @@ A hospital's installation can predict; exporting needs onnx and onnxscript too (
 """
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -100,9 +101,12 @@ def read_config(folder: Path) -> dict:
     try:
         config: dict = FORM | read_json(path)
         wrong = [key for key, kind in kinds.items() if not isinstance(config[key], kind)]
+        version = config.get(LINEAGE, {}).get("version", "")
+        if not (isinstance(version, str) and re.fullmatch("[0-9]*", version)):
+            wrong.append(f'{LINEAGE}.version (it is text of digits, such as "2")')
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{path}: no such file; give a directory that scripts/export_model.py wrote") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a model's configuration ({error!r}); export the model again") from error
     if wrong:
         raise UserError(f"{path}: {', '.join(wrong)} of a wrong type; export the model again")

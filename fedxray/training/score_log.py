@@ -36,17 +36,17 @@ def hashed(log: Path, images: Iterable[bytes]) -> list[str]:
 
 
 def check(log: Path) -> None:
-    """Raise UserError if the file is there and is no such log."""
-    if log.exists() and log.stat().st_size:
+    """Raise UserError if the file is there and is no such log; one whose header a power cut left torn is one."""
+    if log.exists():
         with log.open("rb") as file:
-            if file.read(len(HEADER)) != HEADER.encode():
+            if not HEADER.encode().startswith(file.read(len(HEADER))):
                 raise UserError(f"{log}: no log of fedxray-predict; give another file to --log")
 
 
 def append(log: Path, day: date, images: Sequence[str], scores: Sequence[float], version: str, sha256: str) -> None:
     """Add a row for each image (of `hashed`), all of them or none; the file is made with mode 0600.
 
-    Several processes may append at once. A row that a power cut left torn at the end is removed first. Raises UserError
+    Several processes may append at once. What a power cut left torn at the end is removed first. Raises UserError
     if the file is there and is no such log.
     """
     check(log)
@@ -56,13 +56,11 @@ def append(log: Path, day: date, images: Sequence[str], scores: Sequence[float],
     ]
     with open(os.open(log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if os.fstat(file.fileno()).st_size == 0:
-            file.write(HEADER.encode())
         size = _whole(file)
         try:
             os.ftruncate(file.fileno(), size)
             file.seek(size)
-            text = "".join(f"{row}\n" for row in rows).encode()
+            text = (("" if size else HEADER) + "".join(f"{row}\n" for row in rows)).encode()
             if file.write(text) != len(text):
                 raise UserError(f"{log}: no space left on the disk; free some, and run it again")
             os.fsync(file.fileno())
@@ -73,25 +71,28 @@ def append(log: Path, day: date, images: Sequence[str], scores: Sequence[float],
 
 
 def _whole(file) -> int:
-    """How many bytes of a log are whole rows."""
-    size = end = os.fstat(file.fileno()).st_size
+    """How many bytes of a log are a whole header and whole rows."""
+    end = os.fstat(file.fileno()).st_size
     while True:
         first = max(0, end - 4096)
         file.seek(first)
         if (found := file.read(end - first).rfind(b"\n")) >= 0:
             return first + found + 1
         if first == 0:
-            return size
+            return 0
         end = first
 
 
 def read_log(log: Path) -> pd.DataFrame:
-    """The whole rows of a log: `day` as dates, `score` float64, the rest text. Raises UserError if it is none."""
+    """The whole rows of a log: `day` as dates, `score` float64, the rest text.
+
+    Raises UserError if it is none, and for a row that cannot be, such as one of a day to come.
+    """
     try:
         text = log.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{log}: cannot be read; give the file that fedxray-predict --log wrote") from error
-    if not text.startswith(HEADER):
+    if not HEADER.startswith(text[: len(HEADER)]):
         raise UserError(f"{log}: no log of fedxray-predict; give the file that its --log wrote")
     lines = text[len(HEADER) : text.rfind("\n") + 1].splitlines()  # one that is being written is not whole
     rows = []
@@ -101,6 +102,8 @@ def read_log(log: Path) -> pd.DataFrame:
             rows.append((date.fromisoformat(day), image, float(score), version, sha256))
             if not 0 <= rows[-1][2] <= 1:
                 raise ValueError("the score is no probability")
+            if rows[-1][0] > date.today():
+                raise ValueError(f"the day {day} is to come")
         except ValueError as error:
             raise UserError(f"{log}: line {number}: {error}; correct or remove it") from error
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -96,6 +96,15 @@ def test_an_image_that_was_scored_twice_counts_once_and_as_at_first():
     assert table["called"][1] == 1
 
 
+def test_an_image_counts_on_its_first_day_though_a_row_of_that_day_came_later():
+    late = log_of([0.9] * 60)  # as fedxray-predict --log --day writes it: the last rows, of the first week
+    log = pd.concat([log_of([0.1] * 60, MONDAY + timedelta(weeks=1)), late])
+    reference = np.linspace(0.01, 0.99, 500)
+    table = by_week(log, reference, (reference > 0.5).astype(float), 0.5, 0.2, 50, {})
+    assert list(table["week"]) == ["test set", "2026-W02"]
+    assert (table["images"][1], table["called"][1]) == (60, 1)
+
+
 def test_calibration_is_told_once_enough_labels_are_there():
     scores = np.full(100, 0.8)
     labels = {f"{n}": int(n % 4 > 0) for n in range(80)}  # three of four have pneumonia

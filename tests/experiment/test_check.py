@@ -12,6 +12,7 @@ from fedxray.core.files import write_json
 from fedxray.core.parameters import save_model
 from fedxray.experiment.check import check_config, check_files, check_names, check_predecessor, typed
 from fedxray.experiment.experiment import Experiment
+from fedxray.experiment.start import WEIGHTS
 
 BASE, SCHEMA = (yaml.safe_load(Path("config", name).read_text()) for name in ("config.yaml", "schema.yaml"))
 
@@ -68,6 +69,7 @@ def changed(key, value):
             on("clipped", "us", 0.5),
             r"trouble\.share: 0\.5 of the greys at each end leaves none; clipped needs",
         ),
+        ("federation.waves", 2, r"federation\.waves: 2, but federation\.where is here, .*; set it to 1"),
         ("federation.waves", 0, r"federation\.waves: 0 is less than the minimum of 1"),
         ("dataset.waves", [20240101], r"dataset\.waves\.0: 20240101 is not text; put it in quotes"),
         ("dataset.phantom.second", {"pneumonia": 0}, r"dataset\.phantom\.second\.pneumonia: 0 is less than the min"),
@@ -178,6 +180,10 @@ def test_each_fault_is_a_line_that_names_its_key(key, value, said):
 
 
 STARTS = {
+    "no such weights": (
+        {"initial": "torchvision:ResNet18_Weights.NIX", "name": "resnet18", "standardise": "imagenet"},
+        r"model\.initial: torchvision:ResNet18_Weights\.NIX: torchvision has no weights NIX; take one of DEFAULT",
+    ),
     "no such file": ({"initial": "runs/x"}, r"model\.initial: runs/x: no such file; give a run's model\.safetensors"),
     "no safetensors": ({"initial": "config/config.yaml"}, r"model\.initial: config/config\.yaml: no safetensors"),
     "weights of another network": (
@@ -305,6 +311,14 @@ def test_what_privacy_and_a_start_do_not_do_together(tmp_path):
             "algorithm: {name: fedprox, trim: 0.4}",
             r"algorithm\.trim: no method here uses it; it is a number of trimmed",
         ),
+        (
+            "dataset: {phantom: {second: {pneumonia: 0.3}}}",
+            r"dataset\.phantom\.second\.pneumonia: this wave has no patients; give some, or remove it",
+        ),
+        (
+            "dataset: {sources: [{kermany: {}, site: us}, {phantom: {second: {pneumonia: 0.3}}}]}",
+            r"dataset\.sources\.1\.phantom\.second\.pneumonia: this wave has no patients",
+        ),
         ("algorithm: {finetune_stop: validation}", r"algorithm\.finetune_stop: .* it is a number of finetune"),
         (
             "privacy: {epsilon: 1}",
@@ -328,6 +342,20 @@ def test_what_is_given_and_used_by_nothing_is_told(given, said):
     with pytest.raises(UserError, match=rf"^config: {said}") as error:
         check_config(made, SCHEMA, given)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "phantom",
+    [
+        "{second: {pneumonia: 0.3, patients: 40}}",
+        "{second: {patients: 0}}",
+        "{second: {pneumonia: 0.3}}, sources: [{phantom: {second: {patients: 40}}}]",
+    ],
+)
+def test_a_share_of_pneumonia_is_taken_where_a_second_wave_has_patients(phantom):
+    given, made = yaml.safe_load(f"dataset: {{phantom: {phantom}}}"), deepcopy(BASE)
+    update_config(made, given)
+    check_config(made, SCHEMA, given)
 
 
 def test_robust_means_need_as_many_sites_as_must_answer():
@@ -523,6 +551,12 @@ def test_every_value_has_a_description_and_a_bound(key, schema):
         assert any(bound in schema for bound in bounds[kind]), key
     if "enum" not in schema and kind in ("number", "integer"):
         assert "maximum" in schema or "exclusiveMaximum" in schema, key
+
+
+def test_every_name_of_torchvisions_weights_is_known():
+    networks = torchvision.models.list_models(module=torchvision.models)
+    names = {name for network in networks for name in torchvision.models.get_model_weights(network).__members__}
+    assert names == set(WEIGHTS)
 
 
 def test_the_schema_knows_torchvisions_classifiers():

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import socket
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -13,12 +14,24 @@ import yaml
 
 from fedxray.operators.archive import build_library
 from fedxray.operators.server import provision_federation
+from fedxray.operators.site import main
 
 
 def free_port():
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return probe.getsockname()[1]
+
+
+def fedxray_site(monkeypatch, capsys, *words):
+    """Run the command here; returns (0 or what it exits with, lines that it printed)."""
+    monkeypatch.setattr(sys, "argv", ["fedxray-site", *map(str, words)])
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    return code, capsys.readouterr().out.splitlines()
 
 
 SCRATCH = tempfile.TemporaryDirectory(prefix="fedxray-")  # removed when the tests end

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.data import jpeg, make_settings
+from helpers.operators import fedxray_site
 
 from fedxray.core.files import read_json, sha256, write_json
 from fedxray.core.parameters import save_model
 from fedxray.data.site import load_site
-from fedxray.operators.site import main
 from fedxray.training import exported
 from fedxray.training.models import build, get_parameters, restore
 from fedxray.training.score_log import append, hashed
@@ -53,13 +53,7 @@ def run(model, data, monkeypatch, capsys):
 
     def call(log, *words):
         words = [log, "--model", model[0], "--data", data["us"], *words]
-        monkeypatch.setattr(sys, "argv", ["fedxray-site", "drift", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        return code, capsys.readouterr().out.splitlines()
+        return fedxray_site(monkeypatch, capsys, "drift", *words)
 
     return call
 
@@ -105,6 +99,14 @@ def test_with_labels_there_is_calibration_and_a_label_finds_its_score_by_the_fil
     (line,) = [line for line in said if line.startswith("2026-W02: of 60")]
     assert re.search(r"with a label 67% \[\d+%, \d+%\] have pneumonia, and their mean score is 80%", line)
     assert line.endswith("calibration error 0.133")
+    assert not [line for line in said if "left out" in line]
+    for number in range(2):
+        (tmp_path / f"new{number}.jpg").write_bytes(b"new %d" % number)
+    new = pd.DataFrame({"path": [tmp_path / f"new{number}.jpg" for number in range(2)], "label": "1"})
+    pd.concat([table, new]).to_csv(tmp_path / "labels.csv", index=False)
+    _, more = run(log, "--labels", tmp_path / "labels.csv")
+    left_out = f"{tmp_path / 'labels.csv'}: labels of 2 images that this model has not scored in {log}; left out"
+    assert more == [*said, left_out]
 
 
 def test_what_does_not_fit_is_one_line(run, log, model, data, tmp_path):

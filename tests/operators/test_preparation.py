@@ -168,7 +168,18 @@ def test_new_patients_are_a_further_wave_and_the_old_ones_stay_as_they_are(
     assert sum(counts) == 2
     assert sum(of["images"] for of in card["waves"]["2"].values()) == 16
     assert ("validation" in card["waves"]["2"]) == own
-    assert list(read_table(tmp_path / "data-2" / "account.csv")["wave"]) == [1] * 40 + [2] * 16
+    files = read_table(tmp_path / "data-2" / "account.csv")
+    assert list(files["wave"]) == [1] * 40 + [2] * 16
+    page = (tmp_path / "data-2" / "account.html").read_text()
+    assert "<h1>Account of us, waves 1 to 2</h1>" in page
+    for line in (
+        "files: 56 seen, 56 images taken, 0 left out",
+        "labels: 27 NORMAL, 29 PNEUMONIA, from folder (56 images)",
+        "patients: 34, from names as of kermany (56 images)",
+        "wave 1: 40 images of 20 patients",
+        "wave 2: 16 images of 16 patients",
+    ):
+        assert f"<p>{line}</p>" in page
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(("data", "tmp"))) == [
         "data",
         "data-2",
@@ -193,6 +204,15 @@ def test_a_third_wave_and_the_same_bytes_whenever_it_is_made(hospital, later, tm
     assert three.table.iloc[: len(two.table)].equals(two.table)
     new = three.table[three.table["wave"] == 3]
     assert len(new) == 13  # the copy of an image of wave 1 is not taken again
+    files = read_table(tmp_path / "data-3" / "account.csv").set_index("file")
+    same = files[files["duplicate_group"] > 0]
+    assert list(same.index) == ["NORMAL/IM-0002-0001.jpeg", "wave3/NORMAL/IM-0002-0001.jpeg"]
+    assert (same["duplicate_group"].nunique(), same["patient"].nunique()) == (1, 1)
+    page = (tmp_path / "data-3" / "account.html").read_text()
+    assert "files: 70 seen, 70 images taken, 0 left out" in page
+    assert "duplicates: 2 images that are there more than once" in page
+    assert f"patients: {files['patient'].nunique()}, from" in page
+    assert all(f"wave {wave}: " in page for wave in (1, 2, 3))
     known = two.table.drop_duplicates("patient").set_index("patient")["split"]["person21-virus"]
     assert list(new["split"][new["patient"] == "person21-virus"]) == [known]
     card = read_json(tmp_path / "data-3" / "card.json")
@@ -210,6 +230,7 @@ def test_what_cannot_be_added_is_said_and_leaves_nothing(hospital, shared, later
         assert not (tmp_path / "data-2").exists()
         assert not [path for path in tmp_path.iterdir() if path.name.startswith("tmp")]
 
+    refused("^--wave 3: new patients are the next wave by themselves; leave it out$", reading=Reading(wave="3"))
     refused("images of 16 pixels and fit stretch, but the federation has 32 and stretch; prepare all", size=32)
     refused("but the federation has 16 and pad", fit="pad")
     refused(

@@ -1,11 +1,11 @@
 """What the hospital's operator sees of what jobs have spent, and allows."""
 
+import functools
 import re
-import sys
 
 import pytest
 from helpers.data import png, write_images
-from helpers.operators import unpack
+from helpers.operators import fedxray_site, unpack
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
@@ -14,7 +14,6 @@ from fedxray.data.site import waves_of
 from fedxray.flare.budget import Budget, Limits, Spending
 from fedxray.flare.own import OwnFile
 from fedxray.operators.checks import check_site
-from fedxray.operators.site import main
 
 
 @pytest.fixture
@@ -22,15 +21,7 @@ def prepare(organiser, tmp_path, monkeypatch, capsys):
     """(folder of the unpacked archive, a function that runs `fedxray-site prepare` there)."""
     folder = unpack(organiser, "us", tmp_path)
 
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["fedxray-site", "prepare", "--folder", str(folder), *map(str, words)])
-        try:
-            main()
-        except SystemExit as end:
-            return str(end.code), []
-        return "", capsys.readouterr().out.splitlines()
-
-    return folder, call
+    return folder, functools.partial(fedxray_site, monkeypatch, capsys, "prepare", "--folder", folder)
 
 
 def test_new_patients_are_added_and_the_kit_then_has_the_new_data_set(prepare, tmp_path):
@@ -41,14 +32,17 @@ def test_new_patients_are_added_and_the_kit_then_has_the_new_data_set(prepare, t
     for number, path in enumerate(sorted(two.rglob("*.png"))):
         path.write_bytes(png(1000 + number))
     assert "missing" in call("--add", two, "--patient", "image")[0]
-    assert call(one, "--patient", "image", "--own-validation", "0.2", "--seed", "4")[0] == ""
+    assert call(one, "--patient", "image", "--own-validation", "0.2", "--seed", "4")[0] == 0
     first = (folder / "data" / "card.json").read_bytes()
     assert call("--add", two, "--patient", "image", "--seed", "4")[0] == (
         "error: --seed: new patients are split as before; leave it out"
     )
+    assert call("--add", two, "--patient", "image", "--wave", "2")[0].startswith(
+        "error: --wave 2: new patients are the "
+    )
     assert own.data == folder / "data"
     code, said = call("--add", two, "--patient", "image")
-    assert code == ""
+    assert code == 0
     assert "wave 2: 30 new patients, 0 patients who come again" in " ".join(said)
     assert any(re.match(r"wave 2 +\d+ train \(0 patients again\), \d+ validation", line) for line in said)
     assert own.data == folder / "data-2"
@@ -86,17 +80,7 @@ def test_a_site_refuses_a_job_of_another_wave_and_says_what_to_do(prepare, tmp_p
 @pytest.fixture
 def run(hospital, monkeypatch, capsys):
     """A function that runs `fedxray-site budget` with words; returns (0 or the error, lines that it printed)."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["fedxray-site", "budget", "--folder", str(hospital), *words])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-        return code, capsys.readouterr().out.splitlines()
-
-    return call
+    return functools.partial(fedxray_site, monkeypatch, capsys, "budget", "--folder", hospital)
 
 
 def job(name, sigma, **changed):

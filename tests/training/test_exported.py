@@ -280,6 +280,18 @@ def test_a_day_of_the_log_that_is_none_or_to_come_is_refused(exported, images, t
     assert run(monkeypatch, exported[0], images, "--day", "2026-03-01").startswith("error: --day: it is of the log")
 
 
+@pytest.mark.parametrize("version", [2, "1,2", None])
+def test_a_version_that_is_no_text_of_digits_is_refused_before_a_log_is_made(
+    exported, images, tmp_path, monkeypatch, version
+):
+    shutil.copytree(exported[0], tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    write_json(path, read_json(path) | {"lineage": {"version": version}})
+    said = run(monkeypatch, tmp_path / "model", images, "--log", tmp_path / "log.csv")
+    assert said.startswith(f'error: {path}: lineage.version (it is text of digits, such as "2") of a wrong type; ')
+    assert not (tmp_path / "log.csv").exists()
+
+
 def test_the_log_has_scores_and_no_image_and_a_second_call_is_added(exported, images, tmp_path, monkeypatch, capsys):
     log = tmp_path / "log.csv"
     assert run(monkeypatch, exported[0], images, "--log", log, "--day", "2026-03-01") is None

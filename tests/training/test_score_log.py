@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -46,6 +46,23 @@ def test_a_torn_row_is_removed_by_the_next_one(tmp_path):
     append(log, DAY, ["c"], [0.25], "", "c" * 64)
     assert list(read_log(log)["image"]) == ["a", "c"]
     assert log.read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize("length", [0, 1, len(HEADER) - 1])
+def test_a_header_that_a_power_cut_left_torn_is_written_again(tmp_path, length):
+    log = tmp_path / "log.csv"
+    log.write_text(HEADER[:length])
+    assert read_log(log).empty
+    append(log, DAY, ["a"], [0.5], "", "c" * 64)
+    assert log.read_text() == f"{HEADER}{DAY},a,0.5,,{'c' * 64}\n"
+
+
+def test_a_row_of_a_day_to_come_is_named(tmp_path):
+    log, later = tmp_path / "log.csv", date.today() + timedelta(days=2)
+    append(log, DAY, ["a"], [0.5], "", "c" * 64)
+    append(log, later, ["b"], [0.5], "", "c" * 64)
+    with pytest.raises(UserError, match=rf"log\.csv: line 3: the day {later} is to come; correct or remove it$"):
+        read_log(log)
 
 
 def write(log, name):
