@@ -68,6 +68,7 @@ def fedxray_command(
     output: Path,
     names: Sequence[str] = SITES,
     secure: bool = False,
+    precision: str = "float32",
 ) -> list:
     """The command of the rule's script, with one local epoch in each round; `secure`: with secure aggregation."""
     words = ["--kits", manifest, "--sites", *(sites / name / "card.json" for name in names)]
@@ -75,7 +76,9 @@ def fedxray_command(
     words += ["--start-timeout-s", 120, "--round-timeout-s", 3600, "--absent", "fail", "--min-sites", 0]
     config = default_config()
     privacy = config["privacy"] | {"secure_aggregation": secure}
-    plain = method_of(config["algorithm"] | {"moments": "fresh"}, privacy)  # as the alternatives
+    plain = method_of(
+        config["algorithm"] | {"moments": "fresh", "precision": precision}, privacy
+    )  # as the alternatives
     words += [
         *open_options(chosen | {"epochs": rounds}),
         "--round",
@@ -124,9 +127,11 @@ def round_(quick: bool) -> dict:
     rounds = 4 if quick else 12
     samples, checks = {}, []
     for model, size, bound in (("compact", 32, 0.5), ("demo", 224, 1.5)):
-        ours, stock = _rounds(model, size, rounds)
+        ours, half, stock = _rounds(model, size, rounds)
         samples |= {f"{model}, fedxray, s a round": ours, f"{model}, NVFlare stock, s a round": stock}
+        samples |= {f"{model}, fedxray in half precision, s a round": half}
         checks.append(at_most(f"a round of the {model} model beyond training", middle(ours), bound, "s"))
+        checks.append(told(f"a round of the {model} model in half precision, of that", ratio(half, ours, "s")))
         checks.append(told(f"NVFlare's stock round of the {model} model, in its simulator", middle(stock), "s"))
         checks.append(told(f"a round of the {model} model, of NVFlare's stock", ratio(ours, stock, "s")))
     return {"samples": samples, "checks": checks, "notes": {"rounds": rounds}}
@@ -173,20 +178,22 @@ def _masked_or_not(sites: Path, manifest: Path, chosen: dict, rounds: int, outpu
     return costs
 
 
-def _rounds(model: str, size: int, rounds: int) -> tuple[list[float], list[float]]:
-    """(seconds of each of our rounds minus the slowest site's training, seconds of NVFlare's rounds without training).
+def _rounds(model: str, size: int, rounds: int) -> tuple[list[float], list[float], list[float]]:
+    """Seconds of each of our rounds minus the slowest site's training, of those in half precision, and of NVFlare's.
 
     The first round of each is left out, because processes start in it.
     """
     with scratch() as folder:
         random_sites(folder / "sites", 6, size)
         chosen = settings(folder / "sites" / "shared", rounds, model=model)
-        run(fedxray_command(folder / "sites", kits(), chosen, rounds, folder / "run"))
-        ours = beyond_training(pd.read_csv(folder / "run" / "metrics.csv"))
+        ours = {}
+        for precision in ("float32", "float16"):
+            run(fedxray_command(folder / "sites", kits(), chosen, rounds, folder / precision, precision=precision))
+            ours[precision] = beyond_training(pd.read_csv(folder / precision / "metrics.csv"))[1:]
         stock = alternative("NVFlare", folder / "sites", chosen, rounds, folder / "stock.safetensors", "--idle")
         output = run(stock).output
     line = next(line for line in output.splitlines() if line.startswith("seconds of rounds:"))
-    return ours[1:], [float(word) for word in line.split(":")[1].split()][1:]
+    return ours["float32"], ours["float16"], [float(word) for word in line.split(":")[1].split()][1:]
 
 
 def beyond_training(metrics: pd.DataFrame) -> list[float]:

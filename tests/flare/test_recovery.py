@@ -125,7 +125,7 @@ def plain(folders, method, absent=()):
 
 METHODS = [
     make_method(moments="averaged", secure_aggregation=True),
-    make_method(name="scaffold", moments="kept", secure_aggregation=True),
+    make_method(name="scaffold", moments="kept", precision="float16", secure_aggregation=True),
 ]
 
 

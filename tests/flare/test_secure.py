@@ -38,8 +38,9 @@ from fedxray.training.mechanism import mechanism_at
 pytestmark = pytest.mark.slow
 SETTINGS = make_settings(image_size=16)
 BY_SGD = replace(SETTINGS, optimizer="sgd", lr=2.0, weight_decay=0.0)
+PRECISIONS = {"scaffold": "float16"}
 SECURE = [
-    (replace(method, secure_aggregation=True), schedule)
+    (replace(method, secure_aggregation=True, precision=PRECISIONS.get(method.name, "float32")), schedule)
     for method, schedule in FEDERATIONS
     if method.mean == "weighted"
 ]

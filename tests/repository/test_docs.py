@@ -20,7 +20,7 @@ from fedxray.operators import server, site
 ROOT = Path(__file__).parents[2]
 MARKDOWN = sorted(
     path
-    for pattern in ("*.md", "[!.]*/README.md", "docs/**/*.md", "tests/*/*.md", "fedxray/**/*.md")
+    for pattern in ("*.md", "[!.]*/README.md", "docs/**/*.md", "fedxray/**/*.md", "tests/*/*.md")
     for path in ROOT.glob(pattern)
 )
 # Files for people beside these, and files whose comments speak of other files.

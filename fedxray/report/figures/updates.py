@@ -24,7 +24,7 @@ def updates(table: pd.DataFrame) -> Figure:
         table[table["question"] == "old"], on=keys, suffixes=("_new", "_old")
     )[[*keys, *(f"{value}_{question}" for question in ("new", "old") for value in values)]]
     cohorts, sets = list(pairs.groupby("cohort", sort=False)), list(dict.fromkeys(pairs["test_set"]))
-    size = (0.6 + 2.9 * len(sets), 0.9 + 2.9 * len(cohorts))
+    size = (2.4 + 2.9 * len(sets), 0.9 + 2.9 * len(cohorts))
     figure, axes = plt.subplots(len(cohorts), len(sets), figsize=size, layout="constrained", squeeze=False)
     for line, (_, rows) in zip(axes, cohorts, strict=True):
         for axis, test_set in zip(line, sets, strict=True):
@@ -42,7 +42,7 @@ def updates(table: pd.DataFrame) -> Figure:
         Line2D([], [], color="black", marker=MARKERS[name], linestyle="", label=NAMES[name])
         for name in dict.fromkeys(pairs["strategy"])
     ]
-    figure.legend(handles=[*modes, *marks], loc="outside upper center", ncols=len(modes) + len(marks), fontsize=9)
+    figure.legend(handles=[*modes, *marks], loc="outside right upper", fontsize=9)
     figure.supxlabel("AUROC on new patients, minus the old model's", fontsize=10)
     figure.supylabel("on old patients", fontsize=10)
     return figure
