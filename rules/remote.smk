@@ -18,8 +18,7 @@ ADMIN = {
 
 
 # This rule runs again for a new site, a new wave of patients and a new version of its code, and stops if a site's data
-# have changed. Delete
-# the file, and all sites are asked for what they have now.
+# have changed. Delete the file, and all sites are asked for what they have now.
 rule register_sites:
     output:
         registry=update(str(AT.registry)),

@@ -22,8 +22,7 @@ def predict_chosen(
 
     `cohorts` has the experiment's by name, and `external` names the test sets after those of the sites. A personal
     model predicts no other hospital's test set than its own. Each model predicts as it was trained (settings of its
-    record). Returns the columns of `predictions.csv`; where
-    there are waves of patients, each image's `wave` too.
+    record). Returns the columns of `predictions.csv`; where there are waves of patients, each image's `wave` too.
     """
     tables, others = [], [load_site(folder.external(name).site) for name in external]
     for name, chosen in points[points["chosen"]].groupby("cohort", sort=False):

@@ -67,20 +67,12 @@ def draw_cohort(
             _check_patients(new, sites)
         if len(new):
             patients = _patients(new)
+            if partition != "acquisition" and shares is None:  # later waves are shared out as the first
+                shares = _site_shares(patients, sites, seed, partition, alpha, power, viral_share)
             split = _draw_splits(new, patients, seed, streams, test, test_fraction, validation_fraction)
-            hospital = patients["acquisition"].copy()
-            if partition != "acquisition":
-                if shares is None:  # later waves are shared out as the first
-                    shares = _site_shares(patients, sites, seed, partition, alpha, power, viral_share)
-                for part in SPLITS:
-                    rng = stream(seed, *streams, "sites", part)
-                    drawn = _allocate_strata(patients[split == part], shares, rng, fit=True)
-                    hospital[drawn.index] = drawn
+            hospital = _draw_hospitals(patients, split, shares, seed, streams)
             places = pd.concat([places, pd.DataFrame({"split": split, "hospital": hospital})])
-        table = whole[["image", "label", "aetiology", "patient"]].copy()
-        table["split"] = table["patient"].map(places["split"]).where(table.index.isin(rows.index), "unused")
-        table["site"] = table["patient"].map(places["hospital"].where(places["split"] != "validation", SHARED))
-        table["hospital"] = table["patient"].map(places["hospital"])
+        table = _placed(whole, rows.index, places)
         if balance == "undersample":
             for name in sites:
                 table.loc[_surplus(table, name, seed, streams), "split"] = "unused"
@@ -320,6 +312,29 @@ def _draw_splits(
     by_aetiology = pd.DataFrame(shares, index=list(AETIOLOGIES))
     split = _allocate_strata(patients[~official], by_aetiology, stream(seed, *streams, "split"))
     return split.reindex(patients.index).fillna("test")
+
+
+def _draw_hospitals(
+    patients: pd.DataFrame, split: pd.Series, shares: pd.DataFrame | None, seed: int, streams: Sequence[str | int]
+) -> pd.Series:
+    """The hospital of each patient, drawn in each split by the `shares` of the sites; None: that of the images."""
+    hospital = patients["acquisition"].copy()
+    for part in SPLITS if shares is not None else ():
+        drawn = _allocate_strata(patients[split == part], shares, stream(seed, *streams, "sites", part), fit=True)
+        hospital[drawn.index] = drawn
+    return hospital
+
+
+def _placed(whole: pd.DataFrame, used: pd.Index, places: pd.DataFrame) -> pd.DataFrame:
+    """The images `whole` of a wave with split, site and hospital of their patients by `places`.
+
+    `used` has its rows that are not left out.
+    """
+    table = whole[["image", "label", "aetiology", "patient"]].copy()
+    table["split"] = table["patient"].map(places["split"]).where(table.index.isin(used), "unused")
+    table["site"] = table["patient"].map(places["hospital"].where(places["split"] != "validation", SHARED))
+    table["hospital"] = table["patient"].map(places["hospital"])
+    return table
 
 
 def _allocate_strata(

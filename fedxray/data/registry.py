@@ -6,7 +6,7 @@ cards that the sites and the server sent when they were asked, and from then on 
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,7 @@ import pandas as pd
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_table, write_table
 from fedxray.data.labels import SHARED, SPLITS
-from fedxray.data.site import SCHEMA, check_present, wave_count
+from fedxray.data.site import SCHEMA, wave_count
 
 log = logging.getLogger(__name__)
 
@@ -119,21 +119,10 @@ def read_checksums(path: Path, sites: list[str] | None = None) -> dict[str, dict
     return {name: checksums[name] for name in wanted}
 
 
-def train_images(path: Path, sites: Iterable[str], waves: Collection[int] | None = None) -> dict[str, int]:
-    """{site: its number of training images of these waves or all} of `sites`, of the registry `path`.
-
-    Raises UserError for a wave that a site does not have.
-    """
-    table = read_table(path, ("site", "train_images")).set_index("site")
-    if waves is None:
-        return {site: int(table.at[site, "train_images"]) for site in sites}
-    counts = {}
-    for site in sites:
-        text = str(table.at[site, "waves"]) if "waves" in table else ""
-        of = json.loads(text) if text else {"1": {"train": {"images": int(table.at[site, "train_images"])}}}
-        check_present(site, map(int, of), waves)
-        counts[site] = sum(of[str(wave)].get("train", {"images": 0})["images"] for wave in set(waves))
-    return counts
+def train_images(path: Path, sites: Iterable[str]) -> dict[str, int]:
+    """{site: its number of training images} of `sites`, of the registry `path`."""
+    table = read_table(path, ("site", "train_images")).set_index("site")["train_images"]
+    return {site: int(table[site]) for site in sites}
 
 
 def train_patients(path: Path, sites: Iterable[str]) -> tuple[int, bool]:

@@ -1,7 +1,7 @@
 """A site's data set: a folder with its train and test images, the validation set, their table and a data card."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,31 +36,20 @@ class SiteData:
     images: np.ndarray
     table: pd.DataFrame
 
-    def part(self, split: str, waves: Collection[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(images uint8 (n, size, size), labels float32 (n,)) of `train`, `validation` or `test`.
+    def part(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """(images uint8 (n, size, size), labels float32 (n,)) of `train`, `validation` or `test`."""
+        rows = (self.table["split"] == split).to_numpy()
+        return self._of(rows)
 
-        They are of these `waves`, or of all. Raises UserError if no image here is of one of the waves.
-        """
-        return self._of(self._rows(split, waves))
+    def patients(self, split: str) -> np.ndarray:
+        """Whose each image of `part(split)` is, text (n,)."""
+        return self.table["patient"][self.table["split"] == split].to_numpy(str)
 
-    def patients(self, split: str, waves: Collection[int] | None = None) -> np.ndarray:
-        """Whose each image of `part(split, waves)` is, text (n,)."""
-        return self.table["patient"][self._rows(split, waves)].to_numpy(str)
-
-    def own_validation(self, waves: Collection[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """`part("validation", waves)` of the site's own patients alone; the whole of it if theirs lacks a class."""
-        rows = self._rows("validation", waves)
+    def own_validation(self) -> tuple[np.ndarray, np.ndarray]:
+        """`part("validation")` of the site's own patients alone; the whole of it if theirs lacks a class."""
+        rows = (self.table["split"] == "validation").to_numpy()
         own = rows & self.table["own"].to_numpy(bool)
         return self._of(own if self.table["label"][own].nunique() == len(CLASSES) else rows)
-
-    def _rows(self, split: str, waves: Collection[int] | None) -> np.ndarray:
-        """Which rows are of a split and of these waves, bool (rows,)."""
-        rows = (self.table["split"] == split).to_numpy()
-        if waves is None:
-            return rows
-        wave = waves_of(self.table)
-        check_present(self.name, wave, waves)
-        return rows & wave.isin([*waves]).to_numpy()
 
     def _of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.images[rows], self.table["label"].to_numpy(np.float32)[rows]
@@ -162,33 +151,15 @@ def load_site(folder: Path) -> SiteData:
     return SiteData(card["site"], np.load(files.images, allow_pickle=False), read_table(files.table))
 
 
-def train_images(folders: Iterable[Path], waves: Collection[int] | None = None) -> dict[str, int]:
-    """{site: its number of training images of these waves or all}, from the data cards in the sites' directories, each
-    of the site's name.
-    """
+def train_images(folders: Iterable[Path]) -> dict[str, int]:
+    """{site: its number of training images}, from the data cards in the sites' directories, each of the site's name."""
     cards = {folder.name: read_json(SiteFolder(folder).card) for folder in folders}
-    if waves is None:
-        return {site: card["splits"]["train"]["images"] for site, card in cards.items()}
-    counts = {}
-    for site, card in cards.items():
-        of = card.get("waves", {"1": card["splits"]})
-        check_present(site, map(int, of), waves)
-        counts[site] = sum(of[str(wave)].get("train", {"images": 0})["images"] for wave in set(waves))
-    return counts
-
-
-def check_present(site: str, present: Iterable[int], waves: Iterable[int]) -> None:
-    """Raise UserError if the site lacks one of these waves."""
-    if missing := sorted({*waves} - {*present}):
-        raise UserError(
-            f"{site}: its data set has no image of wave {missing[0]}; extend it (a hospital does so by fedxray-site "
-            "prepare --add), and start again"
-        )
+    return {site: card["splits"]["train"]["images"] for site, card in cards.items()}
 
 
 def wave_count(card: dict) -> int:
     """How many waves of patients the data set of a card has."""
-    return max(map(int, card.get("waves", "1")))
+    return max(map(int, card.get("waves", {"1": None})))
 
 
 def train_patients(folders: Iterable[Path]) -> tuple[int, bool]:
@@ -201,9 +172,9 @@ def train_patients(folders: Iterable[Path]) -> tuple[int, bool]:
     return patients, all(card["provenance"].get("patients_known", True) for card in cards)
 
 
-def pool(sites: list[SiteData], split: str, waves: Collection[int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def pool(sites: list[SiteData], split: str) -> tuple[np.ndarray, np.ndarray]:
     """(images, labels) as of `SiteData.part`, of several sites, one after the other in the order of `sites`."""
-    images, labels = zip(*(site.part(split, waves) for site in sites), strict=True)
+    images, labels = zip(*(site.part(split) for site in sites), strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 

@@ -52,7 +52,7 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
     if not faults:
         faults = [_fault(error) for error in Checker(schema).iter_errors(config)]
     if not faults:
-        faults = [*_across(config), *_swept(config, schema)]
+        faults = _across(config) or _swept(config, schema)  # or one of all points were told of each value
     if faults:
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
     faults = [*_of_trouble(config), *_of_methods(config), *_of_privacy(config), *_of_reference(config)]
@@ -82,17 +82,27 @@ def check_names(experiment: Experiment) -> None:
 
 
 def check_predecessor(config: dict) -> None:
-    """Raise UserError if the model of `promotion.predecessor` is not there, or takes other images than are here."""
-    folder = Path(config["promotion"]["predecessor"])
+    """Raise UserError if the model of `promotion.predecessor` is not there, takes other images than are here, or is one
+    that this experiment writes: the gate would compare it with itself.
+    """
+    folder, own = Path(config["promotion"]["predecessor"]), Path("results", config["experiment"])
     if folder == Path():
         return
+    if folder.resolve().is_relative_to(own.resolve()):
+        raise UserError(
+            f"config: promotion.predecessor: {folder} is of this experiment, which writes it again; take a new "
+            "`experiment`, or give a version, such as models/1"
+        )
     try:
+        if not (folder / "model.safetensors").is_file():
+            raise FileNotFoundError
         about = read_json(folder / "config.json")
         wanted = {key: config[key] for key in ("image_size", "fit")}
         other = [f"{key} is {about[key]}, here {value}" for key, value in wanted.items() if about[key] != value]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"config: promotion.predecessor: {folder} is no exported model (config.json); give one such as models/1"
+            f"config: promotion.predecessor: {folder} is no exported model (config.json, model.safetensors); give "
+            "one such as models/1"
         ) from error
     if other:
         raise UserError(f"config: promotion.predecessor: it takes other images: {', '.join(other)}; make them equal")
@@ -347,6 +357,8 @@ def _of_update(config: dict) -> Iterator[str]:
     for key, plain in (("dp", "none"), ("audit", False)):
         if config["privacy"][key] != plain or f"privacy.{key}" in experiment.config["sweep"]["grid"]:
             yield f"privacy.{key}: not there yet where update.strategy is swept; set it to {_shown(plain)}"
+    if config["evaluation"]["contributions"]:
+        yield "evaluation.contributions: not there yet where update.strategy is swept; set it to false"
     if dataset["source"] == "phantom" and not dataset["sources"] and not dataset["phantom"]["second"]["patients"]:
         yield "dataset.phantom.second: no second wave for update.strategy; give its patients, such as {patients: 400}"
 

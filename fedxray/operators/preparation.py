@@ -22,7 +22,7 @@ from fedxray.data.labels import SHARED
 from fedxray.data.names import BY_IMAGE, HASHED
 from fedxray.data.pixels import resample
 from fedxray.data.reading import DEFAULT, Reading
-from fedxray.data.site import load_site, make_site, origin, waves_of
+from fedxray.data.site import SiteData, load_site, make_site, origin, waves_of
 
 ACCOUNT, ACCOUNT_PAGE, CATALOGUE, SUMMARY = "account.csv", "account.html", "catalogue.csv", "catalogue.json"
 
@@ -114,22 +114,14 @@ def extend_site(
         _stop_for_others(images, catalogue, site.name)
         _stop_for_unlike(images, before, catalogue)
         summary = read_json(scratch / SUMMARY)
-        greys = [range_ for range_ in (read_json(old / SUMMARY)["greys"], summary["greys"]) if range_]
-        if len(greys) > 1 and greys[0] != greys[1]:
-            low, high = greys[0]
-            raise UserError(
-                f"{images}: greys from {greys[1][0]:g} to {greys[1][1]:g} would become 0 to 255, before it was from "
-                f"{low:g} to {high:g}; say that they are the same: --greys {low:g} {high:g}"
-            )
+        greys = _same_greys(images, read_json(old / SUMMARY)["greys"], summary["greys"])
         catalogue = pd.concat([before, named_apart(catalogue, f"wave{wave}/", "")], ignore_index=True)
         fractions = {key: made["split"][key] for key in ("test_fraction", "validation_fraction")}
         words = {"test": "redraw", "balance": "none", "partition": "iid"}
         drawn = draw_cohort(bind(catalogue), [site.name], made["split"]["seed"], **words, **fractions)
         new = drawn["wave"] == wave
         own = site.table["own"].to_numpy(bool)
-        rows = site.table.assign(site=site.name, hospital=site.name, wave=waves_of(site.table))
-        rows.loc[rows["split"] == "validation", "site"] = SHARED
-        rows.loc[~own, "hospital"] = ""
+        rows = _split_of(site)
         _stop_for_changed(old, rows[own], drawn[~new & (drawn["split"] != "unused")])
         pixels = np.load(scratch / "pixels.npy")
         _stop_for_shared(old, drawn["image"][new], pixels, site.images[~own])
@@ -138,7 +130,7 @@ def extend_site(
         write_table(scratch / "split.csv", split)
         write_array(scratch / "pixels.npy", np.concatenate([site.images, pixels]))
         write_table(scratch / CATALOGUE, catalogue)
-        write_json(scratch / SUMMARY, summary | {"greys": greys[0] if greys else None})
+        write_json(scratch / SUMMARY, summary | {"greys": greys})
         listed = read_table(old / ACCOUNT)
         listed = listed if "wave" in listed else listed.assign(wave=1)
         files = files.assign(file=f"wave{wave}/" + files["file"], wave=wave)
@@ -146,6 +138,28 @@ def extend_site(
         _write(scratch, site.name, scratch / "made", provenance, pd.concat([listed, files]))
         _keep(scratch, scratch / "made")
         os.rename(scratch / "made", output)
+
+
+def _split_of(site: SiteData) -> pd.DataFrame:
+    """The images of a data set as rows of the split that it was made of, with their `wave`."""
+    rows = site.table.assign(site=site.name, hospital=site.name, wave=waves_of(site.table))
+    rows.loc[rows["split"] == "validation", "site"] = SHARED
+    rows.loc[~rows["own"].to_numpy(bool), "hospital"] = ""
+    return rows
+
+
+def _same_greys(images: Path, before: list[float] | None, now: list[float] | None) -> list[float] | None:
+    """The range of greys that became 0 to 255, of the images before or of those of now; None if all have 8 bits.
+
+    Raises UserError if both have a range, and another one.
+    """
+    if before and now and before != now:
+        (low, high), (lowest, highest) = before, now
+        raise UserError(
+            f"{images}: greys from {lowest:g} to {highest:g} would become 0 to 255, before it was from {low:g} to "
+            f"{high:g}; say that they are the same: --greys {low:g} {high:g}"
+        )
+    return before or now
 
 
 def _catalogue_of(folder: Path) -> pd.DataFrame:

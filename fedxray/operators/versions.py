@@ -49,9 +49,11 @@ def promote(results: Path, models: Path, who: str) -> str:
     folder, model = Folder(results), Folder(results).model
     config = read_config(model)
     for name, digest in config["sha256"].items():
-        if not (model / name).is_file() or sha256(model / name) != digest:
+        if not _is(model / name, digest):
             raise UserError(f"{model / name}: not the file that {CONFIG} was written for (SHA-256); export it again")
     _check_name(who)
+    if not folder.registry.exists():
+        raise UserError(f"{folder.registry}: missing, and says which data a version is of; run the workflow again")
     with _locked(models):
         rows, current = _rows(models), _current(models)
         digest = config["sha256"][MODEL]
@@ -157,10 +159,15 @@ def _copy(folder: Folder, version: Path, config: dict, gated: bool) -> None:
     scratch.rename(version)
 
 
+def _is(path: Path, digest: str) -> bool:
+    """Whether a file is there and has this SHA-256."""
+    return path.is_file() and sha256(path) == digest
+
+
 def _verify(version: Path, digest: str) -> None:
     """Raise UserError if the files of a version are not what was promoted, of which `digest` is the model."""
     config = read_config(version)
-    wrong = [name for name, value in config["sha256"].items() if sha256(version / name) != value]
+    wrong = [name for name, value in config["sha256"].items() if not _is(version / name, value)]
     if wrong or config["sha256"][MODEL] != digest:
         raise UserError(f"{version / (wrong or [MODEL])[0]}: not what was promoted (SHA-256); put the file back")
 
@@ -183,11 +190,17 @@ def _rows(models: Path) -> list[dict]:
     path = models / "registry.csv"
     if not path.exists():
         return []
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    numbers = table["version"] if tuple(table) == COLUMNS else [""]
-    if not len(table) or not all(re.fullmatch("[1-9][0-9]*", number) for number in numbers):
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = table.to_dict("records") if tuple(table) == COLUMNS else []
+    except ValueError:  # empty, or no text
+        rows = []
+    promoted = {row["version"] for row in rows if row["event"] == PROMOTED}
+    if not rows or any(
+        not re.fullmatch("[1-9][0-9]*", row["version"]) or row["version"] not in promoted for row in rows
+    ):
         raise UserError(f"{path}: not a registry of versions; put the file back")
-    return table.to_dict("records")
+    return rows
 
 
 def _current(models: Path) -> Current | None:

@@ -3,6 +3,7 @@
 A hospital's installation can predict; exporting needs onnx and onnxscript too (the extra `workflow`).
 """
 
+import argparse
 import shutil
 import sys
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from fedxray.core.files import atomic, is_output, printable, read_json, sha256, 
 from fedxray.core.listing import UNLISTED, walk
 from fedxray.core.parameters import load_model
 from fedxray.data.pixels import Unreadable, to_grey
+from fedxray.data.reading import day_of
 from fedxray.data.source import SUFFIXES
 from fedxray.experiment.settings import Compute, Settings
 from fedxray.experiment.start import FORM
@@ -213,8 +215,16 @@ def main() -> None:
     arguments.add_argument("--greys", type=float, nargs=2, help="lowest and highest grey of images of more than 8 bits")
     arguments.add_argument("--threshold", type=float, help="probability from which it is PNEUMONIA (the model's own)")
     arguments.add_argument("--log", type=Path, help="add day, keyed hash, score and version to this table; no image")
-    arguments.add_argument("--day", type=date.fromisoformat, help="day in the log, such as 2026-03-01 (today)")
+    arguments.add_argument("--day", type=_day, help="day in the log, such as 2026-03-01 (today)")
     cli.run(_print_predictions, arguments)
+
+
+def _day(text: str) -> date:
+    """A day of the past or today; one to come would be the last week of a log for as long."""
+    day = day_of(text)
+    if day is None or day > date.today():
+        raise argparse.ArgumentTypeError(f"{text!r} is no day until today; write it as 2026-03-01")
+    return day
 
 
 def _print_predictions(options) -> None:
@@ -227,6 +237,8 @@ def _print_predictions(options) -> None:
     config = read_config(options.model_dir)
     if options.log:
         score_log.check(options.log)
+    elif options.day:
+        raise UserError("--day: it is of the log; give --log too, or leave it out")
     predictions, broken = predict_images(options.model_dir, options.images, options.threshold, options.greys)
     threshold = config["threshold"] if options.threshold is None else options.threshold
     notes = ". ".join(note for note in (config["warning"], config["note"]) if note)

@@ -9,7 +9,7 @@ from helpers.data import make_sites
 from fedxray import __version__
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_array, write_json, write_table
-from fedxray.data.site import load_site, make_site, origin, pool, train_images
+from fedxray.data.site import load_site, make_site, origin, pool, train_images, wave_count, waves_of
 from fedxray.data.trouble import Trouble
 
 COLUMNS = ["image", "label", "aetiology", "patient", "split", "site", "hospital"]
@@ -191,13 +191,13 @@ def with_waves(folder):
     return folder / "us"
 
 
-def test_a_site_of_several_waves_has_parts_of_each_and_its_card_counts_them(tmp_path):
+def test_the_images_of_all_waves_are_of_one_data_set_and_its_card_counts_each(tmp_path, site_folders):
     folder = with_waves(tmp_path)
     site = load_site(folder)
-    greys = {waves: list(site.part("train", waves)[0][:, 0, 0]) for waves in (None, (1,), (2,), (1, 2))}
-    assert greys == {None: [0, 1, 5, 6, 7], (1,): [0, 1], (2,): [5, 6, 7], (1, 2): [0, 1, 5, 6, 7]}
-    assert list(site.patients("train", [2])) == ["p0", "p0", "p5"]
-    assert list(pool([site, site], "test", [2])[1]) == [0, 0]
+    assert list(site.part("train")[0][:, 0, 0]) == [0, 1, 5, 6, 7]
+    assert list(waves_of(site.table)) == [1, 1, 1, 1, 1, 2, 2, 2, 2]
+    assert wave_count(card_of(folder)) == 2
+    assert train_images([folder]) == {"us": 5}
     assert card_of(folder)["waves"] == {
         "1": {
             "train": {"images": 2, "patients": 2, "again": 0},
@@ -209,24 +209,9 @@ def test_a_site_of_several_waves_has_parts_of_each_and_its_card_counts_them(tmp_
             "test": {"images": 1, "patients": 1, "again": 0},
         },
     }
-    counts = [train_images([folder], waves)["us"] for waves in (None, [1], [2], [1, 2])]
-    assert counts == [5, 2, 3, 5]
-
-
-def test_a_wave_that_a_site_does_not_have_is_refused_with_what_to_do(tmp_path, site_folders):
-    site = load_site(site_folders["us"])
-    assert len(site.part("train", [1])[1]) == len(site.part("train")[1])
     assert "waves" not in card_of(site_folders["us"])
-    assert train_images([site_folders["us"]], [1]) == train_images([site_folders["us"]])
-    said = r"^us: its data set has no image of wave 2; extend it \(a hospital does so by fedxray-site prepare --add\)"
-    for ask in (
-        lambda: site.part("train", [1, 2]),
-        lambda: site.own_validation([2]),
-        lambda: train_images([site_folders["us"]], [2]),
-        lambda: load_site(with_waves(tmp_path)).part("train", [2, 3]) and None,
-    ):
-        with pytest.raises(UserError, match=said.replace("2", "[23]")):
-            ask()
+    assert wave_count(card_of(site_folders["us"])) == 1
+    assert set(waves_of(load_site(site_folders["us"]).table)) == {1}
 
 
 def test_trouble_is_not_made_in_waves(tmp_path):

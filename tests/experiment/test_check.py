@@ -252,6 +252,11 @@ UPDATES = {
     ),
     "noise": (["keep", "all"], {"privacy": {"dp": "sites"}}, r"privacy\.dp: not there yet where update\.strategy"),
     "attacks": (["keep", "all"], {"privacy": {"audit": True}}, r"privacy\.audit: not there yet where update"),
+    "contributions": (
+        ["keep", "all"],
+        {"evaluation": {"contributions": True}},
+        r"evaluation\.contributions: not there yet where update\.strategy is swept; set it to false",
+    ),
     "one value": (
         ["keep", "all"],
         {"update": {"strategy": "all"}},
@@ -602,6 +607,7 @@ def test_a_gate_needs_one_model_of_all_hospitals_and_predictions_that_are_here()
 def test_a_predecessor_that_takes_other_images_is_refused(tmp_path):
     check_predecessor(BASE)
     made = changed("promotion.predecessor", str(tmp_path))
+    (tmp_path / "model.safetensors").touch()
     for text in (None, "{", "[]", '{"image_size": 64}'):
         if text:
             (tmp_path / "config.json").write_text(text)
@@ -613,3 +619,20 @@ def test_a_predecessor_that_takes_other_images_is_refused(tmp_path):
     said = r"takes other images: image_size is 32, here 64, fit is pad, here stretch; make them equal$"
     with pytest.raises(UserError, match=said):
         check_predecessor(made)
+    write_json(tmp_path / "config.json", {"image_size": 64, "fit": "stretch"})
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"is no exported model \(config\.json, model\.safetensors\); give one"):
+        check_predecessor(made)
+
+
+def test_a_model_is_not_judged_against_what_its_own_experiment_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = changed("promotion.predecessor", f"results/{BASE['experiment']}/model")
+    for folder in (tmp_path / made["promotion"]["predecessor"], tmp_path / "results" / "before" / "model"):
+        folder.mkdir(parents=True)
+        write_json(folder / "config.json", {"image_size": 64, "fit": "stretch"})
+        (folder / "model.safetensors").touch()
+    said = r"^config: promotion\.predecessor: results/\w+/model is of this experiment, which writes it again; take"
+    with pytest.raises(UserError, match=said):
+        check_predecessor(made)
+    check_predecessor(changed("promotion.predecessor", "results/before/model"))

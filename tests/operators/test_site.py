@@ -10,6 +10,7 @@ from helpers.operators import unpack
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 from fedxray.data.labels import CLASSES
+from fedxray.data.site import waves_of
 from fedxray.flare.budget import Budget, Limits, Spending
 from fedxray.flare.own import OwnFile
 from fedxray.operators.checks import check_site
@@ -52,7 +53,7 @@ def test_new_patients_are_added_and_the_kit_then_has_the_new_data_set(prepare, t
     assert any(re.match(r"wave 2 +\d+ train \(0 patients again\), \d+ validation", line) for line in said)
     assert own.data == folder / "data-2"
     assert (folder / "data" / "card.json").read_bytes() == first
-    assert own.load(read_json(folder / "data-2" / "card.json")["sha256"]).part("train", [2])
+    assert set(waves_of(own.load(read_json(folder / "data-2" / "card.json")["sha256"]).table)) == {1, 2}
     assert call("--add", two, "--patient", "image")[0].endswith(
         "; each is in an earlier wave too: give its own images alone"
     )

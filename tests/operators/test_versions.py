@@ -193,6 +193,33 @@ def test_a_version_whose_files_were_changed_is_not_gone_back_to(second, models):
     assert everything(models) == before
 
 
+def test_a_file_that_is_gone_and_a_registry_that_is_none_are_one_line(second, models):
+    gate(second, models / "1")
+    promote(second.root, models, "B")
+    (models / "1").chmod(0o755)
+    (models / "1" / "model.onnx").unlink()
+    before = everything(models)
+    with pytest.raises(UserError, match=r"1/model\.onnx: not what was promoted"):
+        rollback(models, "C")
+    assert everything(models) == before
+    registry = models / "registry.csv"
+    head, one, two = registry.read_text().splitlines(keepends=True)
+    others = b"", b"\xff", b"a,b\n1,2\n", head.encode(), (head + one + two.replace("promoted", "rolled back")).encode()
+    for content in others:
+        registry.write_bytes(content)
+        for call in (lambda: rollback(models, "C"), lambda: promote(second.root, models, "C")):
+            with pytest.raises(UserError, match=r"registry\.csv: not a registry of versions; put the file back"):
+                call()
+    assert registry.read_bytes() == content
+
+
+def test_a_version_of_which_nobody_knows_the_data_is_not_made(second, tmp_path):
+    (second.root / "sites").unlink()
+    with pytest.raises(UserError, match=r"sites/registry\.csv: missing, and says which data a version is of"):
+        promote(second.root, tmp_path / "others", "B")
+    assert not (tmp_path / "others").exists()
+
+
 def test_a_promotion_that_is_cut_short_is_finished_or_told_by_the_next_command(second, models, monkeypatch):
     gate(second, models / "1")
     write = library.write_table

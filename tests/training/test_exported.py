@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +270,14 @@ def test_a_folder_has_the_images_that_the_catalogue_finds_in_it(images, tmp_path
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match="linked: a folder that may not be listed: Permission denied; let it be read"):
         find_images([images])
+
+
+@pytest.mark.parametrize("day", ["2026-02-30", "yesterday", "2026-W01-1", str(date.today() + timedelta(days=2))])
+def test_a_day_of_the_log_that_is_none_or_to_come_is_refused(exported, images, tmp_path, monkeypatch, capsys, day):
+    assert run(monkeypatch, exported[0], images, "--log", tmp_path / "log.csv", "--day", day) == 2
+    assert f"--day: '{day}' is no day until today; write it as 2026-03-01" in capsys.readouterr().err
+    assert not (tmp_path / "log.csv").exists()
+    assert run(monkeypatch, exported[0], images, "--day", "2026-03-01").startswith("error: --day: it is of the log")
 
 
 def test_the_log_has_scores_and_no_image_and_a_second_call_is_added(exported, images, tmp_path, monkeypatch, capsys):
