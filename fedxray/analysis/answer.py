@@ -1,5 +1,6 @@
 """The answer of an experiment: two sentences for all, and one for each hospital. Each number knows where it is from."""
 
+import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ METHODS, AT_SITES, CONFIG = "methods.csv", "at_sites.csv", "config.json"  # file
 VERDICTS = {"gains": "gains", "not harmed": "not harmed", "harmed": "harmed", "not shown": "cannot be told"}  # in words
 ALONE = "stays alone"  # the verdict on a hospital whose own validation chooses its model alone
 REFERENCES = {"central": "central training"}
+NOISE = re.compile(r"\+(?P<place>sum|sites)\+(?P<epsilon>epsilon=[^+]+)")  # in the name of a method, by `Privacy.slug`
+PLACES = {"sum": "in the sum of all hospitals", "sites": "at each hospital"}
 
 
 class Cited(NamedTuple):
@@ -60,12 +63,13 @@ def line_of(index: Hashable) -> int:
 def answers(table: pd.DataFrame, margin: float, confidence: float) -> Iterator[tuple[str, Sentence, Sentence]]:
     """(cohort, sentence, sentence): whether the shared model is as good as the reference, and who should join.
 
-    `table` is methods.csv, with the index of its file. What is called better, worse, gain or harm follows from the
-    interval, adjusted p and `margin`, never from an estimate.
+    In a sweep of privacy the first also says what noise leaves. `table` is methods.csv, with the index of its file.
+    What is called better, worse, gain or harm follows from the interval, adjusted p and `margin`, never from an
+    estimate.
     """
     for cohort, rows in table.groupby("cohort", sort=False):
         of_hospitals = list(advices(rows))
-        yield str(cohort), _overall(rows, margin, confidence), _joining(of_hospitals)
+        yield str(cohort), [*_overall(rows, margin, confidence), *_of_noise(rows)], _joining(of_hospitals)
 
 
 def answers_at_sites(table: pd.DataFrame) -> Iterator[tuple[str, Sentence, Sentence]]:
@@ -97,7 +101,7 @@ def advices(table: pd.DataFrame) -> Iterator[Advice]:
             continue
         best = rows[rows["chosen"]].iloc[0]
         shared = _shared(table[table["cohort"] == cohort])
-        name = model_name(best["mode"], best["method"], best["site"])
+        name = _named(best["mode"], best["method"], best["site"])
         lead: Sentence = [f"Of all models that {hospital} could use, its own validation chooses {name}"]
         if best["mode"] == "alone":
             sentences = [[*lead, ", so it need not join."]]
@@ -105,12 +109,16 @@ def advices(table: pd.DataFrame) -> Iterator[Advice]:
             sentences = [[*lead, "; on its own test patients ", *_changes(best)]]
         if shared is not None and (best["mode"], best["method"]) != ("federated", shared["method"]):
             same = rows[(rows["mode"] == "federated") & (rows["method"] == shared["method"])]
-            named = model_name("federated", shared["method"], POOLED)
-            sentences += [
-                [f"With {named}, which validation chooses for all hospitals together, ", *_changes(same.iloc[0])]
-            ]
+            by_choice = ", which validation chooses for all hospitals together," if shared["method"] else ""
+            named = _named("federated", shared["method"], POOLED)
+            sentences += [[f"With {named}{by_choice} ", *_changes(same.iloc[0])]]
         verdict = ALONE if best["mode"] == "alone" else VERDICTS[best["verdict"]]
         yield Advice(str(cohort), str(hospital), verdict, sentences)
+
+
+def _named(mode: str, method: str, site: str) -> str:
+    """A model in a sentence; where there is one method, its federation's has no name."""
+    return "the federated model" if (mode, method) == ("federated", "") else model_name(mode, method, site)
 
 
 def _shared(rows: pd.DataFrame) -> pd.Series | None:
@@ -135,12 +143,13 @@ def _overall(rows: pd.DataFrame, margin: float, confidence: float) -> Sentence:
     if best is None:
         return ["Each hospital has a model of its own, so there is no one model to compare on all test patients."]
     value = interval(best.to_dict(), best.name, METHODS, ("auroc", "auroc_low", "auroc_high"))
-    name = f" ({best['method']})" if best["method"] else ""
+    noise, of_reference = (_noise_of(model, rows) for model in (best["method"], best["against"]))
+    name = f" ({best['method']}{noise and f', {noise}'})" if best["method"] else ""
     text: Sentence = [f"On the test patients of all hospitals the federated model{name} has an AUROC of ", value]
     if not best["against"]:
         return [*text, "."]
     gain = interval(best.to_dict(), best.name, METHODS, ("gain", "gain_low", "gain_high"), "+")
-    reference = REFERENCES.get(best["against"], best["against"])
+    reference = REFERENCES.get(best["against"], best["against"] + (of_reference and f" ({of_reference})"))
     limit = Cited(f"{margin:g}", CONFIG, ("evaluation.margin",))
     within = str(best["noninferior"]).lower() == "true"
     shown = best["p_adjusted"] < 1 - confidence and best["gain"] != 0
@@ -152,6 +161,36 @@ def _overall(rows: pd.DataFrame, margin: float, confidence: float) -> Sentence:
     elif within:
         said = ["a loss of the margin of ", limit, " is excluded"]
     return [*text, ", a difference of ", gain, f" from {reference}: ", *said, "."]
+
+
+def _of_noise(table: pd.DataFrame) -> Sentence:
+    """What noise leaves of the AUROC, of the method that validation prefers at each epsilon; nothing if none is named.
+
+    What the noise takes is said too, if the reference is the federation without it.
+    """
+    rows = table[(table["hospital"] == POOLED) & (table["mode"] == "federated")]
+    epsilons = rows["method"].str.extract(NOISE)["epsilon"]
+    rows = rows.assign(epsilon=epsilons, plain=rows["method"].str.replace(NOISE, "", regex=True))
+    noisy = rows[rows["epsilon"].notna()].sort_values("validation_auroc", ascending=False, kind="stable")
+    said: Sentence = []
+    for epsilon in epsilons.dropna().unique():
+        best = noisy[noisy["epsilon"] == epsilon].iloc[0]
+        value = interval(best.to_dict(), best.name, METHODS, ("auroc", "auroc_low", "auroc_high"))
+        said += ["; " if said else " ", value, f" at {epsilon}"]
+        if best["against"] == best["plain"]:
+            cost = interval(best.to_dict(), best.name, METHODS, ("gain", "gain_low", "gain_high"), "+")
+            said += [", a change of ", cost]
+        said += [f" ({_noise_of(best['method'], table)})"]
+    lead = " Training with noise that hides each patient (differential privacy; a smaller epsilon hides more) leaves, "
+    lead += "by the method that validation chooses at each epsilon:"
+    return [lead, *said, "."] if said else []
+
+
+def _noise_of(model: str, table: pd.DataFrame) -> str:
+    """Where the noise of a model is, by its name in methods.csv; empty if no model of the table has noise."""
+    if found := NOISE.search(model):
+        return f"noise {PLACES[found['place']]}"
+    return "without noise" if any(map(NOISE.search, table["method"])) else ""
 
 
 def _joining(of_hospitals: Sequence[Advice]) -> Sentence:

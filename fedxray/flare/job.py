@@ -179,7 +179,7 @@ def write_card_collection(folder: Path, participants: Participants) -> Path:
 def _bring(folder: Path, initial: Path | None) -> None:
     """Let a job's server have the file of the model to begin with, if one is given."""
     if initial:
-        (folder / "server").mkdir(parents=True)
+        (folder / "server").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(initial, folder / "server" / INITIAL)
 
 

@@ -83,7 +83,8 @@ def words_of(watts: float, rows: Sequence[Mapping[str, str]]) -> str:
     if "estimate" in kinds:
         said += (
             f"An estimate is the seconds of a core that a training job took, times {watts:g} watts (evaluation.watts; "
-            "Lannelongue et al. 2021), without memory and cooling; on a GPU there is none. "
+            "Lannelongue et al. 2021), without memory and cooling; on a GPU there is none. Snakemake looks at a job "
+            "each half second, after a quarter of a minute each half minute; what follows its last look is missing. "
         )
     return said + (
         "A federation's are divided among hospitals by their training images, those of training alone by seconds; "

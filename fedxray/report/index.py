@@ -74,6 +74,7 @@ class Page:
             **self._explored(),
             "outside": list(self._outside()),
             "spent": list(self._spent()),
+            "simulation": any(bound["simulation"] for bound in self.bounds),
             "audit": list(self._audit()),
             "gate": list(self._gate()),
             "updates": list(self._updates()),
@@ -94,6 +95,12 @@ class Page:
     def methods_table(self) -> pd.DataFrame:
         """methods.csv, as it stands in the file."""
         return read_table(self.folder.methods)
+
+    @cached_property
+    def bounds(self) -> list[dict]:
+        """What each private run spends on one patient."""
+        records = [self.folder.run(path).read_record() for path in self.points["path"]]
+        return [record["privacy"] for record in records if record.get("privacy")]
 
     def _number(self, text: str, file: str, row: int | str, *columns: str, scale: float = 1.0) -> Markup:
         return self.cited.number(Cited(text, file, (row,), columns, scale))
@@ -196,13 +203,25 @@ class Page:
             apart = own[name] - np.mean([facts[name] for facts in others])
             if abs(apart) > UNLIKE[name]:
                 value = self._of_card(cohort, site, f"splits.train.{name}", own[name])
-                what = "Its share of pneumonia is" if name == "prevalence" else "Its images are"
-                yield Markup("{} {} than the others' ({})").format(what, above if apart > 0 else below, value)
+                what, measure = (
+                    ("Its share of pneumonia is", "{} in training")
+                    if name == "prevalence"
+                    else ("Its images are", "mean grey {} in training")
+                )
+                said = Markup(measure).format(value)
+                yield Markup("{} {} than the others' ({})").format(what, above if apart > 0 else below, said)
         mean = np.mean([facts["images"] for facts in others])
         if max(own["images"] / mean, mean / own["images"]) > UNLIKE["images"]:
             yield Markup("It has {} images than the others").format("more" if own["images"] > mean else "fewer")
-        for kind, name in KINDS.items():
-            if not own["aetiologies"].get(kind) and any(facts["aetiologies"].get(kind) for facts in others):
+        missing = [
+            name
+            for kind, name in KINDS.items()
+            if not own["aetiologies"].get(kind) and any(facts["aetiologies"].get(kind) for facts in others)
+        ]
+        if missing and own["aetiologies"].get("unknown"):
+            yield Markup("It is not known which kinds of pneumonia it has, and of others it is")
+        else:
+            for name in missing:
                 yield Markup("It has no {} pneumonia to train on, and others do").format(name)
 
     def _of_card(self, cohort: Cohort, site: str, key: str, value: float) -> Markup:
@@ -329,9 +348,11 @@ class Page:
         return counts | {"dataset": source.dataset, "site": source.site, "name": source.name}
 
     def _limits(self) -> list[str]:
-        """What the data sets say of themselves, each sentence once."""
-        found = [*self.sources, *self.external]
-        return list(dict.fromkeys(limit for source in found for limit in source.dataset.limits))
+        """What the data sets say of themselves, each sentence once; of several each says whose it is."""
+        found = {source.dataset.name: source.dataset for source in [*self.sources, *self.external]}.values()
+        return [
+            f"{dataset.title}: {limit}" if len(found) > 1 else limit for dataset in found for limit in dataset.limits
+        ]
 
     def _versions(self) -> list[tuple[str, str]]:
         """What the runs were trained with."""

@@ -103,6 +103,16 @@ def test_a_hospital_that_does_best_alone_is_told_so(table):
     assert len(us.sentences) == 2  # the shared model's is the second
 
 
+def test_the_one_method_of_an_experiment_needs_no_name(table):
+    one = table[table["method"].isin(["fedavg", ""]) & (table["mode"] != "personal")].replace(
+        {"method": {"fedavg": ""}}
+    )
+    pooled, federated = one["hospital"] == "pooled", one["mode"] == "federated"
+    us, asia = advices(one.assign(chosen=federated & (pooled | (one["hospital"] == "us")) | (one["mode"] == "alone")))
+    assert "its own validation chooses the federated model; on its own" in plain(us.sentences[0])
+    assert plain(asia.sentences[1]).startswith("With the federated model the AUROC changes by ")
+
+
 def test_without_a_shared_model_there_is_none_to_compare(table):
     personal = table[table["mode"] != "federated"]
     ((_, sentence, _),) = answers(personal, 0.02, 0.95)
@@ -110,6 +120,34 @@ def test_without_a_shared_model_there_is_none_to_compare(table):
         plain(sentence)
         == "Each hospital has a model of its own, so there is no one model to compare on all test patients."
     )
+
+
+@pytest.mark.parametrize("reference", ["fedavg", "fedavg+sites+epsilon=8", "central"])
+def test_a_sweep_of_privacy_says_what_noise_leaves_at_each_epsilon(tmp_path, table, reference):
+    # validation prefers noise at each hospital at 8, and in the sum at 1; what the test patients say is the other way
+    private = {"fedavg+sum+epsilon=8": (0.7, 0.8), "fedavg+sites+epsilon=8": (0.75, 0.78)}
+    private |= {"fedavg+sum+epsilon=1": (0.66, 0.61), "fedavg+sites+epsilon=1": (0.65, 0.7)}
+    base = table[(table["hospital"] == "pooled") & (table["method"] == "fedavg")].assign(chosen=True)
+    against = {"against": reference, "gain": -0.12, "gain_low": -0.2, "gain_high": -0.04}
+    rows = [base.assign(**({"against": ""} if reference == "fedavg" else against))]
+    for method, (validation, auroc) in private.items():
+        values = {"method": method, "validation_auroc": validation, "chosen": False}
+        values |= {"auroc": auroc, "auroc_low": auroc - 0.1, "auroc_high": auroc + 0.1}
+        rows.append(base.assign(**values, **against))
+    swept = pd.concat(rows, ignore_index=True)
+    write_table(tmp_path / "methods.csv", swept)
+    write_json(tmp_path / "config.json", {"evaluation": {"margin": 0.02}})
+    ((_, sentence, _),) = answers(read_table(tmp_path / "methods.csv"), 0.02, 0.95)
+    for number in (part for part in sentence if isinstance(part, Cited)):
+        check(tmp_path, *number)
+    assert "the federated model (fedavg, without noise) has" in plain(sentence)
+    cost = ", a change of -0.120 [-0.200, -0.040]" * (reference == "fedavg")
+    assert plain(sentence).endswith(
+        f"epsilon: 0.780 [0.680, 0.880] at epsilon=8{cost} (noise at each hospital); "
+        f"0.610 [0.510, 0.710] at epsilon=1{cost} (noise in the sum of all hospitals)."
+    )
+    named = {"central": "central training", "fedavg+sites+epsilon=8": "fedavg+sites+epsilon=8 (noise at each hospital)"}
+    assert (f" from {named.get(reference)}: " in plain(sentence)) == (reference != "fedavg")
 
 
 def test_hospitals_elsewhere_have_values_but_no_verdict(tmp_path):

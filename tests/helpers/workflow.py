@@ -69,7 +69,7 @@ def kill(run, folder):
     deadline = time.monotonic() + 60
     while ours(folder) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not ours(folder)
+    assert ours(folder) == []
 
 
 def wait_for_federation(run, results):

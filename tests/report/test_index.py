@@ -192,17 +192,23 @@ def test_a_hospital_has_its_verdict_its_patients_and_what_is_its_own(text, confi
     unlike = page(config, other, "")
     check_numbers(unlike, other)
     us, asia = (words_of(card) for card in re.findall(r'<article class="card.*?</article>', unlike, re.DOTALL))
-    assert "Its share of pneumonia is higher than the others' (0.9)." in us
-    assert "Its images are brighter than the others' (200)." in us
+    assert "Its share of pneumonia is higher than the others' (0.9 in training)." in us
+    assert "Its images are brighter than the others' (mean grey 200 in training)." in us
     assert "It has more images than the others." in us
     assert "It has no viral pneumonia to train on, and others do." in us
     assert "Its data were made wrong on purpose: labels at us." in us
     assert "It has fewer images than the others." in asia
+    card["splits"]["train"] |= {"aetiologies": {"none": 12, "unknown": 12}}
+    write_json(other.sites / "us" / "card.json", card)
+    us = words_of(re.search(r'<article class="card.*?</article>', page(config, other, ""), re.DOTALL)[0])
+    assert "It is not known which kinds of pneumonia it has, and of others it is." in us
+    assert "pneumonia to train on" not in us
     assert "wrong on purpose" not in asia
 
 
 def test_what_privacy_was_spent_is_said_with_its_record(text, config, folder, tmp_path):
     assert "None was bought" in text
+    assert "simulation of what" not in text
     private = linked(folder, tmp_path / "private", config)
     (private.root / "runs").unlink()
     shutil.copytree(folder.runs, private.runs)
@@ -212,6 +218,7 @@ def test_what_privacy_was_spent_is_said_with_its_record(text, config, folder, tm
     write_json(private.run(path).record, private.run(path).read_record() | {"privacy": bound})
     spent = page(config, private, "")
     check_numbers(spent, private)
+    assert "a simulation of what privacy costs" in " ".join(spent.split())
     section = words_of(re.search(r'<section id="spent">.*?</section>', spent, re.DOTALL)[0])
     assert re.search(r"federated\s*2\.35\s*1e-05\s*patient", section) or re.search(
         r"federated2\.35?1e-05patient", section

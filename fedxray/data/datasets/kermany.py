@@ -17,8 +17,7 @@ DATASET = Dataset(
         "number. The number alone is not a patient."
     ),
     limits=(
-        "All images are of children from one centre. Hospitals drawn from it differ less than real ones do, so "
-        "federated training looks easier here than it is.",
+        "All images are of children from one centre: hospitals drawn from it alone differ less than real ones do.",
         "Normal and pneumonia images have names of different forms and may come from different devices or years: a "
         "model can learn these differences. The official test set is a later batch, on which models trained on the "
         "rest do worse.",
