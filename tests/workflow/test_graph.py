@@ -263,13 +263,12 @@ def test_the_page_of_a_whole_run_prints_on_six_pages_at_most(finished, tmp_path)
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def boards(finished, tmp_path_factory):
-    """(a browser, TensorBoard's address of all runs and of what it shows while they train)."""
-    results = finished / "results" / "smoke"
-    browser = Browser(tmp_path_factory.mktemp("profile"))
-    with served(results / "tensorboard") as after, served(results / "live") as during:
-        yield browser, after, during
+@pytest.fixture
+def board(request, finished, tmp_path):
+    """(a browser, the address of a TensorBoard that shows the folder that the test names)."""
+    browser = Browser(tmp_path / "profile")
+    with served(finished / "results" / "smoke" / request.param) as url:
+        yield browser, url
     browser.close()
 
 
@@ -286,8 +285,9 @@ RUNS_OF_SMOKE |= {f"alone/lr=0.002,epochs=2,seed=1/{site}" for site in ("us", "e
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium on this machine")
-def test_tensorboard_shows_curves_runs_answer_pictures_and_precision_of_a_finished_run(finished, boards):
-    browser, url, _ = boards
+@pytest.mark.parametrize("board", ["tensorboard"], indirect=True)
+def test_tensorboard_shows_curves_runs_answer_pictures_and_precision_of_a_finished_run(finished, board):
+    browser, url = board
     said = tab(browser, url, "custom_scalars", "federated, central and alone", *(f"({run})" for run in RUNS_OF_SMOKE))
     *_, chart = said.partition("\nvalidation/auroc\n")  # all below one head are lines of one chart
     assert all(f"validation/auroc ({run})" in chart for run in RUNS_OF_SMOKE)
@@ -305,8 +305,9 @@ def test_tensorboard_shows_curves_runs_answer_pictures_and_precision_of_a_finish
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium on this machine")
-def test_tensorboard_lists_every_run_of_every_mode_while_they_train(boards):
-    browser, _, url = boards
+@pytest.mark.parametrize("board", ["live"], indirect=True)
+def test_tensorboard_lists_every_run_of_every_mode_while_they_train(board):
+    browser, url = board
     said = tab(browser, url, "hparams", "Number of matching session groups: 5").splitlines()
     groups = {line.partition("/live/")[2] for line in said if "/live/" in line}
     assert groups >= RUNS_OF_SMOKE
