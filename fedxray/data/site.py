@@ -111,14 +111,14 @@ def origin(summaries: Sequence[dict], fit: str) -> dict:
             for wave, of in summary.get("waves", {"1": summary}).items():
                 by_wave.setdefault(wave, []).append(of["sha256"])
     return {
-        "source_sha256": _one_of([summary["sha256"] for summary in summaries]),
+        "source_sha256": digest_of_all([summary["sha256"] for summary in summaries]),
         "synthetic": any(summary["synthetic"] for summary in summaries),
         "patients_known": all(summary["patients_known"] for summary in summaries),
         "fit": fit,
-    } | ({"waves": {wave: _one_of(by_wave[wave]) for wave in sorted(by_wave, key=int)}} if by_wave else {})
+    } | ({"waves": {wave: digest_of_all(by_wave[wave]) for wave in sorted(by_wave, key=int)}} if by_wave else {})
 
 
-def _one_of(digests: Sequence[str]) -> str:
+def digest_of_all(digests: Sequence[str]) -> str:
     """One digest of several, in their order; a single one stays as it is."""
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 

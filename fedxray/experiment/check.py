@@ -401,10 +401,9 @@ def _of_promotion(config: dict) -> Iterator[str]:
             "promotion.predecessor: hospitals elsewhere send no intervals, which the gate needs; leave it empty, and "
             "judge where the test images are"
         )
-    first = Experiment.from_config(config).cohorts[0]
-    if not any(
-        run.model.mode == "federated" for run in Experiment.from_config(config).runs if run.model.cohort == first
-    ):
+    experiment = Experiment.from_config(config)
+    first = [run.model.mode for run in experiment.runs if run.model.cohort == experiment.cohorts[0]]
+    if "federated" not in first:
         yield "promotion.predecessor: all methods are personal, so no model is for all hospitals; add another method"
 
 

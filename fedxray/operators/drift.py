@@ -28,10 +28,8 @@ def watch(
 ) -> tuple[pd.DataFrame, int]:
     """(the rows of `analysis.drift.by_week` of a log; how many images of `labels` have no score of the model there).
 
-    It compares with the model's scores of the test patients in the folder `data`.
-
-    Rows of other models are left out. Raises UserError if there are none of this one, and if it takes other images than
-    those in `data`.
+    It compares with the model's scores of the test patients in the folder `data`. Rows of other models are left out.
+    Raises UserError if there are none of this one, and if it takes other images than those in `data`.
     """
     network, config = load_exported(model)
     rows, site = read_log(log), load_site(data)

@@ -4,7 +4,6 @@ Beside the data set lie the account of every file and the catalogue, by which ne
 wave; both stay at the site.
 """
 
-import hashlib
 import os
 import tempfile
 from collections import Counter
@@ -23,7 +22,7 @@ from fedxray.data.labels import SHARED
 from fedxray.data.names import BY_IMAGE, HASHED
 from fedxray.data.pixels import resample
 from fedxray.data.reading import DEFAULT, Reading
-from fedxray.data.site import SiteData, load_site, make_site, origin, waves_of
+from fedxray.data.site import SiteData, digest_of_all, load_site, make_site, origin, waves_of
 
 ACCOUNT, ACCOUNT_PAGE, CATALOGUE, SUMMARY = "account.csv", "account.html", "catalogue.csv", "catalogue.json"
 
@@ -240,7 +239,7 @@ def _of_versions(made: dict, source: dict, earlier: dict, wave: int) -> dict:
     """The provenance of a data set `made` before, of which `earlier` are the checksums, with a wave from `source`."""
     waves = made.get("waves", {"1": made["source_sha256"]}) | {str(wave): source["source_sha256"]}
     return made | {
-        "source_sha256": hashlib.sha256(" ".join(waves.values()).encode()).hexdigest(),
+        "source_sha256": digest_of_all(list(waves.values())),
         "synthetic": made["synthetic"] or source["synthetic"],
         "patients_known": made["patients_known"] and source["patients_known"],
         "waves": waves,

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,7 +55,8 @@ def promote(results: Path, models: Path, who: str) -> str:
     if not folder.registry.exists():
         raise UserError(f"{folder.registry}: missing, and says which data a version is of; run the workflow again")
     with _locked(models):
-        rows, current = _rows(models), _current(models)
+        rows = _rows(models)
+        current = _current(rows)
         digest = config["sha256"][MODEL]
         known = {row["model_sha256"]: row["version"] for row in rows if row["event"] == PROMOTED}
         if digest in known:
@@ -86,7 +87,8 @@ def rollback(models: Path, who: str, to: str = "") -> str:
     if not (models / "registry.csv").exists():
         raise UserError(f"{models / 'registry.csv'}: missing; promote a model first")
     with _locked(models):
-        rows, current = _rows(models), _current(models)
+        rows = _rows(models)
+        current = _current(rows)
         assert current is not None  # a registry has a row
         promoted = {row["version"]: row for row in rows if row["event"] == PROMOTED}
         to = to or promoted[current.version]["parent"]
@@ -203,9 +205,8 @@ def _rows(models: Path) -> list[dict]:
     return rows
 
 
-def _current(models: Path) -> Current | None:
-    """The current version; None if there is none yet."""
-    rows = _rows(models)
+def _current(rows: Sequence[dict]) -> Current | None:
+    """The current version, by the rows of the registry; None if there is none yet."""
     return Current(rows[-1]["version"], rows[-1]["model_sha256"]) if rows else None
 
 
@@ -217,7 +218,7 @@ def _enter(models: Path, rows: list[dict]) -> None:
 
 def _point(models: Path) -> None:
     """Let `current` lead to the current version, in one step."""
-    current, link = _current(models), models / "current"
+    current, link = _current(_rows(models)), models / "current"
     if current and not (link.is_symlink() and os.readlink(link) == current.version):
         temporary = models / ".current.tmp"
         temporary.unlink(missing_ok=True)

@@ -74,7 +74,7 @@ class Page:
             **self._explored(),
             "outside": list(self._outside()),
             "spent": list(self._spent()),
-            "simulation": any(bound["simulation"] for bound in self.bounds),
+            "simulation": any(bound["simulation"] for bound in self.bounds.values()),
             "audit": list(self._audit()),
             "gate": list(self._gate()),
             "updates": list(self._updates()),
@@ -97,10 +97,10 @@ class Page:
         return read_table(self.folder.methods)
 
     @cached_property
-    def bounds(self) -> list[dict]:
-        """What each private run spends on one patient."""
-        records = [self.folder.run(path).read_record() for path in self.points["path"]]
-        return [record["privacy"] for record in records if record.get("privacy")]
+    def bounds(self) -> dict[str, dict]:
+        """{path: what the run spends on one patient} of each private run."""
+        found = {path: self.folder.run(path).read_record().get("privacy") for path in self.points["path"]}
+        return {path: bound for path, bound in found.items() if bound}
 
     def _number(self, text: str, file: str, row: int | str, *columns: str, scale: float = 1.0) -> Markup:
         return self.cited.number(Cited(text, file, (row,), columns, scale))
@@ -134,8 +134,7 @@ class Page:
         if not self.experiment.is_swept and len(self.experiment.methods) < 2:
             return {"runs": None, "swept": None}
         tested = read_table(self.folder.comparison if self.is_here else self.folder.at_sites)
-        spent = {path: self.folder.run(path).read_record().get("privacy", {}) for path in self.points["path"]}
-        epsilons = {path: float(f"{bound['epsilon']:.3g}") for path, bound in spent.items() if bound}
+        epsilons = {path: float(f"{bound['epsilon']:.3g}") for path, bound in self.bounds.items()}
         table = explorer.table_of(self.points, tested, epsilons)
         swept = self._figure("sweep") if self._shows_sweep() else None
         return {"runs": table, "swept": swept, "libraries": explorer.libraries()}
