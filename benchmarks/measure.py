@@ -102,18 +102,24 @@ class _Memory:
     def _follow(self) -> None:
         wait = 0.1
         while not self.done.wait(wait):
-            start, total = time.perf_counter(), 0
-            for process in set(_descendants()) - self.before:
-                try:
-                    total += process.memory_full_info().pss
-                except psutil.Error:
-                    continue
-            self.peak = max(self.peak, total / 1e6)
+            start = time.perf_counter()
+            self._look()
             wait = min(3.0, max(0.1, 30 * (time.perf_counter() - start)))  # a thirtieth of one core, or each 3 s
 
+    def _look(self) -> None:
+        total = 0
+        for process in set(_descendants()) - self.before:
+            try:
+                total += process.memory_full_info().pss
+            except psutil.Error:
+                continue
+        self.peak = max(self.peak, total / 1e6)
+
     def end(self) -> float:
+        """The peak in MB, with what still runs now."""
         self.done.set()
         self.thread.join()
+        self._look()
         return self.peak
 
 

@@ -4,9 +4,10 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from fedxray import __version__
@@ -73,7 +74,6 @@ def write_training(
     With `noise` its steps are private. `live` is the folder of this run below the server's TensorBoard folder. The file
     `initial`, if any, is the model of the first round, and goes to the server, which sends it.
     """
-    _bring(folder, initial)
     sites, checksums, policy, own = participants
     key = key_of(participants, settings, method, schedule, noise)
     parts = {"settings": settings, "method": method, "schedule": schedule}
@@ -85,6 +85,7 @@ def write_training(
         folder,
         f"train-{key}",
         participants,
+        brought={INITIAL: initial} if initial else {},
         workflow={"id": "rounds", "path": "fedxray.flare.server.FederationController", "args": controller},
         executor={"tasks": [KEYS, *STEPS, TRAIN, PERSONAL], "executor": trainer},
     )
@@ -103,7 +104,6 @@ def write_alone(
 
     `noise`, `live` and `initial` are as of `write_training`.
     """
-    _bring(folder, initial)
     sites, checksums, policy, _ = participants
     key = key_of(participants, settings, PLAIN, schedule, noise)
     about = {"settings": asdict(settings), "schedule": asdict(schedule)}
@@ -114,6 +114,7 @@ def write_alone(
         folder,
         f"alone-{key}",
         participants,
+        brought={INITIAL: initial} if initial else {},
         workflow={"id": "alone", "path": "fedxray.flare.server.AloneController", "args": controller},
         executor={"tasks": [ALONE], "executor": {"path": "fedxray.flare.site.SiteAlone", "args": trainer}},
     )
@@ -127,10 +128,7 @@ def write_evaluation(folder: Path, participants: Participants, models: Sequence[
     by its number.
     """
     sites, checksums, policy, _ = participants
-    (folder / "server" / "models").mkdir(parents=True)
-    for number, model in enumerate(models):
-        if not model.job:
-            shutil.copyfile(model.path, folder / "server" / "models" / f"{number}.safetensors")
+    files = {f"models/{number}.safetensors": model.path for number, model in enumerate(models) if not model.job}
     about = [{"settings": asdict(model.settings), "site": model.site, "job": model.job} for model in models]
     locator = {"models": about, "checksums": checksums}
     path = "nvflare.app_common.workflows.cross_site_model_eval.CrossSiteModelEval"
@@ -145,8 +143,9 @@ def write_evaluation(folder: Path, participants: Participants, models: Sequence[
     evaluator = {"path": "fedxray.flare.site.SiteEvaluator", "args": {"checksums": checksums}}
     return _write(
         folder,
-        f"evaluate-{_digest([locator, sorted(sites)], (model.path for model in models if not model.job))}",
+        f"evaluate-{_digest([locator, sorted(sites)], files.values())}",
         participants,
+        brought=files,
         workflow={"id": "cross_site", "path": path, "args": evaluation},
         server=[
             {"id": "models", "path": "fedxray.flare.server.ChosenModels", "args": locator},
@@ -176,13 +175,6 @@ def write_card_collection(folder: Path, participants: Participants) -> Path:
     )
 
 
-def _bring(folder: Path, initial: Path | None) -> None:
-    """Let a job's server have the file of the model to begin with, if one is given."""
-    if initial:
-        (folder / "server").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(initial, folder / "server" / INITIAL)
-
-
 def _digest(content: list, paths: Iterable[Path]) -> str:
     """The SHA-256 of `content` and of the files `paths`, as 64 hexadecimal digits."""
     digest = hashlib.sha256(json.dumps([__version__, *content], sort_keys=True).encode())
@@ -198,8 +190,16 @@ def _write(
     workflow: dict,
     executor: dict,
     server: Sequence[dict] = (),
+    brought: Mapping[str, Path] = MappingProxyType({}),
 ) -> Path:
-    """Write the files of a job: one app for the server, with its further components `server`, and one for the sites."""
+    """Write a job's files anew: an app for the server, with its further components `server`, and one for the sites.
+
+    The server's app has a copy of each file that is `brought`, by its path there.
+    """
+    shutil.rmtree(folder, ignore_errors=True)  # a file that another job brought is none of this one
+    for name, path in brought.items():
+        (folder / "server" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / "server" / name)
     sites, needed = participants.sites, participants.needed
     filters = {"task_data_filters": [], "task_result_filters": []}
     # With fewer sites than needed the job does not start.

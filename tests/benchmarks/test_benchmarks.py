@@ -52,8 +52,9 @@ def test_a_target_is_met_or_missed_by_its_middle():
 
 
 def test_a_command_costs_its_childrens_memory_and_leaves_none_running():
-    child = "import time; data = bytearray(80_000_000); time.sleep(30)"
-    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(1.5)"
+    child = "import time; data = bytearray(80_000_000); print(flush=True); time.sleep(30)"
+    started = f"subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE)"
+    parent = f"import subprocess, sys, time; {started}.stdout.readline(); time.sleep(1.5)"
     start = time.perf_counter()
     cost = measure.run([sys.executable, "-c", parent])
     assert 80 < cost.peak_mb < 160

@@ -20,7 +20,7 @@ from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.policy import Policy
 from fedxray.federation.records import curves_of, round_line
 from fedxray.flare import server
-from fedxray.flare.job import Participants, key_of, poll_s
+from fedxray.flare.job import Participants, key_of, poll_s, write_training
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.server import Scalars
 from fedxray.training.mechanism import mechanism_of
@@ -65,6 +65,15 @@ def test_a_key_tells_apart_what_gives_other_results_and_nothing_else():
     noise = mechanism_of(Privacy("sites", 3.0, 1e-5, 0.1, 2.0, 8, 20, 0, "seeded"), 100, 300, 2, "patient")
     others += [(both, *rest, noise), (both, *rest, replace(noise, secret=True)), (both, *rest, replace(noise, steps=5))]
     assert len({key_of(*one) for one in [(both, *rest), *others]}) == 1 + len(others)
+
+
+def test_a_job_brings_its_own_start_and_none_of_the_job_before_it(tmp_path):
+    start = tmp_path / "start"
+    start.write_bytes(b"model")
+    about = Participants(["a"], {}, ALL), make_settings(), make_method(), rounds_of(1, 1.0, 1), None, "live"
+    for initial, brought in ((start, ["initial.safetensors"]), (start, ["initial.safetensors"]), (None, [])):
+        job = write_training(tmp_path / "job", *about, initial)
+        assert [path.name for path in (job / "server").glob("*") if path.is_file()] == brought
 
 
 def test_how_many_sites_a_policy_needs():
