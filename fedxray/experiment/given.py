@@ -185,9 +185,11 @@ def _of_exclusions(config: Mapping) -> Iterator[str]:
 
 
 def _of_data(config: Mapping, given: Mapping) -> Iterator[str]:
-    """Faults of what was given for the data of hospitals elsewhere."""
+    """Faults of what was given for the data of hospitals elsewhere. A phantom stands for no data of anybody's."""
+    plain = ("dataset.phantom.patients", "dataset.phantom.seed", "split.balance")
+    plain += ("dataset.source",) if config["dataset"]["source"] == "phantom" else ()
     for section in ("dataset", "split"):
-        own = [key for key, _ in leaves({section: given.get(section, {})}) if key != "split.balance"]
+        own = [key for key, _ in leaves({section: given.get(section, {})}) if key not in plain]
         if own:
             yield f"{own[0]}: hospitals elsewhere have the data that they have; remove it"
     if config["split"]["balance"] == "undersample":

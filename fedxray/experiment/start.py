@@ -56,7 +56,7 @@ def faults_of(config: Mapping) -> list[str]:
     swept = {key for part in (config["sweep"]["grid"], *config["sweep"]["points"]) for key in part}
     if "model.name" in swept:
         faults.append("sweep: model.name cannot be swept with model.initial, which is of one model; leave one out")
-    return faults + (_of_weights(model) if initial.startswith(TORCHVISION) else _of_model(model))
+    return faults + (_of_weights(model) if initial.startswith(TORCHVISION) else _of_model(config))
 
 
 def _of_weights(model: Mapping) -> list[str]:
@@ -79,13 +79,19 @@ def _of_weights(model: Mapping) -> list[str]:
     return faults
 
 
-def _of_model(model: Mapping) -> list[str]:
-    """Faults of a run's model or an exported one: it must be of the same form, as far as what lies beside it says."""
+def _of_model(config: Mapping) -> list[str]:
+    """Faults of a run's model or an exported one: it must be of the same form, as far as what lies beside it says.
+
+    It is of another experiment, or each training would change what the next one begins with.
+    """
+    model = config["model"]
     path = file_of(model["initial"])
     if path is None or not path.is_file():
         return [
             f"model.initial: {path}: no such file; give a run's {MODEL}, an exported model/, or {TORCHVISION}WEIGHTS"
         ]
+    if path.resolve().is_relative_to(Path("results", config["experiment"]).resolve()):
+        return [f"model.initial: {path} is of this experiment, which writes it again; take a new `experiment`"]
     if not _is_safetensors(path):
         return [f"model.initial: {path}: no safetensors; give a run's {MODEL}, or an exported model/"]
     try:

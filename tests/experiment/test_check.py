@@ -241,6 +241,20 @@ def test_what_lies_beside_a_model_says_whether_it_fits(tmp_path):
         check_config(swept, SCHEMA)
 
 
+def test_a_model_to_begin_with_is_of_another_experiment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for experiment in ("phantom", "before"):
+        path = tmp_path / "results" / experiment / "model"
+        path.mkdir(parents=True)
+        save_model(path / "model.safetensors", {"a": np.zeros(2, np.float32)})
+    check_config(changed("model", BASE["model"] | {"initial": "results/before/model"}), SCHEMA)
+    said = (
+        r"^config: model\.initial: results/phantom/model/model\.safetensors is of this experiment, .*; take a new `exp"
+    )
+    with pytest.raises(UserError, match=said):
+        check_config(changed("model", BASE["model"] | {"initial": "results/phantom/model"}), SCHEMA)
+
+
 def updated(strategies, **changes):
     made = changed("sweep.grid", {"update.strategy": strategies})
     made["dataset"]["phantom"]["second"] = made["dataset"]["phantom"]["second"] | {"patients": 50}

@@ -104,8 +104,8 @@ FAULTS = [
         r"dataset\.source: hospitals elsewhere have the data that they have; r",
     ),
     (
-        f"{REMOTE}\ndataset: {{phantom: {{patients: 90}}}}",
-        r"dataset\.phantom\.patients: hospitals elsewhere have the d",
+        f"{REMOTE}\ndataset: {{phantom: {{second: {{patients: 9}}}}}}",
+        r"dataset\.phantom\.second\.patients: hospitals elsewhere have the data that they have; remove it",
     ),
     (f"{REMOTE}\nsplit: {{seed: 2, test_fraction: 0.3}}", r"split\.seed: hospitals elsewhere have the data that they"),
     (
@@ -148,6 +148,7 @@ def test_what_is_given_and_used_by_nothing_is_told_in_one_line(given, said):
         "promotion: {predecessor: models/1, margin: 0.05}",
         "sweep: {grid: {training.lr: [0.1, 1]}, exclude: [{training.lr: 3}]}",
         f"{REMOTE}\nsplit: {{balance: weighted_loss}}\nevaluation: {{reference: central}}",
+        f"{REMOTE}\ndataset: {{source: phantom, phantom: {{patients: 90}}}}",
         "evaluation: {contributions: true}",
     ],
 )
