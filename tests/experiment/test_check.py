@@ -225,6 +225,9 @@ def test_what_lies_beside_a_model_says_whether_it_fits(tmp_path):
     save_model(tmp_path / "model.safetensors", {"a": np.zeros(2, np.float32)})
     given = BASE["model"] | {"initial": str(tmp_path / "model.safetensors")}
     check_config(changed("model", given), SCHEMA)  # nothing beside it
+    said = r"^config: model\.initial: .* is no run's model of resnet18; if torchvision's own .* write torchvision:/"
+    with pytest.raises(UserError, match=said):
+        check_config(changed("model", given | {"name": "resnet18"}), SCHEMA)
     settings = {"model": "resnet18", "norms": "batch"}
     for name, content in (("config.json", settings), ("record.json", {"settings": settings})):
         write_json(tmp_path / name, content)
