@@ -118,7 +118,7 @@ def _of_model(config: Mapping) -> list[str]:
 
 
 def _names(path: Path) -> list[str] | None:
-    """The names in the header of a file that begins as safetensors do: its length, and the header. None if it does not."""
+    """The names in the header of a file that begins as safetensors do, with its length; None if it does not."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
