@@ -82,7 +82,11 @@ class Page:
             "sources": [self._source(source) for source in self.sources],
             "external": [self._source(source) for source in self.external],
             "limits": self._limits(),
+            "named": self._are_named(),
+            "secret": any(not bound["simulation"] for bound in self.bounds.values()),
+            "on_gpu": any(self.folder.run(path).read_record()["device"] != "cpu" for path in self.points["path"]),
             "seeds": self._seeds(),
+            "split_seed": self._of_config("split.seed", "{}"),
             "several_seeds": self.points["seed"].nunique() > 1,
             "versions": self._versions(),
             "own": yaml.safe_dump(unlike(self.config, yaml.safe_load(DEFAULTS.read_text())), sort_keys=False),
@@ -219,7 +223,7 @@ class Page:
             if not own["aetiologies"].get(kind) and any(facts["aetiologies"].get(kind) for facts in others)
         ]
         if missing and own["aetiologies"].get("unknown"):
-            yield Markup("It is not known which kinds of pneumonia it has, and of others it is")
+            yield Markup("Which kinds of pneumonia it has is not known; of the others it is")
         else:
             for name in missing:
                 yield Markup("It has no {} pneumonia to train on, and others do").format(name)
@@ -353,6 +357,11 @@ class Page:
         return [
             f"{dataset.title}: {limit}" if len(found) > 1 else limit for dataset in found for limit in dataset.limits
         ]
+
+    def _are_named(self) -> bool:
+        """Whether the user's own images say whose they are, so that no hospital was drawn."""
+        partitions = {cohort.split["partition"] for cohort in self.experiment.cohorts}
+        return {source.dataset.name for source in self.sources} == {"folder"} and partitions == {"acquisition"}
 
     def _versions(self) -> list[tuple[str, str]]:
         """What the runs were trained with."""

@@ -201,7 +201,7 @@ def test_a_hospital_has_its_verdict_its_patients_and_what_is_its_own(text, confi
     card["splits"]["train"] |= {"aetiologies": {"none": 12, "unknown": 12}}
     write_json(other.sites / "us" / "card.json", card)
     us = words_of(re.search(r'<article class="card.*?</article>', page(config, other, ""), re.DOTALL)[0])
-    assert "It is not known which kinds of pneumonia it has, and of others it is." in us
+    assert "Which kinds of pneumonia it has is not known; of the others it is." in us
     assert "pneumonia to train on" not in us
     assert "wrong on purpose" not in asia
 
