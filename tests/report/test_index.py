@@ -287,6 +287,31 @@ def test_how_to_repeat_it_has_the_command_and_checksums(text, folder):
     assert re.search(r"config\.json\s*[0-9a-f]{64}", section)
 
 
+def test_a_model_that_was_given_and_noise_that_no_seed_draws_are_told(text, config, folder, tmp_path):
+    given = "Every run begins with a model that is given"
+    assert given not in words_of(text)
+    assert "Initial parameters, batches and augmentation are drawn from them, and splits from split.seed," in words_of(
+        text
+    )
+    for initial, unknown in (("models/1", True), ("torchvision:ResNet18_Weights.DEFAULT", False)):
+        told = words_of(page(config | {"model": config["model"] | {"initial": initial}}, folder, ""))
+        assert (given in told) == unknown
+        assert f"the runs begin with the model {initial}, which has to be there" in told
+        assert f"Every run began with the weights of {initial}, but" in told
+    other = linked(folder, tmp_path / "secret", config)
+    (other.root / "runs").unlink()
+    shutil.copytree(folder.runs, other.runs)
+    path = other.run(read_table(other.points)["path"].iloc[0]).record
+    secret = {"dp": "sites", "epsilon": 3.0, "delta": 1e-5, "sigma": 1.0, "rate": 0.1, "steps": 9, "patients": 40}
+    secret |= {"clip": 0.1, "colluders": 0, "unit": "patient", "accountant": "one", "simulation": False}
+    same = "each file below has the same checksum again"
+    assert same in words_of(text)
+    write_json(path, read_json(path) | {"privacy": secret})
+    told = words_of(page(config, other, ""))
+    assert "models are not the same again" in told
+    assert same not in told
+
+
 def test_what_repeats_it_is_the_configuration_without_the_defaults(text, config):
     own = yaml.safe_load(html.unescape(re.search(r"'END'\n(.*?\n)END\n", html.unescape(text), re.DOTALL)[1]))
     assert set(own) == {"experiment", "sites", "seeds", "image_size"}
