@@ -62,8 +62,8 @@ class Page:
             "synthetic": "Synthetic" in self.note,
             "note": self.note,
             "is_here": self.is_here,
-            "confidence": self._of_config("evaluation.confidence", "{:g}"),
-            "margin": self._of_config("evaluation.margin", "{:g}"),
+            "confidence": self._of_config("evaluation.confidence", "{:g}") if self.is_here else "",
+            "margin": self._of_config("evaluation.margin", "{:g}") if self.is_here else "",
             "answers": [(cohort, *map(self.cited.sentence, both)) for cohort, *both in self._answers()],
             "main": self._figure("answer" if self.is_here else "cross_site"),
             "hospitals": list(self._hospitals()),
@@ -86,7 +86,7 @@ class Page:
             "secret": any(not bound["simulation"] for bound in self.bounds.values()),
             "on_gpu": any(self.folder.run(path).read_record()["device"] != "cpu" for path in self.points["path"]),
             "seeds": self._seeds(),
-            "split_seed": self._of_config("split.seed", "{}"),
+            "split_seed": self._of_config("split.seed", "{}") if self.is_here else "",
             "several_seeds": self.points["seed"].nunique() > 1,
             "versions": self._versions(),
             "own": yaml.safe_dump(unlike(self.config, yaml.safe_load(DEFAULTS.read_text())), sort_keys=False),
@@ -383,8 +383,9 @@ class Page:
 
     def _checklists(self) -> list[dict]:
         """The items of each checklist, and where the page answers them: only what stands in this page counts."""
-        ids = {"question", "hospitals", "limits", "repeat", "figures", "data", *self.parts}
+        ids = {"question", "hospitals", "limits", "repeat", "data", *self.parts}
         ids |= {"external"} if self.external else set()
+        ids |= {"figures"} if "mistakes" in figures(self.experiment) else set()  # which are meant
         return [
             {
                 "list": checklist,

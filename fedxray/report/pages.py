@@ -114,8 +114,13 @@ class Runs:
         return attacks
 
     def configuration(self) -> dict:
-        """Every value of the configuration by its dotted key."""
-        return {"tables": {"Values": _named(flat(self.config))}}
+        """Every value of the configuration by its dotted key; hospitals elsewhere have data of their own."""
+        config = dict(self.config)
+        if config["federation"]["where"] == "remote":
+            for section in ("dataset", "trouble", "promotion"):
+                del config[section]
+            config["split"] = {"balance": config["split"]["balance"]}
+        return {"tables": {"Values": _named(flat(config))}}
 
     def environment(self) -> dict:
         """What the runs were trained on, and every package installed where the report is written."""

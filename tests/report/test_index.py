@@ -271,6 +271,10 @@ def test_a_federation_elsewhere_has_a_page_without_verdicts(remote):
     assert "it cannot be told who should join" in seen
     assert re.findall(r'class="verdict">(.*?)<', text) == ["cannot be told"] * len(SITES)
     assert "every image: here all hospitals are on one machine" not in seen
+    for said in ("brackets", "The margin", "the intervals", "too few test patients", "dataset.source", "split.seed"):
+        assert said not in seen
+    for topic in ("explainability", "failure analysis"):  # by figures of single patients
+        assert f"{topic} for the author" in " ".join(words_of(text.replace("</td>", " ")).split())
     assert not re.search(r"\d", "".join(Reader(text).visible))
 
 
