@@ -197,9 +197,9 @@ def _write(
     The server's app has a copy of each file that is `brought`, by its path there.
     """
     shutil.rmtree(folder, ignore_errors=True)  # a file that another job brought is none of this one
-    for name, path in brought.items():
-        (folder / "server" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / "server" / name)
+    for place, path in brought.items():
+        (folder / "server" / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / "server" / place)
     sites, needed = participants.sites, participants.needed
     filters = {"task_data_filters": [], "task_result_filters": []}
     # With fewer sites than needed the job does not start.
