@@ -457,7 +457,9 @@ def test_what_to_do_about_new_patients_elsewhere_is_told(swept):
     made = changed("update.strategy", "" if swept else "all")
     made["federation"] |= {"where": "remote", "admin_kit": "kit"}
     made["sweep"]["grid"] = {"update.strategy": ["keep", "all"]} if swept else {}
-    said = r"^config: update\.strategy: .*; leave it out, and for a second wave set federation\.waves to 2, model\.initial"
+    said = (
+        r"^config: update\.strategy: .*; leave it out, and for a second wave set federation\.waves to 2, model\.initial"
+    )
     with pytest.raises(UserError, match=said) as error:
         check_config(made, SCHEMA)
     assert len(str(error.value).splitlines()) == 1
