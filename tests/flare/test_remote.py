@@ -155,7 +155,7 @@ def test_private_runs_of_a_federation_and_alone_are_those_in_one_process(machine
 
 
 def test_hospitals_measure_what_a_gate_needs_and_its_table_is_the_one_made_here(machines, trained, tmp_path):
-    folder, settings = Folder(tmp_path / "next"), settings_of(4)
+    folder, settings, sites = Folder(tmp_path / "next"), settings_of(4), ("us", "asia")
     shutil.copytree(trained[0], folder.run("0").path)
     points = points_of(("federated", "pooled", 0.1, 1, 0.9)).assign(chosen=True)
     write_table(folder.chosen, with_thresholds(points, {"0": 0.5}))
@@ -164,15 +164,15 @@ def test_hospitals_measure_what_a_gate_needs_and_its_table_is_the_one_made_here(
     save_model(tmp_path / "random", get_parameters(build(settings)))
     for path, model in ((folder.model, folder.run("0").model), (tmp_path / "before", tmp_path / "random")):
         export(model, path, settings, "0")
-    rules = Rules(sha256(tmp_path / "random"), tuple(SITES), 0.02, 0.2, 0.0, 100, 0.95, 1)
+    rules = Rules(sha256(tmp_path / "random"), sites, 0.02, 0.2, 0.0, 100, 0.95, 1)
     rules.write(folder.gate_rules, read_before=False)
     options = {"--registry": folder.registry, "--rules": folder.gate_rules, "--predecessor": tmp_path / "before"}
     options |= {"--results": folder.root, "--output": folder.gate}
-    code, said = Run(machines, "judge_remote", tmp_path / "judged", options).end()
+    code, said = Run(machines, "judge_remote", tmp_path / "judged", options, sites=sites).end()
     assert code == 0, said
     networks = [restore(settings, load_model(path)) for path in (folder.run("0").model, tmp_path / "random")]
     measured = {}
-    for site in SITES:
+    for site in sites:
         data = load_site(machines.data[site])
         scores = [predict(network, data.part("test")[0], settings.compute) for network in networks]
         measured[site] = measure(site, Scored.of_site(data, *scores), rules.seed, rules.replicates)
