@@ -39,6 +39,12 @@ OWNERS = {
     for names in (*NUMBERS.values(), *MEAN_NUMBERS.values())
     for name in names
 } | {"finetune_stop": "finetune"}
+# What to do about new patients at hospitals elsewhere, whose data are what they are.
+ELSEWHERE = (
+    "update.strategy: hospitals elsewhere have the data that they have; leave it out, and for a second wave set "
+    "federation.waves to 2, model.initial to the run of wave 1 and promotion.predecessor to the model in use "
+    "(docs/hospitals.md)"
+)
 # Of a file's name, in bytes. File systems take 255, and a log or a temporary file adds some to the name of its run.
 NAME = 230
 
@@ -264,7 +270,9 @@ def _of_federation(config: dict) -> list[str]:
         if config["privacy"]["audit"]:
             faults.append("privacy.audit: attacks need the hospitals' images, which are elsewhere; set it to false")
         swept = {key for entry in (config["sweep"]["grid"], *config["sweep"]["points"]) for key in entry}
-        for key in sorted(swept & set(COHORT_AXES)):
+        if config["update"]["strategy"] or "update.strategy" in swept:
+            faults.append(ELSEWHERE)
+        for key in sorted(swept & {*COHORT_AXES} - {"update.strategy"}):
             faults.append(
                 f"sweep: {key} cannot be swept in a remote federation, whose sites have the data that they have"
             )
@@ -393,14 +401,9 @@ def _of_reference(config: dict) -> Iterator[str]:
 
 
 def _of_promotion(config: dict) -> Iterator[str]:
-    """Faults of the gate: it judges the one model of a federation on predictions that are here."""
+    """Faults of the gate: it judges the one model of a federation."""
     if not config["promotion"]["predecessor"]:
         return
-    if config["federation"]["where"] == "remote":
-        yield (
-            "promotion.predecessor: hospitals elsewhere send no intervals, which the gate needs; leave it empty, and "
-            "judge where the test images are"
-        )
     experiment = Experiment.from_config(config)
     first = [run.model.mode for run in experiment.runs if run.model.cohort == experiment.cohorts[0]]
     if "federated" not in first:
