@@ -34,6 +34,12 @@ PATHS = ("archive", "folder", "admin_kit", "initial", "predecessor")  # keys who
 SHOWN = 60  # characters of a value in a message
 POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
 PARTS = (1, 0.5, 0.25, 0.2, 0.125, 0.1, 0.0625, 0.05, 0.04, 0.02, 0.01)  # of an epoch, for a message
+# What to do about new patients at hospitals elsewhere, whose data are what they are.
+ELSEWHERE = (
+    "update.strategy: hospitals elsewhere have the data that they have; leave it out, and for a second wave set "
+    "federation.waves to 2, model.initial to the run of wave 1 and promotion.predecessor to the model in use "
+    "(docs/hospitals.md)"
+)
 # Of a file's name, in bytes. File systems take 255, and a log or a temporary file adds some to the name of its run.
 NAME = 230
 
@@ -261,7 +267,9 @@ def _of_federation(config: dict) -> list[str]:
         if config["evaluation"]["contributions"]:
             faults.append("evaluation.contributions: is measured on images, which are elsewhere; set it to false")
         swept = {key for entry in (config["sweep"]["grid"], *config["sweep"]["points"]) for key in entry}
-        for key in sorted(swept & set(COHORT_AXES)):
+        if config["update"]["strategy"] or "update.strategy" in swept:
+            faults.append(ELSEWHERE)
+        for key in sorted(swept & {*COHORT_AXES} - {"update.strategy"}):
             faults.append(
                 f"sweep: {key} cannot be swept in a remote federation, whose sites have the data that they have"
             )
@@ -399,14 +407,9 @@ def _of_reference(config: dict) -> Iterator[str]:
 
 
 def _of_promotion(config: dict) -> Iterator[str]:
-    """Faults of the gate: it judges the one model of a federation on predictions that are here."""
+    """Faults of the gate: it judges the one model of a federation."""
     if not config["promotion"]["predecessor"]:
         return
-    if config["federation"]["where"] == "remote":
-        yield (
-            "promotion.predecessor: hospitals elsewhere send no intervals, which the gate needs; leave it empty, and "
-            "judge where the test images are"
-        )
     experiment = Experiment.from_config(config)
     first = [run.model.mode for run in experiment.runs if run.model.cohort == experiment.cohorts[0]]
     if "federated" not in first:

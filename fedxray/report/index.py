@@ -332,7 +332,7 @@ class Page:
 
     def _gate(self) -> Iterator[dict]:
         """A row for each rule by which the exported model may replace its predecessor."""
-        if not self.config["promotion"]["predecessor"] or not self.is_here:
+        if not self.config["promotion"]["predecessor"]:
             return
         for row in read_table(self.folder.gate).reset_index().to_dict("records"):
             if row["what"].startswith(OF_WAVE):  # it is not judged

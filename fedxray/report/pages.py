@@ -464,6 +464,8 @@ def _seen(config: dict) -> list[dict]:
     alone = "the losses and AUROC" if secure else "the model, losses and AUROC"
     passed = "each hospital's data card (counts, grey levels, checksums); its metrics on its own test set; "
     passed += f"{alone} of each hospital alone"
+    if config["promotion"]["predecessor"]:
+        passed += "; the numbers of its gate, on its own test set"
     if remote:
         server += f"; {passed}"
     updates = "what the sum of all tells, and of no hospital by itself" if secure else "what an update tells of images"

@@ -349,6 +349,15 @@ def test_what_data_sets_say_of_their_limits_is_on_the_page(config, folder, tmp_p
 @pytest.mark.parametrize(("holds", "said"), [("true", "Yes: each rule"), ("false", "No: the gate holds only if each")])
 def test_the_gate_is_told_with_its_bounds_and_says_no_if_one_rule_does_not_hold(config, folder, tmp_path, holds, said):
     other = linked(folder, tmp_path / "gated", config)
+    section = told_of_a_gate(config, other, holds)
+    assert said in section
+    assert section.count("not judged") == 1
+    assert "compared both models" not in section
+    assert 'id="gate"' not in page(config, other, "")
+
+
+def told_of_a_gate(config, folder, holds):
+    """What the page says of a gate, of which one rule `holds` or not."""
     gated = config | {"promotion": config["promotion"] | {"predecessor": "models/1"}}
     rows = [
         ("us", "AUROC minus predecessor's", 0.01, -0.012, 0.03, -0.02, "true", "Good."),
@@ -356,14 +365,17 @@ def test_the_gate_is_told_with_its_bounds_and_says_no_if_one_rule_does_not_hold(
         ("", "predecessor", None, None, None, None, "", "Nothing is known."),
     ]
     columns = ["hospital", "what", "value", "low", "high", "bound", "holds", "sentence"]
-    write_table(other.gate, pd.DataFrame(rows, columns=columns))
-    told = page(gated, other, "")
-    check_numbers(told, other)
-    section = words_of(re.search(r'<section id="gate">.*?</section>', told, re.DOTALL)[0])
-    assert said in section
-    assert section.count("not judged") == 1
+    write_table(folder.gate, pd.DataFrame(rows, columns=columns))
+    told = page(gated, folder, "")
+    check_numbers(told, folder)
     assert not re.search(r"\d", "".join(Reader(told).visible))
-    assert 'id="gate"' not in page(config, other, "")
+    return words_of(re.search(r'<section id="gate">.*?</section>', told, re.DOTALL)[0])
+
+
+def test_of_a_gate_elsewhere_the_page_says_what_left_the_hospitals(remote):
+    section = told_of_a_gate(*remote, "true")
+    assert "Yes: each rule of the gate holds." in section
+    assert "Each hospital compared both models on its own test patients, and sent the numbers of its rows" in section
 
 
 def test_strategies_for_a_second_wave_are_told_with_the_rows_that_they_are_from(config, folder, tmp_path):

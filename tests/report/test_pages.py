@@ -241,6 +241,9 @@ def test_the_privacy_page_of_a_remote_federation_says_what_leaves_a_hospital_and
     assert "the model, losses" not in text
     assert "the losses and AUROC of each hospital alone" in text
     assert f"asia {'cd' * 32} us {'ab' * 32}" in text
+    assert "the numbers of its gate" not in text
+    gated = remote | {"promotion": config["promotion"] | {"predecessor": "models/1"}}
+    assert "the numbers of its gate, on its own test set" in text_of(render(gated, Folder(tmp_path), "")["privacy"])
 
 
 def test_what_private_runs_spent_is_a_row_for_each_model_and_their_sum(config, results, tmp_path):
