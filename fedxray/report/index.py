@@ -49,6 +49,7 @@ class Page:
         self.is_here = config["federation"]["where"] == "here"
         self.sources = datasets.sources(config) if self.is_here else []  # of a remote federation they are not known
         self.external = datasets.external(config) if self.is_here else []
+        self.has_intervals = self.is_here or bool(config["promotion"]["predecessor"])
         self.registry = read_table(folder.registry)
         if "cohort" not in self.registry:  # a remote federation has one
             self.registry["cohort"] = ""
@@ -62,7 +63,7 @@ class Page:
             "synthetic": "Synthetic" in self.note,
             "note": self.note,
             "is_here": self.is_here,
-            "confidence": self._of_config("evaluation.confidence", "{:g}") if self.is_here else "",
+            "confidence": self._of_config("evaluation.confidence", "{:g}") if self.has_intervals else "",
             "margin": self._of_config("evaluation.margin", "{:g}") if self.is_here else "",
             "answers": [(cohort, *map(self.cited.sentence, both)) for cohort, *both in self._answers()],
             "main": self._figure("answer" if self.is_here else "cross_site"),

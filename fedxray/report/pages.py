@@ -117,7 +117,7 @@ class Runs:
         """Every value of the configuration by its dotted key; hospitals elsewhere have data of their own."""
         config = dict(self.config)
         if config["federation"]["where"] == "remote":
-            for section in ("dataset", "trouble", "promotion"):
+            for section in ("dataset", "trouble"):
                 del config[section]
             config["split"] = {"balance": config["split"]["balance"]}
         return {"tables": {"Values": _named(flat(config))}}

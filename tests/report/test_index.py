@@ -369,6 +369,7 @@ def told_of_a_gate(config, folder, holds):
     told = page(gated, folder, "")
     check_numbers(told, folder)
     assert not re.search(r"\d", "".join(Reader(told).visible))
+    assert "The numbers in brackets are an interval" in words_of(told)
     return words_of(re.search(r'<section id="gate">.*?</section>', told, re.DOTALL)[0])
 
 
