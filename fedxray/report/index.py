@@ -22,6 +22,7 @@ from fedxray.data.site import SiteFolder
 from fedxray.experiment.cohorts import Cohort
 from fedxray.experiment.experiment import POOLED, Experiment, model_name
 from fedxray.experiment.folder import Folder
+from fedxray.experiment.given import unlike
 from fedxray.report import checklists, explorer, pages
 from fedxray.report.citations import Citations, inlined
 from fedxray.report.contents import CAPTIONS, DEFAULTS, TEMPLATES, figures
@@ -383,19 +384,6 @@ class Page:
             }
             for checklist in (checklists.TRIPOD, checklists.CLAIM)
         ]
-
-
-def unlike(config: dict, defaults: dict) -> dict:
-    """The values of a configuration that are not the defaults', in the same sections."""
-    found = {}
-    for key, value in config.items():
-        default = defaults.get(key)
-        if isinstance(value, dict) and isinstance(default, dict):
-            value = unlike(value, default)
-            default = {}
-        if key not in defaults or value != default:
-            found[key] = value
-    return found
 
 
 def breakable(name: str) -> Markup:

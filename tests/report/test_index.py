@@ -21,7 +21,7 @@ from fedxray.report import checklists
 from fedxray.report.contents import CAPTIONS, PARTS, REMOTE_PARTS
 from fedxray.report.figures import answer as of_answer
 from fedxray.report.figures import save
-from fedxray.report.index import Page, page, unlike
+from fedxray.report.index import Page, page
 
 NOTE = "Synthetic phantom data"
 HIDDEN = {"details", "style", "script", "svg", "code", "title"}  # or not in a reader's first way
@@ -293,8 +293,6 @@ def test_what_repeats_it_is_the_configuration_without_the_defaults(text, config)
     defaults = yaml.safe_load((CAPTIONS.parent / "config" / "config.yaml").read_text())
     update_config(defaults, own)
     assert defaults == config
-    changed = config | {"training": config["training"] | {"lr": 0.5}, "privacy": {"new": {"er": 1}}}
-    assert unlike(changed, config) == {"training": {"lr": 0.5}, "privacy": {"new": {"er": 1}}}
 
 
 def test_the_checklists_say_what_is_answered_where_and_what_is_for_the_author(text):
