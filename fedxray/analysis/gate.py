@@ -215,21 +215,28 @@ def _row(hospital: str, what: str, numbers: tuple[float, float, float, float], h
     return (hospital, what, *numbers, str(holds).lower(), said)
 
 
-def known_of(lineage: Mapping, data: Mapping[str, Mapping]) -> str:
+def known_of(lineage: Mapping, data: Mapping[str, Mapping], earlier: Mapping[str, list]) -> str:
     """What is known of whether a predecessor saw the test patients of now, by the checksums of its data.
 
-    `lineage` is that of its card, empty if it has none; `data` is {hospital: checksums} of now, as `lineage["data"]`.
+    `lineage` is that of its card, empty if it has none; `data` is {hospital: checksums} of now, as `lineage["data"]`;
+    `earlier` has those of the versions of a hospital's data before, to which new patients were added.
     """
     before = lineage.get("data", {})
     if not before:
         return "Nothing says on which data the predecessor was trained; it may have seen test patients of now."
     same = [site for site, checksums in data.items() if before.get(site) == checksums]
-    others = [site for site in data if site not in same]
+    fewer = [site for site in data if site not in same and before.get(site) in earlier.get(site, [])]
+    others = [site for site in data if site not in (*same, *fewer)]
     parts = []
     if same:
         parts.append(
             f"The predecessor was trained on the same data and splits at {', '.join(same)}: it saw no test "
             "patient there."
+        )
+    if fewer:
+        parts.append(
+            f"At {', '.join(fewer)} the predecessor was trained on an earlier version of the data, whose patients have "
+            "kept their splits: it saw no test patient there."
         )
     if others:
         parts.append(
@@ -237,6 +244,13 @@ def known_of(lineage: Mapping, data: Mapping[str, Mapping]) -> str:
             "patients of now."
         )
     return " ".join(parts)
+
+
+def earlier_of(registry: pd.DataFrame) -> dict[str, list[dict[str, str]]]:
+    """{site: checksums of each version of its data before}, of the sites of a registry that has such."""
+    if "earlier" not in registry:
+        return {}
+    return {site: json.loads(text) for site, text in zip(registry["site"], registry["earlier"], strict=True) if text}
 
 
 def data_of(registry: pd.DataFrame, cohort: str, sites: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedxray.analysis.choice import exported
-from fedxray.analysis.gate import BELONGS, Measured, Rules, data_of, judge, known_of
+from fedxray.analysis.gate import BELONGS, Measured, Rules, data_of, earlier_of, judge, known_of
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_table, sha256, write_table
 from fedxray.experiment.folder import Folder
@@ -46,7 +46,8 @@ class Promotion:
         registry = read_table(self.folder.registry)
         privacy = self.folder.run(self.run["path"]).read_record().get("privacy", {})
         data = data_of(registry, self.run["cohort"], self.rules.hospitals)
-        table = judge(measured, self.rules, privacy, known_of(self.about.get(LINEAGE, {}), data))
+        known = known_of(self.about.get(LINEAGE, {}), data, earlier_of(registry))
+        table = judge(measured, self.rules, privacy, known)
         digests = self.candidate, self.predecessor, self.rules.sha256
         write_table(path, table.assign(**dict(zip(BELONGS, digests, strict=True))))
         return list(table["sentence"])

@@ -15,6 +15,7 @@ from fedxray.analysis.gate import (
     Rules,
     Scored,
     data_of,
+    earlier_of,
     judge,
     known_of,
     measure,
@@ -213,12 +214,19 @@ def test_what_is_known_of_the_predecessors_data_is_said_by_hospital(site_folders
     cards = [read_json(folder / "card.json") for folder in site_folders.values()]
     now = data_of(tabulate(cards), "", SITES)
     assert now["us"] == read_json(site_folders["us"] / "card.json")["sha256"]
-    assert known_of({}, now).startswith("Nothing says on which data")
-    same = known_of({"data": now}, now)
+    assert known_of({}, now, {}).startswith("Nothing says on which data")
+    same = known_of({"data": now}, now, {})
     assert (
         same
         == "The predecessor was trained on the same data and splits at us, europe, asia: it saw no test patient there."
     )
-    mixed = known_of({"data": now | {"asia": {"images": "0", "table": "0"}}}, now)
+    other = {"images": "0", "table": "0"}
+    mixed = known_of({"data": now | {"asia": other}}, now, {})
     assert "at us, europe: it saw no test patient there." in mixed
     assert "at asia were others than now; checksums cannot tell" in mixed
+    older = [card["provenance"] | {"earlier": [other, {"images": "1", "table": "1"}]} for card in cards]
+    table = tabulate(card | {"provenance": origin} for card, origin in zip(cards, older, strict=True))
+    added = known_of({"data": now | {"asia": other}}, now, earlier_of(table))
+    assert "at us, europe: it saw no test patient there. At asia the predecessor was trained on an" in added
+    assert added.endswith("have kept their splits: it saw no test patient there.")
+    assert earlier_of(tabulate(cards)) == {}

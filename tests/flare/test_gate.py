@@ -4,11 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.data import make_settings
 from helpers.promotion import SITES, experiment_to_judge, judge, record
 from nvflare.apis.dxo import DXO, DataKind, from_shareable
 from nvflare.app_common.decomposers import numpy_decomposers
@@ -16,10 +18,15 @@ from nvflare.fuel.utils import fobs
 
 from fedxray.analysis.gate import Scored, measure
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json
+from fedxray.core.files import read_json, write_json
+from fedxray.core.parameters import save_model
 from fedxray.experiment.folder import Folder
+from fedxray.federation.engine import Model
+from fedxray.federation.policy import Policy
 from fedxray.flare.engine import FlareEngine
+from fedxray.flare.job import Gate, Participants, write_evaluation
 from fedxray.flare.own import OwnFile
+from fedxray.flare.remote import Remote
 from fedxray.flare.server import ChosenModels
 from fedxray.flare.site import SiteEvaluator
 from fedxray.flare.tasks import VALIDATE
@@ -129,6 +136,48 @@ def test_a_hospital_that_knows_no_gate_is_named(elsewhere, monkeypatch):
     with pytest.raises(UserError, match=r"^us: its fedxray is older than the one here, .*; send it the new archive"):
         there.judge()
     assert not there.folder.gate.exists()
+
+
+def test_a_hospital_without_an_answer_is_named_and_the_server_forgets_the_job(tmp_path):
+    """A job of the same content would else be taken up again, and have no answer for ever."""
+    forgotten = []
+
+    class Session:
+        def wait_for(self, sites, needed, timeout_s):
+            return sites
+
+        def run(self, job, rounds, result):
+            write_json(result / "cross_site_val" / "cross_val_results.json", {"us": {"SRV_0": {"gate": {}}}})
+            write_json(result / "thresholds.json", {"0": 0.5})
+            return "job", result
+
+        def reason(self, folder, names):
+            return f"{names[0]}: it refused"
+
+        def forget(self, job):
+            forgotten.append(job)
+
+    class Engine(Remote):
+        def open(self, scratch, threads):
+            return nullcontext(Session())
+
+    about = {"admin_kit": tmp_path, "sites": list(SITES), "checksums": {}, "patience_s": 5, "start_timeout_s": 5}
+    save_model(tmp_path / "model", {"a": np.zeros(3, np.float32)})
+    model = Model(tmp_path / "model", make_settings())
+    with pytest.raises(UserError, match=r"^cross-site evaluation: no metrics of the gate from asia: it refused$"):
+        Engine(**about, policy=Policy(5, "fail", 0)).compare(model, model, 1, 20, tmp_path / "scratch")
+    assert forgotten == ["job"]
+
+
+def test_a_gate_between_others_is_another_job(tmp_path):
+    for name in ("one", "other"):
+        save_model(tmp_path / name, {"a": np.full(3, len(name), np.float32)})
+    one, other = (Model(tmp_path / name, make_settings()) for name in ("one", "other"))
+    asked = [None, Gate(one, 1, 20), Gate(other, 1, 20), Gate(one, 2, 20), Gate(one, 1, 30)]
+    asked.append(Gate(one._replace(settings=make_settings(norms="batch")), 1, 20))
+    participants = Participants(list(SITES), {}, Policy(5, "fail", 0))
+    jobs = [write_evaluation(tmp_path / str(at), participants, [one], gate) for at, gate in enumerate(asked)]
+    assert len({read_json(job / "meta.json")["name"] for job in jobs}) == len(asked)
 
 
 def test_a_model_that_was_judged_elsewhere_becomes_the_next_version(elsewhere, tmp_path):
