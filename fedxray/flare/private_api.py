@@ -136,6 +136,7 @@ def _of(file: str, *assumptions: tuple[str, str, Claim]) -> Iterator[Assumption]
 
 LAUNCHERS = "nvflare.app_common.job_launcher"
 CELL = "nvflare.fuel.f3.cellnet"
+DOWNLOADS = "nvflare.fuel.f3.streaming.download_service"
 
 ASSUMPTIONS = (
     *_of(
@@ -176,6 +177,29 @@ ASSUMPTIONS = (
         ("nvflare.private.fed.server.server_engine", "", Says("key=FLContextKey.JOB_PROCESS_ARGS")),
         ("nvflare.private.fed.client.client_executor", "", Says('command_options += " " + t')),
         ("nvflare.private.fed.server.server_engine", "", Says('command_options += " " + t')),
+    ),
+    *_of(
+        "flare/packing.py",
+        # Ours takes the place of how NVFlare downloads arrays.
+        (
+            "nvflare.app_common.decomposers.numpy_decomposers",
+            "NumpyArrayDecomposer.to_downloadable",
+            Takes("items", "max_chunk_size", "fobs_ctx"),
+        ),
+        (
+            "nvflare.app_common.decomposers.numpy_decomposers",
+            "NumpyArrayDecomposer.download",
+            Takes("from_fqcn", "ref_id", "per_request_timeout", "cell", "secure", "abort_signal", "progress_cb"),
+        ),
+        (DOWNLOADS, "Downloadable.produce", Takes("state", "requester")),
+        (DOWNLOADS, "Consumer.consume", Takes("ref_id", "state", "data")),
+        (DOWNLOADS, "Consumer", Has("supports_pipelining", "download_completed", "download_failed")),
+        (
+            DOWNLOADS,
+            "download_object",
+            Takes("from_fqcn", "ref_id", "per_request_timeout", "cell", "consumer", "secure", "abort_signal"),
+        ),
+        (DOWNLOADS, "ProduceRC", Has("OK", "EOF")),
     ),
     *_of(
         "flare/store.py",

@@ -34,6 +34,7 @@ from fedxray.federation.rounds import ServerRounds, Update
 from fedxray.federation.secure import adverts_of, digest_of, fingerprints_of
 from fedxray.flare.job import Participants, poll_s
 from fedxray.flare.own import OwnFile, card_of
+from fedxray.flare.packing import pack_in_pieces
 from fedxray.flare.tasks import (
     ADVERTISE,
     ADVERTS,
@@ -77,6 +78,7 @@ class SiteController(ModelController):
 
     def __init__(self, participants: Participants):
         super().__init__(persistor_id="", ignore_result_error=False, task_check_period=0.05)
+        pack_in_pieces()
         self.participants = participants
         self.reasons = {}  # {site: why there is no answer} to the task that was sent last
         self.asked = time.monotonic()  # when that was
@@ -399,6 +401,7 @@ class ChosenModels(ModelLocator):
     def __init__(self, models: list, checksums: dict):
         """Of each model there are `settings` (the fields of `Settings`), and the `site` and `job` of `engine.Model`."""
         super().__init__()
+        pack_in_pieces()
         self.models, self.checksums = models, checksums
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
