@@ -151,6 +151,13 @@ ASSUMPTIONS = (
         ("nvflare.private.fed.app.server.server_train", "", Says('cmd_vars.get("secure_train"', "mpm.run(")),
         ("nvflare.private.fed.app.client.client_train", "", Says("deployer.secure_train", "mpm.run(")),
         ("nvflare.fuel.f3.mpm", "MainProcessMonitor.run", Takes("main_func", "shutdown_grace_time")),
+        # Where NVFlare waits before it looks again, and before it connects again; what it loads at each connection.
+        ("nvflare.private.fed.server.job_runner", "", Says("time.sleep(1.0)")),
+        ("nvflare.private.fed.client.client_app_runner", "", Says("time.sleep(0.5)")),
+        (f"{CELL}.connector_manager", "", Says("time.sleep(0.5)")),
+        ("nvflare.fuel.f3.sfm", "conn_manager", Says("wait = INIT_WAIT")),
+        ("nvflare.fuel.f3", "drivers", Exists()),
+        ("nvflare.fuel.f3.communicator", "", Says("driver_mgr.search_folder(os.path.dirname(drivers.__file__)")),
         # NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT: how long a server waits at a job's end for a site that is gone.
         ("nvflare.fuel.utils.config_service", "ENV_VAR_PREFIX", Is("NVFLARE_")),
         ("nvflare.apis.fl_constant", "ConfigVarName.CLIENT_OUTCOME_WAIT_TIMEOUT", Is("client_outcome_wait_timeout")),
@@ -328,6 +335,7 @@ ASSUMPTIONS = (
         # Keys of the server's file, and the form of a line of a log.
         ("nvflare.private.fed.server.fed_server", "FederatedServer", Takes("check_engine_frequency")),
         ("nvflare.private.fed.server.fed_server", "", Says('grpc_args.get("admin_port"')),
+        ("nvflare.private.fed.client.fed_client_base", "", Says('client_args.get("client_register_interval"')),
         (f"{CELL}.core_cell", "CoreCell", Exists()),
     ),
     *_of(
@@ -441,7 +449,7 @@ KIT_FILES = (
     KitFile(
         "flare/one_host.py", "server", "startup/fed_server.json", ("servers.0.service.target", "servers.0.admin_port")
     ),
-    KitFile("flare/one_host.py", "client", "startup/fed_client.json", ("servers.0.service.target",)),
+    KitFile("flare/one_host.py", "client", "startup/fed_client.json", ("servers.0.service.target", "client")),
     KitFile("flare/one_host.py", "admin", "startup/fed_admin.json", ("admin.port",)),
     KitFile("flare/session.py", "admin", "startup/fed_admin.json", ("admin.username", "admin.host", "admin.port")),
     KitFile("flare/certificates.py", "server", "startup/server.crt"),
