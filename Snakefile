@@ -23,6 +23,9 @@ if INITIAL:
     include: "rules/start.smk"
 
 
+include: "rules/gate.smk"
+
+
 if HERE:
 
     # Server and sites are processes of this machine, and all their data are made here.

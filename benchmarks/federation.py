@@ -75,28 +75,11 @@ def fedxray_command(
     words += ["--shared", sites / "shared" / "card.json"]
     words += ["--start-timeout-s", 120, "--round-timeout-s", 3600, "--absent", "fail", "--min-sites", 0]
     config = default_config()
-    privacy = config["privacy"] | {"secure_aggregation": secure}
-    plain = method_of(
-        config["algorithm"] | {"moments": "fresh", "precision": precision}, privacy
-    )  # as the alternatives
-    words += [
-        *open_options(chosen | {"epochs": rounds}),
-        "--round",
-        1,
-        "--steps",
-        0,
-        "--budget",
-        "passes",
-        *plain.options(),
-    ]
-    return python(
-        ROOT / "scripts" / "train_federated.py",
-        *words,
-        "--live",
-        output / "live",
-        "--output",
-        output / "model.safetensors",
-    )
+    algorithm = config["algorithm"] | {"moments": "fresh", "precision": precision}  # as the alternatives
+    method = method_of(algorithm, config["privacy"] | {"secure_aggregation": secure})
+    words += [*open_options(chosen | {"epochs": rounds}), "--round", 1, "--steps", 0, "--budget", "passes"]
+    words += [*method.options(), "--live", output / "live", "--output", output / "model.safetensors"]
+    return python(ROOT / "scripts" / "train_federated.py", *words)
 
 
 def alternative(side: str, sites: Path, chosen: dict, rounds: int, output: Path, *more: str) -> list:
@@ -142,7 +125,7 @@ def secure(quick: bool) -> dict:
 
     Both sides must end in the same model.
     """
-    rounds, few, turns = (2, 4, 1) if quick else (10, 6, 3)
+    rounds, few, turns = (2, 4, 1) if quick else (5, 4, 2)
     folder = experiment(quick)
     sites, samples, checks = folder / "sites", {}, []
     with scratch() as work:

@@ -44,6 +44,7 @@ from fedxray.experiment.content import Content
 from fedxray.experiment.experiment import Experiment
 from fedxray.experiment.start import digest_of, file_of
 from fedxray.experiment.folder import CohortFolder, DataFolder, Folder, RunFolder
+from fedxray.experiment.given import given_of
 from fedxray.report import contents
 
 # Collect garbage rarely: collections would take a fifth of the time of a large plan.
@@ -51,7 +52,7 @@ gc.set_threshold(10_000_000)
 
 schema = yaml.safe_load((HOME / "config" / "schema.yaml").read_text())
 defaults = yaml.safe_load((HOME / "config" / "config.yaml").read_text())
-given = dict(config)  # what the user gave; below it are the defaults
+given = given_of(typed(dict(config), schema), defaults)
 update_config(defaults, config)
 config.update(typed(defaults, schema))
 try:

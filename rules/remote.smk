@@ -105,10 +105,12 @@ rule train_alone_remote:
         " --output {output.runs:q} > {log:q} 2>&1"
 
 
+# This rule is the first that reads a test set, at the hospitals.
 rule evaluate_remote:
     input:
         registry=AT.registry,
         points=AT.points,
+        gate=[AT.gate_rules] * GATED,
     output:
         metrics=shown(AT.at_sites, "at_sites"),
         chosen=AT.chosen,
@@ -128,3 +130,35 @@ rule evaluate_remote:
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --points {{input.points:q}}"
         " --results {params.results:q} --output {output.metrics:q} --chosen {output.chosen:q} > {log:q} 2>&1"
+
+
+if GATED:
+
+    # Whether the exported model may replace its predecessor: each hospital compares both, and sends numbers alone.
+    rule judge_remote:
+        input:
+            rules=AT.gate_rules,
+            registry=AT.registry,
+            chosen=AT.chosen,
+            model=AT.model / "model.safetensors",
+            config=AT.model / "config.json",
+            predecessor=Path(PREDECESSOR) / "model.safetensors",
+        output:
+            gate=shown(AT.gate, "gate"),
+        log:
+            AT.log("judge_remote"),
+        benchmark:
+            AT.benchmark("judge_remote")
+        threads: 1
+        resources:
+            **REACH,
+            mem_mb=2000,
+            runtime=1000,
+        params:
+            **step("judge_remote"),
+            **ADMIN,
+            results=AT.root,
+            before=PREDECESSOR,
+        shell:
+            f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --rules {{input.rules:q}}"
+            " --predecessor {params.before:q} --results {params.results:q} --output {output.gate:q} > {log:q} 2>&1"

@@ -250,6 +250,7 @@ else:
             points=AT.points,
             chosen=AT.chosen,
             at_sites=AT.at_sites,
+            gate=[AT.gate] * GATED,
             model=EXPORTED,
             figures=DRAWN,
         output:

@@ -46,8 +46,15 @@ def resampled(
         "average_precision": np.stack([precision for _, precision in areas], axis=1),
         **decisions(true, false, positive, total - positive),
         "brier": weights @ ((probabilities - labels) ** 2).T / total,
-        "calibration_error": np.stack([_gaps(labels, row, weights) for row in probabilities], axis=1) / total,
+        "calibration_error": np.stack([calibration_errors(labels, row, weights) for row in probabilities], axis=1),
     }
+
+
+def calibration_errors(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The calibration error under each of weights (replicates, n), float64 (replicates,)."""
+    gaps = np.zeros((len(labels), BINS))
+    gaps[np.arange(len(labels)), bins_of(probabilities, BINS)] = labels - probabilities
+    return np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
 
 
 def bootstrap(
@@ -73,10 +80,3 @@ def _ranked(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) 
     called = np.cumsum(drawn, axis=1)[:, last]
     positive = np.cumsum(drawn * labels[order], axis=1)[:, last]
     return ranked_areas(positive, called)
-
-
-def _gaps(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The sum over bins of |observed - predicted| of weights (replicates, n), float64 (replicates,)."""
-    gaps = np.zeros((len(labels), BINS))
-    gaps[np.arange(len(labels)), bins_of(probabilities, BINS)] = labels - probabilities
-    return np.abs(weights @ gaps).sum(axis=1)

@@ -7,9 +7,8 @@ images. A patient's images are not independent, so every variance here is betwee
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
-from fedxray.analysis.bootstrap import resampled
+from fedxray.analysis.bootstrap import calibration_errors, resampled
 from fedxray.training.metrics import BINS, DECISIONS, LOWER_IS_BETTER, bins_of, shares
 
 PRIMARY = "auroc"  # the metric of the verdict
@@ -37,6 +36,53 @@ class Difference:
     confidence: float
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A metric of A minus that of B (or of A alone), of which `interval` makes a `Difference`.
+
+    It is what hospitals send, which do not have SciPy: all else of this module but intervals is computed without it.
+    """
+
+    metric: str
+    each: tuple[float, ...]  # its value of each seed
+    within: float  # the standard error of their mean, of the drawn patients
+    patients: int
+    same: bool = False  # whether A and B are the same on these images, so that a difference is 0, and not by chance
+
+    def interval(self, confidence: float) -> Difference:
+        """The mean over seeds, with its interval.
+
+        Degrees of freedom by Welch 1947 and Satterthwaite 1946, from patients - 1 and seeds - 1. Without variation
+        there is no interval: two models may be equally right on every patient of this sample by chance.
+        """
+        from scipy import stats  # hospitals have none
+
+        seeds, estimate = len(self.each), float(np.mean(self.each))
+        if self.same and not np.isnan(estimate):
+            return Difference(self.metric, 0.0, 0.0, np.nan, 0.0, 0.0, 1.0, seeds, 0.0, 0.0, confidence)
+        within = self.within if self.patients > 1 else np.nan  # a single patient shows no variation, which is not none
+        between = float(np.std(self.each, ddof=1) / np.sqrt(seeds)) if seeds > 1 else 0.0
+        se = float(np.hypot(within, between))
+        if not se > ROUNDING:
+            p = 1.0 if se <= ROUNDING and abs(estimate) <= ROUNDING else np.nan
+            limits = np.nan, np.nan
+            return Difference(self.metric, estimate, se, np.nan, *limits, p, seeds, within, between, confidence)
+        df = se**4 / (within**4 / (self.patients - 1) + between**4 / max(seeds - 1, 1))
+        half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
+        p = float(2 * stats.t.sf(abs(estimate) / se, df))
+        limits = estimate - half, estimate + half
+        return Difference(self.metric, estimate, se, df, *limits, p, seeds, within, between, confidence)
+
+
+def midranks(values: np.ndarray) -> np.ndarray:
+    """The rank from 1 of each value in its row, float64 (k, n); tied ones get the mean of theirs. NaN if one is NaN."""
+    ranks = np.empty(values.shape)
+    for row, ranked in zip(values, ranks, strict=True):
+        _, place, count = np.unique(row, return_inverse=True, return_counts=True)
+        ranked[:] = (np.cumsum(count) - (count - 1) / 2)[place]
+    return np.where(np.isnan(values).any(axis=1, keepdims=True), np.nan, ranks)
+
+
 def placements(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Placement values, float64 (k, n): for each image, the share of the other class that is on the right side of it.
 
@@ -48,9 +94,9 @@ def placements(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     count = int(positive.sum())
     values = np.full(probabilities.shape, np.nan)
     if 0 < count < len(labels):
-        ranks = stats.rankdata(probabilities, axis=1)
-        below = ranks[:, positive] - stats.rankdata(probabilities[:, positive], axis=1)
-        above = count - (ranks[:, ~positive] - stats.rankdata(probabilities[:, ~positive], axis=1))
+        ranks = midranks(probabilities)
+        below = ranks[:, positive] - midranks(probabilities[:, positive])
+        above = count - (ranks[:, ~positive] - midranks(probabilities[:, ~positive]))
         values[:, positive], values[:, ~positive] = below / (len(labels) - count), above / count
     return values
 
@@ -105,12 +151,12 @@ def differences(
     _check(a, labels, patients, weights, thresholds_a, thresholds_b, others=(b,))
     metrics_a, metrics_b = (resampled(labels, *model, weights) for model in ((a, thresholds_a), (b, thresholds_b)))
     minus = {metric: metrics_a[metric] - metrics_b[metric] for metric in metrics_a}
-    pooled = _pooled(labels, patients, placements(labels, a) - placements(labels, b), minus, confidence)
+    spreads = _spreads(labels, patients, placements(labels, a) - placements(labels, b), minus)
     same, same_calls = np.array_equal(a, b), np.array_equal(thresholds_a, thresholds_b)
-    for metric, difference in pooled.items():
-        if same and (metric not in DECISIONS or same_calls) and not np.isnan(difference.estimate):
-            pooled[metric] = Difference(metric, 0.0, 0.0, np.nan, 0.0, 0.0, 1.0, len(a), 0.0, 0.0, confidence)
-    return pooled
+    return {
+        metric: replace(spread, same=same and (metric not in DECISIONS or same_calls)).interval(confidence)
+        for metric, spread in spreads.items()
+    }
 
 
 def estimates(
@@ -127,12 +173,27 @@ def estimates(
     """
     _check(probabilities, labels, patients, weights, thresholds)
     values, placed = resampled(labels, probabilities, thresholds, weights), placements(labels, probabilities)
-    pooled = _pooled(labels, patients, placed, values, confidence)
-    limits = {metric: np.clip([value.low, value.high], 0, 1).tolist() for metric, value in pooled.items()}
-    return {
-        metric: replace(value, low=limits[metric][0], high=limits[metric][1], p=np.nan)
-        for metric, value in pooled.items()
-    }
+    spreads = _spreads(labels, patients, placed, values)
+    return {metric: of_one(spread, confidence) for metric, spread in spreads.items()}
+
+
+def of_one(spread: Spread, confidence: float) -> Difference:
+    """The interval of a metric of one model, cut to [0, 1], where every metric lies; p is NaN."""
+    value = spread.interval(confidence)
+    low, high = np.clip([value.low, value.high], 0, 1).tolist()
+    return replace(value, low=low, high=high, p=np.nan)
+
+
+def paired(labels: np.ndarray, patients: np.ndarray, a: np.ndarray, b: np.ndarray) -> Spread:
+    """AUROC of A minus that of B, of one seed: probabilities (n,) each. Its interval is that of `differences`."""
+    apart = placements(labels, a[None]) - placements(labels, b[None])
+    return replace(_of_areas(labels, patients, apart), same=np.array_equal(a, b))
+
+
+def calibrated(labels: np.ndarray, patients: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> Spread:
+    """Calibration error of one model of one seed, probabilities (n,). `of_one` of it is that of `estimates`."""
+    errors = calibration_errors(labels, probabilities, np.vstack([np.ones(len(labels)), weights]))
+    return Spread("calibration_error", (float(errors[0]),), _deviation(errors[1:]), len(np.unique(patients)))
 
 
 def combined(labels: np.ndarray, patients: np.ndarray, placed: np.ndarray, confidence: float) -> Difference:
@@ -140,9 +201,14 @@ def combined(labels: np.ndarray, patients: np.ndarray, placed: np.ndarray, confi
 
     `placed` (seeds, n) is the same combination of the models' `placements`; p is that it is 0.
     """
+    return _of_areas(labels, patients, placed).interval(confidence)
+
+
+def _of_areas(labels: np.ndarray, patients: np.ndarray, placed: np.ndarray) -> Spread:
+    """The spread of `combined`."""
     variance = covariance(labels, placed.mean(axis=0, keepdims=True), patients).item()
     within, count = float(np.sqrt(np.maximum(variance, 0))), len(np.unique(patients))
-    return _interval("auroc", areas(labels, placed), within, count, confidence)
+    return Spread("auroc", tuple(areas(labels, placed).tolist()), within, count)
 
 
 def _check(probabilities: np.ndarray, labels, patients, weights, *thresholds, others: tuple = ()) -> None:
@@ -154,34 +220,15 @@ def _check(probabilities: np.ndarray, labels, patients, weights, *thresholds, ot
         raise ValueError(f"probabilities are of {seeds} seeds and {images} images; the others do not match: {shapes}")
 
 
-def _pooled(labels: np.ndarray, patients: np.ndarray, placed: np.ndarray, values: dict, confidence: float) -> dict:
+def _spreads(labels: np.ndarray, patients: np.ndarray, placed: np.ndarray, values: dict) -> dict[str, Spread]:
     """Each metric, of placement values `placed` (seeds, n) and `resampled` values, or of differences of such."""
     count = len(np.unique(patients))
     return {
-        metric: combined(labels, patients, placed, confidence)
+        metric: _of_areas(labels, patients, placed)
         if metric == "auroc"
-        else _interval(metric, part[0], _deviation(part[1:].mean(axis=1)), count, confidence)
+        else Spread(metric, tuple(part[0].tolist()), _deviation(part[1:].mean(axis=1)), count)
         for metric, part in values.items()
     }
-
-
-def _interval(metric: str, each: np.ndarray, within: float, patients: int, confidence: float) -> Difference:
-    """The mean over seeds of each (seeds,), `within` being its standard error between patients.
-
-    Degrees of freedom by Welch 1947 and Satterthwaite 1946, from patients - 1 and seeds - 1.
-    Without variation there is no interval: two models may be equally right on every patient of this sample by chance.
-    """
-    seeds, estimate = len(each), float(each.mean())
-    within = float(within) if patients > 1 else np.nan  # a single patient shows no variation, which is not none
-    between = float(each.std(ddof=1) / np.sqrt(seeds)) if seeds > 1 else 0.0
-    se = float(np.hypot(within, between))
-    if not se > ROUNDING:
-        p = 1.0 if se <= ROUNDING and abs(estimate) <= ROUNDING else np.nan
-        return Difference(metric, estimate, se, np.nan, np.nan, np.nan, p, seeds, within, between, confidence)
-    df = se**4 / (within**4 / (patients - 1) + between**4 / max(seeds - 1, 1))
-    half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
-    p = float(2 * stats.t.sf(abs(estimate) / se, df))
-    return Difference(metric, estimate, se, df, estimate - half, estimate + half, p, seeds, within, between, confidence)
 
 
 def _deviation(replicates: np.ndarray) -> float:

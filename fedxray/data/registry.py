@@ -42,8 +42,9 @@ def tabulate(cards: Iterable[dict]) -> pd.DataFrame:
     The columns `<split>_images` and `<split>_patients` are counts; `prevalence` is the share of pneumonia in train and
     test; `split` is JSON; `source_sha256` and `split` are empty where the card does not have them; `trouble` is what
     was made wrong on purpose, and where, or empty; `fedxray` is the version that wrote the data. If a card has waves,
-    the last column is `waves`, the counts of each as JSON, or empty. Raises UserError for a card of another schema,
-    and for two cards of one site.
+    a further column is `waves`, the counts of each as JSON, or empty; if a card is of a later version of its data, the
+    last is `earlier`, the checksums of those before. Raises UserError for a card of another schema, and for two cards
+    of one site.
     """
     cards = list(cards)
     rows = [_row(card) for card in cards]
@@ -51,12 +52,13 @@ def tabulate(cards: Iterable[dict]) -> pd.DataFrame:
     if repeated := sorted(site for site in set(sites) if sites.count(site) > 1):
         raise UserError(f"registry: {repeated[0]} has two cards; give one data set of each site")
     columns = [*COLUMNS]
-    if any("waves" in card for card in cards):
-        columns.append("waves")
-        rows = [
-            row | {"waves": json.dumps(card["waves"]) if "waves" in card else ""}
-            for row, card in zip(rows, cards, strict=True)
-        ]
+    of_waves = {"waves": [card.get("waves") for card in cards]}
+    of_waves |= {"earlier": [card["provenance"].get("earlier") for card in cards]}
+    for column, values in of_waves.items():
+        if any(values):
+            columns.append(column)
+            texts = [json.dumps(value) if value else "" for value in values]
+            rows = [row | {column: text} for row, text in zip(rows, texts, strict=True)]
     return pd.DataFrame(sorted(rows, key=lambda row: row["site"]), columns=columns)
 
 

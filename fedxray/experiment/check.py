@@ -15,10 +15,11 @@ from jsonschema.validators import extend
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 from fedxray.core.yaml_file import check_keys
+from fedxray.experiment import given as users
 from fedxray.experiment import privacy, start
 from fedxray.experiment.experiment import Experiment
-from fedxray.experiment.method import MEAN_NUMBERS, NUMBERS, Method, faults_of, method_of, quorum
-from fedxray.experiment.sweep import COHORT_AXES, METHOD_AXES, PRIVACY_AXES, TROUBLES, Point, name_of, points
+from fedxray.experiment.method import faults_of, quorum
+from fedxray.experiment.sweep import COHORT_AXES, PRIVACY_AXES, TROUBLES, method_at, name_of, points
 
 KINDS = {
     "integer": "a whole number",
@@ -33,12 +34,12 @@ PATHS = ("archive", "folder", "admin_kit", "initial", "predecessor")  # keys who
 SHOWN = 60  # characters of a value in a message
 POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
 PARTS = (1, 0.5, 0.25, 0.2, 0.125, 0.1, 0.0625, 0.05, 0.04, 0.02, 0.01)  # of an epoch, for a message
-# {a number of a method: which ones use it}
-OWNERS = {
-    name: ", ".join(owner for table in (NUMBERS, MEAN_NUMBERS) for owner, names in table.items() if name in names)
-    for names in (*NUMBERS.values(), *MEAN_NUMBERS.values())
-    for name in names
-} | {"finetune_stop": "finetune"}
+# What to do about new patients at hospitals elsewhere, whose data are what they are.
+ELSEWHERE = (
+    "update.strategy: hospitals elsewhere have the data that they have; leave it out, and for a second wave set "
+    "federation.waves to 2, model.initial to the run of wave 1 and promotion.predecessor to the model in use "
+    "(docs/hospitals.md)"
+)
 # Of a file's name, in bytes. File systems take 255, and a log or a temporary file adds some to the name of its run.
 NAME = 230
 
@@ -46,7 +47,7 @@ NAME = 230
 def check_config(config: dict, schema: dict, given: Mapping | None = None) -> None:
     """Raise UserError, a line for each fault, if `config` is not what `schema` and the experiment want.
 
-    `given` is the part of it that the user gave: the rest are defaults.
+    `given` is the part of it that the user gave (`given_of`): the rest are defaults.
     """
     faults = list(_unusable(config))
     if not faults:
@@ -57,7 +58,7 @@ def check_config(config: dict, schema: dict, given: Mapping | None = None) -> No
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
     faults = [*_of_trouble(config), *_of_methods(config), *_of_privacy(config), *_of_reference(config)]
     faults += [*_of_absence(config), *_of_promotion(config), *_of_update(config)]
-    faults += [*_unused(config, given or {}), *_unprotected(config, given or {}), *_undrawn(config, given or {})]
+    faults += users.faults_of(config, given or {})
     if faults := list(dict.fromkeys(faults)):
         raise UserError("\n".join(f"config: {fault}" for fault in faults))
 
@@ -263,8 +264,12 @@ def _of_federation(config: dict) -> list[str]:
             faults.append("federation.engine: inprocess reads all data here; a remote federation needs nvflare")
         if config["privacy"]["audit"]:
             faults.append("privacy.audit: attacks need the hospitals' images, which are elsewhere; set it to false")
+        if config["evaluation"]["contributions"]:
+            faults.append("evaluation.contributions: is measured on images, which are elsewhere; set it to false")
         swept = {key for entry in (config["sweep"]["grid"], *config["sweep"]["points"]) for key in entry}
-        for key in sorted(swept & set(COHORT_AXES)):
+        if config["update"]["strategy"] or "update.strategy" in swept:
+            faults.append(ELSEWHERE)
+        for key in sorted(swept & {*COHORT_AXES} - {"update.strategy"}):
             faults.append(
                 f"sweep: {key} cannot be swept in a remote federation, whose sites have the data that they have"
             )
@@ -302,7 +307,7 @@ def _of_methods(config: dict) -> Iterator[str]:
     secure, least = config["privacy"]["secure_aggregation"], config["federation"]["min_sites"]
     least = len(config["sites"]) if secure or not least else least  # sites that answer in a round; see `_of_absence`
     for point in points(config):
-        method = _method(config, point)
+        method = method_at(config, point)
         yield from faults_of(method, min(least, point.get("sites", len(config["sites"]))))
         epochs = point.get("training.epochs", config["training"]["epochs"])
         passes, steps = (point.get(f"federation.{key}", config["federation"][key]) for key in ("round", "steps"))
@@ -319,6 +324,8 @@ def _of_methods(config: dict) -> Iterator[str]:
                 "evaluation.contributions: needs one method that has a global model, and one point of it; leave the "
                 "others out of the sweep"
             )
+        if all(len(cohort.sites) < 3 for cohort in experiment.cohorts):
+            yield "evaluation.contributions: has no coalition to train of two hospitals; name more, or set it to false"
         if any(len(cohort.sites) > 4 for cohort in experiment.cohorts):
             yield "evaluation.contributions: more than four hospitals have too many coalitions; name fewer sites"
 
@@ -358,10 +365,17 @@ def _of_update(config: dict) -> Iterator[str]:
     if any(run.goes_on_from and (run.model.mode, run.goes_on_from) not in jobs for run in experiment.jobs):
         yield "sweep: update.strategy: a point goes on from that of keep, which is not among the points; add it"
     if any(run.method.is_personal for run in experiment.jobs):
-        yield "update.strategy: personal methods have no one model to go on from; leave them out of the sweep"
-    for key, plain in (("dp", "none"), ("audit", False)):
-        if config["privacy"][key] != plain or f"privacy.{key}" in experiment.config["sweep"]["grid"]:
-            yield f"privacy.{key}: not there yet where update.strategy is swept; set it to {_shown(plain)}"
+        yield "update.strategy: only a model of all hospitals goes on; leave personal methods out of the sweep"
+    if experiment.levels != {""}:
+        yield (
+            "privacy.dp: with update.strategy a patient of wave 1 is trained on twice, and the epsilon of both is not "
+            "counted; set it to none"
+        )
+    if config["privacy"]["audit"]:
+        yield (
+            "privacy.audit: with update.strategy its attacks would begin with a model that has seen the patients whom "
+            "they look for; set it to false"
+        )
     if config["evaluation"]["contributions"]:
         yield "evaluation.contributions: not there yet where update.strategy is swept; set it to false"
     if dataset["source"] == "phantom" and not dataset["sources"] and not dataset["phantom"]["second"]["patients"]:
@@ -378,7 +392,7 @@ def _of_privacy(config: dict) -> Iterator[str]:
         levels.add(privacy.privacy_of(values).spent)
         if values["dp"] != "none" and budget != "passes":
             yield f"federation.budget: {budget}, but privacy.steps are the budget of a private run; set it to passes"
-        yield from privacy.faults_of(config, values, _method(config, point), sites)
+        yield from privacy.faults_of(config, values, method_at(config, point), sites)
     if len(levels) > 1 and "" not in levels:
         yield "sweep: several levels of privacy and none without noise, to compare them with; add privacy.dp: none"
 
@@ -393,14 +407,9 @@ def _of_reference(config: dict) -> Iterator[str]:
 
 
 def _of_promotion(config: dict) -> Iterator[str]:
-    """Faults of the gate: it judges the one model of a federation on predictions that are here."""
+    """Faults of the gate: it judges the one model of a federation."""
     if not config["promotion"]["predecessor"]:
         return
-    if config["federation"]["where"] == "remote":
-        yield (
-            "promotion.predecessor: hospitals elsewhere send no intervals, which the gate needs; leave it empty, and "
-            "judge where the test images are"
-        )
     experiment = Experiment.from_config(config)
     first = [run.model.mode for run in experiment.runs if run.model.cohort == experiment.cohorts[0]]
     if "federated" not in first:
@@ -421,59 +430,6 @@ def _of_round(passes: float, epochs: int, tail: int) -> Iterator[str]:
             f"federation.round: {passes:g} does not divide the budget of {budget}; take "
             f"{' or '.join(map(str, sorted(best)))}, or another training.epochs"
         )
-
-
-def _method(config: dict, point: Point) -> Method:
-    """The method of a point."""
-    own = {key.partition(".")[2]: point[key] for key in METHOD_AXES if key in point}
-    return method_of(config["algorithm"] | own, config["privacy"])
-
-
-def _unused(config: dict, given: Mapping) -> Iterator[str]:
-    """Numbers of a method that the user gave and no method uses."""
-    sweep = config["sweep"]
-    methods = [_method(config, point) for point in points(config)]
-    named = {f"algorithm.{name}": name for name in given.get("algorithm", {})}
-    named |= {f"sweep.grid.{key}": key.partition(".")[2] for key in sweep["grid"] if key in METHOD_AXES}
-    for where, name in named.items():
-        if name in OWNERS and not any(name in method.numbers for method in methods):
-            yield f"{where}: no method here uses it; it is a number of {OWNERS[name]}: remove it, or choose that"
-    for entry in sweep["points"]:
-        method = _method(config, entry)
-        for key in entry:
-            name = key.partition(".")[2]
-            if key in METHOD_AXES and name in OWNERS and name not in method.numbers:
-                yield f"sweep.points: {key}: {method.slug} does not use it; it is a number of {OWNERS[name]}: remove it"
-
-
-def _unprotected(config: Mapping, given: Mapping) -> Iterator[str]:
-    """What the user gave for private training where nothing is private: who asks for an epsilon wants it."""
-    sweep, base = config["sweep"], config["privacy"]["dp"]
-    entries = [("privacy", {f"privacy.{name}": name for name in given.get("privacy", {})}, points(config))]
-    entries += [("sweep.grid", sweep["grid"], points(config))]
-    entries += [("sweep.points", entry, [entry]) for entry in sweep["points"]]
-    for where, keys, of_points in entries:
-        places = {point.get("privacy.dp", base) for point in of_points}
-        lead = "" if where == "privacy" else f"{where}: "
-        for key in (key for key in keys if key.partition(".")[0] == "privacy" and name_of(key) in privacy.KEYS):
-            if key != "privacy.dp" and places == {"none"}:
-                yield f"{lead}{key}: nothing is private while privacy.dp is none; set it to sites or sum, or remove it"
-            elif key == "privacy.colluders" and "sum" not in places:
-                yield f"{lead}{key}: only privacy.dp: sum shares its noise out; remove it, or take sum"
-
-
-def _undrawn(config: Mapping, given: Mapping) -> Iterator[str]:
-    """A share of pneumonia that the user gave for a second wave of no patients."""
-    base, said = config["dataset"]["phantom"]["second"], given
-    for key in ("dataset", "phantom", "second"):
-        said = said.get(key) if isinstance(said, Mapping) else None
-    entries = [(entry.get("phantom") or {}).get("second", {}) for entry in config["dataset"]["sources"]]
-    drawn = {number for number, second in enumerate(entries) if (base | second)["patients"]}
-    wrong = [f"sources.{n}." for n, second in enumerate(entries) if "pneumonia" in second and n not in drawn]
-    if isinstance(said, Mapping) and "pneumonia" in said and not (base["patients"] or drawn):
-        wrong.append("")
-    for where in wrong:
-        yield f"dataset.{where}phantom.second.pneumonia: this wave has no patients; give some, or remove it"
 
 
 def _swept(config: dict, schema: dict) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from fedxray.core.files import read_json
 from fedxray.experiment.cohorts import Cohort, cohort_of
-from fedxray.experiment.method import PLAIN, Method, method_of
+from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.privacy import Privacy, privacy_of
 from fedxray.experiment.settings import Settings
 from fedxray.experiment.sweep import (
@@ -20,6 +20,7 @@ from fedxray.experiment.sweep import (
     PRIVATE,
     Point,
     leaves,
+    method_at,
     name_of,
     points,
 )
@@ -222,7 +223,8 @@ class Experiment:
 
     def _run(self, mode: str, cohort: Cohort, point: Point, site: str, seed: int) -> Run:
         """The run of a point, with of the point what the mode uses."""
-        method, budget = self._method(point), point.get("federation.budget", self.config["federation"]["budget"])
+        budget = point.get("federation.budget", self.config["federation"]["budget"])
+        method = method_at(self.config, point)
         further = {name_of(key): value for key, value in point.items() if key not in NOT_IN_POINTS}
         values = {name: further.pop(name, self.config["training"][name]) for name in ("lr", "epochs")}
         privacy = self._privacy(point)
@@ -265,11 +267,6 @@ class Experiment:
         """The budgets that the sweep varies."""
         return {point.get("federation.budget", self.config["federation"]["budget"]) for point in self.points}
 
-    def _method(self, point: Point) -> Method:
-        """The method of a point."""
-        own = {key.partition(".")[2]: value for key, value in point.items() if key in METHOD_AXES}
-        return method_of(self.config["algorithm"] | own, self.config["privacy"])
-
     def _privacy(self, point: Point) -> Privacy:
         """The privacy of a point."""
         own = {name_of(key): value for key, value in point.items() if key in PRIVACY_AXES}
@@ -279,7 +276,7 @@ class Experiment:
         """What a point's federated method is called."""
         budget = point.get("federation.budget", self.config["federation"]["budget"])
         private = self._privacy(point).slug
-        return self._method(point).slug + f"+{private}" * bool(private) + "+steps" * (budget == "steps")
+        return method_at(self.config, point).slug + f"+{private}" * bool(private) + "+steps" * (budget == "steps")
 
 
 def coalitions(sites: Sequence[str]) -> list[str]:

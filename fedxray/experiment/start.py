@@ -17,6 +17,7 @@ MODEL, RECORD, EXPORTED = "model.safetensors", "record.json", "config.json"
 WEIGHTS = ("DEFAULT", "IMAGENET1K_V1", "IMAGENET1K_V2", "IMAGENET1K_FEATURES")
 WEIGHTS += ("IMAGENET1K_SWAG_E2E_V1", "IMAGENET1K_SWAG_LINEAR_V1")
 OWN = ("compact", "demo")  # models that are not torchvision's
+NETWORK = "network."  # begins the name of each parameter of a model of torchvision's
 FORM = {"norms": "group", "standardise": "image"}  # what a record or an export leaves out of `model`
 
 
@@ -56,7 +57,7 @@ def faults_of(config: Mapping) -> list[str]:
     swept = {key for part in (config["sweep"]["grid"], *config["sweep"]["points"]) for key in part}
     if "model.name" in swept:
         faults.append("sweep: model.name cannot be swept with model.initial, which is of one model; leave one out")
-    return faults + (_of_weights(model) if initial.startswith(TORCHVISION) else _of_model(model))
+    return faults + (_of_weights(model) if initial.startswith(TORCHVISION) else _of_model(config))
 
 
 def _of_weights(model: Mapping) -> list[str]:
@@ -79,14 +80,21 @@ def _of_weights(model: Mapping) -> list[str]:
     return faults
 
 
-def _of_model(model: Mapping) -> list[str]:
-    """Faults of a run's model or an exported one: it must be of the same form, as far as what lies beside it says."""
+def _of_model(config: Mapping) -> list[str]:
+    """Faults of a run's model or an exported one: it must be of the same form, as far as what lies beside it says.
+
+    It is of another experiment, or each training would change what the next one begins with.
+    """
+    model = config["model"]
     path = file_of(model["initial"])
     if path is None or not path.is_file():
         return [
             f"model.initial: {path}: no such file; give a run's {MODEL}, an exported model/, or {TORCHVISION}WEIGHTS"
         ]
-    if not _is_safetensors(path):
+    if path.resolve().is_relative_to(Path("results", config["experiment"]).resolve()):
+        return [f"model.initial: {path} is of this experiment, which writes it again; take a new `experiment`"]
+    names = _names(path)
+    if names is None:
         return [f"model.initial: {path}: no safetensors; give a run's {MODEL}, or an exported model/"]
     try:
         if (path.parent / RECORD).exists():
@@ -95,7 +103,13 @@ def _of_model(model: Mapping) -> list[str]:
             found = read_json(path.parent / EXPORTED)
         form = {"name": found["model"]} | {key: found.get(key, plain) for key, plain in FORM.items()}
     except (OSError, ValueError, KeyError, TypeError):
-        return []  # nothing says it; its names and shapes are looked at before any training
+        # Nothing says it. All its names and shapes are looked at before any training.
+        if model["name"] not in OWN and not any(name.startswith(NETWORK) for name in names):
+            return [
+                f"model.initial: {path} is no run's model of {model['name']}; if torchvision's own weights are in it, "
+                f"write {TORCHVISION}{path}, else give another"
+            ]
+        return []
     return [
         f"model.{key}: {model[key]}, but the model of model.initial has {value}; set it to that"
         for key, value in form.items()
@@ -103,11 +117,12 @@ def _of_model(model: Mapping) -> list[str]:
     ]
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Whether a file begins as safetensors do: the length of a header, and the header."""
+def _names(path: Path) -> list[str] | None:
+    """The names in the header of a file that begins as safetensors do, with its length; None if it does not."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            return length <= path.stat().st_size and isinstance(json.loads(file.read(length)), dict)
+            header = json.loads(file.read(length)) if length <= path.stat().st_size else None
+            return list(header) if isinstance(header, dict) else None
     except (OSError, ValueError, struct.error):
-        return False
+        return None

@@ -9,6 +9,7 @@ from typing import Any
 
 from fedxray.core.errors import UserError
 from fedxray.experiment.method import KEYS as METHOD_KEYS
+from fedxray.experiment.method import Method, method_of
 
 # The parameter of each way of bringing patients to sites; no other way uses it.
 KNOBS = {"dirichlet": "split.alpha", "quantity": "split.power", "aetiology": "split.viral_share"}
@@ -67,6 +68,12 @@ def points(config: Mapping) -> list[Point]:
     if not unique:
         raise UserError("config: sweep.exclude leaves no point; remove one of its entries")
     return unique
+
+
+def method_at(config: Mapping, point: Point) -> Method:
+    """The method of a point."""
+    own = {key.partition(".")[2]: point[key] for key in METHOD_AXES if key in point}
+    return method_of(config["algorithm"] | own, config["privacy"])
 
 
 def leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:

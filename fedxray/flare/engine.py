@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from fedxray.analysis.gate import Measured
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 from fedxray.core.parameters import load_model
@@ -16,9 +17,9 @@ from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Evaluated, Model, Own, Trained
 from fedxray.federation.policy import Policy, Schedule
 from fedxray.federation.records import epochs_of, sites_of
-from fedxray.flare.job import Participants, key_of, write_card_collection, write_evaluation, write_training
+from fedxray.flare.job import Gate, Participants, key_of, write_card_collection, write_evaluation, write_training
 from fedxray.flare.session import AdminSession
-from fedxray.flare.tasks import CARDS, MODEL, RECORDS, THRESHOLDS
+from fedxray.flare.tasks import CARDS, GATE, MODEL, RECORDS, THRESHOLDS
 from fedxray.training.mechanism import Mechanism
 
 log = logging.getLogger(__name__)
@@ -76,26 +77,52 @@ class FlareEngine(ABC):
         """
         participants, scratch = self.participants.all_needed(), scratch.resolve()
         job = write_evaluation(scratch / "job", participants, list(models.values()))
-        numbers = {name: str(number) for number, name in enumerate(models)}  # by which NVFlare calls the models
         sites = {name: [model.site] if model.job else participants.sites for name, model in models.items()}
         threads = next(iter(models.values())).settings.threads
-        with self._ran(job, participants, threads, scratch) as (session, folder):
-            results = read_json(folder / "cross_site_val" / "cross_val_results.json")
-            for name, number in numbers.items():
-                for site in sites[name]:
-                    if not results.get(site, {}).get(f"SRV_{number}"):
-                        why = session.reason(folder, [site])
-                        raise UserError(f"cross-site evaluation: no metrics of {name} from {why}")
-            thresholds = read_json(folder / THRESHOLDS)
-        metrics = {
-            name: {site: results[site][f"SRV_{number}"] for site in sites[name]} for name, number in numbers.items()
-        }
+        metrics, numbered = self._evaluated(job, participants, threads, scratch, sites)
         own = {
             name: metrics[name][model.site]["threshold"]
             for name, model in models.items()
             if model.site in metrics[name]
         }
-        return Evaluated(metrics, {name: own.get(name, thresholds.get(number)) for name, number in numbers.items()})
+        return Evaluated(metrics, {name: own.get(name, numbered.get(str(at))) for at, name in enumerate(models)})
+
+    def compare(
+        self, candidate: Model, predecessor: Model, seed: int, replicates: int, scratch: Path
+    ) -> dict[str, Measured]:
+        """What the gate between two models needs of each site, by name: each compares them on its own test set.
+
+        Only these numbers leave it. `seed` and `replicates` are those of the gate's rules. Raises UserError as
+        `evaluate` does, and for a site whose fedxray knows no gate.
+        """
+        participants, scratch = self.participants.all_needed(), scratch.resolve()
+        gate, of_both = Gate(predecessor, seed, replicates), "the gate"
+        job = write_evaluation(scratch / "job", participants, [candidate], gate)
+        sites = {of_both: participants.sites}
+        answers, _ = self._evaluated(job, participants, candidate.settings.threads, scratch, sites)
+        return {site: _measured(site, answer) for site, answer in answers[of_both].items()}
+
+    def _evaluated(
+        self, job: Path, participants: Participants, threads: int, scratch: Path, sites: Mapping[str, list[str]]
+    ) -> tuple[dict[str, dict[str, dict]], dict[str, float]]:
+        """({model: {site: its answer}}, {number of a model: threshold}) of a cross-site evaluation.
+
+        `sites` are those that evaluate each model, in the order of the job. Raises UserError if one has no answer; the
+        server forgets the job then too, or the next of the same content would be that one.
+        """
+        with self._ran(job, participants, threads, scratch) as (session, folder):
+            results = read_json(folder / "cross_site_val" / "cross_val_results.json")
+            # NVFlare calls the models by their numbers.
+            answers = {
+                name: {site: results.get(site, {}).get(f"SRV_{number}") for site in sites[name]}
+                for number, name in enumerate(sites)
+            }
+            missing = [(name, site) for name, found in answers.items() for site in found if not found[site]]
+            reasons = [f"{name} from {session.reason(folder, [site])}" for name, site in missing[:1]]
+            thresholds = read_json(folder / THRESHOLDS)
+        if reasons:
+            raise UserError(f"cross-site evaluation: no metrics of {reasons[0]}")
+        return answers, thresholds
 
     def cards(self, scratch: Path) -> dict[str, dict]:
         """The data cards of every site and of the shared validation set (`shared`), by name."""
@@ -155,3 +182,14 @@ class FlareEngine(ABC):
         notes = {"streamed_epochs": result["streamed"], "absent": absences, "resumed_after_round": result["resumed"]}
         notes["without_own_model"] = result["without_own_model"]
         return checks | {name: note for name, note in notes.items() if note}
+
+
+def _measured(site: str, answer: Mapping) -> Measured:
+    """What a site has answered for a gate. Raises UserError if it is no such thing: an older one sends metrics."""
+    try:
+        return Measured.read(answer[GATE])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{site}: its fedxray is older than the one here, and knows no gate; send it the new archive "
+            "(fedxray-server provision)"
+        ) from error

@@ -16,7 +16,7 @@ from fedxray.experiment.method import PLAIN, Method
 from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Model
 from fedxray.federation.policy import Policy, Schedule
-from fedxray.flare.tasks import ALONE, CARD, INITIAL, KEYS, PERSONAL, STEPS, TRAIN, VALIDATE
+from fedxray.flare.tasks import ALONE, CARD, INITIAL, KEYS, PERSONAL, PREDECESSOR, STEPS, TRAIN, VALIDATE
 from fedxray.training.mechanism import Mechanism
 
 # Seconds between a site's requests for a task, at first and at most. NVFlare's own 2 s a run would pay in each round.
@@ -40,6 +40,14 @@ class Participants(NamedTuple):
     def all_needed(self) -> "Participants":
         """The same participants, of whom each must answer."""
         return self._replace(policy=replace(self.policy, absent="fail", min_sites=0))
+
+
+class Gate(NamedTuple):
+    """What an evaluation asks instead of metrics: how a model does beside the one that it may replace."""
+
+    predecessor: Model
+    seed: int  # of the bootstrap over patients
+    replicates: int
 
 
 def key_of(
@@ -120,17 +128,23 @@ def write_alone(
     )
 
 
-def write_evaluation(folder: Path, participants: Participants, models: Sequence[Model]) -> Path:
+def write_evaluation(
+    folder: Path, participants: Participants, models: Sequence[Model], gate: Gate | None = None
+) -> Path:
     """Write the job of NVFlare's own cross-site evaluation of `models` into `folder`, and return it.
 
     Only the server gets the files of the models. Each site is sent their parameters, and the threshold that the server
     chooses on its validation set; of a model that stays at its site nobody is sent any. NVFlare's results call a model
-    by its number.
+    by its number. With a `gate` each site is also sent the predecessor, and answers what the gate needs.
     """
     sites, checksums, policy, _ = participants
     files = {f"models/{number}.safetensors": model.path for number, model in enumerate(models) if not model.job}
     about = [{"settings": asdict(model.settings), "site": model.site, "job": model.job} for model in models]
-    locator = {"models": about, "checksums": checksums}
+    locator: dict = {"models": about, "checksums": checksums}
+    if gate:
+        files[PREDECESSOR] = gate.predecessor.path
+        draw = {"seed": gate.seed, "replicates": gate.replicates}
+        locator["gate"] = {"settings": asdict(gate.predecessor.settings), **draw}
     path = "nvflare.app_common.workflows.cross_site_model_eval.CrossSiteModelEval"
     evaluation = {
         "model_locator_id": "models",
@@ -197,9 +211,9 @@ def _write(
     The server's app has a copy of each file that is `brought`, by its path there.
     """
     shutil.rmtree(folder, ignore_errors=True)  # a file that another job brought is none of this one
-    for name, path in brought.items():
-        (folder / "server" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / "server" / name)
+    for place, path in brought.items():
+        (folder / "server" / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / "server" / place)
     sites, needed = participants.sites, participants.needed
     filters = {"task_data_filters": [], "task_result_filters": []}
     # With fewer sites than needed the job does not start.

@@ -42,12 +42,14 @@ from fedxray.flare.tasks import (
     CARD,
     CARDS,
     FAILURE,
+    GATE,
     INITIAL,
     KEYS,
     LAST,
     LIVE,
     MODEL,
     PERSONAL,
+    PREDECESSOR,
     RECORDS,
     REVEAL,
     ROUNDS,
@@ -398,11 +400,14 @@ class ChosenModels(ModelLocator):
     `thresholds.json`.
     """
 
-    def __init__(self, models: list, checksums: dict):
-        """Of each model there are `settings` (the fields of `Settings`), and the `site` and `job` of `engine.Model`."""
+    def __init__(self, models: list, checksums: dict, gate: dict | None = None):
+        """Of each model there are `settings` (the fields of `Settings`), and the `site` and `job` of `engine.Model`.
+
+        `gate` has the `settings` of the model that this one may replace, `seed` and `replicates`.
+        """
         super().__init__()
         pack_in_pieces()
-        self.models, self.checksums = models, checksums
+        self.models, self.checksums, self.gate = models, checksums, gate
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """Keep why a site has no metrics; NVFlare calls this for everything that happens."""
@@ -423,9 +428,11 @@ class ChosenModels(ModelLocator):
             return DXO(DataKind.WEIGHTS, data={}, meta=about)
         settings = Settings(**about["settings"])
         job, own_file = fl_ctx.get_job_id(), OwnFile(Path(workspace.get_root_dir()))
-        parameters = load_model(Path(workspace.get_app_dir(job)) / "models" / f"{model_name}.safetensors")
+        app = Path(workspace.get_app_dir(job))
+        parameters = load_model(app / "models" / f"{model_name}.safetensors")
         validation = own_file.load(self.checksums.get(SHARED)).part("validation")
         threshold = threshold_of(restore(settings, parameters), validation, settings.compute)
         path = Path(workspace.get_run_dir(job)) / THRESHOLDS
         write_json(path, (read_json(path) if path.exists() else {}) | {model_name: threshold})
-        return DXO(DataKind.WEIGHTS, data=parameters, meta=about | {"threshold": threshold})
+        gate = {GATE: self.gate | {"parameters": load_model(app / PREDECESSOR)}} if self.gate else {}
+        return DXO(DataKind.WEIGHTS, data=parameters, meta=about | {"threshold": threshold} | gate)

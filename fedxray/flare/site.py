@@ -14,6 +14,7 @@ from nvflare.apis.signal import Signal
 from nvflare.app_common.abstract.fl_model import FLModel, ParamsType
 from nvflare.app_common.utils.fl_model_utils import FLModelUtils
 
+from fedxray.analysis.gate import Scored, measure
 from fedxray.core.errors import UserError
 from fedxray.core.parameters import Parameters, save_model
 from fedxray.data.site import SiteData
@@ -32,6 +33,7 @@ from fedxray.flare.partners import agree, agree_round, identity_of
 from fedxray.flare.tasks import (
     ADVERTISE,
     ADVERTS,
+    GATE,
     INITIAL,
     KEYS,
     LAST,
@@ -352,7 +354,8 @@ class SiteEvaluator(SiteExecutor):
         """Answer one `validate` task with metrics, and the threshold that they are at.
 
         The model comes with its settings and the threshold that the server chose; of the site's own model the site
-        chooses it. One that another site keeps has no metrics here.
+        chooses it. One that another site keeps has no metrics here. If it comes with the model that it may replace, the
+        answer is what the gate between them needs of this site (`Measured`), and no metric.
         """
         sent, name = from_shareable(shareable), fl_ctx.get_identity_name()
         job, mine = sent.get_meta_prop("job"), sent.get_meta_prop("site") == name
@@ -362,6 +365,11 @@ class SiteEvaluator(SiteExecutor):
         if job:
             parameters, settings = Kept(self.own_file(fl_ctx).kit, job).read()
         data, network = self.data(fl_ctx), restore(settings, parameters)
+        if gate := sent.get_meta_prop(GATE):
+            networks = network, restore(Settings(**gate["settings"]), gate["parameters"])
+            scores = [predict(one, data.part("test")[0], settings.compute) for one in networks]
+            measured = measure(name, Scored.of_site(data, *scores), gate["seed"], gate["replicates"])
+            return DXO(DataKind.METRICS, data={GATE: measured.sent}).to_shareable()
         threshold = sent.get_meta_prop("threshold")
         if mine:
             threshold = threshold_of(network, data.own_validation(), settings.compute)

@@ -17,9 +17,12 @@ LIVE = "fedxray.live"  # by which a site tells a running job the metrics of an e
 ADVERTS = "adverts"  # in a task `train` and the answer to `keys`: the signed keys, {site: fields of `secure.Advert`}
 SAID = "said"  # in a task of STEPS and in `train`: what the server passes on; in an answer: what the site says
 LAST = "last"  # in a task: {site: the last round, from 1, in which its answer counted}; after that it goes on
+GATE = "gate"  # in a task `validate`: the model that this one may replace; in its answer: what the gate needs
 WHY = "why"  # the header of a site's answer that says why there is no result
 
-INITIAL = "initial.safetensors"  # a file of the server's app: the model to begin with, if one is given
+# Files of the server's app.
+INITIAL = "initial.safetensors"  # the model to begin with, if one is given
+PREDECESSOR = "predecessor.safetensors"  # the model that the evaluated one may replace, if a gate is asked
 
 # Files in the job's folder, which the workflow downloads when the job has ended.
 FAILURE = "failure.txt"  # why the job failed

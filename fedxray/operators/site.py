@@ -37,6 +37,11 @@ def prepare(options) -> None:
         "processes": os.cpu_count() or 1,
     }
     if options.add:
+        if "shared" in given:
+            raise UserError(
+                "--shared: the validation set stays that of before; leave it out, or prepare all images again with "
+                "this one, without --add"
+            )
         if given:
             raise UserError(f"--{min(given).replace('_', '-')}: new patients are split as before; leave it out")
         old = own_file.data

@@ -68,7 +68,7 @@ ITEMS = (
     Item("updates_table", "table", TABLES, "compare_updates"),  # where update.strategy is swept
     Item("own_thresholds", "table", TABLES, "adapt_thresholds"),
     Item("audit", "table", TABLES, "audit_model"),  # where privacy.audit is true
-    Item("gate", "table", TABLES, "judge_model"),  # where promotion.predecessor names a model
+    Item("gate", "table", TABLES, "judge_model", "judge_remote"),  # where promotion.predecessor names a model
     Item("at_sites", "table", TABLES, remote="evaluate_remote"),
 )
 

@@ -15,8 +15,10 @@ from fedxray.analysis.gate import (
     Rules,
     Scored,
     data_of,
+    earlier_of,
     judge,
     known_of,
+    measure,
     read_gate,
     refusals,
 )
@@ -39,6 +41,11 @@ def scored(seed, better, patients=150, shift=0.0):
     return Scored(labels, np.array([f"p{n // 3}" for n in range(3 * patients)]), *sigmoid, np.ones(3 * patients, int))
 
 
+def judged(tested, rules, privacy=None, known=""):
+    measured = {site: measure(site, part, rules.seed, rules.replicates) for site, part in tested.items()}
+    return judge(measured, rules, privacy or {}, known)
+
+
 def of(table, hospital, what):
     (row,) = table[(table["hospital"] == hospital) & (table["what"] == what)].to_dict("records")
     return row
@@ -46,7 +53,7 @@ def of(table, hospital, what):
 
 def test_values_are_those_of_the_metrics_and_what_holds_follows_from_the_interval_and_the_bounds():
     everywhere = {site: scored(number, 0.3) for number, site in enumerate(SITES)}
-    table = judge(everywhere, RULES, 0.5, {}, "Nothing is known.")
+    table = judged(everywhere, RULES, known="Nothing is known.")
     assert list(zip(table["hospital"], table["what"], strict=True)) == [
         *((site, what) for site in SITES for what in (DIFFERENCE, CALIBRATION)),
         ("", KNOWN),
@@ -75,7 +82,7 @@ def test_a_model_that_is_worse_at_one_hospital_is_refused_though_it_is_better_in
         apart[site] = auroc(parts[site][0], parts[site][2]) - auroc(parts[site][0], chance)
     assert np.mean(list(apart.values())) > 0.2
     assert apart["asia"] < -0.1
-    table = judge(parts, RULES, 0.5, {}, "")
+    table = judged(parts, RULES)
     assert of(table, "us", DIFFERENCE)["holds"] == of(table, "europe", DIFFERENCE)["holds"] == "true"
     (why,) = [said for said in refusals(table) if "AUROC" in said]
     assert why.startswith("On the 150 test patients of asia the AUROC is 0.")
@@ -87,7 +94,7 @@ def test_where_there_are_waves_each_is_told_and_all_together_are_judged(tmp_path
     part = scored(7, 0.5)
     part = part._replace(waves=np.repeat([1, 2], [150, 300]))
     rules = replace(RULES, hospitals=("us",))
-    table, together = judge({"us": part}, rules, 0.5, {}, ""), judge({"us": scored(7, 0.5)}, rules, 0.5, {}, "")
+    table, together = judged({"us": part}, rules), judged({"us": scored(7, 0.5)}, rules)
     of_waves = table[table["what"].str.contains("wave")]
     assert table.drop(index=of_waves.index).reset_index(drop=True).equals(together)
     for wave, row in zip((1, 2), of_waves.to_dict("records"), strict=True):
@@ -115,7 +122,7 @@ def test_a_loss_of_the_margin_passes_at_one_hospital_no_more_often_than_it_may()
         noise = rng.normal(size=patients)
         scores = [labels * apart[area] + 0.8 * noise + 0.6 * rng.normal(size=patients) for area in (0.80, 0.85)]
         part = Scored(labels, people, *(1 / (1 + np.exp(-values)) for values in scores), np.ones(patients, int))
-        passed += of(judge({"us": part}, rules, 0.5, {}, ""), "us", DIFFERENCE)["holds"] == "true"
+        passed += of(judged({"us": part}, rules), "us", DIFFERENCE)["holds"] == "true"
     assert passed <= 16  # 99.9 % of binomials of 300 at 0.025
     assert passed > 0  # and it is no test that nothing passes
 
@@ -124,8 +131,8 @@ def test_an_uncalibrated_model_is_refused_and_an_equal_one_is_not_inferior():
     part = scored(4, 0.0)
     same = part._replace(candidate=part.predecessor)
     rules = replace(RULES, hospitals=("us",), margin=0.0001)
-    assert of(judge({"us": same}, rules, 0.5, {}, ""), "us", DIFFERENCE)["holds"] == "true"
-    off = judge({"us": scored(4, 0.0, shift=3.0)}, rules, 0.5, {}, "")
+    assert of(judged({"us": same}, rules), "us", DIFFERENCE)["holds"] == "true"
+    off = judged({"us": scored(4, 0.0, shift=3.0)}, rules)
     assert of(off, "us", CALIBRATION)["holds"] == "false"
     assert "that is above 0.2" in of(off, "us", CALIBRATION)["sentence"]
 
@@ -133,7 +140,7 @@ def test_an_uncalibrated_model_is_refused_and_an_equal_one_is_not_inferior():
 def test_a_hospital_without_one_of_the_classes_lets_nothing_through():
     part = scored(4, 0.0)
     empty = part._replace(labels=np.zeros_like(part.labels))
-    row = of(judge({"us": empty}, replace(RULES, hospitals=("us",)), 0.5, {}, ""), "us", DIFFERENCE)
+    row = of(judged({"us": empty}, replace(RULES, hospitals=("us",))), "us", DIFFERENCE)
     assert row["holds"] == "false"
     assert "undefined, because a class is missing" in row["sentence"]
 
@@ -149,8 +156,8 @@ def test_a_hospital_without_one_of_the_classes_lets_nothing_through():
 )
 def test_the_privacy_budget_is_asked_only_if_there_is_one_and_noise_of_a_seed_is_none(privacy, holds):
     parts = {site: scored(5, 0.0) for site in SITES}
-    assert EPSILON not in set(judge(parts, RULES, 0.5, privacy, "")["what"])
-    assert of(judge(parts, replace(RULES, epsilon=3.0), 0.5, privacy, ""), "", EPSILON)["holds"] == holds
+    assert EPSILON not in set(judged(parts, RULES, privacy)["what"])
+    assert of(judged(parts, replace(RULES, epsilon=3.0), privacy), "", EPSILON)["holds"] == holds
 
 
 def test_rules_that_were_written_stay_once_test_sets_were_read(tmp_path):
@@ -186,7 +193,7 @@ def test_rules_that_somebody_has_changed_are_refused(tmp_path):
 
 
 def test_a_gate_is_read_only_if_it_has_all_that_the_rules_ask_for(tmp_path):
-    table = judge({site: scored(6, 0.0) for site in SITES}, RULES, 0.5, {}, "Known.")
+    table = judged({site: scored(6, 0.0) for site in SITES}, RULES, known="Known.")
     table = table.assign(**dict(zip(BELONGS, ("c" * 64, RULES.predecessor_sha256, RULES.sha256), strict=True)))
     write_table(tmp_path / "gate.csv", table)
     read = read_gate(tmp_path / "gate.csv", RULES)
@@ -207,12 +214,19 @@ def test_what_is_known_of_the_predecessors_data_is_said_by_hospital(site_folders
     cards = [read_json(folder / "card.json") for folder in site_folders.values()]
     now = data_of(tabulate(cards), "", SITES)
     assert now["us"] == read_json(site_folders["us"] / "card.json")["sha256"]
-    assert known_of({}, now).startswith("Nothing says on which data")
-    same = known_of({"data": now}, now)
+    assert known_of({}, now, {}).startswith("Nothing says on which data")
+    same = known_of({"data": now}, now, {})
     assert (
         same
         == "The predecessor was trained on the same data and splits at us, europe, asia: it saw no test patient there."
     )
-    mixed = known_of({"data": now | {"asia": {"images": "0", "table": "0"}}}, now)
+    other = {"images": "0", "table": "0"}
+    mixed = known_of({"data": now | {"asia": other}}, now, {})
     assert "at us, europe: it saw no test patient there." in mixed
     assert "at asia were others than now; checksums cannot tell" in mixed
+    older = [card["provenance"] | {"earlier": [other, {"images": "1", "table": "1"}]} for card in cards]
+    table = tabulate(card | {"provenance": origin} for card, origin in zip(cards, older, strict=True))
+    added = known_of({"data": now | {"asia": other}}, now, earlier_of(table))
+    assert "at us, europe: it saw no test patient there. At asia the predecessor was trained on an" in added
+    assert added.endswith("have kept their splits: it saw no test patient there.")
+    assert earlier_of(tabulate(cards)) == {}

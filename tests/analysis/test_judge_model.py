@@ -1,76 +1,27 @@
 """The scripts record_gate.py and judge_model.py, on a small experiment: from two exported models to gate.csv."""
 
-import runpy
 import shutil
-from argparse import Namespace
-from pathlib import Path
 
 import pandas as pd
 import pytest
-from helpers.data import make_settings, make_sites, points_of
+from helpers.data import make_settings
+from helpers.promotion import SITES, experiment_to_judge, judge, record
 
-from fedxray.analysis.choice import with_thresholds
 from fedxray.analysis.gate import Rules, read_gate
-from fedxray.analysis.predictions import predict_chosen, thresholds_of
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, sha256, write_json, write_table
-from fedxray.core.parameters import load_model, save_model
-from fedxray.data.registry import tabulate_cohorts
+from fedxray.core.parameters import load_model
 from fedxray.data.site import load_site
-from fedxray.experiment.cohorts import Cohort
-from fedxray.experiment.folder import Folder
 from fedxray.training.exported import write_config
 from fedxray.training.metrics import auroc
-from fedxray.training.models import build, get_parameters, restore
+from fedxray.training.models import restore
 from fedxray.training.trainer import predict
-
-SITES, SCRIPTS = ("us", "asia"), Path(__file__).parents[2] / "scripts"
-COHORT = Cohort("", SITES, {})
-
-
-def call(name, **options):
-    script = runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="looked at")
-    script["main"](Namespace(**options))
-
-
-def export(path, output, settings, run):
-    output.mkdir()
-    shutil.copyfile(path, output / "model.safetensors")
-    origin = {"experiment": "small", "cohort": "", "mode": "federated", "run": run}
-    write_config(output, settings, threshold=0.5, origin=origin, fit="stretch", note="")
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A small experiment whose one federated model, never trained, was predicted and exported; and `before`."""
-    folder, settings = Folder(tmp_path / "small"), make_settings(image_size=16)
-    sites = make_sites(folder.sites, SITES)
-    cards = [read_json(sites[site] / "card.json") for site in SITES]
-    write_table(folder.registry, tabulate_cohorts({"": cards}))
-    write_json(folder.cohort(COHORT).heterogeneity, {"sites": {site: {} for site in SITES}})
-    points = points_of(("federated", "pooled", 0.1, 1, 0.9)).assign(chosen=True)
-    run = folder.run("0")
-    write_json(run.record, {"settings": vars(settings)})
-    for seed, path in ((1, run.model), (2, tmp_path / "before.safetensors")):
-        save_model(path, get_parameters(build(make_settings(image_size=16, seed=seed))))
-    predictions = predict_chosen(points, folder, {"": COHORT})
-    write_table(folder.chosen, with_thresholds(points, thresholds_of(predictions, points)))
-    export(run.model, folder.model, settings, "0")
-    export(tmp_path / "before.safetensors", tmp_path / "before", settings, "1")
-    record(folder)
-    write_table(folder.predictions, predictions)
-    return folder
-
-
-def record(folder, **changed):
-    options = {"predecessor": folder.root.parent / "before", "sites": list(SITES), "results": folder.root}
-    options |= {"margin": 0.5, "calibration": 1.0, "epsilon": 0.0, "replicates": 20, "confidence": 0.95, "seed": 1}
-    call("record_gate", **options | {"output": folder.gate_rules} | changed)
-
-
-def judge(folder):
-    paths = {"rules": folder.gate_rules, "results": folder.root, "output": folder.gate}
-    call("judge_model", predecessor=folder.root.parent / "before", **paths)
+    """A small experiment, with its predecessor in `before` beside it."""
+    return experiment_to_judge(tmp_path)
 
 
 def test_both_models_are_compared_on_the_test_images_of_each_hospital(folder):
@@ -102,7 +53,10 @@ def test_rules_cannot_change_once_test_sets_were_read(folder):
     with pytest.raises(UserError, match=r"gate\.json: other rules were written when the test sets were read"):
         record(folder, margin=0.6)
     assert folder.gate_rules.read_bytes() == before
-    folder.predictions.unlink()
+    folder.predictions.rename(folder.at_sites)  # of hospitals elsewhere their metrics show that test sets were read
+    with pytest.raises(UserError, match=r"gate\.json: other rules were written when the test sets were read"):
+        record(folder, margin=0.6)
+    folder.at_sites.unlink()
     record(folder, margin=0.6)
     assert Rules.read(folder.gate_rules).margin == 0.6
 

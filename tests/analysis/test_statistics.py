@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import ndtr
 from sklearn.metrics import roc_auc_score
 
@@ -199,17 +200,35 @@ def test_estimates_are_of_the_model_alone():
         statistics.estimates(labels, patients, a, given[:1], weights, 0.95)
 
 
+def test_ranks_and_what_a_hospital_computes_of_one_seed_are_those_of_scipy_and_of_all_metrics():
+    rng = np.random.default_rng(5)
+    values = np.round(rng.random((3, 40)), 1)
+    assert (statistics.midranks(values) == stats.rankdata(values, axis=1)).all()
+    values[1, 7] = np.nan
+    assert np.array_equal(statistics.midranks(values), stats.rankdata(values, axis=1), equal_nan=True)
+    labels, patients = np.arange(60) % 2.0, np.array([f"p{n // 3}" for n in range(60)])
+    a, b = np.clip(0.3 * labels + rng.random((2, 60)) * 0.7, 0, 1)
+    weights, cut = patient_weights(patients, 50, rng), np.array([0.5])
+    whole = statistics.differences(labels, patients, a[None], b[None], cut, cut, weights, 0.95)["auroc"]
+    assert statistics.paired(labels, patients, a, b).interval(0.95) == whole
+    equal = statistics.paired(labels, patients, a, a).interval(0.95)
+    assert (equal.low, equal.high, equal.p) == (0, 0, 1)
+    error = statistics.estimates(labels, patients, a[None], cut, weights, 0.95)["calibration_error"]
+    found = statistics.of_one(statistics.calibrated(labels, patients, a, weights), 0.95)
+    assert replace(found, p=0) == replace(error, p=0)  # NaN of both
+
+
 def test_interval_and_p_are_students_with_welch_satterthwaite_degrees():
-    difference = statistics._interval("auroc", np.array([0.01, 0.03]), 0.02, 21, 0.95)
+    difference = statistics.Spread("auroc", (0.01, 0.03), 0.02, 21).interval(0.95)
     # by hand: s_between^2 / 2 = 0.0002 / 2 = 0.0001; se^2 = 0.0004 + 0.0001; df = 25 / (16 / 20 + 1 / 1) = 13.889
     assert (difference.estimate, difference.se) == pytest.approx((0.02, np.sqrt(0.0005)))
     assert difference.df == pytest.approx(25 / 1.8)
     assert difference.high - 0.02 == pytest.approx(2.1464 * difference.se, rel=1e-3)  # t of 13.889 degrees, 0.975
     assert difference.low == pytest.approx(0.04 - difference.high)
-    alone = statistics._interval("auroc", np.array([0.02]), 0.02, 21, 0.95)
+    alone = statistics.Spread("auroc", (0.02,), 0.02, 21).interval(0.95)
     assert (alone.df, alone.se_between, alone.se) == (pytest.approx(20), 0.0, pytest.approx(0.02))
     assert alone.p == pytest.approx(0.3293, abs=1e-4)  # t = 1, 20 degrees
-    edge = statistics._interval("auroc", np.array([0.02]), 0.02, 21, 1 - alone.p)
+    edge = statistics.Spread("auroc", (0.02,), 0.02, 21).interval(1 - alone.p)
     assert edge.low == pytest.approx(0)  # interval and p agree
 
 

@@ -172,7 +172,7 @@ def test_a_new_wave_is_registered_if_it_is_asked_for_and_else_refused(cards, pat
     caplog.set_level("INFO")
     write_registry(path, new, 16, "stretch", waves=2)
     assert caplog.messages == ["us: version 2 of its data takes the place of version 1"]
-    assert list(read_table(path)) == [*COLUMNS, "waves"]
+    assert list(read_table(path)) == [*COLUMNS, "waves", "earlier"]
     assert read_checksums(path, ["us", "asia"]) == {
         "us": new["us"]["sha256"] | {"waves": 2},
         "asia": cards["asia"]["sha256"],

@@ -7,12 +7,15 @@ from helpers.remote import SITES
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    """The machines of a federation, running: the server, three sites, the workflow's, and one that is a stranger."""
+def network(request, tmp_path_factory):
+    """The machines of a federation, running: the server, three sites, the workflow's, and one that is a stranger.
+
+    Their patients came in so many waves as the file of tests says by `WAVES`, or in one.
+    """
     if reason := why_not():
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("machines") / "ein Netz für alle"
-    folders = make_sites(folder / "data")
+    folders = make_sites(folder / "data", waves=getattr(request.module, "WAVES", 1))
     data = folders | {"server": folder / "data" / "shared"}
     with Network(["server", *SITES, "workflow", "stranger"]) as network:
         machines = Machines(network, folder, data)

@@ -15,6 +15,7 @@ from nvflare.apis.fl_constant import FLContextKey
 from nvflare.apis.fl_context import FLContext
 
 from fedxray.core.errors import UserError
+from fedxray.core.files import read_json
 from fedxray.experiment.privacy import Privacy
 from fedxray.federation.checkpoint import Checkpoint
 from fedxray.federation.policy import Policy
@@ -74,6 +75,7 @@ def test_a_job_brings_its_own_start_and_none_of_the_job_before_it(tmp_path):
     for initial, brought in ((start, ["initial.safetensors"]), (start, ["initial.safetensors"]), (None, [])):
         job = write_training(tmp_path / "job", *about, initial)
         assert [path.name for path in (job / "server").glob("*") if path.is_file()] == brought
+        assert read_json(job / "meta.json")["name"] == f"train-{key_of(*about[:-1])}"
 
 
 def test_how_many_sites_a_policy_needs():

@@ -9,17 +9,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from golden.fingerprints import compare, table_sha256
+from helpers.data import points_of
 from helpers.network import HOST, PORT, Capture, is_tls, make_kits, wait_until
+from helpers.promotion import export
 from helpers.remote import NONE, SITES, Run, expected, in_words, registry, settings_of, train, workers
 
+from fedxray.analysis.choice import with_thresholds
+from fedxray.analysis.gate import Rules, Scored, judge, measure, read_gate
 from fedxray.core.files import read_json, read_table, sha256, write_table
-from fedxray.core.parameters import load_model
+from fedxray.core.parameters import load_model, save_model
+from fedxray.data.site import load_site
+from fedxray.experiment.folder import Folder
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import alone as alone_for
 from fedxray.federation.pooled import Pooled
 from fedxray.flare.budget import Budget, Limits
 from fedxray.runs import confirm, train_alone
 from fedxray.training.mechanism import mechanism_at
+from fedxray.training.models import build, get_parameters, restore
+from fedxray.training.trainer import predict
 
 pytestmark = pytest.mark.slow
 
@@ -144,6 +152,33 @@ def test_private_runs_of_a_federation_and_alone_are_those_in_one_process(machine
     train_alone(Pooled("us", [data["us"]], own=True, noise=noise), settings, schedule, tmp_path / "here")
     models = [tmp_path / place / "model.safetensors" for place in ("alone/us", "here")]
     assert sha256(models[0]) == sha256(models[1])
+
+
+def test_hospitals_measure_what_a_gate_needs_and_its_table_is_the_one_made_here(machines, trained, tmp_path):
+    folder, settings, sites = Folder(tmp_path / "next"), settings_of(4), ("us", "asia")
+    shutil.copytree(trained[0], folder.run("0").path)
+    points = points_of(("federated", "pooled", 0.1, 1, 0.9)).assign(chosen=True)
+    write_table(folder.chosen, with_thresholds(points, {"0": 0.5}))
+    folder.registry.parent.mkdir()
+    shutil.copyfile(registry(machines), folder.registry)
+    save_model(tmp_path / "random", get_parameters(build(settings)))
+    for path, model in ((folder.model, folder.run("0").model), (tmp_path / "before", tmp_path / "random")):
+        export(model, path, settings, "0")
+    rules = Rules(sha256(tmp_path / "random"), sites, 0.02, 0.2, 0.0, 100, 0.95, 1)
+    rules.write(folder.gate_rules, read_before=False)
+    options = {"--registry": folder.registry, "--rules": folder.gate_rules, "--predecessor": tmp_path / "before"}
+    options |= {"--results": folder.root, "--output": folder.gate}
+    code, said = Run(machines, "judge_remote", tmp_path / "judged", options, sites=sites).end()
+    assert code == 0, said
+    networks = [restore(settings, load_model(path)) for path in (folder.run("0").model, tmp_path / "random")]
+    measured = {}
+    for site in sites:
+        data = load_site(machines.data[site])
+        scores = [predict(network, data.part("test")[0], settings.compute) for network in networks]
+        measured[site] = measure(site, Scored.of_site(data, *scores), rules.seed, rules.replicates)
+    expected = judge(measured, rules, {}, read_gate(folder.gate, rules)["sentence"].iloc[-1])
+    write_table(tmp_path / "expected.csv", expected)
+    assert read_table(folder.gate)[list(expected)].equals(read_table(tmp_path / "expected.csv"))
 
 
 def test_a_site_answers_no_job_that_its_operator_does_not_allow(machines, tmp_path):

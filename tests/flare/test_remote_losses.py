@@ -5,22 +5,25 @@ import signal
 import pytest
 from helpers.federation import make_method, plain_loop, rounds_of
 from helpers.network import wait_until
-from helpers.remote import SITES, checkpoints, expected, settings_of, train, workers
+from helpers.remote import SITES, checkpoints, expected, model_before, settings_of, train, workers
 
 from fedxray.core.files import read_json, read_table, sha256
 from fedxray.core.parameters import save_model
 
+WAVES = 2
 LATE_S = 25  # what a round may take here, on busy cores
 
 pytestmark = pytest.mark.slow
 
 
 def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_path):
+    """Also in a second wave of patients, where it begins with the model of the first."""
     before, method = checkpoints(machines), make_method(name="ditto", moments="kept", finetune=1)
-    first = train(machines, tmp_path / "run", 12, 10, method=method)
+    about = {"method": method, "initial": model_before(machines)}
+    first = train(machines, tmp_path / "run", 12, 10, **about)
     first.wait_for("round 1/12")
     machines.network.kill(first.process)
-    second = train(machines, tmp_path / "run", 12, 10, method=method)
+    second = train(machines, tmp_path / "run", 12, 10, **about)
     second.wait_for("taking up job")
     second.wait_for("round 2/12")
     second.process.send_signal(signal.SIGINT)
@@ -29,11 +32,11 @@ def test_an_interrupted_or_killed_workflow_goes_on_where_it_was(machines, tmp_pa
     assert "aborted job" in said
     wait_until(lambda: not workers(machines), 40, "jobs end at the sites")
     assert len(checkpoints(machines) - before) == 1
-    code, said = train(machines, tmp_path / "run", 12, 10, method=method).end()
+    code, said = train(machines, tmp_path / "run", 12, 10, **about).end()
     assert code == 0, said
     assert read_json(tmp_path / "run" / "record.json")["checks"]["resumed_after_round"] >= 2
     assert checkpoints(machines) == before
-    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 12, 10, tmp_path / "model", method)
+    assert sha256(tmp_path / "run" / "model.safetensors") == expected(machines, 12, 10, tmp_path / "model", **about)
     for site in SITES:  # whose own model is in its kit, and nowhere else
         folder = tmp_path / "run" / "personal" / site
         assert sorted(path.name for path in folder.iterdir()) == ["metrics.csv", "record.json"]

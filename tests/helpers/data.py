@@ -69,8 +69,11 @@ def of_images(table, column):
     return dict(zip(table["image"].str.rsplit("/", n=1).str[-1], table[column], strict=True))
 
 
-def make_sites(folder, sites=("us", "europe", "asia"), images=24, size=16, seed=0):
-    """Directories of `sites` and `shared`: pneumonia is a bright square, so that a model can learn it."""
+def make_sites(folder, sites=("us", "europe", "asia"), images=24, size=16, seed=0, waves=1):
+    """Directories of `sites` and `shared`: pneumonia is a bright square, so that a model can learn it.
+
+    In each split the patients came in so many `waves`, of equal size.
+    """
     rng, rows, pixels = np.random.default_rng(seed), [], []
     parts = [(site, split) for site in sites for split in ("train", "test")] + [("shared", "validation")]
     for site, split in parts:
@@ -82,9 +85,10 @@ def make_sites(folder, sites=("us", "europe", "asia"), images=24, size=16, seed=
             name = f"{site}-{split}-{number}"
             aetiology = "virus" if label else "none"
             hospital = sites[number // 2 % len(sites)] if site == "shared" else site
-            rows.append((name, label, aetiology, f"p-{name}", split, site, hospital))
-    columns = ["image", "label", "aetiology", "patient", "split", "site", "hospital"]
-    write_table(folder / "split.csv", pd.DataFrame(rows, columns=columns))
+            rows.append((name, label, aetiology, f"p-{name}", split, site, hospital, 1 + number * waves // images))
+    columns = ["image", "label", "aetiology", "patient", "split", "site", "hospital", "wave"]
+    table = pd.DataFrame(rows, columns=columns)
+    write_table(folder / "split.csv", table if waves > 1 else table.drop(columns="wave"))
     write_array(folder / "pixels.npy", np.stack(pixels))
     for site in (*sites, "shared"):
         make_site(folder / "split.csv", [folder / "pixels.npy"], site, folder / site)

@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import time
+from dataclasses import replace
 
 import psutil
 from helpers.data import make_settings
@@ -12,6 +13,7 @@ from helpers.network import wait_until
 from fedxray.core.files import sha256
 from fedxray.core.parameters import save_model
 from fedxray.data.registry import write_registry
+from fedxray.data.site import wave_count
 from fedxray.experiment.privacy import Privacy
 from fedxray.federation.inprocess import InProcess
 from fedxray.flare.own import card_of
@@ -60,25 +62,41 @@ def registry(machines):
     if not path.exists():
         folders = {"shared" if name == "server" else name: folder for name, folder in machines.data.items()}
         cards = {name: card_of(folder) for name, folder in folders.items()}
-        write_registry(path, cards | {"stranger": cards["us"]}, 16, "stretch")
+        write_registry(path, cards | {"stranger": cards["us"]}, 16, "stretch", wave_count(cards["us"]))
     return path
 
 
-def train(machines, output, rounds, passes, options=None, method=None, privacy=NONE, **more):
-    """Start a federated run of `rounds` of so many passes over a site's data; `options` replace the usual ones."""
+def model_before(machines):
+    """A model's file, for a run to begin with: of one round, of another learning rate."""
+    path = machines.folder / "before.safetensors"
+    engine = InProcess({site: machines.data[site] for site in SITES}, machines.data["server"])
+    save_model(path, engine.train(make_settings(image_size=16, lr=0.1), make_method(), rounds_of(1)).parameters)
+    return path
+
+
+def train(machines, output, rounds, passes, options=None, method=None, privacy=NONE, initial=None, **more):
+    """Start a federated run of `rounds` of so many passes over a site's data; `options` replace the usual ones.
+
+    It begins with the model in the file `initial`, or with random weights.
+    """
     method = method or make_method()
     words = EVERYONE | in_words(settings_of(rounds * passes + method.finetune)) | in_words(method) | in_words(privacy)
     words |= options or {}
     words |= {"--registry": registry(machines), "--round": str(passes), "--steps": "0", "--budget": "passes"}
+    words |= {"--initial": initial} if initial else {}
     return Run(machines, "train_remote", output, words | {"--output": output / "model.safetensors"}, **more)
 
 
-def expected(machines, rounds, passes, path, method=None):
-    """The SHA-256 of the model that a federation in one process leaves at `path`, and of each site's own beside it."""
+def expected(machines, rounds, passes, path, method=None, initial=None):
+    """The SHA-256 of the model that a federation in one process leaves at `path`, and of each site's own beside it.
+
+    It begins as `train`.
+    """
     method = method or make_method()
-    engine = InProcess({site: machines.data[site] for site in SITES}, machines.data["server"])
+    engine = InProcess({site: machines.data[site] for site in SITES}, machines.data["server"], initial=initial)
     schedule = rounds_of(rounds, float(passes), method.finetune)
-    trained = engine.train(settings_of(schedule.epochs), method, schedule)
+    settings = replace(settings_of(schedule.epochs), initial=sha256(initial) if initial else "")
+    trained = engine.train(settings, method, schedule)
     save_model(path, trained.parameters)
     for site, own in trained.personal.items():
         save_model(path.with_name(f"{path.name}-{site}"), own.parameters)

@@ -37,6 +37,10 @@ def test_new_patients_are_added_and_the_kit_then_has_the_new_data_set(prepare, t
     assert call("--add", two, "--patient", "image", "--seed", "4")[0] == (
         "error: --seed: new patients are split as before; leave it out"
     )
+    assert call("--add", two, "--patient", "image", "--shared", two)[0] == (
+        "error: --shared: the validation set stays that of before; leave it out, or prepare all images again with this "
+        "one, without --add"
+    )
     assert call("--add", two, "--patient", "image", "--wave", "2")[0].startswith(
         "error: --wave 2: new patients are the "
     )

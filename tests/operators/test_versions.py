@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from helpers.data import jpeg, make_settings, make_sites
 
-from fedxray.analysis.gate import BELONGS, Rules, Scored, judge
+from fedxray.analysis.gate import BELONGS, Rules, Scored, judge, measure
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, sha256, write_json, write_table
 from fedxray.core.parameters import save_model
@@ -50,7 +50,8 @@ def gate(folder, predecessor, loss=0.0):
         swapped = (site == "asia") & (rng.random(200) < loss)
         after = np.where(swapped, 1 - before, before)
         parts[site] = Scored(labels, np.arange(200).astype(str), after, before, np.ones(200, int))
-    table = judge(parts, rules, 0.5, {}, "Nothing is known.")
+    measured = {site: measure(site, part, rules.seed, rules.replicates) for site, part in parts.items()}
+    table = judge(measured, rules, {}, "Nothing is known.")
     digests = sha256(folder.model / "model.safetensors"), rules.predecessor_sha256, rules.sha256
     write_table(folder.gate, table.assign(**dict(zip(BELONGS, digests, strict=True))))
 

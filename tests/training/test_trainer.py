@@ -13,6 +13,8 @@ from fedxray.training.models import build, build_model, get_parameters, set_para
 from fedxray.training.rows import Segment
 from fedxray.training.trainer import Trainer, augment, predict
 
+SIZES = {16: 8, 64: 32, 126: 63, 128: 32, 224: 56, 256: 32}  # pixels of a side: those that the blocks see
+
 
 def trained(site_folders, **changes):
     settings, site = make_settings(**{"image_size": 16, "epochs": 2} | changes), load_site(site_folders["us"])
@@ -102,6 +104,8 @@ def test_models_take_one_channel_and_hold_no_batch_norm(name, size):
 def test_the_demos_network_and_the_default_have_their_sizes():
     assert sum(p.numel() for p in build_model("demo", 224, 1).parameters()) == 25_783_554
     assert sum(p.numel() for p in build_model("compact", 64, 1).parameters()) == 76_977
+    seen = {size: build_model("compact", size, 1).stem(torch.zeros(1, 1, size, size)).shape[-1] for size in SIZES}
+    assert seen == SIZES
     with pytest.raises(UserError, match="image_size"):
         build_model("demo", 64, 1)
     with pytest.raises(UserError, match=r"model\.name"):

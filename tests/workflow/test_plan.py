@@ -141,6 +141,9 @@ def test_a_gate_is_written_before_a_test_set_is_read(copy):
     rules = planned(copy, *words)
     assert rules["record_gate"] == rules["judge_model"] == 1
     assert planned(copy, "results/next/predictions.csv", *words)["record_gate"] == 1
+    elsewhere = planned(copy, *words, REMOTE)
+    assert elsewhere["record_gate"] == elsewhere["judge_remote"] == 1
+    assert planned(copy, "results/next/at_sites.csv", *words, REMOTE)["record_gate"] == 1
     done = snakemake(copy, "--dry-run", *words, "image_size=32")
     assert "error: config: promotion.predecessor: it takes other images: image_size is 64, here 32" in done.stderr
 
