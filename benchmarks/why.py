@@ -12,8 +12,8 @@ WHY = {
     ),
     "round": (
         "the numbers are from before arrays travelled as plain bytes; then, of a round's 8.2 CPU s, 1.9 were the "
-        "server's parent process, through which all 620 MB pass, encrypted on one side, 1.9 its process of the job, and "
-        "1.5 each site. What was changed since, what it gave, and what else was tried is told below, under A large "
+        "server's parent process, through which all 620 MB pass, encrypted on one side, 1.9 its process of the job, "
+        "and 1.5 each site. What was changed since, what it gave, and what else was tried is told below, under A large "
         "model's round; the parent process is what is left"
     ),
     "resample": (
