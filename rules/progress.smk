@@ -58,7 +58,8 @@ def conclusion():
         from fedxray.core.files import read_table
 
         limits = EVALUATION["margin"], EVALUATION["confidence"]
-        lines += console(answers(read_table(AT.methods), *limits))
+        updates = read_table(AT.updates) if EXPERIMENT.is_updated else None
+        lines += console(answers(read_table(AT.methods), *limits, updates))
     return [*lines, *where_to_read()]
 
 

@@ -7,13 +7,20 @@ from typing import NamedTuple
 import pandas as pd
 
 from fedxray.analysis.choice import FEDERATED
+from fedxray.analysis.statistics import PRIMARY
 from fedxray.experiment.experiment import POOLED, model_name
 
-METHODS, AT_SITES, CONFIG = "methods.csv", "at_sites.csv", "config.json"  # files, as seen from the experiment's folder
+# Files, as seen from the experiment's folder.
+METHODS, UPDATES, AT_SITES, CONFIG = "methods.csv", "updates.csv", "at_sites.csv", "config.json"
 VERDICTS = {"gains": "gains", "not harmed": "not harmed", "harmed": "harmed", "not shown": "cannot be told"}  # in words
 ALONE = "stays alone"  # the verdict on a hospital whose own validation chooses its model alone
 REFERENCES = {"central": "central training"}
 NOISE = re.compile(r"\+(?P<place>sum|sites)\+(?P<epsilon>epsilon=[^+]+)")  # in the name of a method, by `Privacy.slug`
+STRATEGIES = {
+    "all": "trained further on all images (all)",
+    "new": "trained further on the new ones alone (new)",
+    "anew": "trained from the beginning on all (anew)",
+}
 PLACES = {"sum": "in the sum of all hospitals", "sites": "at each hospital"}
 
 
@@ -60,13 +67,17 @@ def line_of(index: Hashable) -> int:
     return int(str(index)) + 2
 
 
-def answers(table: pd.DataFrame, margin: float, confidence: float) -> Iterator[tuple[str, Sentence, Sentence]]:
+def answers(
+    table: pd.DataFrame, margin: float, confidence: float, updates: pd.DataFrame | None = None
+) -> Iterator[tuple[str, Sentence, Sentence]]:
     """(cohort, sentence, sentence): whether the shared model is as good as the reference, and who should join.
 
     In a sweep of privacy the first also says what noise leaves. `table` is methods.csv, with the index of its file.
-    What is called better, worse, gain or harm follows from the interval, adjusted p and `margin`, never from an
-    estimate.
+    With `updates` (updates.csv) the strategies for a second wave come first, under the name of their key. What is
+    called better, worse, gain or harm follows from the interval, adjusted p and `margin`, never from an estimate.
     """
+    if updates is not None:
+        yield "update.strategy", *_of_strategies(updates, confidence)
     for cohort, rows in table.groupby("cohort", sort=False):
         of_hospitals = list(advices(rows))
         yield str(cohort), [*_overall(rows, margin, confidence), *_of_noise(rows)], _joining(of_hospitals)
@@ -161,6 +172,30 @@ def _overall(rows: pd.DataFrame, margin: float, confidence: float) -> Sentence:
     elif within:
         said = ["a loss of the margin of ", limit, " is excluded"]
     return [*text, ", a difference of ", gain, f" from {reference}: ", *said, "."]
+
+
+def _of_strategies(table: pd.DataFrame, confidence: float) -> tuple[Sentence, Sentence]:
+    """What each strategy changes against keeping the federated model, and of which changes chance is no explanation.
+
+    Of several methods it is the first.
+    """
+    rows = table[(table["mode"] == "federated") & (table["test_set"] == POOLED) & (table["metric"] == PRIMARY)]
+    rows = rows[rows["method"].fillna("") == rows["method"].fillna("").iloc[0]]
+    numbers: Sentence = []
+    shown: dict[str, list[str]] = {"gain": [], "loss": []}
+    for strategy, of_both in rows.groupby("strategy", sort=False):
+        numbers += ["; " if numbers else " ", f"{STRATEGIES[str(strategy)]}, "]
+        for question, row in of_both.set_index("question").assign(index=of_both.index.to_numpy()).iterrows():
+            value = interval(row.to_dict(), row["index"], UPDATES, ("estimate", "low", "high"), "+")
+            numbers += [value, " on new patients and " if question == "new" else " on old ones"]
+            if row["p_adjusted"] < 1 - confidence and row["estimate"] != 0:
+                kind = "gain" if row["estimate"] > 0 else "loss"
+                shown[kind].append(f"on {question} patients ({strategy})")
+    lead = "Against keeping the federated model its AUROC changes by, on the test patients of all hospitals:"
+    said = [f"a {kind} {_listed(which)}" for kind, which in shown.items() if which]
+    rest = "; the other changes may be chance." if sum(map(len, shown.values())) < len(rows) else "."
+    told = f"Allowing for the number of comparisons, what is shown is {' and '.join(said)}{rest}"
+    return [lead, *numbers, "."], [told if said else "Allowing for the number of comparisons, none of it is shown."]
 
 
 def _of_noise(table: pd.DataFrame) -> Sentence:

@@ -123,7 +123,8 @@ class Page:
         """The two sentences of each cohort, which the terminal shows too."""
         if self.is_here:
             evaluation = self.config["evaluation"]
-            return answer.answers(self.methods_table, evaluation["margin"], evaluation["confidence"])
+            updates = read_table(self.folder.updates) if self.experiment.is_updated else None
+            return answer.answers(self.methods_table, evaluation["margin"], evaluation["confidence"], updates)
         return answer.answers_at_sites(of_models(read_table(self.folder.at_sites), self.lead, MODEL_KEY))
 
     def _standing(self) -> set[str]:
@@ -321,13 +322,13 @@ class Page:
             by = rows.set_index(["question", "metric"])
             for question in ("new", "old"):
                 row = by.loc[(question, PRIMARY)]
-                value = interval(row, row["index"], "updates.csv", ("estimate", "low", "high"), "+")
+                value = interval(row, row["index"], answer.UPDATES, ("estimate", "low", "high"), "+")
                 cells[f"AUROC, {question}"] = self.cited.number(value)
             for question in ("new", "old"):
                 row = by.loc[(question, "calibration_error")]
                 line = line_of(row["index"])
                 cells[f"calibration error, {question}"] = self._number(
-                    f"{row['estimate']:+.3f}", "updates.csv", line, "estimate"
+                    f"{row['estimate']:+.3f}", answer.UPDATES, line, "estimate"
                 )
             yield cells
 

@@ -10,6 +10,10 @@ from fedxray.analysis.comparison import summarise
 from fedxray.analysis.contrasts import contrast
 from fedxray.analysis.methods import table_of_methods
 from fedxray.core.files import read_table, write_json, write_table
+from fedxray.experiment.experiment import POOLED
+
+# Mode and metric: what of updates.csv is not told, and then what is.
+OF_UPDATES = ("central", "auroc"), ("federated", "brier"), ("federated", "auroc")
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +172,30 @@ def test_a_terminal_has_a_line_for_each_cohort(table):
     first, second = console(answers(both, 0.02, 0.95))
     assert first.startswith("alpha=0.1: On the test patients of all hospitals ")
     assert second.startswith("alpha=1: ")
+
+
+def test_strategies_come_first_and_what_is_shown_follows_from_adjusted_p_values(folder, table):
+    rows = [
+        {"question": question, "mode": mode, "method": "", "strategy": strategy, "test_set": test_set, "metric": metric}
+        | {"estimate": value, "low": value - 0.01, "high": value + 0.01, "p_adjusted": p}
+        for test_set, mode, metric in (("us", "federated", "auroc"), *((POOLED, *each) for each in OF_UPDATES))
+        for question, strategy, value, p in (
+            ("new", "all", 0.125, 0.01),
+            ("new", "anew", 0.25, 0.06),
+            ("old", "all", -0.125, 0.04),
+            ("old", "anew", 0.03, 0.9),
+        )
+    ]
+    write_table(folder / "updates.csv", pd.DataFrame(rows))
+    (name, numbers, shown), *others = answers(table, 0.02, 0.95, read_table(folder / "updates.csv"))
+    assert (name, len(others)) == ("update.strategy", len(list(answers(table, 0.02, 0.95))))
+    assert "(all), +0.125 [0.115, 0.135] on new patients and -0.125 [-0.135, -0.115] on old ones; " in plain(numbers)
+    for part in numbers:
+        if isinstance(part, Cited):
+            check(folder, *part)
+    told = "a gain on new patients (all) and a loss on old patients (all); the other changes may be chance."
+    assert plain(shown).endswith(told)
+    for few in rows:
+        few["p_adjusted"] = 0.5
+    _, _, shown = next(answers(table, 0.02, 0.95, pd.DataFrame(rows)))
+    assert plain(shown).endswith("none of it is shown.")
