@@ -53,7 +53,7 @@ class OwnFile:
         if waves > wave_count(card):
             raise UserError(
                 f"{self.data}: the job is for {waves} waves of patients, and this data set has "
-                f"{wave_count(card)}; add the new patients (fedxray-site prepare --add), and start again"
+                f"{wave_count(card)}; add the new patients (fedxray-site prepare --add), then run the workflow again"
             )
         if wanted in card["provenance"].get("earlier", []):
             raise UserError(
