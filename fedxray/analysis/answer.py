@@ -81,7 +81,7 @@ def answers_at_sites(table: pd.DataFrame) -> Iterator[tuple[str, Sentence, Sente
             value = f"{tested['auroc'].mean():.3f}"
             lines = tuple(line_of(index) for index in tested.index)
             parts += [", " if number else " ", Cited(value, AT_SITES, lines, ("auroc",)), f" at {hospital}"]
-        told = "No prediction leaves a hospital, so there are no intervals, and it cannot be told who should join."
+        told = "No prediction leaves a hospital: these numbers have no intervals, and it cannot be told who is to join."
         yield str(cohort), [*parts, "."], [told]
 
 

@@ -49,17 +49,29 @@ def table_of(points: pd.DataFrame, registry: pd.DataFrame, folder: Folder, watts
             seconds, joules = seconds + of_job, joules + of_all
         at = spread if group["mode"].iloc[0] != "central" else {}
         row = {"cohort": str(cohort)} if registry["cohort"].nunique() > 1 else {}
-        row |= {"model": name, "runs": str(len(group)), "core seconds": _said(seconds, 0)}
+        row |= {
+            "model": name,
+            "runs": str(group["path"].map(trained_with).nunique()),
+            "core seconds": _said(seconds, 0),
+        }
         row |= {"Wh": _said(joules / HOUR_S, 2), "by": "counters" if measured else "estimate"}
         rows.append(row | {f"Wh at {site}": _said(at.get(site, float("nan")) / HOUR_S, 2) for site in sites})
     return rows
 
 
+def trained_with(path: str) -> str:
+    """The run with which a run was trained: of a site's own model its federation's, else itself."""
+    return path.partition("/personal/")[0]
+
+
+def seconds_of(points: pd.DataFrame) -> float:
+    """The seconds of all trainings of `points`, each once."""
+    return float(points["seconds"][~points["path"].map(trained_with).duplicated()].sum())
+
+
 def _job(path: str, mode: str) -> str:
     """The job that has trained a run, below `train/`: that of a site alone trains each, a federation its own models."""
-    if mode == "alone":
-        return path.rpartition("/")[0]
-    return path.partition("/personal/")[0]
+    return path.rpartition("/")[0] if mode == "alone" else trained_with(path)
 
 
 def _core_seconds(folder: Folder, job: str) -> float:

@@ -49,6 +49,7 @@ class Page:
         self.is_here = config["federation"]["where"] == "here"
         self.sources = datasets.sources(config) if self.is_here else []  # of a remote federation they are not known
         self.external = datasets.external(config) if self.is_here else []
+        self.has_intervals = self.is_here or bool(config["promotion"]["predecessor"])
         self.registry = read_table(folder.registry)
         if "cohort" not in self.registry:  # a remote federation has one
             self.registry["cohort"] = ""
@@ -62,8 +63,8 @@ class Page:
             "synthetic": "Synthetic" in self.note,
             "note": self.note,
             "is_here": self.is_here,
-            "confidence": self._of_config("evaluation.confidence", "{:g}"),
-            "margin": self._of_config("evaluation.margin", "{:g}"),
+            "confidence": self._of_config("evaluation.confidence", "{:g}") if self.has_intervals else "",
+            "margin": self._of_config("evaluation.margin", "{:g}") if self.is_here else "",
             "answers": [(cohort, *map(self.cited.sentence, both)) for cohort, *both in self._answers()],
             "main": self._figure("answer" if self.is_here else "cross_site"),
             "hospitals": list(self._hospitals()),
@@ -82,7 +83,11 @@ class Page:
             "sources": [self._source(source) for source in self.sources],
             "external": [self._source(source) for source in self.external],
             "limits": self._limits(),
+            "named": self._are_named(),
+            "secret": any(not bound["simulation"] for bound in self.bounds.values()),
+            "on_gpu": any(self.folder.run(path).read_record()["device"] != "cpu" for path in self.points["path"]),
             "seeds": self._seeds(),
+            "split_seed": self._of_config("split.seed", "{}") if self.is_here else "",
             "several_seeds": self.points["seed"].nunique() > 1,
             "versions": self._versions(),
             "own": yaml.safe_dump(unlike(self.config, yaml.safe_load(DEFAULTS.read_text())), sort_keys=False),
@@ -219,7 +224,7 @@ class Page:
             if not own["aetiologies"].get(kind) and any(facts["aetiologies"].get(kind) for facts in others)
         ]
         if missing and own["aetiologies"].get("unknown"):
-            yield Markup("It is not known which kinds of pneumonia it has, and of others it is")
+            yield Markup("Which kinds of pneumonia it has is not known; of the others it is")
         else:
             for name in missing:
                 yield Markup("It has no {} pneumonia to train on, and others do").format(name)
@@ -357,6 +362,11 @@ class Page:
             f"{dataset.title}: {limit}" if len(found) > 1 else limit for dataset in found for limit in dataset.limits
         ]
 
+    def _are_named(self) -> bool:
+        """Whether the user's own images say whose they are, so that no hospital was drawn."""
+        partitions = {cohort.split["partition"] for cohort in self.experiment.cohorts}
+        return {source.dataset.name for source in self.sources} == {"folder"} and partitions == {"acquisition"}
+
     def _versions(self) -> list[tuple[str, str]]:
         """What the runs were trained with."""
         found: dict[str, dict[str, bool]] = {
@@ -377,8 +387,9 @@ class Page:
 
     def _checklists(self) -> list[dict]:
         """The items of each checklist, and where the page answers them: only what stands in this page counts."""
-        ids = {"question", "hospitals", "limits", "repeat", "figures", "data", *self.parts}
+        ids = {"question", "hospitals", "limits", "repeat", "data", *self.parts}
         ids |= {"external"} if self.external else set()
+        ids |= {"figures"} if "mistakes" in figures(self.experiment) else set()  # which are meant
         return [
             {
                 "list": checklist,

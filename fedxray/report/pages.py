@@ -1,9 +1,11 @@
 """The folded parts of the report's page, from the results: a template has the text, this module the values."""
 
+import math
 from importlib.metadata import distributions, version
 
 import numpy as np
 import pandas as pd
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fedxray.analysis import answer, suspects
@@ -112,8 +114,13 @@ class Runs:
         return attacks
 
     def configuration(self) -> dict:
-        """Every value of the configuration by its dotted key."""
-        return {"tables": {"Values": _named(flat(self.config))}}
+        """Every value of the configuration by its dotted key; hospitals elsewhere have data of their own."""
+        config = dict(self.config)
+        if config["federation"]["where"] == "remote":
+            for section in ("dataset", "trouble"):
+                del config[section]
+            config["split"] = {"balance": config["split"]["balance"]}
+        return {"tables": {"Values": _named(flat(config))}}
 
     def environment(self) -> dict:
         """What the runs were trained on, and every package installed where the report is written."""
@@ -258,7 +265,7 @@ class Results(Runs):
         """Data, budgets, software and hardware, from the records."""
         splits = [cohort.split for cohort in self.cohorts]
         knobs = [name_of(KNOBS.get(str(split["partition"]), "")) for split in splits]
-        machine = self._machine() | {"training, all runs": f"{self.points['seconds'].sum():.0f} s"}
+        machine = self._machine() | {"training, all runs": f"{costs.seconds_of(self.points):.0f} s"}
         watts = self.config["evaluation"]["watts"]
         energy = costs.table_of(self.points, read_table(self.folder.registry), self.folder, watts)
         return {
@@ -326,7 +333,9 @@ class Results(Runs):
         columns = {source.name: dict(flat(self._summary(source))) for source in (*self.sources, *self.external)}
         if len(columns) == 1:
             return _named(*(values.items() for values in columns.values()))
-        keys = dict.fromkeys(key for values in columns.values() for key in values)
+        keys = list(dict.fromkeys(key for values in columns.values() for key in values))
+        sections = list(dict.fromkeys(key.partition(".")[0] for key in keys))
+        keys.sort(key=lambda key: sections.index(key.partition(".")[0]))  # those of one section stand together
         return [{"what": key, **{name: values.get(key, "-") for name, values in columns.items()}} for key in keys]
 
     def _splits(self) -> list[dict]:
@@ -369,7 +378,7 @@ class Results(Runs):
                 {
                     "mode": ": ".join(filter(None, [mode, method])),
                     "trained by": ", ".join(engines[runs.index].map(ENGINES).unique()),
-                    "runs": len(runs),
+                    "runs": runs["path"].map(costs.trained_with).nunique(),
                     "learning rates": ", ".join(f"{lr:g}" for lr in sorted(set(runs["lr"]))),
                     "epochs (passes over the data)": ", ".join(map(str, epochs)),
                     "seconds a run (median)": f"{runs['seconds'].median():.1f}",
@@ -386,8 +395,9 @@ def flat(value: dict, prefix: str = "") -> list[tuple[str, object]]:
         if isinstance(item, dict) and item:
             rows += flat(item, f"{prefix}{key}.")
         else:
-            listed = ", ".join(map(str, item)) if isinstance(item, list) else item
-            rows.append((f"{prefix}{key}", "none" if item in ([], {}, "") else listed))
+            listed = ", ".join(map(_word, item)) if isinstance(item, list) else item
+            listed = _word(item) if isinstance(item, bool) else listed
+            rows.append((f"{prefix}{key or 'not stated'}", "none" if item in ([], {}, "", None) else listed))
     return rows
 
 
@@ -407,7 +417,8 @@ def _choices(rows: pd.DataFrame) -> list[dict]:
         cells |= {"gain": _cell(row["gain"], row["gain_low"], row["gain_high"]) if known else "-"}
         cells |= {"over": row["against"], "p": _p(row["p_adjusted"])}
         cells |= {"verdict": answer.VERDICTS.get(row["verdict"], "")}
-        cells |= {"patients needed": _short(row["patients_needed"]), "MB": f"{row['bytes_sent'] / 1e6:.1f}"}
+        needed = "" if row["noninferior"] else _short(row["patients_needed"])
+        cells |= {"patients needed": needed, "MB": f"{row['bytes_sent'] / 1e6:.1f}"}
         table.append(cells | {"seconds": f"{row['seconds']:.0f}", "rounds": _short(row["rounds"])})
     return table
 
@@ -499,7 +510,7 @@ def _interval(rows: pd.DataFrame, metric: str) -> str:
 def _cell(value: float, low: float, high: float) -> str:
     if np.isnan(value):
         return "-"
-    text = f"{value:.3f} [{low:.3f}, {high:.3f}]" if not np.isnan(low) else f"{value:.3f}"
+    text = f"{value:.3f} [{low:z.3f}, {high:z.3f}]" if not np.isnan(low) else f"{value:.3f}"
     return text.replace(" ", "\u00a0")  # so that an interval is not broken between lines
 
 
@@ -509,6 +520,13 @@ def _decimal(value: float, digits: int = 4) -> str:
 
 def _p(value: float) -> str:
     return "" if pd.isna(value) else "<\u00a00.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _word(value) -> str:
+    """A value of a configuration or catalogue, as YAML writes it."""
+    if isinstance(value, dict):
+        return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf).strip()
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _without(row: dict, name: str) -> dict:

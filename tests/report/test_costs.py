@@ -7,7 +7,7 @@ import pytest
 
 from fedxray.core.files import write_json
 from fedxray.experiment.folder import Folder
-from fedxray.report.costs import table_of, words_of
+from fedxray.report.costs import seconds_of, table_of, words_of
 
 REGISTRY = pd.DataFrame({"cohort": "", "site": ["us", "asia", "shared"], "train_images": [300, 100, 0]})
 RUNS = [  # path, mode, method, site, seconds
@@ -49,7 +49,13 @@ def test_an_estimate_is_core_seconds_times_watts_for_each_method_and_hospital(tr
     assert [table["central"][name] for name in ("Wh", "Wh at us", "Wh at asia")] == ["2.00", "-", "-"]
     assert [table["each hospital alone"][name] for name in ("Wh", "Wh at us", "Wh at asia")] == ["4.00", "3.00", "1.00"]
     # one federation made both hospitals' own models, and counts once
-    assert [table["ditto"][name] for name in ("runs", "Wh", "Wh at us")] == ["2", "10.00", "7.50"]
+    assert [table["ditto"][name] for name in ("runs", "Wh", "Wh at us")] == ["1", "10.00", "7.50"]
+
+
+def test_a_federation_counts_once_for_all_its_models(trained):
+    points, _ = trained
+    models = points["mode"] == "personal"
+    assert seconds_of(points) == points["seconds"][~models].sum() + points["seconds"][models].iloc[0]
 
 
 def test_counters_are_taken_where_every_run_has_them(trained):

@@ -201,7 +201,7 @@ def test_a_hospital_has_its_verdict_its_patients_and_what_is_its_own(text, confi
     card["splits"]["train"] |= {"aetiologies": {"none": 12, "unknown": 12}}
     write_json(other.sites / "us" / "card.json", card)
     us = words_of(re.search(r'<article class="card.*?</article>', page(config, other, ""), re.DOTALL)[0])
-    assert "It is not known which kinds of pneumonia it has, and of others it is." in us
+    assert "Which kinds of pneumonia it has is not known; of the others it is." in us
     assert "pneumonia to train on" not in us
     assert "wrong on purpose" not in asia
 
@@ -268,9 +268,13 @@ def test_a_federation_elsewhere_has_a_page_without_verdicts(remote):
     assert tuple(re.findall(r'<details class="part" id="(\w+)"', text))[1 : 1 + len(REMOTE_PARTS)] == REMOTE_PARTS
     seen = words_of(text)
     assert "0.700 at us, 0.700 at asia" in seen
-    assert "it cannot be told who should join" in seen
+    assert "it cannot be told who is to join" in seen
     assert re.findall(r'class="verdict">(.*?)<', text) == ["cannot be told"] * len(SITES)
     assert "every image: here all hospitals are on one machine" not in seen
+    for said in ("brackets", "The margin", "the intervals", "too few test patients", "dataset.source", "split.seed"):
+        assert said not in seen
+    for topic in ("explainability", "failure analysis"):  # by figures of single patients
+        assert f"{topic} for the author" in " ".join(words_of(text.replace("</td>", " ")).split())
     assert not re.search(r"\d", "".join(Reader(text).visible))
 
 
@@ -285,6 +289,31 @@ def test_how_to_repeat_it_has_the_command_and_checksums(text, folder):
     assert "snakemake --cores all --configfile repeat.yaml" in section
     assert "abacus" in section  # the processor of the records
     assert re.search(r"config\.json\s*[0-9a-f]{64}", section)
+
+
+def test_a_model_that_was_given_and_noise_that_no_seed_draws_are_told(text, config, folder, tmp_path):
+    given = "Every run begins with a model that is given"
+    assert given not in words_of(text)
+    assert "Initial parameters, batches and augmentation are drawn from them, and splits from split.seed," in words_of(
+        text
+    )
+    for initial, unknown in (("models/1", True), ("torchvision:ResNet18_Weights.DEFAULT", False)):
+        told = words_of(page(config | {"model": config["model"] | {"initial": initial}}, folder, ""))
+        assert (given in told) == unknown
+        assert f"the runs begin with the model {initial}, which has to be there" in told
+        assert f"Every run began with the weights of {initial}, but" in told
+    other = linked(folder, tmp_path / "secret", config)
+    (other.root / "runs").unlink()
+    shutil.copytree(folder.runs, other.runs)
+    path = other.run(read_table(other.points)["path"].iloc[0]).record
+    secret = {"dp": "sites", "epsilon": 3.0, "delta": 1e-5, "sigma": 1.0, "rate": 0.1, "steps": 9, "patients": 40}
+    secret |= {"clip": 0.1, "colluders": 0, "unit": "patient", "accountant": "one", "simulation": False}
+    same = "each file below has the same checksum again"
+    assert same in words_of(text)
+    write_json(path, read_json(path) | {"privacy": secret})
+    told = words_of(page(config, other, ""))
+    assert "models are not the same again" in told
+    assert same not in told
 
 
 def test_what_repeats_it_is_the_configuration_without_the_defaults(text, config):
@@ -345,6 +374,7 @@ def told_of_a_gate(config, folder, holds):
     told = page(gated, folder, "")
     check_numbers(told, folder)
     assert not re.search(r"\d", "".join(Reader(told).visible))
+    assert "The numbers in brackets are an interval" in words_of(told)
     return words_of(re.search(r'<section id="gate">.*?</section>', told, re.DOTALL)[0])
 
 

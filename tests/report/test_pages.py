@@ -100,7 +100,7 @@ def test_pages_of_one_data_set_say_what_it_says_of_itself(config, results, tmp_p
         assert sentence in sheet
     assert "<h3>" not in pages["datasheet"]
     methods = (
-        f"{kermany.title}: 48 images of 48 patients, of 50 files; left out were 2 (hidden). Patients come from: column"
+        f"{kermany.title}: 48 images of 48 patients, of 50 files; left out: 2 (hidden). Patients come from: column"
     )
     assert methods in text_of(pages["methods"])
     assert kermany.model_limits[0] in text_of(pages["model_card"])
@@ -171,10 +171,14 @@ def test_the_configuration_and_the_packages_are_listed(rendered, config):
 
 
 def test_values_as_cells():
-    assert flat({"a": {"b": 1, "c": []}, "d": {}, "e": [1, 2], "f": ""}) == [
-        *(("a.b", 1), ("a.c", "none")),
-        *(("d", "none"), ("e", "1, 2"), ("f", "none")),
+    assert flat(
+        {"a": {"b": 1, "": []}, "d": {}, "e": [1, 2], "f": "", "g": None, "h": [{"i": {"j": True}}, False]}
+    ) == [
+        *(("a.b", 1), ("a.not stated", "none")),
+        *(("d", "none"), ("e", "1, 2"), ("f", "none"), ("g", "none"), ("h", "{i: {j: true}}, false")),
     ]
+    assert flat({"a": True}) == [("a", "true")]
+    assert _cell(-0.0047, -0.0092, -0.0003) == "-0.005\u00a0[-0.009,\u00a00.000]"
     assert _cell(0.91234, 0.9, 0.95) == "0.912\u00a0[0.900,\u00a00.950]"
     assert _cell(0.91234, np.nan, np.nan) == "0.912"
     assert _cell(np.nan, np.nan, np.nan) == "-"

@@ -23,9 +23,9 @@ DATASET = Dataset(
         "rest do worse.",
     ),
     model_limits=(
-        "It was trained on children from one centre and is untested on adults, other devices and other diseases of "
-        "the chest. On the official, later test set such models lose much of their specificity at a threshold chosen "
-        "on earlier images.",
+        "The children whose images it was trained on are of one centre: on children elsewhere, on adults if no other "
+        "source has them, with other devices and other diseases of the chest it is untested. On the official, later "
+        "test set such models lose much of their specificity at a threshold chosen on earlier images.",
     ),
     rule="fetch_kaggle",
     path_key="archive",

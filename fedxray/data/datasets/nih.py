@@ -35,8 +35,8 @@ DATASET = Dataset(
         "Few images have the finding: 1,431 of the whole set, against 60,361 with No Finding.",
     ),
     model_limits=(
-        "It was trained on images of one research hospital, with labels that a program mined from reports: what it "
-        "calls pneumonia is what such a report calls pneumonia.",
+        "The images of the NIH are of one research hospital, with labels that a program mined from reports: what it "
+        "learnt from them as pneumonia is what such a report calls pneumonia.",
     ),
     rule="fetch_kaggle",
     path_key="archive",

@@ -37,8 +37,8 @@ DATASET = Dataset(
         "Abnormal images without an opacity are left out: the task is easier than in a clinic.",
     ),
     model_limits=(
-        "It was trained on images of one research hospital. What it calls pneumonia is an opacity of the lung, which "
-        "may have other causes.",
+        "The images of the RSNA are of one research hospital. What it learnt from them as pneumonia is an opacity of "
+        "the lung, which may have other causes.",
     ),
     rule="fetch_kaggle",
     path_key="archive",
