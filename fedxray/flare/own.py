@@ -58,7 +58,7 @@ class OwnFile:
         if wanted in card["provenance"].get("earlier", []):
             raise UserError(
                 f"{self.data}: a later version of the data in the registry, with new patients; register them (set "
-                f"federation.waves to {wave_count(card)})"
+                f"federation.waves to {wave_count(card)}; if it is that, take a new `experiment`)"
             )
         if card["sha256"] != wanted:
             raise UserError(
