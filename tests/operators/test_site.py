@@ -71,7 +71,7 @@ def test_a_site_refuses_a_job_of_another_wave_and_says_what_to_do(prepare, tmp_p
     call("--add", tmp_path / "b", "--patient", "image")
     one, two = (read_json(folder / name / "card.json")["sha256"] for name in ("data", "data-2"))
     own = OwnFile(folder / "kit")
-    with pytest.raises(UserError, match=r"data-2: a later version of .* \(set federation.waves to 2; if it is that, take a"):
+    with pytest.raises(UserError, match=r"data-2: a later version of .* \(set federation.waves to 2; if it is that, t"):
         own.load(one)
     assert own.load(two | {"waves": 2}).name == "us"
     own.write(data=folder / "data")
