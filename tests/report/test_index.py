@@ -382,7 +382,7 @@ def test_of_a_gate_elsewhere_the_page_says_what_left_the_hospitals(remote):
     section = told_of_a_gate(*remote, "true")
     assert "Yes: each rule of the gate holds." in section
     assert "A wave without a value lacks a class, or has too few patients for the number to leave its" in section
-    assert "Each hospital compared both models on its own test patients, and sent the numbers of its rows and" in section
+    assert "Each hospital compared both models on its own test patients, and sent the numbers of its rows" in section
 
 
 def test_strategies_for_a_second_wave_are_told_with_the_rows_that_they_are_from(config, folder, tmp_path):
