@@ -11,13 +11,10 @@ WHY = {
         "and ended it; the range is the machine's noise"
     ),
     "round": (
-        "with the demo's 103 MB a round costs 8.2 CPU s on these two cores, some 2 of them training: 1.9 in the "
-        "server's parent process, through which all 620 MB pass, encrypted on one side; 1.9 in its process of the job "
-        "and 1.5 at each site, mostly NVFlare's packing of arrays (as zip, with checksums) and TLS. Packed as one "
-        "string of bytes models take 7 to 12 % less, and NVFlare's TCP driver in place of gRPC a fifth less (it does "
-        "not check the server's name, so gRPC it is); a direct connection past the parent would still leave 2.2 s. The "
-        "arithmetic of the server is not in these numbers: for 103 MB from three sites the exact mean takes some 1.1 "
-        "CPU s, and how far each site is from the median took 1.8 and takes 0.6"
+        "the numbers are from before arrays travelled as plain bytes; then, of a round's 8.2 CPU s, 1.9 were the "
+        "server's parent process, through which all 620 MB pass, encrypted on one side, 1.9 its process of the job, "
+        "and 1.5 each site. What was changed since, what it gave, and what else was tried is told below, under A large "
+        "model's round; the parent process is what is left"
     ),
     "resample": (
         "decoding alone is no more than 2.7 times as fast as the demo's path, so 2.5 leaves 0.2 ms an image for "

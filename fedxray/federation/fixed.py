@@ -17,7 +17,7 @@ from fedxray.core.parameters import COUNTS, MOMENTS, Parameters
 FINE = 56  # bits of a second word
 MOST_SITES = 2 ** (64 - FINE)  # whose second words may be added
 BITS, BITS_OF_COUNTS, BITS_OF_HALF = 32, 16, 24  # fraction bits of a first word
-BLOCK = 65_536  # elements at a time: their words stay in the cache
+BLOCK = 16_384  # elements at a time: their words stay in the cache
 
 
 def bits_of(name: str) -> int:
@@ -62,13 +62,13 @@ def decode(name: str, words: np.ndarray, divisor: float, dtype: np.dtype) -> np.
         block = slice(start, start + BLOCK)
         high = (first[block] + (second[block] >> np.uint64(FINE))).view(np.int64)
         low = (second[block] & np.uint64(2**FINE - 1)).view(np.int64)
-        # The sum is high 2^FINE + low; of a negative one the magnitude is taken, so that no bit cancels.
-        negative = high < 0
-        borrowed = negative & (low > 0)
-        size = (np.abs(high) - borrowed) * 2.0**FINE
-        size += np.where(borrowed, 2**FINE - low, low)
+        # The sum is high 2^FINE + low; of a negative one the magnitude is taken, so that no bit cancels. Without
+        # branches: the signs of weights are as random as a processor's guess of them.
+        sign = high >> 63
+        size = (np.abs(high) - ((sign < 0) & (low > 0))) * 2.0**FINE
+        size += ((low ^ sign) - sign) & (2**FINE - 1)
         size *= 2.0 ** (-bits_of(name) - FINE)
-        flat[block] = np.where(negative, -size, size) / divisor
+        flat[block] = np.copysign(size, high) / divisor
     return result
 
 
@@ -87,5 +87,5 @@ def _encode(name: str, array: np.ndarray, images: int, sites: int) -> np.ndarray
         floor = np.floor(scaled)
         words[0, block] = floor.astype(np.int64).view(np.uint64)
         if count == 2:
-            words[1, block] = ((scaled - floor) * 2.0**FINE).astype(np.uint64)
+            words[1, block] = ((scaled - floor) * 2.0**FINE).astype(np.int64).view(np.uint64)
     return words.reshape(count, *array.shape)

@@ -5,7 +5,9 @@ alone. Every function takes answers {site: arrays by name}, sums in the order of
 does not depend on which site answered first, and returns each array in its own dtype.
 """
 
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from fedxray.federation.fixed import BLOCK, add, decode, encode
 
 Answers = Mapping[str, Parameters]
 Score = Callable[[Parameters], float]
+THREADS = min(4, os.cpu_count() or 1)  # numpy lets them compute at once; more would wait for the memory
 
 
 def mean_of(answers: Answers, images: Mapping[str, int], method: Method, loss: Score) -> Parameters:
@@ -42,16 +45,17 @@ def weighted(answers: Answers, images: Mapping[str, int]) -> Parameters:
     Sums in fixed point, as under secure aggregation (`fixed.py`). Raises ValueError if there is no image at all, and
     UserError if a value is not finite or too large.
     """
-    total = sum(images[site] for site in answers)
+    total, sites = sum(images[site] for site in answers), sorted(answers)
     if total <= 0:
         raise ValueError("no site has a training image")
-    sites, mean = sorted(answers), {}
-    for name, first in answers[sites[0]].items():
-        sums = encode({name: first}, images[sites[0]], len(sites))
-        for site in sites[1:]:
-            add(sums, encode({name: answers[site][name]}, images[site], len(sites)))
-        mean[name] = decode(name, sums[name], total, first.dtype)
-    return mean
+
+    def mean(name: str, rows: list[np.ndarray]) -> np.ndarray:
+        sums, *others = (encode({name: row}, images[site], len(sites)) for site, row in zip(sites, rows, strict=True))
+        for words in others:
+            add(sums, words)
+        return decode(name, sums[name], total, rows[0].dtype)
+
+    return _by_coordinate(answers, mean)
 
 
 def median(answers: Answers) -> Parameters:
@@ -71,7 +75,7 @@ def trimmed(answers: Answers, share: float) -> Parameters:
     if 2 * count >= len(answers):
         raise ValueError(f"{share} of {len(answers)} sites at both ends leaves none")
 
-    def inner(rows: list[np.ndarray]) -> np.ndarray:
+    def inner(name: str, rows: list[np.ndarray]) -> np.ndarray:
         return np.sort(np.stack(rows).astype(np.float64), axis=0)[count : len(rows) - count].mean(axis=0)
 
     return _by_coordinate(answers, inner)
@@ -99,8 +103,10 @@ def distances(answers: Answers) -> dict[str, float]:
     Optimizers' moments and counts are left out, as in `krum`.
     """
     answers = _weights_alone(answers)
-    middle = median(answers)
-    return {site: float(np.sqrt(_square(answers[site], middle))) for site in sorted(answers)}
+    middle, sites = median(answers), sorted(answers)
+    with ThreadPoolExecutor(THREADS) as pool:
+        squares = pool.map(lambda site: _square(answers[site], middle), sites)
+        return {site: float(np.sqrt(square)) for site, square in zip(sites, squares, strict=True)}
 
 
 def _weights_alone(answers: Answers) -> Answers:
@@ -121,7 +127,7 @@ def _square(one: Parameters, other: Parameters) -> float:
     return float(total)
 
 
-def _middle(rows: list[np.ndarray]) -> np.ndarray:
+def _middle(name: str, rows: list[np.ndarray]) -> np.ndarray:
     """The median of each coordinate, NaN if any is: by odd-even transposition, of few rows the fastest way."""
     ordered, count = list(rows), len(rows)
     for turn in range(count):
@@ -132,14 +138,22 @@ def _middle(rows: list[np.ndarray]) -> np.ndarray:
     return (low.astype(np.float64) + high) / 2
 
 
-def _by_coordinate(answers: Answers, function: Callable[[list[np.ndarray]], np.ndarray]) -> Parameters:
-    """`function` of the sites' rows, in the order of their names, for each coordinate of all arrays."""
-    sites = sorted(answers)
-    result = {}
-    for name, first in answers[sites[0]].items():
-        parts, made = [answers[site][name].reshape(-1) for site in sites], np.empty(first.size, first.dtype)
-        for start in range(0, first.size, BLOCK):
-            block = slice(start, start + BLOCK)
-            made[block] = function([part[block] for part in parts])
-        result[name] = made.reshape(first.shape)
+def _by_coordinate(answers: Answers, function: Callable[[str, list[np.ndarray]], np.ndarray]) -> Parameters:
+    """`function` of a name and the sites' rows, in the order of the sites' names, for each coordinate of all arrays.
+
+    Computed in blocks of coordinates, each by itself, in threads. Raises ValueError if the answers differ in shape.
+    """
+    sites, result = sorted(answers), {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for name, first in answers[sites[0]].items():
+            if any(answers[site][name].shape != first.shape for site in sites):
+                raise ValueError(f"{name}: the answers have other shapes than one another")
+            parts, made = [answers[site][name].reshape(-1) for site in sites], np.empty(first.size, first.dtype)
+
+            def compute(start: int, name=name, parts=parts, made=made) -> None:
+                block = slice(start, start + BLOCK)
+                made[block] = function(name, [part[block] for part in parts])
+
+            list(pool.map(compute, range(0, first.size, BLOCK)))
+            result[name] = made.reshape(first.shape)
     return result

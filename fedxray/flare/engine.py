@@ -119,7 +119,7 @@ class FlareEngine(ABC):
             }
             missing = [(name, site) for name, found in answers.items() for site in found if not found[site]]
             reasons = [f"{name} from {session.reason(folder, [site])}" for name, site in missing[:1]]
-            thresholds = read_json(folder / THRESHOLDS)
+            thresholds = {} if reasons else read_json(folder / THRESHOLDS)  # of models that stay at sites there is none
         if reasons:
             raise UserError(f"cross-site evaluation: no metrics of {reasons[0]}")
         return answers, thresholds

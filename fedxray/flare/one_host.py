@@ -18,7 +18,7 @@ from fedxray.experiment.settings import Settings
 from fedxray.federation.engine import Own, Trained
 from fedxray.federation.policy import Schedule
 from fedxray.flare.engine import FlareEngine
-from fedxray.flare.guard import guarded, process
+from fedxray.flare.guard import LOOK_S, guarded, process
 from fedxray.flare.job import Participants
 from fedxray.flare.kept import Kept
 from fedxray.flare.kits import ADMIN, SERVER, check_kits, place_store
@@ -126,6 +126,8 @@ def _aim(kit: Path, name: str, port: int) -> None:
             config["admin"] |= {"host": ADDRESS, "port": port}
         else:
             config["servers"][0]["service"]["target"] = f"{ADDRESS}:{port}"
+        if "client" in config:  # a site's, which is there before the server is
+            config["client"]["client_register_interval"] = LOOK_S
         if name == SERVER:
             config["servers"][0] |= {"admin_port": port, "check_engine_frequency": ENDED_S}
         write_json(path, config)

@@ -136,6 +136,7 @@ def _of(file: str, *assumptions: tuple[str, str, Claim]) -> Iterator[Assumption]
 
 LAUNCHERS = "nvflare.app_common.job_launcher"
 CELL = "nvflare.fuel.f3.cellnet"
+DOWNLOADS = "nvflare.fuel.f3.streaming.download_service"
 
 ASSUMPTIONS = (
     *_of(
@@ -150,6 +151,13 @@ ASSUMPTIONS = (
         ("nvflare.private.fed.app.server.server_train", "", Says('cmd_vars.get("secure_train"', "mpm.run(")),
         ("nvflare.private.fed.app.client.client_train", "", Says("deployer.secure_train", "mpm.run(")),
         ("nvflare.fuel.f3.mpm", "MainProcessMonitor.run", Takes("main_func", "shutdown_grace_time")),
+        # Where NVFlare waits before it looks again, and before it connects again; what it loads at each connection.
+        ("nvflare.private.fed.server.job_runner", "", Says("time.sleep(1.0)")),
+        ("nvflare.private.fed.client.client_app_runner", "", Says("time.sleep(0.5)")),
+        (f"{CELL}.connector_manager", "", Says("time.sleep(0.5)")),
+        ("nvflare.fuel.f3.sfm", "conn_manager", Says("wait = INIT_WAIT")),
+        ("nvflare.fuel.f3", "drivers", Exists()),
+        ("nvflare.fuel.f3.communicator", "", Says("driver_mgr.search_folder(os.path.dirname(drivers.__file__)")),
         # NVFLARE_CLIENT_OUTCOME_WAIT_TIMEOUT: how long a server waits at a job's end for a site that is gone.
         ("nvflare.fuel.utils.config_service", "ENV_VAR_PREFIX", Is("NVFLARE_")),
         ("nvflare.apis.fl_constant", "ConfigVarName.CLIENT_OUTCOME_WAIT_TIMEOUT", Is("client_outcome_wait_timeout")),
@@ -176,6 +184,29 @@ ASSUMPTIONS = (
         ("nvflare.private.fed.server.server_engine", "", Says("key=FLContextKey.JOB_PROCESS_ARGS")),
         ("nvflare.private.fed.client.client_executor", "", Says('command_options += " " + t')),
         ("nvflare.private.fed.server.server_engine", "", Says('command_options += " " + t')),
+    ),
+    *_of(
+        "flare/packing.py",
+        # Ours takes the place of how NVFlare downloads arrays.
+        (
+            "nvflare.app_common.decomposers.numpy_decomposers",
+            "NumpyArrayDecomposer.to_downloadable",
+            Takes("items", "max_chunk_size", "fobs_ctx"),
+        ),
+        (
+            "nvflare.app_common.decomposers.numpy_decomposers",
+            "NumpyArrayDecomposer.download",
+            Takes("from_fqcn", "ref_id", "per_request_timeout", "cell", "secure", "abort_signal", "progress_cb"),
+        ),
+        (DOWNLOADS, "Downloadable.produce", Takes("state", "requester")),
+        (DOWNLOADS, "Consumer.consume", Takes("ref_id", "state", "data")),
+        (DOWNLOADS, "Consumer", Has("supports_pipelining", "download_completed", "download_failed")),
+        (
+            DOWNLOADS,
+            "download_object",
+            Takes("from_fqcn", "ref_id", "per_request_timeout", "cell", "consumer", "secure", "abort_signal"),
+        ),
+        (DOWNLOADS, "ProduceRC", Has("OK", "EOF")),
     ),
     *_of(
         "flare/store.py",
@@ -304,6 +335,7 @@ ASSUMPTIONS = (
         # Keys of the server's file, and the form of a line of a log.
         ("nvflare.private.fed.server.fed_server", "FederatedServer", Takes("check_engine_frequency")),
         ("nvflare.private.fed.server.fed_server", "", Says('grpc_args.get("admin_port"')),
+        ("nvflare.private.fed.client.fed_client_base", "", Says('client_args.get("client_register_interval"')),
         (f"{CELL}.core_cell", "CoreCell", Exists()),
     ),
     *_of(
@@ -417,7 +449,7 @@ KIT_FILES = (
     KitFile(
         "flare/one_host.py", "server", "startup/fed_server.json", ("servers.0.service.target", "servers.0.admin_port")
     ),
-    KitFile("flare/one_host.py", "client", "startup/fed_client.json", ("servers.0.service.target",)),
+    KitFile("flare/one_host.py", "client", "startup/fed_client.json", ("servers.0.service.target", "client")),
     KitFile("flare/one_host.py", "admin", "startup/fed_admin.json", ("admin.port",)),
     KitFile("flare/session.py", "admin", "startup/fed_admin.json", ("admin.username", "admin.host", "admin.port")),
     KitFile("flare/certificates.py", "server", "startup/server.crt"),

@@ -34,6 +34,7 @@ from fedxray.federation.rounds import ServerRounds, Update
 from fedxray.federation.secure import adverts_of, digest_of, fingerprints_of
 from fedxray.flare.job import Participants, poll_s
 from fedxray.flare.own import OwnFile, card_of
+from fedxray.flare.packing import pack_in_pieces
 from fedxray.flare.tasks import (
     ADVERTISE,
     ADVERTS,
@@ -79,6 +80,7 @@ class SiteController(ModelController):
 
     def __init__(self, participants: Participants):
         super().__init__(persistor_id="", ignore_result_error=False, task_check_period=0.05)
+        pack_in_pieces()
         self.participants = participants
         self.reasons = {}  # {site: why there is no answer} to the task that was sent last
         self.asked = time.monotonic()  # when that was
@@ -404,6 +406,7 @@ class ChosenModels(ModelLocator):
         `gate` has the `settings` of the model that this one may replace, `seed` and `replicates`.
         """
         super().__init__()
+        pack_in_pieces()
         self.models, self.checksums, self.gate = models, checksums, gate
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:

@@ -28,6 +28,7 @@ from fedxray.federation.secure import Identity, Party, Signer, adverts_of, diges
 from fedxray.flare.budget import Budget, Spending, check_noise
 from fedxray.flare.kept import Kept
 from fedxray.flare.own import OwnFile, card_of
+from fedxray.flare.packing import pack_in_pieces
 from fedxray.flare.partners import agree, agree_round, identity_of
 from fedxray.flare.tasks import (
     ADVERTISE,
@@ -58,6 +59,7 @@ class SiteExecutor(Executor):
     def __init__(self, checksums: dict | None = None):
         """`checksums` is {participant: those of its data card}; only plain values, because a job is configuration."""
         super().__init__()
+        pack_in_pieces()
         self.checksums = checksums or {}
         self.loaded = None
 

@@ -1,7 +1,9 @@
 """The guard: what it starts, forks for those, tells of their ends, and leaves behind: nothing."""
 
+import importlib
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 from nvflare.apis.fl_constant import ConfigVarName
+from nvflare.fuel.f3.sfm import conn_manager
 from nvflare.fuel.utils.config_service import ConfigService
 
 from fedxray.core.errors import UserError
 from fedxray.core.workers import FORKS
-from fedxray.flare.guard import guarded, process
+from fedxray.flare.guard import KEPT_MEMORY, LOOK_S, LOOKING, guarded, look_often, process
 
 PARENT = """
 import json, os, sys, time
@@ -155,3 +158,37 @@ def test_a_server_waits_a_minute_and_not_longer_for_what_a_site_says_at_a_jobs_e
     monkeypatch.setattr(ConfigService, "_var_values", {})
     assert ConfigService.get_float_var(ConfigVarName.CLIENT_OUTCOME_WAIT_TIMEOUT, default=900.0) == 60
     assert process(Path("kit"), "client", "us", "us", Path("out.txt"), {})["env"] == {}
+
+
+def test_nvflare_looks_often_for_what_it_waits_for(monkeypatch):
+    modules = [importlib.import_module(name) for name in LOOKING]
+    for module in modules:  # and not in the tests after this one
+        monkeypatch.setattr(module, "time", module.time)
+    monkeypatch.setattr(conn_manager, "INIT_WAIT", conn_manager.INIT_WAIT)
+    slept = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    look_often()
+    for module in modules:
+        module.time.sleep(1.0)
+        module.time.sleep(0.01)
+        assert abs(module.time.time() - time.time()) < 5
+    assert slept == [LOOK_S, 0.01] * len(modules)
+    assert conn_manager.INIT_WAIT == LOOK_S
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="variables of glibc")
+def test_an_array_that_is_made_anew_takes_the_pages_of_the_one_before():
+    """Pages that the system takes back, and clears anew, are some thousand faults here, or with small pages 128,000."""
+    code = """
+import resource
+import numpy as np
+for turn in range(6):
+    np.ones(100_000_000, np.uint8)
+    if not turn:
+        first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
+"""
+    faults = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | KEPT_MEMORY, stdout=subprocess.PIPE, check=True
+    )
+    assert int(faults.stdout) < 1000

@@ -120,15 +120,16 @@ def test_a_start_is_prepared_where_one_is_given_and_every_run_begins_with_it(cop
     assert sorted(begun) == ["train_alone", "train_central", "train_federated"]
 
 
-def test_strategies_for_a_second_wave_go_on_from_the_models_of_the_first(copy):
-    done = snakemake(copy, "--dry-run", "--printshellcmds", "--configfile", "config/continue.yaml")
+@pytest.mark.parametrize(("name", "seeds"), [("continue", 2), ("waves", 3)])
+def test_strategies_for_a_second_wave_go_on_from_the_models_of_the_first(copy, name, seeds):
+    done = snakemake(copy, "--dry-run", "--printshellcmds", "--configfile", f"config/{name}.yaml")
     assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
     begun = re.findall(r"/(train_\w+)\.py .*--initial \S*strategy=keep\S* .*strategy=(\w+)", done.stdout)
     assert sorted(set(begun)) == [
         (f"train_{mode}", strategy) for mode in ("alone", "central", "inprocess") for strategy in ("all", "new")
     ]
-    assert len(begun) == 3 * 2 * 2  # modes, strategies, seeds
-    assert len(re.findall(r"/train_\w+\.py ", done.stdout)) == 3 * 4 * 2
+    assert len(begun) == 3 * 2 * seeds  # modes, strategies, seeds
+    assert len(re.findall(r"/train_\w+\.py ", done.stdout)) == 3 * 4 * seeds
     waves = re.findall(r"--train-waves ([12 ]+) --output \S*strategy=(\w+)", done.stdout)
     assert dict(map(reversed, waves)) == {"all": "1 2", "keep": "1", "new": "2", "anew": "1 2"}
 
