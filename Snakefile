@@ -57,5 +57,6 @@ rule all:
         figures=EVERY_FIGURE,
         tensorboard=AT.tensorboard,
         model=EXPORTED,
+        gate=[AT.gate] * GATED,
         page=AT.page("index"),
     localrule: True

@@ -155,7 +155,10 @@ def _in_waves(path: Path, images: pd.DataFrame, table: Table | None, reading: Re
     """The images with a column `wave`, from 1, if there are several waves, or if `reading` gives one for all."""
     column = table.headers.get("wave", "") if table else ""
     if reading.wave and column:
-        raise UserError(f"{path}: column {column} says waves, and all images are of wave {reading.wave}; leave one out")
+        raise UserError(
+            f"{path}: column {column} says waves, and all images are of wave {reading.wave} (dataset.sources, or "
+            "fedxray-site prepare); take the column out of the table, or do not say the wave"
+        )
     if reading.waves and not column:
         raise UserError(
             f"{path}: dataset.waves has days, but no column says an image's day; name it: dataset.columns: {{wave: "

@@ -74,6 +74,14 @@ USES = (
         lambda at: bool(at("promotion.predecessor")),
         "there is no gate while promotion.predecessor is empty",
     ),
+    Use(
+        ("promotion.epsilon",),
+        lambda at: (
+            not (at("promotion.predecessor") and at("promotion.epsilon"))
+            or (at("privacy.dp") != "none" and at("privacy.noise") == "secret")
+        ),
+        "without privacy.dp and noise: secret nothing bounds what training spends, and the gate could never hold",
+    ),
 )
 
 

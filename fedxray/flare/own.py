@@ -53,12 +53,12 @@ class OwnFile:
         if waves > wave_count(card):
             raise UserError(
                 f"{self.data}: the job is for {waves} waves of patients, and this data set has "
-                f"{wave_count(card)}; add the new patients (fedxray-site prepare --add), and start again"
+                f"{wave_count(card)}; add the new patients (fedxray-site prepare --add), then run the workflow again"
             )
         if wanted in card["provenance"].get("earlier", []):
             raise UserError(
                 f"{self.data}: a later version of the data in the registry, with new patients; register them (set "
-                f"federation.waves to {wave_count(card)})"
+                f"federation.waves to {wave_count(card)}; if it is that, take a new `experiment`)"
             )
         if card["sha256"] != wanted:
             raise UserError(

@@ -7,6 +7,7 @@ wave; both stay at the site.
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,9 +62,15 @@ def prepare_site(
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
         catalogue, source, files = _read(
-            images, image_size, fit, reading, salt or output.with_name("salt"), processes, scratch
+            images,
+            image_size,
+            fit,
+            reading,
+            salt or output.with_name("salt"),
+            processes,
+            scratch,
+            check=lambda found: _stop_for_others(images, found, site),
         )
-        _stop_for_others(images, catalogue, site)
         split = draw_cohort(bind(catalogue), [site], seed, test="redraw", balance="none", partition="iid", **fractions)
         if shared is not None:
             split = _append(split, shared, image_size, scratch / "pixels.npy")
@@ -112,9 +119,12 @@ def extend_site(
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
         of_wave = replace(reading, wave=str(wave))
-        catalogue, source, files = _read(images, image_size, fit, of_wave, salt, processes, scratch)
-        _stop_for_others(images, catalogue, site.name)
-        _stop_for_unlike(images, before, catalogue)
+
+        def check(found: pd.DataFrame) -> None:
+            _stop_for_others(images, found, site.name)
+            _stop_for_unlike(images, before, found)
+
+        catalogue, source, files = _read(images, image_size, fit, of_wave, salt, processes, scratch, check)
         summaries = read_json(old / SUMMARY), read_json(scratch / SUMMARY)
         greys = _same_greys(images, *(summary["greys"] for summary in summaries))
         catalogue = pd.concat([before, named_apart(catalogue, f"wave{wave}/", "")], ignore_index=True)
@@ -287,15 +297,24 @@ def _parent(output: Path) -> Path:
 
 
 def _read(
-    images: Path, size: int, fit: str, reading: Reading, salt: Path, processes: int, scratch: Path
+    images: Path,
+    size: int,
+    fit: str,
+    reading: Reading,
+    salt: Path,
+    processes: int,
+    scratch: Path,
+    check: Callable[[pd.DataFrame], None] = lambda _: None,
 ) -> tuple[pd.DataFrame, dict, pd.DataFrame]:
     """(the catalogue, whose images are all of one wave, by default 1; its provenance for a card; the account).
 
-    Writes `pixels.npy`, the catalogue with its summary, and the account's page into `scratch`.
+    Writes `pixels.npy`, the catalogue with its summary, and the account's page into `scratch`. `check` gets the
+    catalogue before any image is resampled, which takes long, and raises UserError if it will not do.
     """
     catalogue, files, summary = build_catalogue(images, replace(reading, wave=reading.wave or "1"), processes, salt)
     del summary["waves"], files["wave"]
     print(*account.lines(summary), sep="\n")
+    check(catalogue)
     write_text(scratch / ACCOUNT_PAGE, account.page(f"Account of {images}", files, summary))
     write_table(scratch / CATALOGUE, catalogue)
     write_json(scratch / SUMMARY, summary)

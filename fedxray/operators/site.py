@@ -58,6 +58,8 @@ def prepare(options) -> None:
         share = f"{facts['prevalence']:.0%} pneumonia"
         print(f"{split:<10} {facts['images']:>7} images of {facts['patients']} patients, {share}")
     print(f"{output / 'card.json'}: what the organiser may know of it: counts, grey levels and checksums")
+    if options.add:
+        print(f"{output}: what the next job gets; tell the organiser that there is a further wave")
 
 
 def _next(old: Path) -> Path:

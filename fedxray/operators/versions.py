@@ -60,7 +60,8 @@ def promote(results: Path, models: Path, who: str) -> str:
         digest = config["sha256"][MODEL]
         known = {row["model_sha256"]: row["version"] for row in rows if row["event"] == PROMOTED}
         if digest in known:
-            raise UserError(f"{model}: version {known[digest]} already; to use it again: fedxray-server rollback --to")
+            there = known[digest]
+            raise UserError(f"{model}: version {there} already; to use it again: fedxray-server rollback --to {there}")
         passed = _passed(folder, current, digest)
         version = str(1 + max((int(row["version"]) for row in rows), default=0))
         if (models / version).exists():

@@ -14,7 +14,7 @@ import fedxray
 from fedxray.analysis import answer, suspects
 from fedxray.analysis.answer import Cited, interval, line_of
 from fedxray.analysis.choice import MODEL_KEY, leading, of_models
-from fedxray.analysis.gate import OF_WAVE
+from fedxray.analysis.gate import KNOWN, OF_WAVE
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.core.files import read_json, read_table, sha256
 from fedxray.data import datasets
@@ -333,13 +333,16 @@ class Page:
             yield cells
 
     def _gate(self) -> Iterator[dict]:
-        """A row for each rule by which the exported model may replace its predecessor."""
+        """A row for each rule by which the exported model may replace its predecessor, and for each wave."""
         if not self.config["promotion"]["predecessor"]:
             return
         for row in read_table(self.folder.gate).reset_index().to_dict("records"):
-            if row["what"].startswith(OF_WAVE):  # it is not judged
-                continue
-            cells = {"hospital": row["hospital"], "what": row["what"], "value": "", "bound": ""}
+            what = row["what"]
+            if what == KNOWN:
+                what = Markup('<span class="said">{}</span>').format(row["sentence"])
+            elif what.startswith(OF_WAVE):
+                what = Markup('of these, wave <span class="said">{}</span>').format(what.removeprefix(OF_WAVE))
+            cells = {"hospital": row["hospital"], "what": what, "value": "", "bound": ""}
             if row["bound"] == row["bound"]:
                 cells["bound"] = self._number(f"{row['bound']:.3g}", "gate.csv", line_of(row["index"]), "bound")
             if row["value"] == row["value"]:

@@ -37,7 +37,7 @@ ROWS = 8  # of steps that run at the same time, on a terminal
 DROPPED = re.compile(
     r"Assuming unrestricted shared|Using shell:|Group jobs: inactive|(Conda env\w+|Singularity \w+): ignored"
     r"|Select jobs to|Job rate limit|Processed \d+ potential|Job \S+ has been submitted|Elapsed time:|Complete log"
-    r"|Loading script code|Adding \S+ \(|None$|$"
+    r"|Loading script code|Adding \S+ \(|Cannot restore \S+: no backup|None$|$"
 )
 # And of a step that failed, because the end says it in the words of its log.
 FAILED = re.compile(
@@ -305,7 +305,8 @@ class Progress(logging.Handler):
             if message.startswith(NOTHING):
                 self.end(self.idle(), failed=False)
         elif record.levelno < logging.ERROR:
-            self._warn(message if message.startswith(WARNING) else WARNING + message)
+            if not DROPPED.match(message):
+                self._warn(message if message.startswith(WARNING) else WARNING + message)
         elif not FAILED.match(message):
             self._print(message, "red")
 

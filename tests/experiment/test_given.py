@@ -95,6 +95,13 @@ FAULTS = [
         )
         for given in ("margin: 0.05", "calibration: 0.2", "epsilon: 3")
     ),
+    *(
+        (
+            f"promotion: {{predecessor: models/1, epsilon: 3}}{private}",
+            r"promotion\.epsilon: without privacy\.dp and noise: secret nothing bounds what training spends",
+        )
+        for private in ("", "\nprivacy: {dp: sites}")
+    ),
     (
         "sweep: {grid: {training.lr: [0.1, 1]}, exclude: [{training.epochs: 2}]}",
         r"sweep\.exclude: training\.epochs: is not swept, so no point is left out; sweep it, or remove it",
@@ -145,7 +152,8 @@ def test_what_is_given_and_used_by_nothing_is_told_in_one_line(given, said):
         "privacy: {dp: sites}\ntraining: {momentum: 0.5, batch_size: 8}\nfederation: {round: 0.5}",
         "training: {lr: 0.1, epochs: 8}\nsweep: {points: [{privacy.dp: none}, {privacy.dp: sites}]}",
         "federation: {engine: inprocess, absent: fail, min_sites: 0, admin_kit: ''}",
-        "promotion: {predecessor: models/1, margin: 0.05}",
+        "promotion: {predecessor: models/1, margin: 0.05, epsilon: 0}",
+        "promotion: {predecessor: models/1, epsilon: 3}\nprivacy: {dp: sites, noise: secret}",
         "sweep: {grid: {training.lr: [0.1, 1]}, exclude: [{training.lr: 3}]}",
         f"{REMOTE}\nsplit: {{balance: weighted_loss}}\nevaluation: {{reference: central}}",
         f"{REMOTE}\ndataset: {{source: phantom, phantom: {{patients: 90}}}}",

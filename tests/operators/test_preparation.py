@@ -221,7 +221,7 @@ def test_a_third_wave_and_the_same_bytes_whenever_it_is_made(hospital, later, tm
     ]
 
 
-def test_what_cannot_be_added_is_said_and_leaves_nothing(hospital, shared, later, tmp_path):
+def test_what_cannot_be_added_is_said_and_leaves_nothing(hospital, shared, later, tmp_path, monkeypatch):
     prepare_site(hospital, "us", 16, tmp_path / "data", shared=shared)
 
     def refused(said, folder=later, **options):
@@ -238,6 +238,13 @@ def test_what_cannot_be_added_is_said_and_leaves_nothing(hospital, shared, later
         reading=Reading(patient=r"(\d+)"),
     )
     refused("wave 2: no image is new", hospital)
+    # What the table tells is refused before images are resampled, which may take hours.
+    with monkeypatch.context() as patched:
+        patched.delattr("fedxray.operators.preparation.resample")
+        rows = [f"{path.relative_to(later)},{path.parent.name},{path.parent.name}" for path in later.glob("*/*.jpeg")]
+        (later / "manifest.csv").write_text("\n".join(["image,label,site", *rows]) + "\n")
+        refused("the column site names several hospitals")
+    (later / "manifest.csv").unlink()
     with pytest.raises(
         UserError, match="data: is there already; remove it if nobody uses it, or give another --output"
     ):

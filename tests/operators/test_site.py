@@ -49,6 +49,7 @@ def test_new_patients_are_added_and_the_kit_then_has_the_new_data_set(prepare, t
     assert code == 0
     assert "wave 2: 30 new patients, 0 patients who come again" in " ".join(said)
     assert any(re.match(r"wave 2 +\d+ train \(0 patients again\), \d+ validation", line) for line in said)
+    assert said[-1].endswith("data-2: what the next job gets; tell the organiser that there is a further wave")
     assert own.data == folder / "data-2"
     assert (folder / "data" / "card.json").read_bytes() == first
     assert set(waves_of(own.load(read_json(folder / "data-2" / "card.json")["sha256"]).table)) == {1, 2}
@@ -70,11 +71,11 @@ def test_a_site_refuses_a_job_of_another_wave_and_says_what_to_do(prepare, tmp_p
     call("--add", tmp_path / "b", "--patient", "image")
     one, two = (read_json(folder / name / "card.json")["sha256"] for name in ("data", "data-2"))
     own = OwnFile(folder / "kit")
-    with pytest.raises(UserError, match=r"data-2: a later version of .* registry, .* \(set federation.waves to 2\)$"):
+    with pytest.raises(UserError, match=r"data-2: a later version of .* \(set federation.waves to 2; if it is that, t"):
         own.load(one)
     assert own.load(two | {"waves": 2}).name == "us"
     own.write(data=folder / "data")
-    said = r"data: the job is for 2 waves of patients, and this data set has 1; add .*fedxray-site prepare --add\), and"
+    said = r"data: the job is for 2 waves of patients, and this data set has 1; add .*fedxray-site prepare --add\), t"
     with pytest.raises(UserError, match=said):
         own.load(two | {"waves": 2})
     with pytest.raises(UserError, match="changed since the registry was made"):

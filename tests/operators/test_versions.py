@@ -153,7 +153,7 @@ def test_what_does_not_hold_or_does_not_belong_together_is_refused_and_changes_n
     refused(r"the gate does not hold: On the 200 test patients of asia the AUROC is 0\..* lower")
     gate(second, models / "1")
     refused(r"--who '': name who decides", who="")
-    refused(r"version 1 already", results=made[0].root)
+    refused(r"version 1 already; to use it again: fedxray-server rollback --to 1$", results=made[0].root)
     table = pd.read_csv(second.gate, keep_default_na=False)
     write_table(second.gate, table.assign(candidate_sha256="0" * 64))
     refused(r"gate\.csv: of another model")

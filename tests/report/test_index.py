@@ -351,7 +351,10 @@ def test_the_gate_is_told_with_its_bounds_and_says_no_if_one_rule_does_not_hold(
     other = linked(folder, tmp_path / "gated", config)
     section = told_of_a_gate(config, other, holds)
     assert said in section
-    assert section.count("not judged") == 1
+    assert re.search(r"us ?of these, wave 1 ?-0\.200.\[-0\.300, -0\.100\] ?not judged", section)
+    assert re.search(r"us ?of these, wave 2 ?not judged", section)
+    assert re.search(r"Nothing is known of <us-2>\. ?not judged", section)
+    assert "A wave without a value lacks a class." in section
     assert "compared both models" not in section
     assert 'id="gate"' not in page(config, other, "")
 
@@ -362,7 +365,9 @@ def told_of_a_gate(config, folder, holds):
     rows = [
         ("us", "AUROC minus predecessor's", 0.01, -0.012, 0.03, -0.02, "true", "Good."),
         ("us", "calibration error", 0.08, 0.05, 0.11, 0.1, holds, "Fair."),
-        ("", "predecessor", None, None, None, None, "", "Nothing is known."),
+        ("us", "AUROC minus predecessor's, wave 1", -0.2, -0.3, -0.1, None, "", "Forgotten."),
+        ("us", "AUROC minus predecessor's, wave 2", None, None, None, None, "", "Few."),
+        ("", "predecessor", None, None, None, None, "", "Nothing is known of <us-2>."),
     ]
     columns = ["hospital", "what", "value", "low", "high", "bound", "holds", "sentence"]
     write_table(folder.gate, pd.DataFrame(rows, columns=columns))
@@ -376,6 +381,7 @@ def told_of_a_gate(config, folder, holds):
 def test_of_a_gate_elsewhere_the_page_says_what_left_the_hospitals(remote):
     section = told_of_a_gate(*remote, "true")
     assert "Yes: each rule of the gate holds." in section
+    assert "A wave without a value lacks a class, or has too few patients for the number to leave its" in section
     assert "Each hospital compared both models on its own test patients, and sent the numbers of its rows" in section
 
 

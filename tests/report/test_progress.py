@@ -277,6 +277,7 @@ def test_warnings_are_said_once_at_once_with_the_step(piped):
         piped.write(log, "warning: two images are the same", "no warning: this")
     for _ in range(2):
         piped.send(None, "The file is old.", logging.WARNING)
+    piped.send(None, "Cannot restore results/x/registry.csv: no backup found.", logging.WARNING)  # there was none
     assert piped.lines[1:] == [
         "warning: two images are the same  (make_site site=us)",
         "warning: The file is old.",

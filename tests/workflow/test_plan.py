@@ -145,6 +145,9 @@ def test_a_gate_is_written_before_a_test_set_is_read(copy):
     elsewhere = planned(copy, *words, REMOTE)
     assert elsewhere["record_gate"] == elsewhere["judge_remote"] == 1
     assert planned(copy, "results/next/at_sites.csv", *words, REMOTE)["record_gate"] == 1
+    graph = snakemake(copy, "--rulegraph", *words).stdout
+    names = {name: number for number, name in re.findall(r'(\d+)\[label = "(\w+)"', graph)}
+    assert f"{names['judge_model']} -> {names['all']}\n" in graph  # so that a table that is lost is made again
     done = snakemake(copy, "--dry-run", *words, "image_size=32")
     assert "error: config: promotion.predecessor: it takes other images: image_size is 64, here 32" in done.stderr
 
