@@ -194,9 +194,10 @@ def _apart(value: Difference) -> str:
     if np.isnan(value.estimate):
         return "undefined, because a class is missing"
     interval = "no interval" if np.isnan(value.low) else f"{value.low:.3f} to {value.high:.3f}"
-    return (
-        f"{abs(value.estimate):.3f} {'lower' if value.estimate < 0 else 'higher'} than the predecessor's ({interval})"
-    )
+    if value.estimate == 0:
+        return f"the predecessor's ({interval})"
+    sense = "lower" if value.estimate < 0 else "higher"
+    return f"{abs(value.estimate):.3f} {sense} than the predecessor's ({interval})"
 
 
 def _spent(privacy: Mapping, bound: float) -> tuple:

@@ -131,7 +131,9 @@ def test_an_uncalibrated_model_is_refused_and_an_equal_one_is_not_inferior():
     part = scored(4, 0.0)
     same = part._replace(candidate=part.predecessor)
     rules = replace(RULES, hospitals=("us",), margin=0.0001)
-    assert of(judged({"us": same}, rules), "us", DIFFERENCE)["holds"] == "true"
+    row = of(judged({"us": same}, rules), "us", DIFFERENCE)
+    assert row["holds"] == "true"
+    assert "the AUROC is the predecessor's (0.000 to 0.000); it is not inferior" in row["sentence"]
     off = judged({"us": scored(4, 0.0, shift=3.0)}, rules)
     assert of(off, "us", CALIBRATION)["holds"] == "false"
     assert "that is above 0.2" in of(off, "us", CALIBRATION)["sentence"]
