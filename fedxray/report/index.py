@@ -80,6 +80,7 @@ class Page:
             "audit": list(self._audit()),
             "gate": list(self._gate()),
             "updates": list(self._updates()),
+            "updated": self._figure("updates") if self.experiment.is_updated else None,
             "sources": [self._source(source) for source in self.sources],
             "external": [self._source(source) for source in self.external],
             "limits": self._limits(),
@@ -130,7 +131,8 @@ class Page:
     def _standing(self) -> set[str]:
         """The figures that stand in the text."""
         of_methods = {"answer", "method_gain" if len(self.experiment.methods) > 1 else "roc"}
-        return (of_methods if self.is_here else {"cross_site"}) | ({"sweep"} if self._shows_sweep() else set())
+        asked = {"sweep": self._shows_sweep(), "updates": self.experiment.is_updated}
+        return (of_methods if self.is_here else {"cross_site"}) | {name for name, shown in asked.items() if shown}
 
     def _shows_sweep(self) -> bool:
         """Whether the points of a sweep stand in the text; of several methods the figure of their gains does."""
@@ -327,7 +329,7 @@ class Page:
             for question in ("new", "old"):
                 row = by.loc[(question, "calibration_error")]
                 line = line_of(row["index"])
-                cells[f"calibration error, {question}"] = self._number(
+                cells[f"calibration, {question}"] = self._number(
                     f"{row['estimate']:+.3f}", answer.UPDATES, line, "estimate"
                 )
             yield cells

@@ -120,6 +120,14 @@ def test_no_number_that_one_reads_first_is_without_its_source(text):
     assert not re.search(r"\d", "".join(Reader(text).visible))
 
 
+def test_a_cell_is_long_by_its_words_and_not_by_where_its_number_is_from(text):
+    cells = re.findall(r"<td( class=\"long\")?>(.*?)</td>", text, re.DOTALL)
+    words = [(bool(is_long), words_of(cell)) for is_long, cell in cells]
+    assert all(len(found) > 50 for is_long, found in words if is_long)
+    assert not any(is_long for is_long, cell in cells if "title=" in cell and len(words_of(cell)) < 50)
+    assert any(is_long for is_long, _ in words)
+
+
 def test_the_page_needs_no_network_and_no_other_file(text):
     read = Reader(text)
     assert len(read.ids) == len(set(read.ids))
@@ -399,6 +407,7 @@ def test_strategies_for_a_second_wave_are_told_with_the_rows_that_they_are_from(
     assert list(told._updates()) == []
     grid = config["sweep"] | {"grid": {"update.strategy": ["keep", "all", "new"]}}
     told.experiment = Experiment.from_config(config | {"sweep": grid})
+    assert "updates" in told._standing()
     found = list(told._updates())
     assert [(row["strategy"], row["model"], row["patients of"]) for row in found] == [
         ("all", "federated", "all"),
@@ -406,6 +415,6 @@ def test_strategies_for_a_second_wave_are_told_with_the_rows_that_they_are_from(
     ]
     text = [words_of(str(row["AUROC, old"])) for row in found]
     assert text == ["-0.030 [-0.040, -0.020]", "-0.050 [-0.060, -0.040]"]
-    assert words_of(str(found[1]["calibration error, new"])) == "-0.016"
+    assert words_of(str(found[1]["calibration, new"])) == "-0.016"
     for title in re.findall(r'title="([^"]+)"', "".join(str(cell) for row in found for cell in row.values())):
         assert TITLE.match(html.unescape(title))["file"] == "updates.csv"
