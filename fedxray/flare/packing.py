@@ -6,6 +6,7 @@ as long as the way itself. Its way of asking for an object piece by piece, and o
 
 import json
 from collections.abc import Mapping
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -85,10 +86,12 @@ def _bytes_of(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint8)
 
 
+@wraps(NumpyArrayDecomposer.to_downloadable)
 def _to_pieces(self: Any, items: dict, max_chunk_size: int, fobs_ctx: dict) -> Pieces:
     return Pieces(items)
 
 
+@wraps(NumpyArrayDecomposer.download)
 def _download(
     self: Any, from_fqcn: str, ref_id: str, per_request_timeout: float, cell: Any, fobs_ctx: Any = None, **options: Any
 ) -> tuple[str, Parameters]:
@@ -98,5 +101,8 @@ def _download(
 
 
 def pack_in_pieces() -> None:
-    """Let NVFlare's arrays travel so, in this process: what a server's and a site's process of a job call first."""
+    """Let NVFlare's arrays travel so, in this process: what a server's and a site's process of a job call first.
+
+    The two functions still show the parameters of those that they replace, by which NVFlare is checked (private_api).
+    """
     NumpyArrayDecomposer.to_downloadable, NumpyArrayDecomposer.download = _to_pieces, _download

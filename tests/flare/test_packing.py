@@ -7,6 +7,7 @@ from nvflare.fuel.f3.streaming.download_service import ProduceRC
 
 from fedxray.flare import packing
 from fedxray.flare.packing import Joined, Pieces, pack_in_pieces
+from fedxray.flare.private_api import ASSUMPTIONS
 
 DTYPES = ("float32", "float16", "uint64", "int64", "float64", "bool")
 
@@ -79,5 +80,7 @@ def test_pythons_objects_neither_leave_nor_enter():
 def test_nvflares_arrays_travel_so(arrays, monkeypatch):
     for name in ("to_downloadable", "download"):  # and not in the tests after this one
         monkeypatch.setattr(NumpyArrayDecomposer, name, getattr(NumpyArrayDecomposer, name))
+    assumed = [one for one in ASSUMPTIONS if one.name.startswith("NumpyArrayDecomposer.")]
     pack_in_pieces()
     assert isinstance(NumpyArrayDecomposer().to_downloadable(arrays, 0, {}), Pieces)
+    assert [one.fault() for one in assumed] == ["", ""]
