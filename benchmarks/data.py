@@ -1,5 +1,6 @@
 """The row `resample`: originals become squares of grey, against the demo's path and against decoding alone."""
 
+import hashlib
 import io
 from pathlib import Path
 
@@ -75,11 +76,12 @@ def decode(folder: Path, size: int | None) -> None:
 
 
 def step(folder: Path, size: int, processes: int) -> Cost:
-    """The cost of the rule's script on every image of `folder`. Its catalogue has only the column that is read."""
+    """The cost of the rule's script on every image of `folder`. Its catalogue has only the columns that are read."""
     with scratch() as work:
         with open_source(folder) as reader:
             names = [file.name for file in list_files(reader)]
-        write_table(work / "catalogue.csv", pd.DataFrame({"image": names}))
+            digests = [hashlib.sha256(reader.read(name)).hexdigest() for name in names]
+        write_table(work / "catalogue.csv", pd.DataFrame({"image": names, "sha256": digests}))
         write_json(work / "catalogue.json", {"greys": None})
         words = ["--source", folder, "--catalogue", work / "catalogue.csv", "--summary", work / "catalogue.json"]
         words += ["--size", size, "--fit", "stretch", "--processes", processes]

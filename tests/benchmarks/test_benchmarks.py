@@ -12,8 +12,9 @@ import psutil
 import pytest
 import torch
 from helpers.data import make_settings
+from PIL import Image
 
-from benchmarks import events, federation, inputs, measure, render, results, scale, training
+from benchmarks import data, events, federation, inputs, measure, render, results, scale, training
 from benchmarks.alternatives import nvflare_job, plain
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
@@ -64,6 +65,13 @@ def test_a_command_costs_its_childrens_memory_and_leaves_none_running():
         with contextlib.suppress(psutil.Error):  # it has ended
             left += [process] * (child in " ".join(process.cmdline()))
     assert not left
+
+
+def test_the_step_of_the_resampling_row_resamples(tmp_path):
+    for name in ("NORMAL/a.jpeg", "PNEUMONIA/b.jpeg"):
+        (tmp_path / name).parent.mkdir()
+        Image.new("L", (40, 30), 90).save(tmp_path / name)
+    assert "resample: 2/2 images" in data.step(tmp_path, 16, 1).output
 
 
 def test_a_command_that_fails_says_why():
