@@ -41,7 +41,7 @@ class CompactResNet(nn.Module):
     pixels of a side: at 128 it has 79,313 parameters, and a step takes about twice as long.
     """
 
-    def __init__(self, image_size: int):
+    def __init__(self, image_size: int = 64):
         super().__init__()
         channels = [1] + [16] * max(1, int(math.log2(image_size / 32)))
         halvings = [[nn.Conv2d(n, 16, 3, 2, 1, bias=False), nn.GroupNorm(8, 16), nn.ReLU()] for n in channels[:-1]]
