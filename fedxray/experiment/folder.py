@@ -8,6 +8,7 @@ results/<experiment>/
     *.csv model/ figures/ report/ tensorboard/
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict
@@ -82,8 +83,13 @@ class RunFolder:
         return read_json(self.record)
 
     def read_curves(self) -> "pd.DataFrame":
-        """The rows of `metrics.csv`: one per epoch of data seen and series (`global`, or a site)."""
-        return read_table(self.curves)
+        """The rows of `metrics.csv`: one per epoch of data seen and series (`global`, or a site).
+
+        What was not measured is NaN, also where it never was, as the loss of epochs of one batch in rounds of less.
+        """
+        table = read_table(self.curves)
+        numbers = [name for name in table if name not in ("epoch", "series")]
+        return table.assign(**{name: table[name].replace("", math.nan).astype(float) for name in numbers})
 
     def settings(self) -> Settings:
         """The settings that the run was trained with."""

@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from fedxray.analysis.suspects import LIMITS, suspects
+from fedxray.core.files import write_table
+from fedxray.experiment.folder import RunFolder
 
 SITES = ("asia", "europe", "us")
 
@@ -41,6 +43,14 @@ def test_one_whose_loss_is_far_from_the_others_is(column, losses):
         losses[column == "train_loss"] / (0.3, 0.2)[column == "train_loss"]
     )
     assert "europe does not fit the others" in table.at["europe", "sentence"]
+
+
+def test_training_losses_that_no_round_has_are_none_and_stop_nobody(tmp_path):
+    run = RunFolder(tmp_path)
+    write_table(run.curves, curves(us=(0.7, 0.2)).assign(train_loss=np.nan, epoch=1))
+    table = suspects(distances(), run.read_curves())
+    assert list(table["suspect"]) == ["no", "no", "yes"]
+    assert table["train_loss"].isna().all()
 
 
 def test_a_loss_at_the_limit_is_not_above_it():
