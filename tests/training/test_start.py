@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,20 @@ def test_torchvisions_weights_see_a_grey_image_as_its_own_network_sees_three_equ
     expected = torch.sigmoid((scale * logits).double()).numpy()
     assert expected.std() > 1e-3
     assert predict(model, images, make_settings().compute) == pytest.approx(expected, abs=1e-5)
+
+
+def test_weights_by_name_are_those_of_the_file_that_torch_keeps_of_a_download(tmp_path, monkeypatch):
+    name = "ResNet18_Weights.IMAGENET1K_V1"
+    kept = tmp_path / "hub" / "checkpoints" / Path(torchvision.models.get_weight(name).url).name
+    kept.parent.mkdir(parents=True)
+    torch.manual_seed(1)
+    torch.save(torchvision.models.resnet18().state_dict(), kept)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    by_name, by_file = (
+        make_start(f"torchvision:{given}", "resnet18", 32, "batch", "imagenet") for given in (name, kept)
+    )
+    assert list(by_name) == list(by_file)
+    assert all(np.array_equal(by_name[key], by_file[key]) for key in by_name)
 
 
 def test_of_converted_norms_all_but_the_statistics_is_kept_and_a_file_may_be_safetensors(tmp_path):
