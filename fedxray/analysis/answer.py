@@ -180,18 +180,20 @@ def _of_strategies(table: pd.DataFrame, confidence: float) -> tuple[Sentence, Se
     Of several methods it is the first.
     """
     rows = table[(table["mode"] == "federated") & (table["test_set"] == POOLED) & (table["metric"] == PRIMARY)]
-    rows = rows[rows["method"].fillna("") == rows["method"].fillna("").iloc[0]]
+    method = rows["method"].iloc[0]
+    rows = rows[rows["method"] == method]
     numbers: Sentence = []
     shown: dict[str, list[str]] = {"gain": [], "loss": []}
     for strategy, of_both in rows.groupby("strategy", sort=False):
         numbers += ["; " if numbers else " ", f"{STRATEGIES[str(strategy)]}, "]
-        for question, row in of_both.set_index("question").assign(index=of_both.index.to_numpy()).iterrows():
-            value = interval(row.to_dict(), row["index"], UPDATES, ("estimate", "low", "high"), "+")
-            numbers += [value, " on new patients and " if question == "new" else " on old ones"]
+        for index, row in of_both.iterrows():
+            value = interval(row.to_dict(), index, UPDATES, ("estimate", "low", "high"), "+")
+            numbers += [value, " on new patients and " if row["question"] == "new" else " on old ones"]
             if row["p_adjusted"] < 1 - confidence and row["estimate"] != 0:
                 kind = "gain" if row["estimate"] > 0 else "loss"
-                shown[kind].append(f"on {question} patients ({strategy})")
-    lead = "Against keeping the federated model its AUROC changes by, on the test patients of all hospitals:"
+                shown[kind].append(f"on {row['question']} patients ({strategy})")
+    lead = f"Against keeping {_named('federated', method, POOLED)} its AUROC changes by, on the test patients of all "
+    lead += "hospitals:"
     said = [f"a {kind} {_listed(which)}" for kind, which in shown.items() if which]
     rest = "; the other changes may be chance." if sum(map(len, shown.values())) < len(rows) else "."
     told = f"Allowing for the number of comparisons, what is shown is {' and '.join(said)}{rest}"

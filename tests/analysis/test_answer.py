@@ -188,6 +188,7 @@ def test_strategies_come_first_and_what_is_shown_follows_from_adjusted_p_values(
     ]
     write_table(folder / "updates.csv", pd.DataFrame(rows))
     (name, numbers, shown), *others = answers(table, 0.02, 0.95, read_table(folder / "updates.csv"))
+    assert plain(numbers).startswith("Against keeping the federated model its AUROC")
     assert (name, len(others)) == ("update.strategy", len(list(answers(table, 0.02, 0.95))))
     assert "(all), +0.125 [0.115, 0.135] on new patients and -0.125 [-0.135, -0.115] on old ones; " in plain(numbers)
     for part in numbers:
@@ -197,5 +198,6 @@ def test_strategies_come_first_and_what_is_shown_follows_from_adjusted_p_values(
     assert plain(shown).endswith(told)
     for few in rows:
         few["p_adjusted"] = 0.5
-    _, _, shown = next(answers(table, 0.02, 0.95, pd.DataFrame(rows)))
+    _, numbers, shown = next(answers(table, 0.02, 0.95, pd.DataFrame(rows).assign(method="fedavg")))
+    assert plain(numbers).startswith("Against keeping fedavg its AUROC")
     assert plain(shown).endswith("none of it is shown.")
