@@ -7,20 +7,20 @@ WHY = {
     ),
     "federated": (
         "Flower starts no server and no sites, ends no job, and has no mutual TLS: a federated job takes 8 to 10 s "
-        "beyond its rounds here, most of them for the import of PyTorch; the range is the machine's noise"
+        "beyond its rounds here, among them the import of PyTorch (3 CPU s); the range is the machine's noise"
     ),
     "round": (
-        "of these 6.2 s the wire is the smaller part since arrays travel as plain bytes (below, under A large model's "
-        "round): the server also takes the exact mean in fixed point (0.9 CPU s), tells how far each site is from the "
-        "median (0.6), and keeps a checkpoint of 103 MB, one after the other, which NVFlare's stock does not do. To do "
-        "them while answers still arrive is not tried. Half precision halves the bytes and takes a quarter longer on "
-        "one machine, whose wire is its memory"
+        "what of these 6.2 s is the wire was not told apart. Below, under A large model's round, is what its processes "
+        "compute, and what was tried. Beside the wire the server takes the exact mean in fixed point (0.9 CPU s), "
+        "tells how far each site is from the median (0.6), and writes a checkpoint of the model, one after the other. "
+        "To do these while answers still arrive was not tried. Half precision halves the bytes, and takes a quarter "
+        "longer here"
     ),
     "secure": (
         "a value of the demo's model needs 120 bits under masks, so that an answer has 411 MB in place of 103 and a "
         "mask for one partner takes 0.11 s; fewer bits would be another sum. Half precision halves the answer"
     ),
-    "epoch": "the middle of three turns lies within the range of this machine's noise",
+    "epoch": "the bound lies within the range of the turns",
     "resample": (
         "decoding alone is no more than 2.7 to 3.1 times as fast as the demo's path, so 2.5 leaves 0.2 ms an image for "
         "resizing, and 0.9 of the decoder's rate 0.3: of 3.4 ms decoding takes 2.5, nearly all of it Huffman's code, "
