@@ -3,7 +3,7 @@
 python -m benchmarks                       # every row of the table; a row done at this commit is not run again
 python -m benchmarks resample epoch        # these rows
 python -m benchmarks --quick               # every row at toy sizes: whether it runs
-python -m benchmarks --render              # docs/performance.md's table from the JSON, nothing measured
+python -m benchmarks --render              # docs/performance.md's tables from each machine's JSON, nothing measured
 python -m benchmarks graph real analyse    # the whole graph, on the phantom and on real images; analysis of 1,000 runs
 python -m benchmarks --scale               # how time and memory grow, and docs/figures/scale.png
 """
@@ -56,7 +56,7 @@ def main(options) -> None:
     if options.render:
         if not path.exists():
             raise UserError(f"{path}: not there; measure first, or name a file by --output")
-        render(read_json(path), options.scale)
+        render(books(path, options.scale), options.scale)
         return
     available = rows(options.scale)
     names = options.rows or (SCALE if options.scale else ALWAYS)
@@ -64,10 +64,16 @@ def main(options) -> None:
         raise UserError(f"{unknown[0]}: no such row; there are {', '.join(available)}")
     book = record(path, {name: available[name] for name in names}, options.quick, options.again)
     if not options.quick:
-        render(book, options.scale)
+        render(books(path, options.scale), options.scale)
     print(f"written: {path}")
     if failed := [name for name, row in book["rows"].items() if row["status"] == "failed"]:
         sys.exit(f"failed rows: {', '.join(failed)}")
+
+
+def books(path: Path, scale: bool) -> list[dict]:
+    """What was measured on each machine, from the JSON files beside `path`; of growth, `path` alone."""
+    files = [path] if scale else [file for file in sorted(path.parent.glob("*.json")) if "-scale" not in file.stem]
+    return [read_json(file) for file in files]
 
 
 def default_output(quick: bool, scale: bool) -> Path:

@@ -32,7 +32,10 @@ def flower() -> Path:
 
 
 def versions() -> dict[str, str]:
-    """The versions of the packages that are measured, and of the alternatives."""
+    """The versions of the packages that are measured and, where they are installed, of the alternatives."""
+    ours = {name: version(name) for name in OURS}
+    if not (FOLDER / "made").exists():
+        return ours
     code = "import importlib.metadata as m, sys; print(*(m.version(name) for name in sys.argv[1:]))"
     theirs = subprocess.run([flower(), "-c", code, *THEIRS], capture_output=True, text=True, check=True)
-    return {name: version(name) for name in OURS} | dict(zip(THEIRS, theirs.stdout.split(), strict=True))
+    return ours | dict(zip(THEIRS, theirs.stdout.split(), strict=True))

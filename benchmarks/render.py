@@ -1,4 +1,4 @@
-"""The table of docs/performance.md, from the JSON of a machine."""
+"""The tables of docs/performance.md, from the JSON of each machine."""
 
 from pathlib import Path
 
@@ -14,8 +14,11 @@ GROWTH = "<!-- scale: made by make bench-scale -->", "<!-- end of scale -->"
 FIGURE = "![Seconds and memory over images, sites, rounds, parameters and points](figures/scale.png)\n\n"
 
 
-def render(book: dict, scale: bool, page: Path = PAGE) -> None:
-    """Replace the text between the markers of `page`. Raises UserError if it has none."""
+def render(books: list[dict], scale: bool, page: Path = PAGE) -> None:
+    """Replace the text between the markers of `page` by a table for each book. Raises UserError if it has none.
+
+    `scale`: by those of growth, and one figure, of the last book.
+    """
     begin, end = GROWTH if scale else TABLE
     text = page.read_text(encoding="utf-8")
     if begin not in text or end not in text:
@@ -24,9 +27,10 @@ def render(book: dict, scale: bool, page: Path = PAGE) -> None:
     if scale:
         from benchmarks.scale import plot
 
-        plot(book, page.parent / "figures")
+        plot(books[-1], page.parent / "figures")
+    tables = "\n".join(body(book) for book in books)
     before, after = text.split(begin)[0], text.split(end)[1]
-    write_text(page, f"{before}{begin}\n\n{figure}{body(book)}\n{end}{after}")
+    write_text(page, f"{before}{begin}\n\n{figure}{tables}\n{end}{after}")
 
 
 def body(book: dict) -> str:

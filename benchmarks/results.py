@@ -18,12 +18,13 @@ def record(path: Path, rows: dict[str, Callable], quick: bool, again: bool) -> d
     A row that fails is recorded as failed, with its reason, and the next one runs.
     """
     book = read_json(path) if path.exists() else {"rows": {}}
-    book |= {"machine": machine(), "versions": versions(), "quick": quick}
+    book |= {"machine": machine(), "quick": quick}
     for name, row in rows.items():
         if not again and _is_done(book["rows"].get(name)):
             print(f"{name}: done already, at this commit", flush=True)
             continue
         book["rows"][name] = _attempt(name, row, quick)
+        book["versions"] = versions()  # a row may have installed an alternative
         write_json(path, book)
     return book
 

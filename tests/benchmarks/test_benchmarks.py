@@ -130,9 +130,13 @@ def test_the_table_is_rendered_from_the_record_between_its_markers(book, tmp_pat
     page = tmp_path / "page.md"
     page.write_text("before\n{}\nold\n{}\nafter\n".format(*render.TABLE))
     monkeypatch.setattr(render, "WHY", {"good": "it is slow"})
+    other = copy.deepcopy(read_json(path))
+    other["machine"]["GPU"] = "a card"
     for _ in range(2):
-        render.render(read_json(path), False, page)
+        render.render([read_json(path), other], False, page)
     text = page.read_text()
+    assert text.count("| row | measured |") == 2
+    assert "GPU a card" in text
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
@@ -142,7 +146,7 @@ def test_the_table_is_rendered_from_the_record_between_its_markers(book, tmp_pat
     assert "| `bad` | failed: second line |" in text
     page.write_text("none")
     with pytest.raises(UserError, match="no markers"):
-        render.render(read_json(path), False, page)
+        render.render([read_json(path)], False, page)
 
 
 def test_the_bare_loop_trains_the_very_model_of_the_trainer(site_folders):
@@ -247,6 +251,6 @@ def test_growth_is_drawn_and_rendered(tmp_path):
     machine = {"processor": "p", "cores": "2", "GPU": "none", "Python": "3"}
     page = tmp_path / "page.md"
     page.write_text("{}\n{}\n".format(*render.GROWTH))
-    render.render({"machine": machine, "versions": {}, "quick": True, "rows": rows}, True, page)
+    render.render([{"machine": machine, "versions": {}, "quick": True, "rows": rows}], True, page)
     assert "](figures/scale.png)" in page.read_text()
     assert (tmp_path / "figures" / "scale.png").stat().st_size > 5000
