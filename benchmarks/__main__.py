@@ -20,7 +20,7 @@ from fedxray.core import cli
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json
 
-ALWAYS = ("resample", "epoch", "federated", "round", "secure", "sweep", "idle", "events", "predict", "gpu")
+ALWAYS = ("resample", "epoch", "federated", "round", "secure", "sweep", "idle", "events", "predict", "gpu", "gpu_sites")
 BY_NAME = ("graph", "real", "analyse")
 SCALE = ("resample_images", "train_images", "federation_sites", "federation_rounds", "model_parameters", "plan_points")
 
@@ -44,6 +44,7 @@ def rows(scale: bool) -> dict:
         "events": events.events,
         "predict": training.predict,
         "gpu": training.gpu,
+        "gpu_sites": training.gpu_sites,
         "graph": workflow.graph,
         "real": workflow.real,
         "analyse": workflow.analyse,

@@ -19,7 +19,7 @@ import psutil
 ROOT = Path(__file__).parents[1]
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2): daemons that a command leaves become our children, and count
 ENVIRONMENT = {
-    "PYTHONPATH": str(ROOT),
+    "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     "OMP_NUM_THREADS": "1",  # as every trainer here sets it
     "FLWR_TELEMETRY_ENABLED": "0",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -1,7 +1,8 @@
-"""The rows `epoch`, `gpu` and `predict`: one trainer against a bare loop of PyTorch, and prediction."""
+"""The rows `epoch`, `gpu`, `gpu_sites` and `predict`: one trainer against a bare loop of PyTorch, and prediction."""
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,17 +62,17 @@ def epoch(quick: bool) -> dict:
     }
 
 
-def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int, compiled: bool = False):
+def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int):
     """(seconds of each epoch by side, greatest difference of their losses).
 
-    On the CPU, with one thread, they are CPU seconds. The first epoch of both does not count. With `compiled` the bare
-    loop trains torch.compile(model). Raises NotTheSameWork if the difference is not tiny.
+    On the CPU, with one thread, they are CPU seconds. The first epoch of both does not count. Both compile the network
+    if `chosen` says so, to train it. Raises NotTheSameWork if the difference is not tiny.
     """
     trainer, model, bare = Trainer(chosen, train, validation), build(chosen), build(chosen)
     bare.to(trainer.device)
     if trainer.device.type == "cuda":
         bare.to(memory_format=torch.channels_last)
-    network = torch.compile(bare) if compiled else bare
+    network = torch.compile(bare) if chosen.compile else bare
     train_tensors, validation_tensors = (
         [tensor.to(trainer.device) for tensor in plain.tensors(part)] for part in (train, validation)
     )
@@ -87,12 +88,13 @@ def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int
         optimizer = plain.make_optimizer(bare, chosen)
         number = len(losses["bare loop"])
         losses["bare loop"].append(plain.train_epoch(network, optimizer, train_tensors, chosen, number))
-        plain.evaluate(network, validation_tensors)
+        with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.device.type == "cuda"):
+            plain.evaluate(bare, validation_tensors)
         torch.use_deterministic_algorithms(True, warn_only=True)
 
     times = interleave({"fedxray": lambda: clock(ours, timer), "bare loop": lambda: clock(bare_loop, timer)}, turns)
     apart = float(np.max(np.abs(np.subtract(*losses.values()))))
-    if apart > (0.1 if compiled else 1e-5):
+    if apart > (0.1 if chosen.compile else 1e-5):
         raise NotTheSameWork(f"losses of the trainer and of the bare loop differ by {apart:.2g}")
     return {name: values[1:] for name, values in times.items()}, apart
 
@@ -104,6 +106,7 @@ def epochs(trainer: Trainer, first: int, last: int) -> tuple[list[Segment], int]
 
 
 TOY = {"model": "compact", "size": 32, "batch_size": 8, "images": 24, "turns": 3, "compiled": False}
+FULL = {"model": "resnet18", "size": 224, "batch_size": 256, "images": 18_432, "turns": 4, "compiled": True}
 
 
 def gpu(quick: bool) -> dict:
@@ -111,39 +114,68 @@ def gpu(quick: bool) -> dict:
 
     With `quick` it then runs on the CPU, at a toy size.
     """
-    if torch.cuda.is_available():
-        return on_device("cuda", model="resnet18", size=224, batch_size=256, images=1536 if quick else 9216, turns=4)
-    return on_device("cpu", **TOY) if quick else {"status": "skipped", "reason": "no GPU"}
+    return _on_device(quick, train_on_device)
 
 
-def on_device(device: str, model: str, size: int, batch_size: int, images: int, turns: int, compiled: bool = True):
-    """Central training against the bare compiled loop, and a federation of three sites against central training.
+def gpu_sites(quick: bool) -> dict:
+    """A federation of three sites on one GPU against central training there, of the same network as in `gpu`.
 
-    `images` are random, a third of them at each site: pixels do not matter, the number of sites does.
+    It is skipped, or runs on the CPU, as `gpu`.
     """
-    changed = {"model": model, "device": device, "batch_size": batch_size, "compile": compiled}
+    return _on_device(quick, sites_on_device)
+
+
+def _on_device(quick: bool, row: Callable[..., dict]) -> dict:
+    """What `row` measures, at its size, of random images: pixels do not matter."""
+    if not (quick or torch.cuda.is_available()):
+        return {"status": "skipped", "reason": "no GPU"}
+    size = FULL | ({"images": 1536} if quick else {}) if torch.cuda.is_available() else TOY
     with scratch() as folder:
-        random_sites(folder / "sites", images, size)
-        fields = settings(folder / "sites" / "shared", turns, **changed)
-        sites = [load_site(site) for site in site_folders(folder)]
-        train, validation = pool(sites, "train"), sites[0].part("validation")
-        chosen = Settings(**fields)
-        times, apart = compare_epochs(train, validation, chosen, turns, compiled)
-        rates = {side: [images / seconds for seconds in values] for side, values in times.items()}
-        busy = gpu_busy(Trainer(chosen, train, validation), build(chosen), turns) if device == "cuda" else []
-        network = build(chosen)
-        predicted = [images / clock(lambda: predict_array(network, train[0], chosen.compute)) for _ in range(turns)][1:]
-        rounds, epochs = federated_and_central(folder, fields, turns)
+        random_sites(folder / "sites", size["images"], size["size"])
+        changed = {"model": size["model"], "batch_size": size["batch_size"], "compile": size["compiled"]}
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        fields = settings(folder / "sites" / "shared", size["turns"], device=device, **changed)
+        return row(folder, fields, size["images"], size["turns"])
+
+
+def train_on_device(folder: Path, fields: dict, images: int, turns: int) -> dict:
+    """Central training against the bare compiled loop, how busy the GPU is meanwhile, and prediction."""
+    sites, chosen = [load_site(site) for site in site_folders(folder)], Settings(**fields)
+    train, validation = pool(sites, "train"), sites[0].part("validation")
+    times, apart = compare_epochs(train, validation, chosen, turns)
+    rates = {side: [images / seconds for seconds in values] for side, values in times.items()}
+    busy = gpu_busy(Trainer(chosen, train, validation), build(chosen), turns) if chosen.device == "cuda" else []
+    network = build(chosen)
+    predicted = [images / clock(lambda: predict_array(network, train[0], chosen.compute)) for _ in range(turns)][1:]
     return {
-        "samples": {f"{side}, images/s": values for side, values in rates.items()}
-        | {"a federated round, s": rounds, "a central epoch, s": epochs},
+        "samples": {f"{side}, images/s": values for side, values in rates.items()},
         "checks": [
             at_least("images/s, of the bare loop's", ratio(rates["fedxray"], rates["bare loop"], "images/s"), 0.9),
             *([at_least("the GPU was busy", middle(busy), 95, "%")] if busy else []),
-            at_most("a round of three sites, of a central epoch", ratio(rounds, epochs, "s"), 1.3),
             told("prediction", middle(predicted), "images/s"),
         ],
         "notes": {"images": images, "epochs": turns, "greatest difference of loss": apart},
+    }
+
+
+def sites_on_device(folder: Path, fields: dict, images: int, turns: int) -> dict:
+    """(A round of three sites, which train as many images as a central epoch) over (that epoch), by the scripts.
+
+    Both validate once. The first, in which processes start, is left out.
+    """
+    run(fedxray_command(folder / "sites", kits(), fields, turns, folder / "federated"))
+    words = ["--sites", *(site / "card.json" for site in site_folders(folder)), *open_options(fields)]
+    words += ["--live", folder / "live", "--output", folder / "central" / "model.safetensors"]
+    run(python(ROOT / "scripts" / "train_central.py", *words))
+    seconds = {}
+    for mode in ("federated", "central"):
+        metrics = pd.read_csv(folder / mode / "metrics.csv")
+        seconds[mode] = metrics[metrics["series"] == "global"]["seconds"].tolist()[1:]
+    rounds, epochs = seconds.values()
+    return {
+        "samples": {"a federated round, s": rounds, "a central epoch, s": epochs},
+        "checks": [at_most("a round of three sites, of a central epoch", ratio(rounds, epochs, "s"), 1.3)],
+        "notes": {"images": images, "epochs": turns},
     }
 
 
@@ -163,22 +195,6 @@ def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float
     ended.set()
     sampler.join()
     return percents
-
-
-def federated_and_central(folder: Path, chosen: dict, turns: int) -> tuple[list[float], list[float]]:
-    """(seconds of each round, of each central epoch) by the scripts. The first, in which processes start, is left out.
-
-    Both train as many images on the same GPU, and validate once.
-    """
-    run(fedxray_command(folder / "sites", kits(), chosen, turns, folder / "federated"))
-    words = ["--sites", *(site / "card.json" for site in site_folders(folder)), *open_options(chosen)]
-    words += ["--live", folder / "live", "--output", folder / "central" / "model.safetensors"]
-    run(python(ROOT / "scripts" / "train_central.py", *words))
-    seconds = []
-    for mode in ("federated", "central"):
-        metrics = pd.read_csv(folder / mode / "metrics.csv")
-        seconds.append(metrics[metrics["series"] == "global"]["seconds"].tolist()[1:])
-    return seconds[0], seconds[1]
 
 
 def predict(quick: bool) -> dict:
