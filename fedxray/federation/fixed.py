@@ -17,7 +17,7 @@ from fedxray.core.parameters import COUNTS, MOMENTS, Parameters
 FINE = 56  # bits of a second word
 MOST_SITES = 2 ** (64 - FINE)  # whose second words may be added
 BITS, BITS_OF_COUNTS, BITS_OF_HALF = 32, 16, 24  # fraction bits of a first word
-BLOCK = 16_384  # elements at a time: their words stay in the cache
+BLOCK = 32_768  # elements at a time: their words stay in the cache
 
 
 def bits_of(name: str) -> int:
@@ -74,18 +74,20 @@ def decode(name: str, words: np.ndarray, divisor: float, dtype: np.dtype) -> np.
 
 def _encode(name: str, array: np.ndarray, images: int, sites: int) -> np.ndarray:
     count, bits = (1, BITS_OF_HALF) if array.dtype == np.float16 else (2, bits_of(name))
-    words = np.empty((count, array.size), np.uint64)
+    words = np.empty((count, array.size), np.int64)
     flat, bound = array.reshape(-1), 2.0**62 / sites  # so that a sum fits, its carries too
     for start in range(0, flat.size, BLOCK):
         block = slice(start, start + BLOCK)
         scaled = np.multiply(flat[block], images * 2.0**bits, dtype=np.float64)  # exact: 24 bits times an integer
-        if not (np.abs(scaled).max() < bound):  # so written that NaN is above, too
+        if not (scaled.max() < bound and scaled.min() > -bound):  # so written that NaN is outside, too
             raise UserError(
                 f"{name}: {flat[block][np.abs(scaled).argmax()]:g} times {images} images does not fit the sum of "
                 f"{sites} sites in fixed point: training has diverged; take a smaller training.lr"
             )
         floor = np.floor(scaled)
-        words[0, block] = floor.astype(np.int64).view(np.uint64)
+        words[0, block] = floor
         if count == 2:
-            words[1, block] = ((scaled - floor) * 2.0**FINE).astype(np.int64).view(np.uint64)
-    return words.reshape(count, *array.shape)
+            scaled -= floor
+            scaled *= 2.0**FINE
+            words[1, block] = scaled
+    return words.view(np.uint64).reshape(count, *array.shape)

@@ -6,8 +6,9 @@ does not depend on which site answered first, and returns each array in its own 
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from fedxray.federation.fixed import BLOCK, add, decode, encode
 
 Answers = Mapping[str, Parameters]
 Score = Callable[[Parameters], float]
+STRIPE = 16 * BLOCK  # elements that a thread takes at a time, block by block
 THREADS = min(4, os.cpu_count() or 1)  # numpy lets them compute at once; more would wait for the memory
 
 
@@ -103,10 +105,12 @@ def distances(answers: Answers) -> dict[str, float]:
     Optimizers' moments and counts are left out, as in `krum`.
     """
     answers = _weights_alone(answers)
-    middle, sites = median(answers), sorted(answers)
+    sites, squares = sorted(answers), np.zeros(len(answers))
     with ThreadPoolExecutor(THREADS) as pool:
-        squares = pool.map(lambda site: _square(answers[site], middle), sites)
-        return {site: float(np.sqrt(square)) for site, square in zip(sites, squares, strict=True)}
+        for name, parts in _flat(answers):
+            blocks = _halved(parts[0].size)
+            squares += _joined(parts[0].size, pool.map(partial(_apart, name, parts), blocks))
+    return dict(zip(sites, np.sqrt(squares).tolist(), strict=True))
 
 
 def _weights_alone(answers: Answers) -> Answers:
@@ -127,6 +131,35 @@ def _square(one: Parameters, other: Parameters) -> float:
     return float(total)
 
 
+def _apart(name: str, parts: list[np.ndarray], block: slice) -> np.ndarray:
+    """The squared distance of each site's part from the median of all, in one block; float64 (sites,)."""
+    rows = [part[block] for part in parts]
+    middle, squares = _middle(name, rows).astype(rows[0].dtype), []
+    for row in rows:
+        apart = row.astype(np.float64)
+        apart -= middle
+        squares.append(np.sum(np.square(apart, out=apart)))
+    return np.array(squares)
+
+
+def _halved(size: int, start: int = 0) -> Iterator[slice]:
+    """Blocks of so many coordinates, in order: halves of halves, as in the pairwise sum of numpy."""
+    if size <= BLOCK:
+        yield slice(start, start + size)
+        return
+    half = size // 16 * 8
+    yield from _halved(half, start)
+    yield from _halved(size - half, start + half)
+
+
+def _joined(size: int, sums: Iterator[np.ndarray]) -> np.ndarray:
+    """The sum of the sums of the blocks of `_halved`: to the last bit what `np.sum` makes of all at once."""
+    if size <= BLOCK:
+        return next(sums)
+    half = size // 16 * 8
+    return _joined(half, sums) + _joined(size - half, sums)
+
+
 def _middle(name: str, rows: list[np.ndarray]) -> np.ndarray:
     """The median of each coordinate, NaN if any is: by odd-even transposition, of few rows the fastest way."""
     ordered, count = list(rows), len(rows)
@@ -135,6 +168,8 @@ def _middle(name: str, rows: list[np.ndarray]) -> np.ndarray:
             low, high = ordered[at : at + 2]
             ordered[at : at + 2] = np.minimum(low, high), np.maximum(low, high)
     low, high = ordered[(count - 1) // 2], ordered[count // 2]
+    if low is high:
+        return low
     return (low.astype(np.float64) + high) / 2
 
 
@@ -143,17 +178,28 @@ def _by_coordinate(answers: Answers, function: Callable[[str, list[np.ndarray]],
 
     Computed in blocks of coordinates, each by itself, in threads. Raises ValueError if the answers differ in shape.
     """
-    sites, result = sorted(answers), {}
+    result, shapes = {}, {name: array.shape for name, array in answers[min(answers)].items()}
     with ThreadPoolExecutor(THREADS) as pool:
-        for name, first in answers[sites[0]].items():
-            if any(answers[site][name].shape != first.shape for site in sites):
-                raise ValueError(f"{name}: the answers have other shapes than one another")
-            parts, made = [answers[site][name].reshape(-1) for site in sites], np.empty(first.size, first.dtype)
+        for name, parts in _flat(answers):
+            made = np.empty_like(parts[0])
 
-            def compute(start: int, name=name, parts=parts, made=made) -> None:
-                block = slice(start, start + BLOCK)
-                made[block] = function(name, [part[block] for part in parts])
+            def compute(first: int, name=name, parts=parts, made=made) -> None:
+                for start in range(first, min(first + STRIPE, made.size), BLOCK):
+                    block = slice(start, start + BLOCK)
+                    made[block] = function(name, [part[block] for part in parts])
 
-            list(pool.map(compute, range(0, first.size, BLOCK)))
-            result[name] = made.reshape(first.shape)
+            list(pool.map(compute, range(0, made.size, STRIPE)))
+            result[name] = made.reshape(shapes[name])
     return result
+
+
+def _flat(answers: Answers) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Each array's name, and its values at the sites, in the order of the sites' names, in one dimension each.
+
+    Raises ValueError if the answers differ in shape.
+    """
+    sites = sorted(answers)
+    for name, first in answers[sites[0]].items():
+        if any(answers[site][name].shape != first.shape for site in sites):
+            raise ValueError(f"{name}: the answers have other shapes than one another")
+        yield name, [answers[site][name].reshape(-1) for site in sites]

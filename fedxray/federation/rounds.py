@@ -119,15 +119,15 @@ class SiteRounds(Rounds):
 
     def fit(
         self, model: Parameters, moments: Parameters | None = None, correct: Correct | None = None, quiet: bool = False
-    ) -> tuple[Parameters, Parameters]:
-        """The model, and its optimizer's moments, after this round's steps from `model`; see `Trainer.fit`."""
+    ) -> tuple[Parameters, Callable[[], Parameters]]:
+        """The model, and what copies its optimizer's moments, after this round's steps from `model`."""
         set_parameters(self.model, model)
         total = self.schedule.total(self.trainer.batches)
         segments = [segment._replace(epoch=None) for segment in self.segments] if quiet else self.segments
         fitted = self.trainer.fit(self.model, segments, total, self.report, moments, correct)
         if not quiet:
             self.rows, self.loss = fitted.rows, fitted.train_loss
-        return get_parameters(self.model), fitted.moments()
+        return get_parameters(self.model), fitted.moments
 
     def noisy_sum(self, model: Parameters) -> Parameters:
         """This round's step: the sum of its clipped gradients at `model`, with this site's noise, by parameter.

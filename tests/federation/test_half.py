@@ -1,5 +1,6 @@
 """Half precision on the way: what is rounded, how far, what is not, and that small changes are not lost."""
 
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -31,6 +32,19 @@ def test_a_value_is_off_by_a_4096th_of_it_at_most_or_by_less_than_anything_that_
     for value, rounded in zip(values.flat[::97], got.flat[::97], strict=True):
         off = abs(Fraction(float(value)) - Fraction(float(rounded)))
         assert off <= max(Fraction(1, 2**25), abs(Fraction(float(value))) / 4096)
+
+
+def test_every_value_of_half_precision_and_what_lies_between_is_rounded_as_python_rounds_it():
+    """All finite ones, subnormals included, the middles between neighbours (ties), and the float32 beside each."""
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    middles = (halves[:-1] + halves[1:]) / 2  # exact
+    exact = np.concatenate([halves, middles, np.nextafter(middles, np.float32(0)), np.nextafter(middles, MODEL["w"][3])])
+    values = np.concatenate([exact, -exact])
+    expected = b"".join(struct.pack("<e", value) for value in values.tolist())
+    found = halved({"w": values}, ["w"])["w"]
+    assert found.astype("<f2").tobytes() == expected
+    assert whole({"w": found})["w"].tolist() == [value for (value,) in struct.iter_unpack("<e", expected)]
+    assert halved({"w": np.float32(0.1)}, ["w"])["w"] == np.float16(0.1)  # a difference of two numbers is no array
 
 
 def test_a_change_below_the_spacing_of_half_precision_reaches_the_server():

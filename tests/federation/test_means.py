@@ -158,6 +158,22 @@ def test_a_distance_is_from_the_median():
         assert value == pytest.approx(np.linalg.norm(vectors(given)[number] - middle), rel=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_blocks_give_the_bits_of_the_distance_of_whole_arrays(count):
+    """By numpy alone, which sums halves of halves; a table of results has these bits."""
+    rng, shapes = np.random.default_rng(2), [(3 * BLOCK + 5,), (BLOCK + 1,), (301, 403), (7, 5, 3, 3), (1,), (0, 2), ()]
+    given = {
+        f"s{site}": {str(shape): rng.normal(size=shape).astype(np.float32) for shape in shapes} for site in range(count)
+    }
+    given["s0"][str(shapes[0])][9] = np.inf if count == 4 else -0.0
+    middle = {name: np.median(stacked(given, name), axis=0).astype(np.float32) for name in given["s0"]}
+    expected = {
+        site: float(np.sqrt(sum(np.sum(np.square(answer[name].astype(float) - middle[name])) for name in answer)))
+        for site, answer in given.items()
+    }
+    assert distances(given) == expected
+
+
 def test_the_counts_of_steps_of_optimizers_are_no_distance():
     """Sites of unequal sizes send averaged moments of unequal counts, which would outweigh every weight."""
     given = answers(5)

@@ -61,7 +61,7 @@ class Hospital:
         set_parameters(self.model, model)
         segments = [Segment(self.first, self.first + self.steps, None)]
         fitted = self.trainer.fit(self.model, segments, self.total, moments=moments, correct=correct)
-        return get_parameters(self.model), fitted.moments()
+        return get_parameters(self.model), fitted.moments
 
 
 def plain_loop(

@@ -21,8 +21,8 @@ class Ditto(FedAvg):
         """A site: its answer; its own model stays in its state."""
         answer, (start, _) = self.local(site, sent), apart(sent)
         own, moments = within(MODEL, self.state) or start, within(OWN_MOMENTS, self.state) or None
-        own, moments = site.fit(own, moments, proximal(self.method.attraction, start), quiet=True)
-        self.state |= below(MODEL, own) | below(OWN_MOMENTS, moments)
+        own, moments_of = site.fit(own, moments, proximal(self.method.attraction, start), quiet=True)
+        self.state |= below(MODEL, own) | below(OWN_MOMENTS, moments_of())
         return answer
 
     def personal(self, site: Site, sent: Parameters) -> tuple[Parameters, Parameters | None]:

@@ -5,7 +5,7 @@ next. The sites' optimizers are new in each round (`moments: fresh`, as in the p
 averaged as the models are (`averaged`): with one site that is central training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -28,8 +28,8 @@ class Site(Protocol):
 
     def fit(
         self, model: Parameters, moments: Parameters | None = None, correct: Correct | None = None, quiet: bool = False
-    ) -> tuple[Parameters, Parameters]:
-        """(the model, its optimizer's moments) after this round's steps from `model`; see `Trainer.fit`.
+    ) -> tuple[Parameters, Callable[[], Parameters]]:
+        """(the model, what copies its optimizer's moments) after this round's steps from `model`; see `Trainer.fit`.
 
         `quiet`: the rows are not those of the site's answer.
         """
@@ -65,11 +65,14 @@ class FedAvg:
     def local(self, site: Site, sent: Parameters, correct: Correct | None = None) -> Parameters:
         """A site: the model that it trains from `sent`, and the moments if these are averaged."""
         model, moments = apart(sent)
-        trained, moments = site.fit(model, self.going_on(moments), correct)
-        named = below(MOMENTS, moments)
-        if self.method.moments == "kept":
-            self.state |= named
-        return trained | named if self.method.moments == "averaged" else trained
+        trained, moments_of = site.fit(model, self.going_on(moments), correct)
+        if self.method.moments == "fresh":
+            return trained
+        named = below(MOMENTS, moments_of())
+        if self.method.moments == "averaged":
+            return trained | named
+        self.state |= named
+        return trained
 
     def personal(self, site: Site, sent: Parameters) -> tuple[Parameters, Parameters | None]:
         """A site: the model that it would use itself after the last round, and the moments to train it further."""
