@@ -10,6 +10,7 @@ from inspect import signature
 from pathlib import Path
 
 import yaml
+from snakemake.common import overwrite_function_params
 from snakemake.utils import update_config
 
 # The package beside this file is the one that runs, wherever the workflow is started and whatever else is installed.
@@ -176,8 +177,8 @@ GPU = 0 if config["training"]["device"] == "cpu" else 1
 
 
 def kept(function):
-    """A function for a rule, with its signature kept, which Snakemake asks for several times for each job of a plan."""
-    function.__signature__ = signature(function)
+    """A function for a rule, with its parameters kept, for which Snakemake asks several times for each job of a plan."""
+    overwrite_function_params(function, signature(function).parameters)
     return function
 
 
@@ -203,19 +204,28 @@ def step(name, *files):
     }
 
 
-def settings(mode):
-    """A parameter: the training settings of a run of this mode as its script takes them. They are quoted here, because
-    Snakemake is slow with a list of words.
+def options(mode):
+    """A parameter: what a run of this mode is trained with, as its script takes it: training settings, model to begin
+    with, schedule, method and privacy. It is one text, quoted here, because each function for a parameter costs a plan
+    time at each job, and Snakemake is slow with a list of words.
     """
 
-    def options(wildcards):
+    def words_of(wildcards):
         run = run_of(mode, wildcards)
         words = EXPERIMENT.settings(run).options()
         for path in started(run):
             words += ["--initial", str(path)]
+        if mode != "central":
+            words += ["--budget", run.budget]
+        if mode in ("federated", "coalition"):
+            words += ["--round", str(run.point["round"])]
+            words += ["--steps", str(run.point.get("steps", 0))]
+            words += run.method.options()
+        if mode != "coalition":  # coalitions know no noise
+            words += run.privacy.options()
         return shlex.join(words)
 
-    return kept(options)
+    return kept(words_of)
 
 
 def started(run):
@@ -231,26 +241,6 @@ def started(run):
 def live(mode):
     """A parameter: the folder in which TensorBoard sees a job's runs as they are trained."""
     return str(AT.live / mode / JOBS[mode])
-
-
-def privacy(mode):
-    """A parameter: the differential privacy of a run as its script takes it."""
-    return kept(lambda wildcards: shlex.join(run_of(mode, wildcards).privacy.options()))
-
-
-def schedule(mode):
-    """A parameter: how a run is scheduled, and of a federation its method, as its script takes them."""
-
-    def options(wildcards):
-        run = run_of(mode, wildcards)
-        words = ["--budget", run.budget]
-        if mode != "alone":
-            words += ["--round", str(run.point["round"])]
-            words += ["--steps", str(run.point.get("steps", 0))]
-            words += run.method.options()
-        return shlex.join(words)
-
-    return kept(options)
 
 
 # The statistics' options, as the scripts take them.
@@ -274,14 +264,23 @@ def of_cohort(name):
     return kept(lambda wildcards: getattr(AT.cohort(SITES[wildcards.site][0]), name))
 
 
+def of_run(mode, function):
+    """For a parameter or input: what a function makes of a run's cohort. Where all runs have one cohort it is a value,
+    which costs a plan less than a function.
+    """
+    if len(EXPERIMENT.cohorts) == 1:
+        return function(EXPERIMENT.cohorts[0])
+    return kept(lambda wildcards: function(run_of(mode, wildcards).model.cohort))
+
+
 def site_cards(mode, shared=False):
     """For a parameter or input: the data card of each site of a run's cohort, and of the shared validation set."""
-    return kept(lambda wildcards: cards(run_of(mode, wildcards).model.cohort, shared))
+    return of_run(mode, lambda cohort: cards(cohort, shared))
 
 
 def shared_card(mode):
     """For a parameter or input: the data card of the validation set of a run's cohort."""
-    return kept(lambda wildcards: site_cards(mode, True)(wildcards)[-1])
+    return of_run(mode, lambda cohort: cards(cohort, True)[-1])
 
 
 # Training takes the sites' cards as parameters. If there is one cohort, its input is the registry, which has the

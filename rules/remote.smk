@@ -65,14 +65,12 @@ rule train_remote:
         **ADMIN,
         absent=config["federation"]["absent"],
         min_sites=config["federation"]["min_sites"],
-        settings=settings("federated"),
-        privacy=privacy("federated"),
-        schedule=schedule("federated"),
+        options=options("federated"),
         live=f"{config['experiment']}/federated/{JOBS['federated']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --absent {{params.absent}}"
-        " --min-sites {params.min_sites} {params.schedule} --live {params.live:q} {params.settings}"
-        " {params.privacy} --output {output.model:q} > {log:q} 2>&1"
+        " --min-sites {params.min_sites} --live {params.live:q} {params.options}"
+        " --output {output.model:q} > {log:q} 2>&1"
 
 
 rule train_alone_remote:
@@ -93,16 +91,13 @@ rule train_alone_remote:
     params:
         **step("train_alone_remote"),
         **ADMIN,
-        settings=settings("alone"),
-        privacy=privacy("alone"),
-        schedule=schedule("alone"),
+        options=options("alone"),
         # Where nobody may see one hospital's model, those of hospitals alone stay there.
         stays="--stays" if config["privacy"]["secure_aggregation"] else "",
         live=f"{config['experiment']}/alone/{JOBS['alone']}",
     shell:
         f"python {{params.script:q}} {FEDERATION} --registry {{input.registry:q}} --live {{params.live:q}}"
-        " {params.stays} {params.schedule} {params.settings} {params.privacy}"
-        " --output {output.runs:q} > {log:q} 2>&1"
+        " {params.stays} {params.options} --output {output.runs:q} > {log:q} 2>&1"
 
 
 # This rule is the first that reads a test set, at the hospitals.

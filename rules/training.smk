@@ -28,9 +28,7 @@ if not ONCE:
             **step("train_federated"),
             sites=site_cards("federated"),
             shared=shared_card("federated"),
-            settings=settings("federated"),
-            privacy=privacy("federated"),
-            schedule=schedule("federated"),
+            options=options("federated"),
             live=live("federated"),
             absent=config["federation"]["absent"],
             min_sites=config["federation"]["min_sites"],
@@ -38,7 +36,7 @@ if not ONCE:
             "python {params.script:q} --kits {input.kits:q} --sites {params.sites:q} --shared {params.shared:q}"
             " --start-timeout-s {resources.start_timeout_s} --round-timeout-s {resources.round_timeout_s}"
             " --absent {params.absent} --min-sites {params.min_sites} --live {params.live:q}"
-            " {params.schedule} {params.settings} {params.privacy} --output {output.model:q} > {log:q} 2>&1"
+            " {params.options} --output {output.model:q} > {log:q} 2>&1"
 
 else:
 
@@ -65,12 +63,10 @@ else:
             sites=site_cards("federated"),
             shared=shared_card("federated"),
             live=live("federated"),
-            settings=settings("federated"),
-            privacy=privacy("federated"),
-            schedule=schedule("federated"),
+            options=options("federated"),
         shell:
-            "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
-            " {params.settings} {params.privacy} --live {params.live:q} --output {output.model:q} > {log:q} 2>&1"
+            "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.options}"
+            " --live {params.live:q} --output {output.model:q} > {log:q} 2>&1"
 
 
 rule train_central:
@@ -94,10 +90,9 @@ rule train_central:
         **step("train_central"),
         sites=site_cards("central"),
         live=live("central"),
-        settings=settings("central"),
-        privacy=privacy("central"),
+        options=options("central"),
     shell:
-        "python {params.script:q} --sites {params.sites:q} {params.settings} {params.privacy}"
+        "python {params.script:q} --sites {params.sites:q} {params.options}"
         " --live {params.live:q} --output {output.model:q} > {log:q} 2>&1"
 
 
@@ -121,12 +116,10 @@ rule train_alone:
     params:
         **step("train_alone"),
         sites=site_cards("alone"),
-        schedule=schedule("alone"),
         live=live("alone"),
-        settings=settings("alone"),
-        privacy=privacy("alone"),
+        options=options("alone"),
     shell:
-        "python {params.script:q} --sites {params.sites:q} {params.schedule} {params.settings} {params.privacy}"
+        "python {params.script:q} --sites {params.sites:q} {params.options}"
         " --live {params.live:q} --output {output.runs:q} > {log:q} 2>&1"
 
 
@@ -153,8 +146,7 @@ if "coalition" in EXPERIMENT.modes:
             sites=site_cards("coalition"),
             shared=shared_card("coalition"),
             live=live("coalition"),
-            settings=settings("coalition"),
-            schedule=schedule("coalition"),
+            options=options("coalition"),
         shell:
-            "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.schedule}"
-            " {params.settings} --live {params.live:q} --output {output.runs:q} > {log:q} 2>&1"
+            "python {params.script:q} --sites {params.sites:q} --shared {params.shared:q} {params.options}"
+            " --live {params.live:q} --output {output.runs:q} > {log:q} 2>&1"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from fedxray.analysis.choice import FEDERATED
+from fedxray.analysis.sentences import with_interval
 from fedxray.analysis.statistics import PRIMARY
 from fedxray.experiment.experiment import POOLED, model_name
 
@@ -54,12 +55,11 @@ def plain(sentence: Sentence) -> str:
 def interval(row: dict, line: Hashable, file: str, names: Sequence[str], sign: str = "") -> Cited:
     """The estimate of a row with its interval, to three decimals; `line` is the row's index as the table was read.
 
-    `names` are the columns of estimate, low and high; `sign` is "+" for a difference.
+    `names` are the columns of estimate, low and high, or of an estimate alone; `sign` is "+" for a difference.
     """
-    estimate, low, high = (row[name] for name in names)
-    if pd.isna(low):
-        return Cited(f"{estimate:{sign}.3f}", file, (line_of(line),), (names[0],))
-    return Cited(f"{estimate:{sign}.3f} [{low:z.3f}, {high:z.3f}]", file, (line_of(line),), tuple(names))
+    estimate, low, high = (*(row[name] for name in names), None, None)[:3]
+    columns = names[:1] if pd.isna(low) else names
+    return Cited(with_interval(estimate, low, high, sign), file, (line_of(line),), tuple(columns))
 
 
 def line_of(index: Hashable) -> int:
@@ -89,7 +89,7 @@ def answers_at_sites(table: pd.DataFrame) -> Iterator[tuple[str, Sentence, Sente
         parts: Sentence = ["Each hospital computed the AUROC of the federation's model on its own test patients:"]
         models = rows[rows["mode"].isin(FEDERATED)]
         for number, (hospital, tested) in enumerate(models.groupby("test_set", sort=False)):
-            value = f"{tested['auroc'].mean():.3f}"
+            value = with_interval(tested["auroc"].mean())
             lines = tuple(line_of(index) for index in tested.index)
             parts += [", " if number else " ", Cited(value, AT_SITES, lines, ("auroc",)), f" at {hospital}"]
         told = "No prediction leaves a hospital: these numbers have no intervals, and it cannot be told who is to join."
@@ -162,7 +162,7 @@ def _overall(rows: pd.DataFrame, margin: float, confidence: float) -> Sentence:
     gain = interval(best.to_dict(), best.name, METHODS, ("gain", "gain_low", "gain_high"), "+")
     reference = REFERENCES.get(best["against"], best["against"] + (of_reference and f" ({of_reference})"))
     limit = Cited(f"{margin:g}", CONFIG, ("evaluation.margin",))
-    within = str(best["noninferior"]).lower() == "true"
+    within = best["noninferior"] == "true"
     shown = best["p_adjusted"] < 1 - confidence and best["gain"] != 0
     said: Sentence = ["these patients cannot tell whether it is as good, within the margin of ", limit]
     if shown and best["gain"] > 0:

@@ -8,6 +8,15 @@ from fedxray.analysis.statistics import PRIMARY, ROUNDING, Difference, noninferi
 from fedxray.experiment.experiment import model_name
 from fedxray.training.metrics import LOWER_IS_BETTER, words
 
+UNDEFINED = "(undefined)"  # in place of a number that these patients do not have, such as an AUROC of one class
+
+
+def with_interval(estimate: float, low: float | None = None, high: float | None = None, sign: str = "") -> str:
+    """An estimate with its interval, if it has one, to three decimals; `sign` is "+" for a difference."""
+    if pd.isna(estimate):
+        return UNDEFINED
+    return f"{estimate:{sign}.3f}" + ("" if pd.isna(low) else f" [{low:z.3f}, {high:z.3f}]")
+
 
 def sentence(
     difference: Difference,
@@ -70,10 +79,7 @@ def summary_text(summary: pd.DataFrame, contrasts: pd.DataFrame, confidence: flo
     lines.append(" " * 26 + "".join(f"{'AUROC' if name == 'auroc' else name:<24}" for name in shown))
     for (cohort, *model), rows in pooled.groupby(MODEL_KEY, sort=False):
         values = rows.set_index("metric")
-        cells = [
-            f"{values.at[name, 'estimate']:.3f} [{values.at[name, 'low']:.3f}, {values.at[name, 'high']:.3f}]"
-            for name in shown
-        ]
+        cells = [with_interval(*(values.at[name, part] for part in ("estimate", "low", "high"))) for name in shown]
         name = " ".join(filter(None, [model_name(*model), cohort]))
         lines.append(f"{name:<26}" + "".join(f"{cell:<24}" for cell in cells).rstrip())
     said = contrasts["question"].eq("reference") | contrasts["question"].eq("external") & contrasts["against"].eq(

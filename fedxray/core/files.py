@@ -19,11 +19,39 @@ from fedxray.core.errors import UserError, disk_error
 
 LEAST = 1 << 20  # bytes on a disk below which it is full: nothing that is worth a run fits there
 
-# Columns that are text, however much their cells look like numbers: patient 007 is not patient 7.
+# Columns that are text, however much their cells look like numbers (patient 007 is not patient 7), and if they are all
+# empty: each of text in docs/architecture.md. Other columns have numbers, or the values of a sweep's axis.
 TEXT = (
-    *("image", "file", "patient", "patient_from", "acquisition", "official_split", "view", "label_from", "why"),
-    *("site", "hospital", "set", "test_set", "cohort", "mode", "method", "against", "path", "aetiology"),
-    *("sha256", "sha256_pixels"),
+    *(
+        "image",
+        "file",
+        "patient",
+        "patient_from",
+        "acquisition",
+        "official_split",
+        "view",
+        "label_from",
+        "why",
+        "taken",
+    ),
+    *(
+        "site",
+        "hospital",
+        "set",
+        "test_set",
+        "cohort",
+        "mode",
+        "method",
+        "against",
+        "path",
+        "aetiology",
+        "series",
+        "split",
+    ),
+    *("question", "against_method", "strategy", "metric", "what", "attack", "target", "statistic"),
+    *("noninferior", "verdict", "holds", "sentence", "note"),
+    *("fit", "trouble", "waves", "earlier", "fedxray", "source_sha256", "sha256_images", "sha256_table"),
+    *("sha256", "sha256_pixels", "candidate_sha256", "predecessor_sha256", "rules_sha256"),
 )
 
 
@@ -167,14 +195,12 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read a CSV written by `write_table`.
 
-    An empty cell becomes NaN in a column of numbers, and "" in a column of text or of empty cells alone. The columns of
-    `TEXT` are text. Raises UserError if one of `columns` is missing.
+    An empty cell becomes "" in a column of text, such as those of `TEXT`, and NaN in one of numbers. A column of empty
+    cells alone that is not in `TEXT` is one of numbers. Raises UserError if one of `columns` is missing.
     """
     table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(TEXT, str))
     for name in table:
-        if table[name].isna().all():
-            table[name] = ""
-        elif not pd.api.types.is_numeric_dtype(table[name]):
+        if not pd.api.types.is_numeric_dtype(table[name]):
             table[name] = table[name].fillna("")
     missing = [name for name in columns if name not in table]
     if missing:

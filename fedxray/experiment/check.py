@@ -399,9 +399,8 @@ def _of_privacy(config: dict) -> Iterator[str]:
 
 def _of_reference(config: dict) -> Iterator[str]:
     """Faults of the model that others are compared with: a method must have a global model, beside another method."""
-    models = [run.model for run in Experiment.from_config(config).runs]
-    methods = [model.method for model in models if model.mode == "federated" and model.method]
-    possible, reference = list(dict.fromkeys(["central", "alone", *methods])), config["evaluation"]["reference"]
+    possible = ["central", "alone", *Experiment.from_config(config).global_methods]
+    reference = config["evaluation"]["reference"]
     if reference not in possible:
         yield f"evaluation.reference: {_shown(reference)} has no global model here; take {' or '.join(possible[:8])}"
 

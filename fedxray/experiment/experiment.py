@@ -196,6 +196,14 @@ class Experiment:
         """The slugs of its federated and personal methods, each once, with their budget."""
         return list(dict.fromkeys(self._slug(point) for point in self.points))
 
+    @cached_property
+    def global_methods(self) -> list[str]:
+        """Of several `methods` those whose model is one for all hospitals; a single method needs no name."""
+        if len(self.methods) == 1:
+            return []
+        found = (self._slug(point) for point in self.points if not method_at(self.config, point).is_personal)
+        return list(dict.fromkeys(found))
+
     def settings(self, run: Run) -> Settings:
         """The training settings of a run: those of the configuration, with the values of its point and its privacy."""
         values = self._common | {name: value for name, value in run.point.items() if name in KINDS}

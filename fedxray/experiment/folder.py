@@ -8,7 +8,6 @@ results/<experiment>/
     *.csv model/ figures/ report/ tensorboard/
 """
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NotRequired, TypedDict
@@ -87,9 +86,7 @@ class RunFolder:
 
         What was not measured is NaN, also where it never was, as the loss of epochs of one batch in rounds of less.
         """
-        table = read_table(self.curves)
-        numbers = [name for name in table if name not in ("epoch", "series")]
-        return table.assign(**{name: table[name].replace("", math.nan).astype(float) for name in numbers})
+        return read_table(self.curves)
 
     def settings(self) -> Settings:
         """The settings that the run was trained with."""

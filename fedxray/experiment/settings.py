@@ -68,7 +68,8 @@ class Settings:
 
     def options(self) -> list[str]:
         """The settings as options and values on a command line, for `add_options`; its start is a file, `--initial`."""
-        return options_of(self, {name: option for name, option in OPTIONS.items() if name in self.content})
+        content = self.content
+        return options_of(self, {name: option for name, option in OPTIONS.items() if name in content})
 
 
 _START = {field.name: field.default for field in fields(Settings) if field.default is not MISSING}

@@ -257,7 +257,7 @@ class Page:
             index, line, file = row["index"], line_of(row["index"]), answer.METHODS
             cells: dict = {"cohort": row["cohort"]} if several else {}
             cells["model"] = breakable(_name(row) + " (chosen)" * row["chosen"])
-            cells["validation"] = self._number(f"{row['validation_auroc']:.3f}", file, line, "validation_auroc")
+            cells["validation"] = self.cited.number(interval(row, index, file, ("validation_auroc",)))
             cells["AUROC"] = self.cited.number(interval(row, index, file, ("auroc", "auroc_low", "auroc_high")))
             gain = interval(row, index, file, ("gain", "gain_low", "gain_high"), "+") if row["against"] else None
             cells["difference"] = self.cited.number(gain) if gain else ""
@@ -328,10 +328,8 @@ class Page:
                 cells[f"AUROC, {question}"] = self.cited.number(value)
             for question in ("new", "old"):
                 row = by.loc[(question, "calibration_error")]
-                line = line_of(row["index"])
-                cells[f"calibration, {question}"] = self._number(
-                    f"{row['estimate']:+.3f}", answer.UPDATES, line, "estimate"
-                )
+                value = interval(row, row["index"], answer.UPDATES, ("estimate",), "+")
+                cells[f"calibration, {question}"] = self.cited.number(value)
             yield cells
 
     def _gate(self) -> Iterator[dict]:

@@ -417,7 +417,7 @@ def _choices(rows: pd.DataFrame) -> list[dict]:
         cells |= {"gain": _cell(row["gain"], row["gain_low"], row["gain_high"]) if known else "-"}
         cells |= {"over": row["against"], "p": _p(row["p_adjusted"])}
         cells |= {"verdict": answer.VERDICTS.get(row["verdict"], "")}
-        needed = "" if row["noninferior"] else _short(row["patients_needed"])
+        needed = "" if row["noninferior"] == "true" else _short(row["patients_needed"])
         cells |= {"patients needed": needed, "MB": f"{row['bytes_sent'] / 1e6:.1f}"}
         table.append(cells | {"seconds": f"{row['seconds']:.0f}", "rounds": _short(row["rounds"])})
     return table

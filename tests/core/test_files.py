@@ -14,13 +14,13 @@ from fedxray.core.files import TEXT, atomic, preallocated, printable, read_table
 
 
 def test_a_table_survives_its_file(tmp_path):
-    table = pd.DataFrame({"name": ["a", "none", ""], "count": [1, 2, 3], "share": [0.1, np.nan, 1 / 3], "empty": ""})
+    table = pd.DataFrame({"name": ["a", "none", ""], "count": [1, 2, 3], "share": [0.1, np.nan, 1 / 3], "note": ""})
     table["rounds"] = pd.array([1, None, 3], "Int64")
     table["chosen"] = [True, False, True]
     write_table(tmp_path / "t.csv", table)
     found = read_table(tmp_path / "t.csv")
     assert list(found["name"]) == ["a", "none", ""]
-    assert list(found["empty"]) == ["", "", ""]
+    assert list(found["note"]) == ["", "", ""]
     assert np.array_equal(found["share"], table["share"], equal_nan=True)  # to the last bit
     assert found["rounds"].isna().tolist() == [False, True, False]
     assert found["rounds"].sum() == 4
@@ -56,6 +56,13 @@ def test_a_column_of_text_stays_text_however_it_looks(tmp_path, column):
         found = read_table(tmp_path / "t.csv", (column, "label"))
         assert list(found[column]) == words
         assert found["label"].sum() == len(words)
+
+
+def test_a_column_of_numbers_that_are_all_missing_is_one_of_numbers(tmp_path):
+    write_table(tmp_path / "t.csv", pd.DataFrame({"site": ["us", "asia"], "auroc": [np.nan, np.nan], "rounds": None}))
+    found = read_table(tmp_path / "t.csv")
+    assert [f"{value:.3f}" for name in ("auroc", "rounds") for value in found[name]] == ["nan"] * 4
+    assert np.isnan(found["auroc"].mean())
 
 
 def test_any_text_of_one_line_comes_back(tmp_path):

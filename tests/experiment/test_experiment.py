@@ -229,6 +229,21 @@ def test_settings_go_through_the_command_line_unchanged():
         assert settings.from_options(parser.parse_args(own.options())) == own
 
 
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {},
+        {"algorithm.name": ["fedavg", "ditto", "fedprox"], "training.lr": [0.1, 0.2]},
+        {"algorithm.name": ["fedbn", "ditto"]},
+        {"federation.budget": ["passes", "steps"], "algorithm.finetune": [0, 2]},
+    ],
+)
+def test_global_methods_are_those_of_the_federated_models_that_have_a_name(grid):
+    made = experiment(grid=grid)
+    named = [run.model.method for run in made.runs if run.model.mode == "federated" and run.model.method]
+    assert made.global_methods == list(dict.fromkeys(named))
+
+
 def test_methods_go_through_the_command_line_unchanged():
     parser = ArgumentParser()
     method.add_options(parser)

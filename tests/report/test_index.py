@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 import yaml
-from helpers.analysis import SITES
+from helpers.analysis import DRAW, SITES
 from helpers.cited import check
 from snakemake.utils import update_config
 
@@ -20,7 +20,10 @@ from fedxray.experiment.folder import Folder
 from fedxray.report import checklists
 from fedxray.report.contents import CAPTIONS, PARTS, REMOTE_PARTS
 from fedxray.report.figures import answer as of_answer
+from fedxray.report.figures import methods as of_methods
+from fedxray.report.figures import results as of_results
 from fedxray.report.figures import save
+from fedxray.report.figures import updates as of_strategies
 from fedxray.report.index import Page, page
 
 NOTE = "Synthetic phantom data"
@@ -418,3 +421,61 @@ def test_strategies_for_a_second_wave_are_told_with_the_rows_that_they_are_from(
     assert words_of(str(found[1]["calibration, new"])) == "-0.016"
     for title in re.findall(r'title="([^"]+)"', "".join(str(cell) for row in found for cell in row.values())):
         assert TITLE.match(html.unescape(title))["file"] == "updates.csv"
+
+
+def test_numbers_that_are_all_missing_are_told_as_undefined_and_not_as_nan(config, folder, tmp_path):
+    """Of a tiny test set, in which no metric is defined."""
+    other = linked(folder, tmp_path / "tiny", config | {"privacy": config["privacy"] | {"audit": True}})
+    grid = {"grid": {"update.strategy": ["keep", "all"]}, "points": [], "exclude": []}
+    config = read_json(other.config) | {"promotion": config["promotion"] | {"predecessor": "models/1"}}
+    known = {"lr", "epochs", "round", "seed", "rounds", "images", "patients", "parameters", "bytes_sent", "seconds"}
+    for path in (other.summary, other.differences, other.methods, other.comparison, other.own_thresholds):
+        table = read_table(path)
+        numbers = [name for name in table.select_dtypes("number") if name not in known]
+        path.unlink()
+        write_table(path, table.assign(**dict.fromkeys(numbers), noninferior=""))
+    row = {"cohort": "", "mode": "federated", "method": "", "site": "pooled", "strategy": "all", "test_set": "pooled"}
+    missing = dict.fromkeys(["estimate", "low", "high", "p_adjusted", "value", "kept", "bound", "power", "claimed"])
+    of_updates = [
+        row | {"question": question, "metric": metric} | missing
+        for question in ("new", "old")
+        for metric in ("auroc", "calibration_error")
+    ]
+    write_table(other.updates, pd.DataFrame(of_updates))
+    attacks = [{"attack": name, "target": "us", "statistic": "AUROC"} for name in ("canaries", "inversion")]
+    write_table(other.audit, pd.DataFrame(attacks).assign(sentence="None.", **missing))
+    write_table(other.gate, pd.DataFrame([{"hospital": "us", "what": "AUROC", "holds": "", "sentence": ""} | missing]))
+    brought = [{"cohort": "", "hospital": "us", "test_set": "pooled", "what": "shapley"} | missing]
+    write_table(other.contributions, pd.DataFrame(brought))
+    told = words_of(page(config, other, NOTE))
+    assert "the federated model has an AUROC of (undefined)" in told
+    assert "the AUROC changes by (undefined) against" in told
+    assert not re.search(r"\bnan\b", told, re.IGNORECASE)
+    updated = Page(config, other, "")
+    updated.experiment = Experiment.from_config(config | {"sweep": grid})
+    (row,) = updated._updates()
+    assert {words_of(str(row[f"{what}, {of}"])) for what in ("AUROC", "calibration") for of in ("new", "old")} == {
+        "(undefined)"
+    }
+    said = [
+        plain(part)
+        for _, *both in answers(updated.methods_table, 0.02, 0.95, read_table(other.updates))
+        for part in both
+    ]
+    assert "(undefined) on new patients and (undefined) on old ones" in said[0].replace("\u00a0", " ")
+    methods, summary = read_table(other.methods), read_table(other.summary)
+    figures = {
+        "answer": of_answer.answer(methods, 0.02),
+        "method_gain": of_methods.method_gain(methods, 0.02),
+        "contributions": of_methods.contributions(read_table(other.contributions)),
+        "updates": of_strategies.updates(read_table(other.updates)),
+        "metrics": of_results.metric_intervals(summary),
+        "gain": of_results.gain(summary),
+        "differences": of_results.differences(read_table(other.differences), 0.02),
+        "cross_site": of_results.cross_site(summary),
+        "roc": of_results.roc_curves(read_table(other.chosen), read_table(other.predictions), summary, *DRAW),
+    }
+    for name, figure in figures.items():
+        save(figure, dict.fromkeys(["svg"], tmp_path / f"{name}.svg").items(), NOTE)
+        words = re.findall(r"<!--(.*?)-->|>([^<]+)</text>", (tmp_path / f"{name}.svg").read_text())
+        assert not [each for each in words if re.search(r"\bnan\b", "".join(each))], name

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from fedxray.analysis.bootstrap import patient_weights
 from fedxray.analysis.choice import MODEL_KEY, OWN
 from fedxray.analysis.comparison import fairness
+from fedxray.analysis.sentences import with_interval
 from fedxray.analysis.statistics import PRIMARY, reliability
 from fedxray.core.seeds import stream
 from fedxray.experiment.experiment import mode_name, model_name
@@ -71,7 +72,7 @@ def roc_curves(
             rows = summary[same & (summary["test_set"] == "pooled")]
             values = rows.set_index("metric")
             auroc = values.loc["auroc"]
-            label = f"{model_name(*model)}: {auroc['estimate']:.3f} [{auroc['low']:.3f}, {auroc['high']:.3f}]"
+            label = f"{model_name(*model)}: {with_interval(auroc['estimate'], auroc['low'], auroc['high'])}"
             style, width = STYLE[mode] | {"marker": ""}, 1 if mode == "alone" else 2
             axis.plot(GRID, _mean_curve(parts), **style, linewidth=width, label=label)
             if mode == "alone":
