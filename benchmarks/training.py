@@ -191,9 +191,11 @@ def gpu_busy(trainer: Trainer, model: torch.nn.Module, turns: int) -> list[float
     trainer.fit(model, *epochs(trainer, 0, 1))
     sampler = threading.Thread(target=sample)
     sampler.start()
-    trainer.fit(model, *epochs(trainer, 1, turns))
-    ended.set()
-    sampler.join()
+    try:
+        trainer.fit(model, *epochs(trainer, 1, turns))
+    finally:  # else a run that is stopped would wait for this thread for ever
+        ended.set()
+        sampler.join()
     return percents
 
 

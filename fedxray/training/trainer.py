@@ -177,9 +177,12 @@ def _sent(images: Tensor, device: torch.device) -> Tensor:
 
 
 def _place(model: nn.Module, device: torch.device) -> None:
-    """Move `model` to `device`, on a GPU in the layout in which convolutions of bfloat16 are fastest."""
+    """Move `model` to `device`, on a GPU in the layout in which its convolutions of bfloat16 are fastest.
+
+    CUDA's GroupNorm copies its input to the plain layout, so that a model that has some stays in it.
+    """
     model.to(device)
-    if device.type == "cuda":
+    if device.type == "cuda" and not any(isinstance(layer, nn.GroupNorm) for layer in model.modules()):
         model.to(memory_format=torch.channels_last)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import sys
+import threading
 import time
 from collections import Counter
 
@@ -221,6 +222,23 @@ def test_the_share_of_time_that_a_gpu_is_busy_is_sampled_while_it_trains(site_fo
     settings, site = SETTINGS, load_site(site_folders["us"])
     trainer = Trainer(settings, site.part("train"), site.part("validation"))
     assert set(training.gpu_busy(trainer, build(settings), 3)) == {97}
+
+
+def test_a_run_that_is_stopped_leaves_no_thread_that_samples(site_folders, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "utilization", lambda: 97)
+    settings, site = SETTINGS, load_site(site_folders["us"])
+    trainer = Trainer(settings, site.part("train"), site.part("validation"))
+    first, threads = trainer.fit, threading.active_count()
+
+    def stopped(*arguments):
+        if threading.active_count() > threads:
+            raise KeyboardInterrupt
+        return first(*arguments)
+
+    monkeypatch.setattr(trainer, "fit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        training.gpu_busy(trainer, build(settings), 3)
+    assert threading.active_count() == threads
 
 
 def test_growth_is_the_slope_between_the_last_two_sizes():
