@@ -106,7 +106,7 @@ def epochs(trainer: Trainer, first: int, last: int) -> tuple[list[Segment], int]
 
 
 TOY = {"model": "compact", "size": 32, "batch_size": 8, "images": 24, "turns": 3, "compiled": False}
-FULL = {"model": "resnet18", "size": 224, "batch_size": 256, "images": 18_432, "turns": 4, "compiled": True}
+FULL = {"model": "resnet18", "size": 224, "batch_size": 256, "images": 9_216, "turns": 4, "compiled": True}
 
 
 def gpu(quick: bool) -> dict:
