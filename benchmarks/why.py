@@ -3,8 +3,8 @@
 WHY = {
     "idle": (
         "Snakemake itself takes 1.4 ms for each of the 3,000 jobs, a third of it for lines of log that --quiet then "
-        "drops; resources that do not grow with the attempt would save 4 %, leaving out conda, benchmark or log nothing. "
-        "To write a job's command it copies every name that the rules define, three times a job"
+        "drops; resources that do not grow with the attempt would save 4 %, leaving out conda, benchmark or log "
+        "nothing. To write a job's command it copies every name that the rules define, three times a job"
     ),
     "federated": (
         "Flower starts no server and no sites, ends no job, and has no mutual TLS: a federated job takes 8 to 10 s "

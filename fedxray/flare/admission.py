@@ -19,12 +19,33 @@ from nvflare.private.defs import CellMessageHeaderKeys
 from nvflare.private.fed.authenticator import MISSING_CLIENT_FQCN
 from nvflare.private.fed.utils.identity_utils import load_crt_chain_bytes
 
+from fedxray import __version__
 from fedxray.core.files import read_json, write_json
 from fedxray.flare.certificates import fingerprint
 from fedxray.flare.kits import ADMITTED
+from fedxray.flare.tasks import PROTOCOL
 
 POLL_S = 1.0
 REGISTERED = "registered.json"  # in the server's kit: {site: the versions that it said it has} when it registered
+
+
+def registered(kit: Path) -> dict[str, dict[str, str]]:
+    """{site: the versions that it said it has} of all that have joined the server of this kit; {} of none."""
+    path = kit / REGISTERED
+    return read_json(path) if path.exists() else {}
+
+
+def strangers(kit: Path) -> dict[str, str]:
+    """{site: why it is not asked} of the sites that said they have another protocol than this server.
+
+    A site that has said nothing runs from the server's own files, on the server's machine.
+    """
+    here = f"the server has fedxray {__version__} of protocol {PROTOCOL}; update the older one, and start it again"
+    others = {site: said for site, said in registered(kit).items() if said.get("protocol") != PROTOCOL}
+    return {
+        site: f"it has fedxray {said.get('fedxray', '?')} of protocol {said.get('protocol', 'none')}, and {here}"
+        for site, said in others.items()
+    }
 
 
 class Admission(FLComponent):
@@ -42,8 +63,7 @@ class Admission(FLComponent):
                 self.server._resolve_client_fqcn_for_auth,
                 self._resolve,
             )
-            self.admitted, path = {}, self.folder / REGISTERED
-            self.versions = read_json(path) if path.exists() else {}
+            self.admitted, self.versions = {}, registered(self.folder)
             threading.Thread(target=self._watch, daemon=True, name="admission").start()
 
     def _read(self) -> dict[str, str]:

@@ -32,6 +32,7 @@ from fedxray.federation.records import RoundRecord, epochs_of, global_row, last_
 from fedxray.federation.recovery import scope_of, unmask
 from fedxray.federation.rounds import ServerRounds, Update
 from fedxray.federation.secure import adverts_of, digest_of, fingerprints_of
+from fedxray.flare.admission import strangers
 from fedxray.flare.job import Participants, poll_s
 from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.packing import pack_in_pieces
@@ -111,10 +112,11 @@ class SiteController(ModelController):
     ) -> tuple[dict[str, FLModel], dict[str, str]]:
         """Send `task` to every site; returns the answers and, of each site without one, why.
 
-        Sites that are `absent` already, {site: why}, are not asked. Raises RuntimeError, naming all without an answer,
-        if fewer answered than the policy needs.
+        Sites that are `absent` already, {site: why}, are not asked, nor are `strangers`, which could not read the task.
+        Raises RuntimeError, naming all without an answer, if fewer answered than the policy needs.
         """
-        self.reasons, timeout = dict(absent or {}), self.participants.policy.round_timeout_s
+        self.reasons = strangers(self.own_file.kit) | dict(absent or {})
+        timeout = self.participants.policy.round_timeout_s
         self.asked = time.monotonic()
         connected = self.connected
         targets = [site for site in self.participants.sites if site in connected and site not in self.reasons]
@@ -410,7 +412,17 @@ class ChosenModels(ModelLocator):
         self.models, self.checksums, self.gate = models, checksums, gate
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
-        """Keep why a site has no metrics; NVFlare calls this for everything that happens."""
+        """End the job if a site is one of the `strangers`, and keep why a site has no metrics.
+
+        NVFlare calls this for everything that happens.
+        """
+        if event_type == EventType.START_RUN:
+            workspace, job = fl_ctx.get_engine().get_workspace(), fl_ctx.get_job_id()
+            unknown = strangers(Path(workspace.get_root_dir()))
+            clients = {client.name for client in fl_ctx.get_engine().get_clients()}
+            if faults := [f"no result from {site}: {unknown[site]}" for site in sorted(clients & unknown.keys())]:
+                _leave_reason(Path(workspace.get_run_dir(job)), "; ".join(faults))
+                self.system_panic("; ".join(faults), fl_ctx)
         if event_type == EventType.BEFORE_PROCESS_SUBMISSION:
             result, site = fl_ctx.get_prop(FLContextKey.TASK_RESULT), fl_ctx.get_peer_context().get_identity_name()
             if result is not None and result.get_header(WHY):

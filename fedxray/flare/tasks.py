@@ -1,5 +1,9 @@
 """The names by which the two ends of a job understand each other: tasks, messages, and the files that a job leaves."""
 
+# Counts up when these names, what is sent by them, or how arrays travel (`packing.py`) changes so that a server and a
+# site of another number no longer understand each other.
+PROTOCOL = "1"
+
 # Tasks, which the server's controller sends to the sites' executors.
 TRAIN = "train"
 KEYS = "keys"  # of a secure aggregation, before the first round: each site signs its public key

@@ -18,10 +18,11 @@ from fedxray.core.files import read_json
 from fedxray.core.yaml_file import read_yaml
 from fedxray.data import reading
 from fedxray.data.reading import FITS
-from fedxray.flare.admission import REGISTERED
+from fedxray.flare.admission import registered
 from fedxray.flare.certificates import expiring
 from fedxray.flare.kits import place_store, provision, render_project
 from fedxray.flare.own import OwnFile
+from fedxray.flare.tasks import PROTOCOL
 from fedxray.operators.archive import CHECKOUT, build_library, write_archive
 from fedxray.operators.process import OUTPUT, address, run_kit
 
@@ -148,8 +149,7 @@ def status(folder: Path, now: float | None = None) -> list[dict]:
     """
     kit, admin = server_kit(folder), _kit(folder, "admin")
     manifest = read_json(Path(folder) / "kits.json")
-    path = kit / REGISTERED
-    versions = read_json(path) if path.exists() else {}
+    versions = registered(kit)
     beats = heartbeats(admin)
     left = expiring(manifest, days=10**6)
     now = now or time.time()
@@ -208,8 +208,8 @@ def _print_status(folder: Path) -> None:
 
 
 def _differs(name: str, version: str) -> str:
-    """A remark, if the site's library or NVFlare is not the server's."""
-    here = {"fedxray": __version__, "nvflare": metadata.version("nvflare")}.get(name, version)
+    """A remark, if the site's library, its protocol or its NVFlare is not the server's."""
+    here = {"fedxray": __version__, "protocol": PROTOCOL, "nvflare": metadata.version("nvflare")}.get(name, version)
     return "" if here == version else f" (here {here}: send the new archive)"
 
 

@@ -17,6 +17,7 @@ from fedxray.data import reading
 from fedxray.data.datasets import DATASETS
 from fedxray.flare.budget import Budget, statement
 from fedxray.flare.own import OwnFile
+from fedxray.flare.tasks import PROTOCOL
 from fedxray.operators.archive import read_about
 from fedxray.operators.process import OUTPUT, address, owner, run_kit
 
@@ -104,7 +105,9 @@ def budget(options) -> None:
 
 
 def start(options) -> None:
-    """Run the site until interrupted. Its versions go to the server, which shows them to the organiser."""
+    """Run the site until interrupted. Its versions go to the server, which shows them to the organiser, and asks no
+    site of another protocol.
+    """
     from fedxray.operators.checks import check_certificate
 
     kit = options.folder / "kit"
@@ -112,7 +115,7 @@ def start(options) -> None:
     if not OwnFile(kit).exists():
         raise UserError(f"{OwnFile(kit).path}: missing; run fedxray-site prepare first")
     path = kit / "local" / "resources.json"
-    versions = {"fedxray": __version__, "python": sys.version.split()[0]}
+    versions = {"fedxray": __version__, "protocol": PROTOCOL, "python": sys.version.split()[0]}
     versions |= {name: metadata.version(name) for name in ("nvflare", "torch")}
     write_json(path, read_json(path) | {"versions": versions})
     log.info(f"certificate: {check_certificate(kit)}")

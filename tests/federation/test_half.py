@@ -38,8 +38,9 @@ def test_every_value_of_half_precision_and_what_lies_between_is_rounded_as_pytho
     """All finite ones, subnormals included, the middles between neighbours (ties), and the float32 beside each."""
     halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
     middles = (halves[:-1] + halves[1:]) / 2  # exact
-    exact = np.concatenate([halves, middles, np.nextafter(middles, np.float32(0)), np.nextafter(middles, MODEL["w"][3])])
-    values = np.concatenate([exact, -exact])
+    beside = [np.nextafter(middles, np.float32(end)) for end in (0, 65504)]
+    values = np.concatenate([halves, middles, *beside])
+    values = np.concatenate([values, -values])
     expected = b"".join(struct.pack("<e", value) for value in values.tolist())
     found = halved({"w": values}, ["w"])["w"]
     assert found.astype("<f2").tobytes() == expected

@@ -9,10 +9,12 @@ from nvflare.apis.fl_constant import FLContextKey, RunProcessKey
 from nvflare.fuel.f3.cellnet.defs import IdentityChallengeKey
 from nvflare.private.fed.authenticator import MISSING_CLIENT_FQCN
 
+from fedxray import __version__
 from fedxray.core.files import read_json, write_json
-from fedxray.flare.admission import Admission
+from fedxray.flare.admission import Admission, strangers
 from fedxray.flare.certificates import certificate_of, fingerprint
 from fedxray.flare.kits import provision, render_project
+from fedxray.flare.tasks import PROTOCOL
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,17 @@ def test_a_certificate_of_the_list_gets_a_token_that_names_it(kits, door):
     assert client.token == f"uuid.{fingerprint(certificate_of(kits / 'us'))}"
     assert read_json(server.kit / "registered.json") == {"us": {"torch": "2.15.0"}}
     assert not context.props
+
+
+def test_a_site_is_a_stranger_if_it_said_another_protocol_or_a_version_without_one(tmp_path):
+    assert strangers(tmp_path) == {}
+    said = {"us": {"fedxray": "9.9", "protocol": PROTOCOL}, "europe": {"fedxray": "0.0.1", "protocol": "0"}}
+    write_json(tmp_path / "registered.json", said | {"asia": {"torch": "2.15.0"}})
+    found = strangers(tmp_path)
+    assert set(found) == {"europe", "asia"}
+    here = f"and the server has fedxray {__version__} of protocol {PROTOCOL}; update the older one, and start it again"
+    assert found["europe"] == f"it has fedxray 0.0.1 of protocol 0, {here}"
+    assert found["asia"] == f"it has fedxray ? of protocol none, {here}"
 
 
 @pytest.mark.parametrize(("name", "whose"), [("us", "europe"), ("asia", "us"), ("us", None)])

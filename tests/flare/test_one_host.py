@@ -16,13 +16,15 @@ from helpers.log import heard
 from helpers.remote import NONE
 
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, read_table, sha256
-from fedxray.core.parameters import load_model
+from fedxray.core.files import read_json, read_table, sha256, write_json
+from fedxray.core.parameters import load_model, save_model
+from fedxray.federation.engine import Model
 from fedxray.federation.inprocess import InProcess
 from fedxray.federation.policy import Policy
 from fedxray.flare.kits import provision, render_project
 from fedxray.flare.one_host import OneHost
 from fedxray.runs import train_run
+from fedxray.training.models import build, get_parameters
 
 pytestmark = pytest.mark.slow
 FILES = ("metrics.csv", "model.safetensors", "record.json")
@@ -127,6 +129,22 @@ def test_a_site_that_fails_is_named_with_its_error_and_nothing_is_left(kits, tmp
     assert {f"===== {name} =====" for name in (*folders, "localhost")} < set("\n".join(said).splitlines())
     assert "PRIVATE KEY" not in "".join(said)
     assert not ours(tmp_path)
+
+
+def test_a_site_of_another_protocol_is_not_sent_what_it_could_not_read(kits, site_folders, tmp_path):
+    """And the job ends at once, in training and in an evaluation."""
+    shutil.copytree(kits, tmp_path / "kits")
+    path = tmp_path / "kits" / "kits" / "europe" / "local" / "resources.json"
+    write_json(path, read_json(path) | {"versions": {"fedxray": "0.0.1", "protocol": "0"}})
+    engine, settings = engine_of(tmp_path / "kits", site_folders), make_settings(image_size=16)
+    said = (
+        r"europe: it has fedxray 0\.0\.1 of protocol 0, and the server has fedxray .* of protocol \d+; update the older"
+    )
+    with pytest.raises(UserError, match=said):
+        train_run(engine, "federated", settings, make_method(), rounds_of(1), tmp_path / "run")
+    save_model(tmp_path / "model.safetensors", get_parameters(build(settings)))
+    with pytest.raises(UserError, match=said):
+        engine.evaluate({"a": Model(tmp_path / "model.safetensors", settings)}, tmp_path / "scratch")
 
 
 FILL = """

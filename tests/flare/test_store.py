@@ -1,6 +1,7 @@
 """The server's store of jobs, by NVFlare's own storage."""
 
 import shutil
+import threading
 
 import pytest
 from nvflare.apis.impl.job_def_manager import SimpleJobDefManager
@@ -46,3 +47,22 @@ def test_a_job_that_is_deleted_while_all_are_looked_through_is_passed_over(manag
     else:  # the reason for ours; when NVFlare's own passes, ours can go
         with pytest.raises(StorageException):
             manager._scan(deleting, None)
+
+
+def test_a_job_is_not_deleted_while_a_scan_looks_at_it(manager, tmp_path):
+    """NVFlare's scan then marks a folder that is being removed, and the deletion fails: a run's result was lost so."""
+    deletions, there = [], []
+
+    class Filter:
+        def filter_job(self, info):
+            deletions.append(threading.Thread(target=manager.delete, args=(info.job_id, None)))
+            deletions[-1].start()
+            deletions[-1].join(0.2)
+            there.append((tmp_path / "jobs" / info.job_id / "meta").exists())
+            return True
+
+    manager._scan(Filter(), None)
+    for deletion in deletions:
+        deletion.join()
+    assert there == [type(manager) is JobManager] * 3  # NVFlare's is the reason for ours
+    assert list((tmp_path / "jobs").iterdir()) == []

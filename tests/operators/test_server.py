@@ -243,7 +243,7 @@ def test_a_hospital_comes_and_goes_while_the_server_runs(federation, join):
     us.wait_for("joined the federation")
     row = connected(folder)["us"]
     assert row["heartbeat_s"] < 30
-    assert set(row["versions"]) == {"fedxray", "python", "nvflare", "torch"}
+    assert set(row["versions"]) == {"fedxray", "protocol", "python", "nvflare", "torch"}
     assert row["certificate_days"] == 99
     assert "trusts the certificate" in check_server(us.folder / "kit")
 
