@@ -31,6 +31,7 @@ os.environ.update(
 )
 
 from fedxray.core.errors import UserError
+from fedxray.core.machine import gpu_count
 from fedxray.data import datasets
 from fedxray.data.site import SiteFolder
 from fedxray.experiment.check import (
@@ -173,7 +174,12 @@ RECORDS = [
     for job in runs
 ]
 
+# On one machine so many jobs share each GPU at a time, unless --resources gpu=N says how many run in all. A cluster (which
+# has a number of nodes) hands out its own.
+SHARE_A_GPU = 4
 GPU = 0 if config["training"]["device"] == "cpu" else 1
+if GPU and "gpu" not in workflow.global_resources and workflow.nodes is None and (gpus := gpu_count()):
+    workflow.register_resource("gpu", SHARE_A_GPU * gpus)
 
 
 def kept(function):

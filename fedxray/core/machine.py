@@ -1,4 +1,4 @@
-"""The processor of this machine, and the energy that a run takes where the machine's counters can be read."""
+"""The processor and GPUs of this machine, and the energy that a run takes where its counters can be read."""
 
 import os
 import platform
@@ -59,6 +59,18 @@ def _gpus() -> list:
         return [(read, float("inf")) for read in readers if read() >= 0]
     except pynvml.NVMLError:  # without a driver or such a counter the energy is unknown, and the run goes on
         return []
+
+
+def gpu_count() -> int:
+    """The GPUs that a program sees here: those that CUDA_VISIBLE_DEVICES names, else all that NVIDIA's driver has."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return sum(bool(gpu.strip()) for gpu in visible.split(","))
+    try:
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError:  # there is no driver
+        return 0
 
 
 def processor() -> str:

@@ -43,3 +43,19 @@ def test_joules_of_gpus_that_count_them_are_added(tmp_path, monkeypatch):
 
     monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetTotalEnergyConsumption", unsupported)
     assert machine.EnergyMeter().joules() is None
+
+
+def test_gpus_are_those_that_the_environment_names_or_the_drivers(monkeypatch):
+    monkeypatch.setattr(machine.pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetCount", lambda: 3)
+    for visible, count in (("0,2", 2), ("", 0), ("GPU-8f6d", 1)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert machine.gpu_count() == count
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert machine.gpu_count() == 3
+
+    def no_driver():
+        raise machine.pynvml.NVMLError(machine.pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(machine.pynvml, "nvmlInit", no_driver)
+    assert machine.gpu_count() == 0

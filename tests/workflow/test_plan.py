@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.data import jpeg
-from helpers.workflow import REPOSITORY, SMOKE, copy_repository, planned, snakemake
+from helpers.workflow import ENVIRONMENT, REPOSITORY, SMOKE, copy_repository, planned, snakemake
 from PIL import Image
 
 from fedxray.core.files import read_json
@@ -313,3 +313,25 @@ def test_an_image_that_changes_during_a_run_is_due_and_jobs_look_at_nothing(tmp_
     assert record.read_bytes() == before
     assert due(copy, *about) == READ
     assert record.read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("visible", "more", "limit"),
+    [
+        ("0,1", (), "8"),
+        ("", (), "None"),
+        ("0", ("--resources", "gpu=7"), "7"),
+        ("0", ("--executor", "slurm", "--jobs", "2"), "None"),
+    ],
+)
+def test_on_one_machine_four_jobs_share_each_gpu_unless_the_user_says_how_many(
+    copy, tmp_path, monkeypatch, visible, more, limit
+):
+    monkeypatch.setitem(ENVIRONMENT, "CUDA_VISIBLE_DEVICES", visible)
+    told = tmp_path / "Snakefile"
+    limits = "workflow.global_resources"
+    told.write_text(
+        f'include: "{copy}/Snakefile"\nprint("limit:", {limits}["gpu"].value if "gpu" in {limits} else "None")\n'
+    )
+    done = snakemake(copy, "--snakefile", str(told), "--dry-run", *more)
+    assert f"limit: {limit}" in done.stdout.splitlines()
