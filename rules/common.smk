@@ -178,7 +178,12 @@ RECORDS = [
 # has a number of nodes) hands out its own.
 SHARE_A_GPU = 4
 GPU = 0 if config["training"]["device"] == "cpu" else 1
-if GPU and "gpu" not in workflow.global_resources and workflow.nodes is None and (gpus := gpu_count()):
+if (
+    GPU
+    and "gpu" not in workflow.global_resources
+    and workflow.nodes is None
+    and (gpus := gpu_count())
+):
     workflow.register_resource("gpu", SHARE_A_GPU * gpus)
 
 
