@@ -22,36 +22,12 @@ LEAST = 1 << 20  # bytes on a disk below which it is full: nothing that is worth
 # Columns that are text, however much their cells look like numbers (patient 007 is not patient 7), and if they are all
 # empty: each of text in docs/architecture.md. Other columns have numbers, or the values of a sweep's axis.
 TEXT = (
-    *(
-        "image",
-        "file",
-        "patient",
-        "patient_from",
-        "acquisition",
-        "official_split",
-        "view",
-        "label_from",
-        "why",
-        "taken",
-    ),
-    *(
-        "site",
-        "hospital",
-        "set",
-        "test_set",
-        "cohort",
-        "mode",
-        "method",
-        "against",
-        "path",
-        "aetiology",
-        "series",
-        "split",
-    ),
-    *("question", "against_method", "strategy", "metric", "what", "attack", "target", "statistic"),
-    *("noninferior", "verdict", "holds", "sentence", "note"),
-    *("fit", "trouble", "waves", "earlier", "fedxray", "source_sha256", "sha256_images", "sha256_table"),
-    *("sha256", "sha256_pixels", "candidate_sha256", "predecessor_sha256", "rules_sha256"),
+    *("image", "file", "patient", "patient_from", "acquisition", "official_split", "view", "label_from", "why"),
+    *("site", "hospital", "set", "test_set", "cohort", "mode", "method", "against", "path", "aetiology"),
+    *("taken", "series", "split", "question", "against_method", "strategy", "metric", "what", "attack", "target"),
+    *("statistic", "noninferior", "verdict", "holds", "sentence", "note", "fit", "trouble", "waves", "earlier"),
+    *("fedxray", "sha256", "sha256_pixels", "source_sha256", "sha256_images", "sha256_table"),
+    *("candidate_sha256", "predecessor_sha256", "rules_sha256"),
 )
 
 
