@@ -24,13 +24,13 @@ class GroupNorm(nn.GroupNorm):
     So a GPU moves half of the bytes here and in all that follows up to the next convolution.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        device = x.device.type
+    def forward(self, input: Tensor) -> Tensor:
+        device = input.device.type
         if not torch.is_autocast_enabled(device):
-            return super().forward(x)
+            return super().forward(input)
         with torch.autocast(device, enabled=False):
-            weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
-            return functional.group_norm(x, self.num_groups, weight, bias, self.eps)
+            weight, bias = self.weight.to(input.dtype), self.bias.to(input.dtype)
+            return functional.group_norm(input, self.num_groups, weight, bias, self.eps)
 
 
 class Block(nn.Module):
