@@ -4,7 +4,8 @@ WHY = {
     "idle": (
         "Snakemake itself takes 1.4 ms for each of the 3,000 jobs, a third of it for lines of log that --quiet then "
         "drops; resources that do not grow with the attempt would save 4 %, leaving out conda, benchmark or log "
-        "nothing. To write a job's command it copies every name that the rules define, three times a job"
+        "nothing. To write a job's command it copies every name that the rules define, three times a job. This "
+        "processor is slow at it: on a Xeon the plan took 7.9 s when it took 1.3 times the CPU seconds of now, in turns"
     ),
     "federated": (
         "Flower starts no server and no sites, ends no job, and has no mutual TLS: a federated job takes 8 to 10 s "
