@@ -13,8 +13,8 @@ WHY = {
     ),
     "round": (
         "nearly two thirds of a round's CPU seconds are the wire: NVFlare's server process alone takes 3 of 11 to pass "
-        "619 MB on. Below, under A large model's round, is where the time goes, what was mended since this row was "
-        "measured (moments that nothing used, the exact mean, distances, half precision), and what was tried"
+        "619 MB on. Below, under A large model's round, is where the time goes, what was mended (moments that nothing "
+        "used, the exact mean, distances, half precision), and what was tried"
     ),
     "secure": (
         "a value of the demo's model needs 120 bits under masks, so that an answer has 411 MB in place of 103 and a "
