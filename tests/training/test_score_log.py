@@ -1,7 +1,8 @@
 """The log of scores: who can read it, what is in it, and that neither two at once nor a power cut tears it."""
 
-import multiprocessing
 import os
+import subprocess
+import sys
 from datetime import date, timedelta
 
 import pytest
@@ -65,14 +66,20 @@ def test_a_row_of_a_day_to_come_is_named(tmp_path):
         read_log(log)
 
 
-def write(log, name):
-    for _ in range(50):
-        append(log, DAY, [name] * 20, [0.5] * 20, "", "c" * 64)
+WRITE = """
+import sys
+from datetime import date
+from pathlib import Path
+from fedxray.training.score_log import append
+for _ in range(50):
+    append(Path(sys.argv[1]), date(2026, 3, 1), [sys.argv[2]] * 20, [0.5] * 20, "", "c" * 64)
+"""
 
 
 def test_several_may_append_at_once(tmp_path):
-    with multiprocessing.get_context("fork").Pool(3) as pool:
-        pool.starmap(write, [(tmp_path / "log.csv", name) for name in "abc"])
+    command = [sys.executable, "-c", WRITE, tmp_path / "log.csv"]  # no forks of this process, which may have threads
+    writers = [subprocess.Popen([*command, name]) for name in "abc"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
     images = list(read_log(tmp_path / "log.csv")["image"])
     assert sorted(images) == sorted("abc" * 1000)
     assert all(len(set(images[n : n + 20])) == 1 for n in range(0, 3000, 20))  # those of a call stay together
