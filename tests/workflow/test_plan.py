@@ -319,7 +319,6 @@ def test_an_image_that_changes_during_a_run_is_due_and_jobs_look_at_nothing(tmp_
     ("visible", "more", "limit"),
     [
         ("0,1", (), "8"),
-        ("", (), "None"),
         ("0", ("--resources", "gpu=7"), "7"),
         ("0", ("--executor", "slurm", "--jobs", "2"), "None"),
     ],
