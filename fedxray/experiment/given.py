@@ -16,12 +16,6 @@ OWNERS = {
 At = Callable[[str], Any]  # the value of a key at a point
 
 
-def _data_sets(at: At) -> set[str]:
-    """The names of the data sets on which hospitals train, and of external tests."""
-    listed = at("dataset.sources") or [{at("dataset.source"): {}}]
-    return {name for entry in [*listed, *at("dataset.external")] for name in entry}
-
-
 class Use(NamedTuple):
     """Keys, whether a point uses them, and what to say if none does."""
 
@@ -61,11 +55,6 @@ USES = (
         "with privacy.dp: sum each round is one step, which the server takes",
     ),
     Use(
-        ("dataset.phantom.patients", "dataset.phantom.seed"),
-        lambda at: "phantom" in _data_sets(at),
-        "no phantom is drawn",
-    ),
-    Use(
         ("split.conflicts",),
         lambda at: at("split.partition") == "acquisition" or at("split.test") == "official",
         "only split.partition: acquisition and split.test: official can have conflicts",
@@ -81,7 +70,7 @@ USES = (
         "hospitals elsewhere send no predictions, so no difference is judged",
     ),
     Use(
-        ("evaluation.replicates", "evaluation.confidence", "evaluation.seed"),
+        ("evaluation.confidence", "evaluation.seed"),
         lambda at: at("federation.where") == "here" or bool(at("promotion.predecessor")),
         "hospitals elsewhere send no predictions, so nothing is drawn without a gate (promotion.predecessor)",
     ),
