@@ -70,8 +70,6 @@ def compare_epochs(train: tuple, validation: tuple, chosen: Settings, turns: int
     """
     trainer, model, bare = Trainer(chosen, train, validation), build(chosen), build(chosen)
     bare.to(trainer.device)
-    if trainer.device.type == "cuda":
-        bare.to(memory_format=torch.channels_last)
     network = torch.compile(bare) if chosen.compile else bare
     train_tensors, validation_tensors = (
         [tensor.to(trainer.device) for tensor in plain.tensors(part)] for part in (train, validation)
