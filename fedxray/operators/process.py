@@ -20,11 +20,13 @@ OUTPUT = "out.txt"  # in the kit: all that its process has written since it was 
 RESTART_S = 10.0
 POLL_S = 0.5
 REFUSED = "registration rejected: "  # in the output of a site that the server refuses; the reason follows
+REFUSAL = "the server refused: "
 SHUT_DOWN = "shutdown.fl"  # in the kit of a site that the organiser has shut down
 # {what a line of the output has: the news that it is}; after a colon, or an empty text, comes the rest of the line.
 NEWS = {
     "Successfully registered client": "joined the federation",
     "Server started": "the server is up",
+    REFUSED: REFUSAL,
     "for ['heart_beat'] after": "no answer to the heartbeat, which goes on: the server is down, or dropped this site",
     " - Admission - WARNING - ": "",
     "Handshake failed with error ": "a caller did not get in, TLS failed: ",
@@ -70,7 +72,7 @@ def run_kit(kit: Path) -> None:
                 return
             if REFUSED in output:
                 reason = output.split(REFUSED)[-1].splitlines()[0]
-                raise UserError(f"{kit}: the server refused: {reason}; ask the organiser for a new archive")
+                raise UserError(f"{kit}: {REFUSAL}{reason}; ask the organiser for a new archive")
             if kind == "server":
                 lines = [line for line in output.splitlines() if "Error" in line] or output.splitlines()
                 raise UserError(f"{kit}: the server ended ({code}): {lines[-1:]}; see {kit / OUTPUT}")
@@ -89,7 +91,10 @@ def _alone(kit: Path) -> Iterator[None]:
 
 
 def _run_once(kit: Path, kind: str, name: str) -> int:
-    """Start the process under a guard, log its news until it ends, and return its exit code."""
+    """Start the process under a guard, log its news until it ends, and return its exit code.
+
+    A site that the server refuses is ended, with code 1: under load one was once still there after a minute.
+    """
     for old in (OUTPUT, SHUT_DOWN):
         (kit / old).unlink(missing_ok=True)
     with guarded([process(kit, kind, name, owner(kit)[1], kit / OUTPUT, {})]) as ended:
@@ -98,6 +103,8 @@ def _run_once(kit: Path, kind: str, name: str) -> int:
             time.sleep(POLL_S)
             for line in next(news):
                 log.info(f"{name}: {line}")
+                if kind == "client" and line.startswith(REFUSAL):
+                    return 1
         return codes[0][1]
 
 

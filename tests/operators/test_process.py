@@ -38,16 +38,17 @@ def kit(organiser, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_site_comes_back_until_the_server_refuses_it(kit):
+def test_a_site_comes_back_until_the_server_refuses_it_which_ends_it_even_if_it_would_stay(kit):
     (kit / "then.py").write_text("""
 if tries > 2:
-    print("FedAdminAgent - ERROR - registration rejected: us is not admitted with this certificate")
-import time; time.sleep(0.3); sys.exit(7)
+    print("FedAdminAgent - ERROR - registration rejected: us is not admitted with this certificate", flush=True)
+import time; time.sleep(0.3 if tries < 3 else 600); sys.exit(7)
 """)
     refused = pytest.raises(UserError, match="refused: us is not admitted with this certificate; ask the organiser")
     with heard() as said, refused:
         run_kit(kit)
-    assert [line for line in said if "again" not in line] == ["us: joined the federation"] * 3
+    refusal = "us: the server refused: us is not admitted with this certificate"
+    assert [line for line in said if "again" not in line] == ["us: joined the federation"] * 3 + [refusal]
     assert next(line for line in said if "again" in line).startswith("us: ended (7); starting again")
     assert (kit / "count").read_text() == "3"
     assert "uid=us" in (kit / "out.txt").read_text()
