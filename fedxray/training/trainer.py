@@ -199,7 +199,10 @@ def validate(model: nn.Module, part: tuple[np.ndarray | Tensor, np.ndarray], com
 
 
 def predict(model: nn.Module, images: np.ndarray | Tensor, compute: Compute) -> np.ndarray:
-    """The probability of pneumonia of each image, float64 (n,), from uint8 images (n, size, size)."""
+    """The probability of pneumonia of each image, float64 (n,), from uint8 images (n, size, size).
+
+    Raises UserError if the network's answers are no numbers, as after a training that has diverged.
+    """
     torch.set_num_threads(compute.threads)
     device = pick_device(compute.device)
     _place(model, device)
@@ -209,7 +212,13 @@ def predict(model: nn.Module, images: np.ndarray | Tensor, compute: Compute) -> 
             model(standardise(_sent(torch.as_tensor(images[i : i + 256]), device), standard_of(model))).double()
             for i in range(0, len(images), 256)
         ]
-    return torch.sigmoid(torch.cat(logits).cpu()).numpy()
+    probabilities = torch.sigmoid(torch.cat(logits).cpu()).numpy()
+    if unknown := np.isnan(probabilities).sum():
+        raise UserError(
+            f"{unknown} of {len(images)} images have no number as the network's answer: training has diverged; take a "
+            "smaller training.lr"
+        )
+    return probabilities
 
 
 def threshold_of(model: nn.Module, validation: Part, compute: Compute) -> float:

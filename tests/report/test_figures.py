@@ -1,3 +1,5 @@
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -224,3 +226,25 @@ def test_what_privacy_costs_is_a_line_for_each_place_of_the_noise_and_one_withou
     assert list(named["central, with noise"].get_ydata()) == [0.94]
     assert {text.get_text() for text in axis.texts} == {"federated, no noise", "central, no noise"}
     assert [text.get_text() for text in axis.get_xticklabels()] == ["1", "8"]
+
+
+def test_numbers_that_are_all_missing_leave_the_figures_of_a_sweep_empty_and_write_no_nan(tables, results, tmp_path):
+    """Of a validation set or a tiny test set in which no metric is defined."""
+    of_points = pd.DataFrame(
+        {"lr": [0.1, 0.2, 0.1, 0.2], "epochs": [4, 4, 8, 8], "chosen": [True, False, False, False]}
+    )
+    of_points = points(**of_points, rounds=of_points["epochs"], seed=1, validation_auroc=np.nan)
+    curves = federated_curves(tables["points"], results).assign(validation_auroc=np.nan)
+    rows = tables["summary"].assign(estimate=np.nan, low=np.nan, high=np.nan)
+    unlike = read_json(results.cohort(cohorts_of(results)[""]).heterogeneity)
+    level = {("", "federated", "", "pooled"): ("sum", 1.0)}
+    figures = {
+        "sweep": sweep.sweep_map(of_points),
+        "communication": communication(curves),
+        "cohorts": sweep.cohorts(rows, {"": unlike}),
+        "utility": privacy.utility(rows, level),
+        "calibration": of_results.calibration(tables["chosen"], tables["predictions"].assign(label=0)),
+    }
+    for name, figure in figures.items():
+        save(figure, {"svg": tmp_path / f"{name}.svg"}.items(), "Synthetic phantom data")
+        assert not re.search(r"\bnan\b", (tmp_path / f"{name}.svg").read_text(), re.IGNORECASE), name

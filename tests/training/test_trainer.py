@@ -43,6 +43,11 @@ def test_it_learns(site_folders, change):
     assert rows[-1]["validation_accuracy"] == np.mean((probabilities >= 0.5) == labels)
 
 
+def test_a_training_that_diverges_ends_in_one_line_and_not_in_a_model_that_seems_bad(site_folders):
+    with pytest.raises(UserError, match=r"no number .*: training has diverged; take a smaller training\.lr"):
+        trained(site_folders, optimizer="sgd", momentum=0.99, lr=10.0, epochs=30)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_a_compiled_network_trains_the_same_and_one_without_a_compiler_is_refused(site_folders, monkeypatch):

@@ -28,7 +28,9 @@ def sweep_map(points: pd.DataFrame, own_validation: Sequence[str] = ()) -> Figur
     size = (3.4 * across, 3.4 * down)
     figure, axes = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
     means = points.groupby([*MODEL_KEY, *point_columns(points), "chosen"], dropna=False)["validation_auroc"].mean()
-    means, norm = means.reset_index(), plt.Normalize(means.min(), means.max())
+    means = means.reset_index()
+    known = means["validation_auroc"].dropna()
+    norm = plt.Normalize(known.min(), known.max()) if len(known) else plt.Normalize(0, 1)
     for axis, ((cohort, *model), table) in zip(axes.flat, models, strict=False):
         of_model = means[(means[MODEL_KEY] == [cohort, *model]).all(axis=1)]
         _heat(axis, of_model, *swept_axes(table), norm)
@@ -42,7 +44,7 @@ def sweep_map(points: pd.DataFrame, own_validation: Sequence[str] = ()) -> Figur
 
 def _heat(axis, means: pd.DataFrame, down: str, across: str, norm) -> None:
     """One model's means over two axes, each value written in its cell, the chosen one framed."""
-    grid = means.pivot_table(index=down, columns=across, values="validation_auroc", aggfunc="max")
+    grid = means.pivot_table(index=down, columns=across, values="validation_auroc", aggfunc="max", dropna=False)
     axis.imshow(grid, cmap="cividis", norm=norm, origin="lower", aspect="auto")
     for (y, x), value in np.ndenumerate(grid.to_numpy()):
         if not np.isnan(value):
