@@ -151,7 +151,7 @@ class Budget:
         limits = self.limits
         if limits.only_masked and not masked:
             raise UserError(
-                "privacy: this site answers only jobs with secure aggregation, as its operator wants; set "
+                "privacy: this site takes part only with secure aggregation, as its operator wants; set "
                 "privacy.secure_aggregation: true"
             )
         if limits.epsilon is None or limits.delta is None:
@@ -203,7 +203,7 @@ def statement(limits: Limits, spent: Sequence[Spending]) -> list[str]:
         left = number(max(limits.epsilon - together, 0.0))
         lines.append(f"budget: epsilon {limits.epsilon:g} at delta {limits.delta:g}; {left} is left")
     without = "is refused" if limits.only_masked else "is answered too (--only-masked refuses it)"
-    return [*lines, f"masks: a job without secure aggregation {without}"]
+    return [*lines, f"masks: federated training without secure aggregation {without}"]
 
 
 def _cells(row: Spending, delta: float | None) -> tuple[str, ...]:

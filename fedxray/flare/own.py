@@ -1,10 +1,13 @@
 """A participant's own file, `local/fedxray.json` in its startup kit: where its data lie. It is never sent anywhere."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
 from fedxray.data.site import SiteData, load_site, wave_count
+
+FORM = '{"data": "<directory of this site\'s images>"}'
 
 
 class OwnFile:
@@ -30,7 +33,7 @@ class OwnFile:
     def data(self) -> Path:
         """The directory of the data. Raises UserError if the file is missing, or does not name one."""
         if "data" not in self._values():
-            raise UserError(f'{self.path}: missing; write {{"data": "<directory of this site\'s images>"}} there')
+            raise UserError(f"{self.path}: missing, or without data; write {FORM} there")
         return Path(self._values()["data"])
 
     @property
@@ -68,14 +71,24 @@ class OwnFile:
 
     def without_places(self, text: str) -> str:
         """`text` with only the names of kit and data folder: a message that leaves must not tell where they lie."""
-        folders = [self.kit, *([self.data] if "data" in self._values() else [])]
+        folders = [self.kit]
+        with suppress(UserError):  # the file is missing, or was written by hand and is wrong
+            folders.append(self.data)
         places = {str(form) for folder in folders for form in (folder, folder.resolve())}
         for place in sorted(places, key=len, reverse=True):  # the data may lie in the kit
             text = text.replace(place, Path(place).name)
         return text
 
     def _values(self) -> dict[str, str]:
-        return read_json(self.path) if self.exists() else {}
+        if not self.exists():
+            return {}
+        try:
+            values = read_json(self.path)
+        except ValueError as error:
+            raise UserError(f"{self.path}: no JSON ({error}); write {FORM} there") from None
+        if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+            raise UserError(f"{self.path}: not a path for each name; write {FORM} there")
+        return values
 
 
 def card_of(folder: Path) -> dict:

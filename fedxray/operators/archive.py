@@ -18,6 +18,7 @@ from fedxray.operators.process import address, owner
 CHECKOUT = Path(fedxray.__file__).parents[1]
 TEXTS = Path(__file__).parent / "texts"
 ABOUT = "archive.json"  # in the archive: for which site it was made, and with which code
+KEYS = {"site", "server", "image_size", "fit", "fedxray", "code_sha256"}
 OTHER_WAYS = ("*.sh", "readme.txt")  # NVFlare's own ways of starting a kit, which know nothing of fedxray-site
 EPOCH = 315532800  # 1980, the first year of a zip: with one time for all files the same content gives the same bytes
 
@@ -95,10 +96,15 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def read_about(folder: Path) -> dict:
-    """Read `archive.json` of an unpacked archive; raises UserError if `folder` is none."""
+    """Read `archive.json` of an unpacked archive; raises UserError if `folder` is none, or if the file is damaged."""
     try:
-        return read_json(Path(folder) / ABOUT)
+        about = read_json(Path(folder) / ABOUT)
     except FileNotFoundError as error:
         raise UserError(
             f"{folder}: no {ABOUT}; go to the folder that the archive made, or name it: --folder"
         ) from error
+    except ValueError:
+        about = None
+    if not isinstance(about, dict) or not set(about) >= KEYS:
+        raise UserError(f"{Path(folder) / ABOUT}: damaged; take it from the archive again")
+    return about

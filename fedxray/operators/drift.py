@@ -70,8 +70,9 @@ def read_labels(path: Path, log: Path) -> dict[str, int]:
             raise UserError(f"{path}: line {line}: {label!r} is no label; write {' or '.join(words)}")
         try:
             (image,) = hashed(log, [Path(file).read_bytes()])
-        except OSError as error:
-            raise UserError(f"{path}: line {line}: {file}: {error.strerror}; give the file that was scored") from error
+        except (OSError, ValueError) as error:  # ValueError: no path of a file has a NUL
+            why = getattr(error, "strerror", error)
+            raise UserError(f"{path}: line {line}: {file!r}: {why}; give the file that was scored") from error
         if found.setdefault(image, words[label]) != words[label]:
             raise UserError(f"{path}: line {line}: {file} has another label above; keep one")
     return found
@@ -102,7 +103,10 @@ def lines_of(table: pd.DataFrame, threshold: float, least: int, blocks: bool) ->
         index = "".join(f" {row[key]:6.2f}" if row[key] == row[key] else f"{'':7}" for key in ("psi", "chance"))
         called = f"{row['called']:4.0%} [{row['called_low']:.0%}, {row['called_high']:.0%}]"
         yield f"{row['week']:<10} {row['images']:>6}{index}  {bar}  {called}  {row['verdict']}".rstrip()
-    for row in table[table["calibration_error"].notna()].to_dict("records"):
+    for row in table[table["labelled"] > 0].to_dict("records"):
+        if row["labelled"] < least:
+            yield f"{row['week']}: {row['labelled']} images with a label, too few to compare (--least {least})"
+            continue
         interval = f"[{row['observed_low']:.0%}, {row['observed_high']:.0%}]"
         yield (
             f"{row['week']}: of {row['labelled']} images with a label {row['observed']:.0%} {interval} have pneumonia, "

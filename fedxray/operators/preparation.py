@@ -26,6 +26,7 @@ from fedxray.data.reading import DEFAULT, Reading
 from fedxray.data.site import SiteData, digest_of_all, load_site, make_site, origin, waves_of
 
 ACCOUNT, ACCOUNT_PAGE, CATALOGUE, SUMMARY = "account.csv", "account.html", "catalogue.csv", "catalogue.json"
+ACCOUNTS = (ACCOUNT, ACCOUNT_PAGE)
 
 
 def prepare_site(
@@ -267,7 +268,10 @@ def prepare_shared(
     salt: Path | None = None,
     processes: int = 1,
 ) -> None:
-    """Write the shared validation set, all of `images`, into `output`; the rest is as in `prepare_site`."""
+    """Write the shared validation set, all of `images`, into `output`; the rest is as in `prepare_site`.
+
+    Hospitals get the directory, so the account lies beside it: `<its name>-account.csv` and `.html`.
+    """
     with tempfile.TemporaryDirectory(dir=_parent(output)) as scratch:
         scratch = Path(scratch)
         catalogue, source, files = _read(
@@ -277,7 +281,7 @@ def prepare_shared(
         write_table(
             scratch / "split.csv", bind(catalogue)[columns].assign(split="validation", site=SHARED, hospital="")
         )
-        _write(scratch, SHARED, output, source, files)
+        _write(scratch, SHARED, output, source, files, beside=True)
 
 
 def _stop_for_others(images: Path, catalogue: pd.DataFrame, site: str) -> None:
@@ -363,10 +367,12 @@ def _checksum(directory: Path) -> str:
     return read_json(directory / "card.json")["sha256"]["images"]
 
 
-def _write(scratch: Path, site: str, output: Path, provenance: dict, files: pd.DataFrame) -> None:
+def _write(scratch: Path, site: str, output: Path, provenance: dict, files: pd.DataFrame, beside: bool = False) -> None:
+    """Write the data set, and the account of every file into it or `beside` it."""
     make_site(scratch / "split.csv", [scratch / "pixels.npy"], site, output, provenance)
-    write_table(output / ACCOUNT, files)
-    write_text(output / ACCOUNT_PAGE, (scratch / ACCOUNT_PAGE).read_text(encoding="utf-8"))
+    table, page = (output.with_name(f"{output.name}-{name}") if beside else output / name for name in ACCOUNTS)
+    write_table(table, files)
+    write_text(page, (scratch / ACCOUNT_PAGE).read_text(encoding="utf-8"))
 
 
 def _keep(scratch: Path, output: Path) -> None:

@@ -16,7 +16,7 @@ from fedxray.core.files import read_json, write_json, write_table, write_text
 from fedxray.data import reading
 from fedxray.data.datasets import DATASETS
 from fedxray.flare.budget import Budget, statement
-from fedxray.flare.own import OwnFile
+from fedxray.flare.own import OwnFile, card_of
 from fedxray.flare.tasks import PROTOCOL
 from fedxray.operators.archive import read_about
 from fedxray.operators.process import OUTPUT, address, owner, run_kit
@@ -152,7 +152,7 @@ def _check_bound(epsilon: float, delta: float, own_file: OwnFile) -> None:
     if not 1e-9 <= delta < 1:
         raise UserError(f"--delta {delta:g}: not from 1e-9 to 1; take 1e-5, or less than 1 over your patients")
     if own_file.exists():
-        patients = read_json(own_file.data / "card.json")["splits"]["train"]["patients"]
+        patients = card_of(own_file.data)["splits"]["train"]["patients"]
         if delta * patients >= 1:
             raise UserError(f"--delta {delta:g}: not below 1/{patients}, the training patients here; take less")
 
@@ -184,7 +184,7 @@ def main() -> None:
     one.add_argument("--epsilon", type=float, help="what all jobs together may spend, at --delta")
     one.add_argument("--delta", type=float, help="the probability with which the bound may fail, below 1/patients")
     one.add_argument("--unlimited", action="store_true", help="remove the budget")
-    masked = "answer only jobs with secure aggregation, or all"
+    masked = "refuse federated training without secure aggregation, or answer it too"
     one.add_argument("--only-masked", action=argparse.BooleanOptionalAction, default=None, help=masked)
     one = command(drift, "compare the scores of the model in use with those of your test patients; nothing is sent")
     one.add_argument("log", type=Path, help="the table that fedxray-predict --log wrote")

@@ -57,7 +57,9 @@ def promote(results: Path, models: Path, who: str) -> str:
     with _locked(models):
         rows = _rows(models)
         current = _current(rows)
-        digest = config["sha256"][MODEL]
+        digest = config["sha256"].get(MODEL)
+        if not digest:
+            raise UserError(f"{model}: its config.json has no checksum of {MODEL}; export the model again")
         known = {row["model_sha256"]: row["version"] for row in rows if row["event"] == PROMOTED}
         if digest in known:
             there = known[digest]

@@ -149,7 +149,7 @@ def test_an_operator_may_want_masks(budget):
     budget.limits = Limits(only_masked=True)
     budget.check(gaussian("a", 2.0), True)
     budget.check(Spending.of("b", None), True)
-    with pytest.raises(UserError, match=r"only jobs with secure aggregation.*secure_aggregation: true"):
+    with pytest.raises(UserError, match=r"only with secure aggregation.*secure_aggregation: true"):
         budget.check(gaussian("a", 2.0), False)
 
 
@@ -286,7 +286,7 @@ def test_a_job_that_is_not_allowed_ends_in_one_line_before_anything_is_trained(
         assert answer.get_header(WHY).startswith("privacy: this site's operator allows epsilon 2 at delta 1e-05")
         assert said in answer.get_header(WHY)
     budget.limits = Limits(only_masked=True)
-    assert "only jobs with secure aggregation" in Process(tmp_path, us, seeded).ask(task).get_header(WHY)
+    assert "only with secure aggregation" in Process(tmp_path, us, seeded).ask(task).get_header(WHY)
     assert not budget.ledger.exists()
 
 

@@ -76,6 +76,13 @@ def test_without_a_checkout_there_is_no_archive(tmp_path, monkeypatch):
         read_about(tmp_path)
 
 
+@pytest.mark.parametrize("text", ['{"site": ', "[]", "{}"])
+def test_a_damaged_archive_is_told_in_one_line(tmp_path, text):
+    (tmp_path / "archive.json").write_text(text)
+    with pytest.raises(UserError, match=r"archive\.json: damaged; take it from the archive again"):
+        read_about(tmp_path)
+
+
 def test_it_says_what_it_was_made_for(organiser, tmp_path):
     folder = unpack(organiser, "us", tmp_path)
     about = read_json(folder / "archive.json")

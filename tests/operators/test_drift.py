@@ -100,6 +100,11 @@ def test_with_labels_there_is_calibration_and_a_label_finds_its_score_by_the_fil
     assert re.search(r"with a label 67% \[\d+%, \d+%\] have pneumonia, and their mean score is 80%", line)
     assert line.endswith("calibration error 0.133")
     assert not [line for line in said if "left out" in line]
+    table[:40].to_csv(tmp_path / "few.csv", index=False)
+    few = "2026-W02: 40 images with a label, too few to compare (--least 50)"
+    assert few in run(log, "--labels", tmp_path / "few.csv")[1]
+    (tmp_path / "nul.csv").write_text("path,label\na\0b.jpg,1\n")
+    assert f"{tmp_path / 'nul.csv'}: line 2: 'a\\x00b.jpg': " in run(log, "--labels", tmp_path / "nul.csv")[0]
     for number in range(2):
         (tmp_path / f"new{number}.jpg").write_bytes(b"new %d" % number)
     new = pd.DataFrame({"path": [tmp_path / f"new{number}.jpg" for number in range(2)], "label": "1"})

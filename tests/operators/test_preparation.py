@@ -49,6 +49,9 @@ def test_patients_are_in_one_split_and_the_shared_set_validates(hospital, shared
     assert provenance["shared_sha256"] == read_json(shared / "card.json")["sha256"]["images"]
     files = ["account.csv", "account.html", "card.json", "catalogue.csv", "catalogue.json", "images.csv", "images.npy"]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == files
+    assert sorted(path.name for path in shared.iterdir()) == ["card.json", "images.csv", "images.npy"]
+    assert list(read_table(tmp_path / "shared-account.csv")["taken"]) == ["yes"] * 12
+    assert "common" in (tmp_path / "shared-account.html").read_text()  # it names files, and hospitals get shared/
     assert (provenance["fit"], provenance["patients_known"], provenance["synthetic"]) == ("stretch", True, False)
     assert list(read_table(tmp_path / "data" / "account.csv")["taken"]) == ["yes"] * 40
 
@@ -82,7 +85,13 @@ def test_what_cannot_be_prepared_is_said_and_leaves_nothing(hospital, shared, tm
     with pytest.raises(UserError, match=said):
         prepare_site(hospital, "us", options.pop("image_size", 16), tmp_path / "data", **options)
     assert not (tmp_path / "data").exists()
-    assert {path.name for path in tmp_path.iterdir()} == {"images", "common", "shared"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "images",
+        "common",
+        "shared",
+        "shared-account.csv",
+        "shared-account.html",
+    }
 
 
 def test_too_few_patients_are_told_in_the_words_of_the_command(hospital, tmp_path):

@@ -99,7 +99,7 @@ def test_at_first_nothing_is_spent_and_everything_is_allowed(run):
     assert said == [
         "spent: nothing",
         "budget: none, so every job is answered, with noise or without (--epsilon E --delta D sets one)",
-        "masks: a job without secure aggregation is answered too (--only-masked refuses it)",
+        "masks: federated training without secure aggregation is answered too (--only-masked refuses it)",
     ]
 
 
@@ -141,7 +141,7 @@ def test_limits_stay_until_they_are_changed_and_the_checks_tell_them(run, hospit
     told = next(check for check in check_site(hospital) if check.name == "privacy")
     assert told.passed
     assert told.text == (
-        "budget: epsilon 3 at delta 1e-06; 3 is left; masks: a job without secure aggregation is refused"
+        "budget: epsilon 3 at delta 1e-06; 3 is left; masks: federated training without secure aggregation is refused"
     )
     run("--unlimited")
     assert budget.limits == Limits(None, None, True)
@@ -165,3 +165,22 @@ def test_a_budget_that_means_nothing_is_refused(run, hospital, words, said):
     assert code.startswith(f"error: {said}")
     assert not lines
     assert not Budget(hospital / "kit").path.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"data": ', "no JSON (Expecting value"),
+        ('{"data": 5}', "not a path for each name"),
+        ("[]", "not a path for each name"),
+        ("{}", "missing, or without data"),
+        ('{"data": "/nowhere"}', "/nowhere/card.json: missing"),
+    ],
+)
+def test_a_slip_in_the_file_that_is_written_by_hand_is_one_line(run, hospital, text, said):
+    own = OwnFile(hospital / "kit")
+    own.path.write_text(text)
+    code, _ = run("--epsilon", "8", "--delta", "1e-5")
+    assert code.startswith(f"error: {said if said[0] == '/' else f'{own.path}: {said}'}")
+    assert "\n" not in code
+    assert own.without_places(f"{own.kit}: of no use") == "kit: of no use"
