@@ -331,9 +331,18 @@ def _of_methods(config: dict) -> Iterator[str]:
 
 
 def _of_absence(config: dict) -> Iterator[str]:
-    """Faults of what becomes of absent sites under secure aggregation, at each point of the sweep."""
+    """Faults of what becomes of absent sites, at each point of the sweep."""
     federation = config["federation"]
-    if federation["absent"] == "fail" or not config["privacy"]["secure_aggregation"]:
+    if federation["absent"] == "fail":
+        return
+    if not config["privacy"]["secure_aggregation"]:
+        fewest = min(point.get("sites", len(config["sites"])) for point in points(config))
+        if federation["min_sites"] >= fewest:
+            least = f"set it to at most {fewest - 1}, or " * (fewest > 1)
+            yield (
+                f"federation.min_sites: {federation['min_sites']}, but the sweep has a point with sites: {fewest}, "
+                f"where nobody could be absent; {least}sweep sites from {federation['min_sites'] + 1}"
+            )
         return
     for point in points(config):
         sites = point.get("sites", len(config["sites"]))
