@@ -523,6 +523,14 @@ def test_words_of_the_command_line_become_what_the_schema_wants():
     assert (made["training"]["lr"], made["seeds"], made["experiment"]) == (0.01, [1, 2], "12")
     assert typed(changed("training.flip", "true"), SCHEMA)["training"]["flip"] is True
     assert typed(changed("sweep.grid", {"training.lr": ["0.1"]}), SCHEMA)["sweep"]["grid"] == {"training.lr": [0.1]}
+    assert typed(changed("sweep.grid", {"sites": ["2", 3]}), SCHEMA)["sweep"]["grid"] == {"sites": [2, 3]}
+
+
+def test_text_of_a_sweep_stays_text_where_its_key_wants_it():
+    made = changed("sweep.grid", {"trouble.site": ["no", "se"]}) | {"sites": ["no", "se", "dk"]}
+    made["sweep"]["points"], made["trouble"] = [{"trouble.site": "no"}], on("labels", "no")
+    assert typed(made, SCHEMA) == made
+    check_config(made, SCHEMA)
 
 
 @pytest.mark.parametrize("path", sorted(Path("config").glob("*.yaml")) + sorted(Path("config/sweeps").glob("*.yaml")))
