@@ -98,6 +98,8 @@ def test_every_rule_that_asks_for_a_gpu_is_named_where_a_profile_asks_in_its_own
 def test_the_download_runs_on_the_login_node_and_no_training_or_figure_is_in_a_group():
     there = {"fetch_kaggle", "prepare_start", "render_project", "provision_federation", "record_config"}
     assert rules_with("localrule: True") == there
+    said = (REPOSITORY / "profiles" / "slurm" / "config.yaml").read_text().partition("run on the login node")[2]
+    assert not [rule for rule in there if rule not in said]
     grouped = rules_with("group:\n")
     assert not [rule for rule in grouped if rule.startswith(("train_", "plot_", "render_", "fetch_"))]
     assert {"catalogue_images", "make_site", "predict_chosen", "contrast_models"} <= grouped
