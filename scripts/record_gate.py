@@ -23,8 +23,7 @@ def main(options):
         )
     numbers = {name: getattr(options, name) for name in ("margin", "calibration", "epsilon", "replicates")}
     rules = Rules(digest, tuple(options.sites), **numbers, confidence=options.confidence, seed=options.seed)
-    results = Folder(options.results)
-    rules.write(options.output, read_before=results.predictions.exists() or results.at_sites.exists())
+    rules.write(options.output, read_before=Folder(options.results).shows_tests)
     print(f"rules of the gate, SHA-256 {rules.sha256}")
 
 

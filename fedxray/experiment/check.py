@@ -109,21 +109,32 @@ def check_predecessor(config: dict) -> None:
         raise UserError(f"config: promotion.predecessor: it takes other images: {', '.join(other)}; make them equal")
 
 
-def typed(value, schema: dict):
-    """`value` in the types that the schema wants, because the command line gives nested values as text."""
-    kind = schema.get("type")
+def typed(value, schema: dict, whole: dict | None = None):
+    """`value` in the types that the schema wants, because the command line gives nested values as text.
+
+    The dotted keys of a sweep have their types in `whole`, of which `schema` is a part; at first it is all of it.
+    """
+    whole, kind = whole or schema, schema.get("type")
     if isinstance(value, dict):
         properties, others = schema.get("properties", {}), schema.get("additionalProperties")
         others = others if isinstance(others, dict) else {}
-        return {key: typed(item, properties.get(key, others)) for key, item in value.items()}
+        parts = {key: ("." in str(key) and _part(whole, key)) or properties.get(key, others) for key in value}
+        return {key: typed(item, parts[key], whole) for key, item in value.items()}
     if isinstance(value, list):
-        return [typed(item, schema.get("items", {})) for item in value]
+        return [typed(item, schema.get("items", schema), whole) for item in value]
     if isinstance(value, str) and kind != "string" and "enum" not in schema:
         try:
             return yaml.safe_load(value)
         except (yaml.YAMLError, ValueError):
             return value  # which the schema then refuses
     return value
+
+
+def _part(schema: dict, key: str) -> dict:
+    """The part of a schema for a dotted key; empty if it has none."""
+    for name in str(key).split("."):
+        schema = schema.get("properties", {}).get(name, {})
+    return schema
 
 
 def _is_integer(checker, value) -> bool:
@@ -331,9 +342,18 @@ def _of_methods(config: dict) -> Iterator[str]:
 
 
 def _of_absence(config: dict) -> Iterator[str]:
-    """Faults of what becomes of absent sites under secure aggregation, at each point of the sweep."""
+    """Faults of what becomes of absent sites, at each point of the sweep."""
     federation = config["federation"]
-    if federation["absent"] == "fail" or not config["privacy"]["secure_aggregation"]:
+    if federation["absent"] == "fail":
+        return
+    if not config["privacy"]["secure_aggregation"]:
+        fewest = min(point.get("sites", len(config["sites"])) for point in points(config))
+        if federation["min_sites"] >= fewest:
+            least = f"set it to at most {fewest - 1}, or " * (fewest > 1)
+            yield (
+                f"federation.min_sites: {federation['min_sites']}, but the sweep has a point with sites: {fewest}, "
+                f"where nobody could be absent; {least}sweep sites from {federation['min_sites'] + 1}"
+            )
         return
     for point in points(config):
         sites = point.get("sites", len(config["sites"]))
@@ -446,9 +466,7 @@ def _swept(config: dict, schema: dict) -> list[str]:
                     f"{where}: {_shown(value)} is not a number of sites from 1 to {len(config['sites'])}, as named"
                 )
             continue
-        bounds = schema
-        for part in key.split("."):
-            bounds = bounds.get("properties", {}).get(part, {})
+        bounds = _part(schema, key)
         if not bounds:
             continue  # `points` reports a key that cannot be swept
         value_faults = [_fault(error, key) for error in Checker(bounds).iter_errors(value)]

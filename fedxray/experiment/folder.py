@@ -168,6 +168,16 @@ class Folder:
         self.pages = root / "report"
         self.tensorboard = root / "tensorboard"
 
+    @property
+    def shows_tests(self) -> bool:
+        """Whether a file is there that has results on test sets.
+
+        Each of them is looked for, because Snakemake deletes the outputs of a job before it runs again, and no others.
+        """
+        tables = (self.predictions, self.comparison, self.summary, self.differences, self.methods, self.updates)
+        tables += (self.contributions, self.own_thresholds, self.agreement, self.audit, self.at_sites, self.gate)
+        return any(path.exists() for path in (*tables, self.page("index")))
+
     def data(self, source: str) -> DataFolder:
         """The folder of a source, by its place below the experiment's (`data.datasets.Source.folder`)."""
         return DataFolder(self.root / source)

@@ -412,6 +412,26 @@ def test_more_than_two_thirds_of_the_sites_answer_each_round_of_a_secure_aggrega
         check_config(secure, SCHEMA)
 
 
+@pytest.mark.parametrize(
+    ("fewest", "said"),
+    [
+        (1, r"a point with sites: 1, where nobody could be absent; sweep sites from 5"),
+        (3, r"a point with sites: 3, where nobody could be absent; set it to at most 2, or sweep sites from 5"),
+        (4, r"a point with sites: 4, where nobody could be absent; set it to at most 3, or sweep sites from 5"),
+        (5, ""),
+    ],
+)
+def test_a_site_may_be_absent_at_each_point_of_a_sweep(fewest, said):
+    made = changed("federation.absent", "drop") | {"sites": [f"site{number}" for number in range(6)]}
+    made["federation"]["min_sites"] = 4
+    made["sweep"] = made["sweep"] | {"grid": {"sites": [6, fewest]}}
+    if said:
+        with pytest.raises(UserError, match=rf"^config: federation\.min_sites: 4, but the sweep has {said}$"):
+            check_config(made, SCHEMA)
+    else:
+        check_config(made, SCHEMA)
+
+
 def test_hospitals_elsewhere_have_the_data_that_they_have():
     made = changed("trouble", on("labels", "asia"))
     made["federation"] |= {"where": "remote", "admin_kit": "kit"}
@@ -503,6 +523,14 @@ def test_words_of_the_command_line_become_what_the_schema_wants():
     assert (made["training"]["lr"], made["seeds"], made["experiment"]) == (0.01, [1, 2], "12")
     assert typed(changed("training.flip", "true"), SCHEMA)["training"]["flip"] is True
     assert typed(changed("sweep.grid", {"training.lr": ["0.1"]}), SCHEMA)["sweep"]["grid"] == {"training.lr": [0.1]}
+    assert typed(changed("sweep.grid", {"sites": ["2", 3]}), SCHEMA)["sweep"]["grid"] == {"sites": [2, 3]}
+
+
+def test_text_of_a_sweep_stays_text_where_its_key_wants_it():
+    made = changed("sweep.grid", {"trouble.site": ["no", "se"]}) | {"sites": ["no", "se", "dk"]}
+    made["sweep"]["points"], made["trouble"] = [{"trouble.site": "no"}], on("labels", "no")
+    assert typed(made, SCHEMA) == made
+    check_config(made, SCHEMA)
 
 
 @pytest.mark.parametrize("path", sorted(Path("config").glob("*.yaml")) + sorted(Path("config/sweeps").glob("*.yaml")))

@@ -15,6 +15,7 @@ from snakemake.utils import update_config
 from fedxray.experiment.check import check_config
 from fedxray.experiment.code import Code
 from fedxray.experiment.experiment import Experiment
+from fedxray.experiment.folder import Folder, RunRecord
 from fedxray.operators import server, site
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +145,18 @@ def test_every_command_and_key_that_is_named_is_one(path, monkeypatch):
             assert end.value.code == 0
     keys = re.findall(rf"(?<![\w/.-])({'|'.join(CONFIG)})\.(\w+)", text)
     assert not [f"{part}.{key}" for part, key in keys if key not in (*ENDINGS, *CONFIG[part])]
+
+
+def test_every_file_of_the_results_and_every_field_of_a_record_is_described():
+    """The files of an experiment's folder in results/README.md, the fields of `record.json` in docs/architecture.md."""
+    files = [path.name for path in vars(Folder("results")).values() if path.suffix or path.name == "salt"]
+    table = (ROOT / "results" / "README.md").read_text()
+    within = {"project.yml", "kits.json"}  # of federation/
+    assert not [name for name in files if f"`{name}`" not in table and name not in within]
+    record = re.search(
+        r"^`record.json` .*?\n\n", (ROOT / "docs" / "architecture.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert not [name for name in RunRecord.__annotations__ if not re.search(rf"\b{name}\b", record[0])]
 
 
 def configurations(path):

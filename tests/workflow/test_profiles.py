@@ -87,9 +87,19 @@ def rules_with(word):
     return set(rules)
 
 
+def test_every_rule_that_asks_for_a_gpu_is_named_where_a_profile_asks_in_its_own_way():
+    slurm, lsf = ((REPOSITORY / "profiles" / name / "config.yaml").read_text() for name in ("slurm", "lsf"))
+    asking = rules_with("gpu=GPU,\n")
+    assert asking >= GPU_RULES
+    assert set(re.findall(r"^#   (\w+): [&*]gpu", slurm, re.MULTILINE)) == asking
+    assert set(yaml.safe_load(lsf)["set-resources"]) == asking
+
+
 def test_the_download_runs_on_the_login_node_and_no_training_or_figure_is_in_a_group():
     there = {"fetch_kaggle", "prepare_start", "render_project", "provision_federation", "record_config"}
     assert rules_with("localrule: True") == there
+    said = (REPOSITORY / "profiles" / "slurm" / "config.yaml").read_text().partition("run on the login node")[2]
+    assert not [rule for rule in there if rule not in said]
     grouped = rules_with("group:\n")
     assert not [rule for rule in grouped if rule.startswith(("train_", "plot_", "render_", "fetch_"))]
     assert {"catalogue_images", "make_site", "predict_chosen", "contrast_models"} <= grouped
