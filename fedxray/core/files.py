@@ -1,5 +1,6 @@
 """Reading and writing files. Every file is written under a temporary name and then renamed, so none is half written."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -155,6 +156,17 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: object) -> None:
     """Write `value` as indented JSON, keys in the order given."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes, which hold it too, from the files of `folder`; wait for who has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_json(path: str | Path) -> dict:

@@ -33,6 +33,7 @@ KINDS = {
 PATHS = ("archive", "folder", "admin_kit", "initial", "predecessor")  # keys whose value is a path
 SHOWN = 60  # characters of a value in a message
 POINTS = 10_000  # of a sweep's grid; the plan of as many takes minutes
+STEPPING = ("fedavgm", "fedadam", "fedyogi", "fednova")  # methods in which the server goes on from the mean
 PARTS = (1, 0.5, 0.25, 0.2, 0.125, 0.1, 0.0625, 0.05, 0.04, 0.02, 0.01)  # of an epoch, for a message
 # What to do about new patients at hospitals elsewhere, whose data are what they are.
 ELSEWHERE = (
@@ -320,6 +321,16 @@ def _of_methods(config: dict) -> Iterator[str]:
     for point in points(config):
         method = method_at(config, point)
         yield from faults_of(method, min(least, point.get("sites", len(config["sites"]))))
+        if config["model"]["norms"] == "batch" and method.name in STEPPING:
+            yield (
+                f"algorithm.name: {method.name}, but with model.norms: batch its step at the server would move running "
+                "means and variances too, which may become negative; set model.norms: group, or take fedavg"
+            )
+        if config["federation"]["absent"] == "drop" and method.name == "scaffold":
+            yield (
+                "algorithm.name: scaffold, but its correction is wrong after a round that lacks hospitals, if their sizes "
+                "differ; set federation.absent: fail, or take fedprox"
+            )
         epochs = point.get("training.epochs", config["training"]["epochs"])
         passes, steps = (point.get(f"federation.{key}", config["federation"][key]) for key in ("round", "steps"))
         tail = method.finetune
@@ -413,6 +424,11 @@ def _of_privacy(config: dict) -> Iterator[str]:
         if values["dp"] != "none" and budget != "passes":
             yield f"federation.budget: {budget}, but privacy.steps are the budget of a private run; set it to passes"
         yield from privacy.faults_of(config, values, method_at(config, point), sites)
+    if config["privacy"]["audit"] and config["model"]["norms"] == "batch":
+        yield (
+            "privacy.audit: trains on random halves, and model.norms: batch takes no last batch of one image; "
+            "set model.norms: group, or privacy.audit: false"
+        )
     if len(levels) > 1 and "" not in levels:
         yield "sweep: several levels of privacy and none without noise, to compare them with; add privacy.dp: none"
 

@@ -136,6 +136,8 @@ class SiteRounds(Rounds):
         """
         if not isinstance(self.trainer, PrivateTrainer):
             raise TypeError("a sum without noise")
+        if self.steps != 1:
+            raise ValueError(f"{self.steps} steps in a round of a sum with noise, which has the noise of one")
         noise = self.trainer.mechanism
         set_parameters(self.model, model)
         scale = noise.images / (len(self.trainer.labels) * noise.rate * noise.patients)

@@ -5,12 +5,9 @@ answered with. A site believes no job: it computes the epsilon of each from the 
 job whose noise others know, or that has none, as one without a bound. Neither file is ever sent.
 """
 
-import fcntl
 import math
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, write_json
+from fedxray.core.files import held, read_json, write_json
 from fedxray.data.site import SiteData
 from fedxray.experiment.method import Method
 from fedxray.federation.policy import Schedule
@@ -139,7 +136,7 @@ class Budget:
 
         `rest` is how many will follow. Raises UserError, and enters nothing, if the operator does not allow as many.
         """
-        with self._locked():
+        with held(self.folder):
             rows = self.spent
             self._allow(rows, spending, masked, now + rest)
             before = _row_of(rows, spending)
@@ -173,16 +170,6 @@ class Budget:
                 f"{allowed}; {number(spent)} is spent, {left} is left, and with this job it would be {number(wanted)}; "
                 "take a smaller privacy.epsilon, or ask the operator for a larger budget (fedxray-site budget)"
             )
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep other jobs of this site from the ledger."""
-        descriptor = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def statement(limits: Limits, spent: Sequence[Spending]) -> list[str]:
@@ -226,6 +213,7 @@ def check_noise(
     """
     patients, images = len(np.unique(data.patients("train"))), len(data.patients("train"))
     of_sum, steps = noise.place == "sum", schedule.total(1)
+    rounds = f"{schedule.rounds} rounds of {noise.steps} steps in a sum; each step is a round, with noise of its own"
     as_many = steps == noise.steps and schedule.steps > 0 and not schedule.tail  # whatever the site has
     plain = method.name == "fedavg" and method.mean == "weighted" and not method.finetune
     shared = noise.sites == len(sites) and 0 <= noise.colluders <= len(sites) - 2
@@ -234,6 +222,7 @@ def check_noise(
         (not plain, f"{method.slug}, of which not all is private; take fedavg and mean: weighted"),
         (of_sum and not shared, f"noise of {noise.sites} sites and {noise.colluders} colluders among {len(sites)}"),
         (not as_many, f"{steps} steps, with noise for {noise.steps}; is the workflow's fedxray another version?"),
+        (of_sum and schedule.rounds != noise.steps, rounds),  # or a round without a step would be answered for nothing
         (not CLIPS[0] <= noise.clip <= CLIPS[1], f"privacy.clip: {noise.clip:g}; take {CLIPS[0]:g} to {CLIPS[1]:g}"),
         (
             noise.patients < patients or noise.images < images,

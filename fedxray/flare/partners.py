@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from fedxray.core.errors import UserError
-from fedxray.core.files import read_json, write_json
+from fedxray.core.files import held, read_json, write_json
 from fedxray.federation.checkpoint import private
 from fedxray.federation.secure import Identity
 
@@ -56,16 +56,17 @@ def agree(kit: Path, content: Sequence[dict], partners: Mapping[str, str], survi
     the other way round. Raises UserError if there was another set.
     """
     path = kit / ANSWERED
-    answered = read_json(path) if path.exists() else {}
     what, whom = _digest(content), _digest([dict(partners), "drop"] if survives else dict(partners))
-    if answered.get(what, whom) != whom:
-        raise UserError(
-            f"{path}: this site has answered the same training with other partners, or another federation.absent, and "
-            "both sums together would show single answers; take another seed"
-        )
-    if what not in answered:
-        write_json(path, answered | {what: whom})
-        path.chmod(0o600)
+    with held(kit):
+        answered = read_json(path) if path.exists() else {}
+        if answered.get(what, whom) != whom:
+            raise UserError(
+                f"{path}: this site has answered the same training with other partners, or another federation.absent, "
+                "and both sums together would show single answers; take another seed"
+            )
+        if what not in answered:
+            write_json(path, answered | {what: whom})
+            path.chmod(0o600)
 
 
 def agree_round(kit: Path, content: Sequence[dict], number: int, survivors: Sequence[str]) -> None:
@@ -74,15 +75,16 @@ def agree_round(kit: Path, content: Sequence[dict], number: int, survivors: Sequ
     Raises UserError if it was the sum of others, in an earlier job of the same content.
     """
     path = kit / SUMMED / f"{_digest(content)}.json"
-    summed = read_json(path) if path.exists() else {}
-    if summed.setdefault(str(number), list(survivors)) != list(survivors):
-        raise UserError(
-            f"{path}: this site was in a sum of round {number + 1} of the same training when others were absent, and "
-            "both sums together would show single answers; take another seed"
-        )
-    private(path.parent)
-    write_json(path, summed)
-    path.chmod(0o600)
+    with held(kit):
+        summed = read_json(path) if path.exists() else {}
+        if summed.setdefault(str(number), list(survivors)) != list(survivors):
+            raise UserError(
+                f"{path}: this site was in a sum of round {number + 1} of the same training when others were absent, "
+                "and both sums together would show single answers; take another seed"
+            )
+        private(path.parent)
+        write_json(path, summed)
+        path.chmod(0o600)
 
 
 def _digest(value: object) -> str:

@@ -52,6 +52,9 @@ from fedxray.training.models import restore
 from fedxray.training.rows import EpochRow, Segment
 from fedxray.training.trainer import Report, predict, silent, threshold_of
 
+# Settings that say where and how a run computes. Runs that differ in these alone give equal answers, but for bits.
+WHERE = ("device", "mixed_precision", "threads", "compile")
+
 
 class SiteExecutor(Executor):
     """Answers tasks on the site's own data, which must have the checksums that the job insists on, if it does."""
@@ -159,12 +162,13 @@ class SiteTrainer(SiteExecutor):
         if task_name == KEYS:
             return self._advert(fl_ctx)
         task, kept = FLModelUtils.from_shareable(shareable), Kept(self.own_file(fl_ctx).kit, self.key)
+        _number(task.current_round, self.schedule.rounds - (task_name != PERSONAL))
         if task_name in STEPS:
             return self._step(task_name, task.current_round, task.meta.get(SAID), fl_ctx)
         secure = self.method.secure_aggregation and task_name != PERSONAL
         if secure:  # before it trains
             self._meet(task, fl_ctx)
-        last = task.meta[LAST].get(fl_ctx.get_identity_name(), 0)
+        last = _number(task.meta[LAST].get(fl_ctx.get_identity_name(), 0), self.schedule.rounds)
         if self.rounds is None:
             data = self.data(fl_ctx)
             self.rounds = SiteRounds(self.settings, self.method, self.schedule, data, self.own, self.noise)
@@ -231,8 +235,9 @@ class SiteTrainer(SiteExecutor):
     @property
     def _content(self) -> list[dict]:
         """What the job trains: of equal content are equal answers."""
-        parts = (self.method, self.schedule, *filter(None, [self.noise]))
-        return [self.settings.content, *map(asdict, parts)]
+        settings = {name: value for name, value in self.settings.content.items() if name not in WHERE}
+        parts = (self.schedule, *filter(None, [self.noise]))
+        return [settings, {"method": self.method.slug, **self.method.numbers}, *map(asdict, parts)]
 
     def _agree(self, signer: Signer, fl_ctx: FLContext) -> None:
         """Note with whom, and by which protocol, this site answers the training. Raises UserError if it had others."""
@@ -385,3 +390,13 @@ class SiteCard(SiteExecutor):
         """Answer one `card` task."""
         card = card_of(self.own_file(fl_ctx).data)
         return FLModelUtils.to_shareable(FLModel(metrics={"images": float(card["images"])}, meta={"card": card}))
+
+
+def _number(sent: object, most: int) -> int:
+    """The number of a round that a server has sent, from 0 to `most`. Raises UserError if it is no such number.
+
+    False is refused too: it would be round 0 under another name.
+    """
+    if type(sent) is not int or not 0 <= sent <= most:
+        raise UserError(f"this site refuses round {sent!r}, of a job of rounds 0 to {most}")
+    return sent

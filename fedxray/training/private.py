@@ -149,7 +149,8 @@ def separate(model: nn.Module) -> None:
 def clipped_sum(model: nn.Module, images: Tensor, labels: Tensor, clip: float) -> dict[str, Tensor]:
     """The sum of the gradients of single images, each clipped to the norm `clip`, by parameter that is trained.
 
-    `images` are uint8 (n, size, size), `labels` float32 (n,); n may be 0.
+    `images` are uint8 (n, size, size), `labels` float32 (n,); n may be 0. A gradient whose norm is not finite counts as
+    0: no noise would hide it, and a model can be made that has such a one for a single patient alone.
     """
     named = dict(model.named_parameters())
     parameters = {name: parameter.detach() for name, parameter in named.items() if parameter.requires_grad}
@@ -166,7 +167,8 @@ def clipped_sum(model: nn.Module, images: Tensor, labels: Tensor, clip: float) -
         chunk = standardise(images[start : start + CHUNK], standard_of(model))
         found = gradients(parameters, chunk, labels[start : start + CHUNK])
         norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in found.values()]).sum(0).sqrt()
-        scale = clip / norms.clamp(min=clip)
+        scale, wild = clip / norms.clamp(min=clip), ~torch.isfinite(norms)
         for name, gradient in found.items():
+            gradient[wild] = 0
             sums[name] += torch.tensordot(scale, gradient, dims=1)
     return sums

@@ -337,6 +337,25 @@ def test_robust_means_need_as_many_sites_as_must_answer():
         check_config(made, SCHEMA)
 
 
+@pytest.mark.parametrize("name", ["fedavgm", "fedadam", "fedyogi", "fednova"])
+def test_what_steps_at_the_server_moves_no_running_variances(name):
+    made = changed("algorithm.name", name)
+    made["model"] = BASE["model"] | {"name": "resnet18", "norms": "batch"}
+    with pytest.raises(UserError, match=rf"algorithm\.name: {name}, but with model\.norms: batch .*set model\.norms"):
+        check_config(made, SCHEMA)
+
+
+def test_what_cannot_go_together_is_said_before_anything_is_trained():
+    made = changed("algorithm.name", "scaffold")
+    made["federation"] |= {"absent": "drop", "min_sites": 2}
+    with pytest.raises(UserError, match=r"algorithm\.name: scaffold, but .* set federation\.absent: fail"):
+        check_config(made, SCHEMA)
+    made = changed("privacy.audit", True)
+    made["model"] = BASE["model"] | {"name": "resnet18", "norms": "batch"}
+    with pytest.raises(UserError, match=r"privacy\.audit: trains on random halves, and model\.norms: batch"):
+        check_config(made, SCHEMA)
+
+
 def test_trouble_is_checked_in_each_point_of_a_sweep():
     check_config(changed("trouble", on("clipped", "asia", 0.49)), SCHEMA)
     check_config(changed("trouble", on("labels", "asia", 1)), SCHEMA)

@@ -16,7 +16,7 @@ from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_json
 from fedxray.data.site import load_site
 from fedxray.experiment.privacy import Privacy
-from fedxray.federation.policy import sampled
+from fedxray.federation.policy import Schedule, sampled
 from fedxray.flare.budget import Budget, Limits, Spending, check_noise, epsilon_of
 from fedxray.flare.own import OwnFile
 from fedxray.flare.site import SiteTrainer
@@ -203,6 +203,7 @@ def test_noise_that_is_what_it_says_is_taken(site_folders, us):
         ({"steps": 5}, "6 steps, with noise for 5"),
         ({"schedule": rounds_of(6)}, "6 steps, with noise for 6"),  # at one batch a pass
         ({"schedule": replace(sampled(6, 0.5, 1), tail=1)}, "7 steps, with noise for 6"),
+        ({"schedule": Schedule(60, 0.5, 0.1, 0)}, "60 rounds of 6 steps in a sum; each step is a round"),
         ({"clip": 1e-9}, "clip: 1e-09"),
         ({"clip": math.nan}, "clip: nan"),
         ({"patients": 23}, "23 patients and 72 images of all sites, but here alone are 24 and 24"),
@@ -294,6 +295,7 @@ def test_noise_in_a_sum_that_may_lack_sites_is_refused(site_folders, us, tmp_pat
     """A job of the protocol that survives absent sites, whose server sends its first step."""
     noise, secure = noise_of(site_folders, dp="sum", colluders=1), make_method(secure_aggregation=True)
     process = Process(tmp_path, us, noise, secure, SITES)
+    process.trainer.schedule = sampled(6, noise.rate, 1)
     assert "set federation.absent: fail" in process.ask(ADVERTISE).get_header(WHY)
     assert not Budget(tmp_path).ledger.exists()
 

@@ -1,5 +1,7 @@
 """Secure aggregation that survives absent sites: the server and the sites of a job, as NVFlare calls them."""
 
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -167,7 +169,7 @@ def test_sites_get_ready_for_the_next_round_while_the_last_one_is_opened(folders
     assert asked == [(task, number) for number in range(4) for task in [*before[number], TRAIN, VOUCH, REVEAL]]
     assert all(record["absent"] == {} for record in server.records)  # all have answered
     assert same(model, plain(folders, method))
-    again = federation(replace(method, mu=0.2), [(VOUCH, 0, "asia")], job="2")
+    again = federation(replace(method, name="fedprox"), [(VOUCH, 0, "asia")], job="2")
     again.unplugged = {"asia"}  # for as long as it is not there, nobody gets ready again for it
     again.lost |= {(TRAIN, number, "asia") for number in range(4)}
     again.go(rounds(folders, method), range(3))
@@ -245,7 +247,7 @@ def test_a_site_refuses_what_no_honest_server_asks(folders, federation):
     assert "no keys, because this process is not the job's first" in why(TRAIN, of=new)
     assert "has none" in why(ADVERTISE, of=federation(replace(method, secure_aggregation=False)).processes["us"])
     us.trainer.noise = Mechanism("sum", 1.0, 0.1, 4, 0.1, 3.0, 1e-5, 92, 92, 4, 1, "patient", secret=True)
-    assert "refuses noise in a sum that may lack sites" in why(ADVERTISE, number=7)
+    assert "refuses noise in a sum that may lack sites" in why(ADVERTISE, number=3)
 
 
 def test_too_few_sites_end_a_round_with_who_is_absent_and_why(folders, federation):
@@ -275,3 +277,17 @@ def test_a_training_is_answered_by_one_protocol_alone(tmp_path):
     agree_round(tmp_path, [{"seed": 3}], 0, ["us"])
     with pytest.raises(UserError, match="in a sum of round 2 of the same training"):
         agree_round(tmp_path, content, 1, ["asia", "us"])
+
+
+@pytest.mark.parametrize("call", ["agree(kit, [{'seed': n}], {'us': '1'})", "agree_round(kit, [{}], n, ['us'])"])
+def test_jobs_that_note_at_once_lose_nothing(tmp_path, call):
+    """Each job is a process of its own, and a kit runs four."""
+    program = "import pathlib, sys\nfrom fedxray.flare.partners import agree, agree_round\nkit, first = pathlib.Path("
+    program += f"sys.argv[1]), int(sys.argv[2])\nsys.stdin.read()\nfor n in range(first, first + 20):\n    {call}\n"
+    words = [sys.executable, "-c", program, tmp_path]
+    jobs = [subprocess.Popen([*words, str(100 * number)], stdin=subprocess.PIPE) for number in range(3)]
+    for job in jobs:
+        job.stdin.close()
+    assert [job.wait(100) for job in jobs] == [0, 0, 0]
+    (path,) = [path for path in tmp_path.rglob("*.json")]
+    assert len(read_json(path)) == 60

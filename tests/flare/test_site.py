@@ -232,3 +232,32 @@ def test_a_site_keeps_the_states_of_the_last_jobs_alone(tmp_path):
     assert states.after(0) == {}
     with pytest.raises(UserError, match="missing"):
         states.after(2)
+
+
+@pytest.mark.parametrize(
+    ("task", "number", "last", "said"),
+    [
+        (TRAIN, False, 0, "refuses round False, of a job of rounds 0 to 4"),
+        (TRAIN, 5, 0, "refuses round 5, of a job of rounds 0 to 4"),
+        (PERSONAL, 6, 0, "refuses round 6, of a job of rounds 0 to 5"),
+        (TRAIN, 1, "../other/000001", "refuses round '../other/000001', of a job of rounds 0 to 5"),
+    ],
+)
+def test_a_round_that_is_none_is_refused(us, tmp_path, task, number, last, said):
+    answer = Process(tmp_path, us, make_method(name="fedbn", finetune=1)).ask(task, number, last)
+    assert said in answer.get_header(WHY)
+
+
+def test_where_a_job_computes_and_numbers_that_its_method_does_not_use_make_no_other_content():
+    def content(method, **settings):
+        one = SiteTrainer(
+            asdict(replace(SETTINGS, **settings)), asdict(method), asdict(SCHEDULE), {}, {}, KEY, ["us"], own=False
+        )
+        return one._content
+
+    first = content(make_method())
+    assert first == content(make_method(mu=0.5, beta1=0.1), threads=7, device="cuda", compile=True)
+    for other in (content(make_method(), lr=0.5), content(make_method(name="fedprox"))):
+        assert other != first
+    assert content(make_method(name="fedprox", mu=0.5)) != content(make_method(name="fedprox", mu=0.1))
+    assert content(make_method(precision="float16")) != first

@@ -54,6 +54,22 @@ def test_the_sum_is_that_of_a_loop_over_single_images(name):
         assert torch.allclose(sums[parameter_name], value, atol=1e-5 * largest), parameter_name
 
 
+def test_a_gradient_that_is_not_finite_counts_as_none():
+    """A model that overflows for some images alone, as a server may make one."""
+    model = build(make_settings(image_size=16))
+    images = torch.randint(0, 256, (8, 16, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    labels = torch.arange(8) % 2.0
+    with torch.no_grad():
+        model.blocks[2].norm2.weight *= 4.47e36
+    single = [clipped_sum(model, images[n : n + 1], labels[n : n + 1], 1.0) for n in range(8)]
+    zero = [all(not value.any() for value in one.values()) for one in single]
+    assert any(zero)
+    sums = clipped_sum(model, images, labels, 1.0)
+    assert all(torch.isfinite(value).all() for value in sums.values())
+    norm = torch.stack([value.square().sum() for value in sums.values()]).sum().sqrt()
+    assert norm <= (8 - sum(zero)) * 1.001
+
+
 class Deep(nn.Module):
     """A network that drops its one block at random, as those of EfficientNet, ConvNeXt and Swin drop theirs."""
 
