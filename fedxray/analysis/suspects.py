@@ -34,17 +34,19 @@ def suspects(distances: Sequence[Mapping], curves: pd.DataFrame) -> pd.DataFrame
 
     `distances` is `rounds_at_sites` of the run's record: [{"round": int, "distance": {site: float}}], the L2 norm of a
     site's answer minus the median of all in each coordinate. `curves` is the run's `metrics.csv`. The three numbers are
-    the site's over the median of the others': of its mean distance over rounds, its mean validation loss over epochs,
-    and its training loss in the last epoch; NaN where it or all others have none. `suspect` is `yes` if a loss is above
-    its limit (`LIMITS`), else `no`; empty if there are fewer than `LEAST` sites, or no losses, as of a private sum.
+    the site's over the median of the others': of its mean distance over rounds, its mean validation loss over the
+    epochs that it has, and its training loss in the run's last epoch; NaN where it or all others have none. `suspect`
+    is `yes` if a loss is above its limit (`LIMITS`), else `no`; empty if there are fewer than `LEAST` sites, or no
+    losses, as of a private sum.
     """
     answered = pd.DataFrame([record["distance"] for record in distances], dtype=float)
     of_sites = curves[curves["series"] != "global"]
-    groups = of_sites.groupby("series")
-    means = {"validation_loss": groups["validation_loss"].mean(), "train_loss": groups["train_loss"].last()}
-    values = pd.DataFrame({"distance": answered.mean(), **means}).sort_index().astype(float)
-    rows = []
-    for site in values.index:
+    rows, last = [], of_sites[of_sites["epoch"] == of_sites["epoch"].max()].set_index("series")
+    for site in sorted({*answered.columns, *of_sites["series"]}):
+        had = of_sites["epoch"].isin(of_sites["epoch"][of_sites["series"] == site])  # where it was absent, none counts
+        means = {"validation_loss": of_sites[had].groupby("series")["validation_loss"].mean()}
+        means["train_loss"] = last["train_loss"]
+        values = pd.DataFrame({"distance": answered.mean(), **means}).sort_index().astype(float)
         others = values.drop(site).median() if len(values) > 1 else values.loc[site] * math.nan
         ratios = {name: _ratio(values.at[site, name], others[name]) for name in values}
         above = {name: ratios[name] for name, limit in LIMITS.items() if ratios[name] > limit}

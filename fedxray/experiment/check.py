@@ -328,8 +328,8 @@ def _of_methods(config: dict) -> Iterator[str]:
             )
         if config["federation"]["absent"] == "drop" and method.name == "scaffold":
             yield (
-                "algorithm.name: scaffold, but its correction is wrong after a round that lacks hospitals, if their sizes "
-                "differ; set federation.absent: fail, or take fedprox"
+                "algorithm.name: scaffold, but its correction is wrong after a round that lacks larger or smaller "
+                "hospitals; set federation.absent: fail, or take fedprox"
             )
         epochs = point.get("training.epochs", config["training"]["epochs"])
         passes, steps = (point.get(f"federation.{key}", config["federation"][key]) for key in ("round", "steps"))

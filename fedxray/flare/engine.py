@@ -137,7 +137,8 @@ class FlareEngine(ABC):
     ) -> Iterator[tuple[AdminSession, Path]]:
         """Run `job`, and yield the session and the folder of what the job left.
 
-        If the context ends without an error, the server forgets the job.
+        The server forgets the job when the context ends, also if the job did not do what it should have (UserError), or
+        the next of the same content would be that one; of another error, such as a full disk, the job stays there.
         """
         with self.open(scratch, threads) as session:
             sites = participants.sites
@@ -146,7 +147,11 @@ class FlareEngine(ABC):
             without = f"; without {', '.join(missing)}" if missing else ""
             log.info(f"{len(registered)} sites registered: {', '.join(registered)}{without}")
             job_id, folder = session.run(job, rounds, scratch / "result")
-            yield session, folder
+            try:
+                yield session, folder
+            except UserError:
+                session.forget(job_id)
+                raise
             session.forget(job_id)
 
     def _check(self, result: dict, method: Method, schedule: Schedule) -> dict:

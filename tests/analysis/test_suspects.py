@@ -13,9 +13,9 @@ SITES = ("asia", "europe", "us")
 
 def curves(**changed):
     """Two epochs of each site's validation loss 0.3 and training loss 0.2, but for what is {site: (both)}."""
-    rows = [("global", 0.1, 0.1)] * 2
-    rows += [(site, *changed.get(site, (0.3, 0.2))) for site in SITES for _ in range(2)]
-    return pd.DataFrame(rows, columns=["series", "validation_loss", "train_loss"])
+    rows = [(epoch, "global", 0.1, 0.1) for epoch in (1, 2)]
+    rows += [(epoch, site, *changed.get(site, (0.3, 0.2))) for site in SITES for epoch in (1, 2)]
+    return pd.DataFrame(rows, columns=["epoch", "series", "validation_loss", "train_loss"])
 
 
 def distances(**changed):
@@ -47,10 +47,19 @@ def test_one_whose_loss_is_far_from_the_others_is(column, losses):
 
 def test_training_losses_that_no_round_has_are_none_and_stop_nobody(tmp_path):
     run = RunFolder(tmp_path)
-    write_table(run.curves, curves(us=(0.7, 0.2)).assign(train_loss=np.nan, epoch=1))
+    write_table(run.curves, curves(us=(0.7, 0.2)).assign(train_loss=np.nan))
     table = suspects(distances(), run.read_curves())
     assert list(table["suspect"]) == ["no", "no", "yes"]
     assert table["train_loss"].isna().all()
+
+
+def test_a_hospital_that_was_absent_is_compared_over_the_epochs_that_it_has():
+    falling = curves()
+    falling.loc[falling["epoch"] == 2, ["validation_loss", "train_loss"]] = 0.02
+    table = suspects(distances(), falling[(falling["series"] != "us") | (falling["epoch"] == 1)]).set_index("site")
+    assert set(table["suspect"]) == {"no"}
+    assert table.at["us", "validation_loss"] == 1
+    assert np.isnan(table.at["us", "train_loss"])
 
 
 def test_a_loss_at_the_limit_is_not_above_it():
