@@ -279,6 +279,11 @@ class Results(Runs):
             ],
             "splits": self._splits(),
             "models": sorted({record["settings"]["model"] for record in self.records}),
+            "tried": {
+                name: list(dict.fromkeys(record["settings"][name] for record in self.records))
+                for name in ("optimizer", "schedule", "batch_size")
+            },
+            "epochs": sorted(set(self.chosen["epochs"])),
             "parameters": " or ".join(str(count) for count in sorted(set(self.points["parameters"]))),
             "nvflare": version("nvflare"),
             "confirmed": self.confirmed,

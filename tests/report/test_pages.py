@@ -152,6 +152,22 @@ def test_methods_say_who_trained_at_what_cost(config, results):
     assert {row["what"]: row["value"] for row in told["machine"]}["processor"] == "abacus"
 
 
+def test_methods_say_the_budgets_of_the_chosen_models_and_not_the_one_that_a_sweep_replaced(config, results, tmp_path):
+    for path in results.root.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    folder, points = Folder(tmp_path), read_table(results.points)
+    folder.points.unlink()
+    for epochs, said in (
+        ([7] * len(points), "of 7 epochs counts passes over a model's own data, equally many for all."),
+        (
+            np.where(points["mode"] == "central", 30, 20),
+            "of 20 or 30 epochs of the chosen models counts passes over a model's own data.",
+        ),
+    ):
+        write_table(folder.points, points.assign(epochs=epochs))
+        assert f"The budget {said}" in text_of(render(config, folder, "")["methods"])
+
+
 def test_the_model_card_has_the_exported_models_threshold_and_metrics(config, results, rendered):
     assert "synthetic phantom radiographs: 48 training images" in text_of(rendered["model_card"])
     told = Results(config, results).model_card()
