@@ -103,6 +103,9 @@ def test_pages_of_one_data_set_say_what_it_says_of_itself(config, results, tmp_p
         f"{kermany.title}: 48 images of 48 patients, of 50 files; left out: 2 (hidden). Patients come from: column"
     )
     assert methods in text_of(pages["methods"])
+    apart = "no patient is in two sets or at two hospitals"
+    assert apart in text_of(pages["methods"])
+    assert apart not in text_of(render(config, results, "patients unknown. A patient may be in two sets")["methods"])
     assert kermany.model_limits[0] in text_of(pages["model_card"])
     assert "phantom" not in sheet + text_of(pages["model_card"])
 
