@@ -48,8 +48,9 @@ def test_runs_of_one_process_say_how_many_a_federation_confirmed(config, results
         (tmp_path / path.name).symlink_to(path)
     write_table(Folder(tmp_path).confirmed, pd.DataFrame({"path": ["0", "1"]}))
     one_process = config | {"federation": config["federation"] | {"engine": "inprocess"}}
-    text = text_of(render(one_process, Folder(tmp_path), "")["conclusions"])
-    assert "The 2 chosen federated runs were repeated by a real federation" in text
+    pages = render(one_process, Folder(tmp_path), "")
+    said = "Of the chosen federated runs those of the method that leads, 2, were repeated by"
+    assert all(said in text_of(pages[name]) for name in ("conclusions", "methods"))
 
 
 def test_the_datasheet_has_a_row_for_each_site_and_split_and_validation_once(config, results):
