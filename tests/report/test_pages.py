@@ -287,6 +287,10 @@ def test_what_private_runs_spent_is_a_row_for_each_model_and_their_sum(config, r
     assert "This is a simulation" in text
     assert "in each hospital's steps patient 2 1e-05 1.5 0.1000 30 40" in text
     assert "fedxray-site budget" not in text
+    first = folder.run(points["path"][0])
+    write_json(first.record, first.read_record() | {"privacy": bound | {"steps": 60}})
+    told = [(row["model"], row["steps"], row["runs"]) for row in Results(config, folder).privacy()["spent"]]
+    assert told[:3] == [("federated", 60, 1), ("federated", 30, 1), ("central", 30, 2)]
     for path in points["path"]:
         run = folder.run(path)
         of_sum = bound | {"dp": "sum", "colluders": 1, "simulation": False}
