@@ -61,6 +61,10 @@ def test_the_datasheet_has_a_row_for_each_site_and_split_and_validation_once(con
     ]
     assert told["splits"][0]["normal"] == told["splits"][0]["virus"] == 12
     assert told["heterogeneity"][0]["largest / smallest hospital"] == "1.50"
+    assert "standardised to mean 0 and deviation 1, and augmented." in text_of(render(config, results, "")["datasheet"])
+    training = config["training"] | {"augmentation": dict.fromkeys(config["training"]["augmentation"], 0)}
+    other = config | {"model": config["model"] | {"standardise": "imagenet"}, "training": training}
+    assert "by the mean and deviation of ImageNet." in text_of(render(other, results, "")["datasheet"])
 
 
 @pytest.fixture
