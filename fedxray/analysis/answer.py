@@ -142,7 +142,7 @@ def _changes(row: pd.Series) -> Sentence:
     """What joining by a model changes at a hospital."""
     gain = interval(row.to_dict(), row.name, METHODS, ("gain", "gain_low", "gain_high"), "+")
     text: Sentence = ["the AUROC changes by ", gain, f" against {row['against']}: {VERDICTS[row['verdict']]}"]
-    if row["verdict"] in ("not shown", "harmed") and not pd.isna(row["patients_needed"]):
+    if row["verdict"] == "not shown" and not pd.isna(row["patients_needed"]):
         needed = Cited(f"{row['patients_needed']:.0f}", METHODS, (line_of(row.name),), ("patients_needed",))
         text += [" (about ", needed, " test patients would show that joining does not harm)"]
     return [*text, "."]

@@ -171,6 +171,7 @@ class Page:
                     "sentences": [self.cited.sentence(sentence) for sentence in (found.sentences if found else [])],
                     "patients": self._patients(cohort, site),
                     "peculiarities": [*self._peculiarities(cohort, site), *odd.get(site, [])],
+                    "alike": self._alike(cohort),
                 }
 
     def _patients(self, cohort: Cohort, site: str) -> Markup:
@@ -231,6 +232,19 @@ class Page:
         else:
             for name in missing:
                 yield Markup("It has no {} pneumonia to train on, and others do").format(name)
+
+    def _alike(self, cohort: Cohort) -> str:
+        """In what a hospital without peculiarities is like the others; empty if there are none, or they are elsewhere.
+
+        Kinds of pneumonia are not named where none is known.
+        """
+        if not self.is_here or len(cohort.sites) < 2:
+            return ""
+        cards = (read_json(SiteFolder(self.folder.site(cohort, name)).card) for name in cohort.sites)
+        known = any(card["splits"]["train"]["aetiologies"].get(kind) for card in cards for kind in KINDS)
+        return (
+            "number, share of pneumonia, kinds and brightness" if known else "number, share of pneumonia and brightness"
+        )
 
     def _of_card(self, cohort: Cohort, site: str, key: str, value: float) -> Markup:
         card = SiteFolder(self.folder.site(cohort, site)).card

@@ -60,15 +60,16 @@ class Runs:
         private = [record["privacy"] for record in self.records if record.get("privacy")]
         spent = []
         for keys, runs in self.points.groupby(MODEL_KEY, sort=False):
-            records = [self.folder.run(path).read_record() for path in runs["path"]]
-            for bound in {str(record.get("privacy")): record.get("privacy") for record in records}.values():
+            spends = [self.folder.run(path).read_record().get("privacy") for path in runs["path"]]
+            for bound in {str(bound): bound for bound in spends}.values():
                 if bound:
                     named = {"ε": f"{bound['epsilon']:.3g}", "δ": f"{bound['delta']:g}", "σ": f"{bound['sigma']:g}"}
                     named |= {"rate": f"{bound['rate']:.4f}", "steps": bound["steps"], "patients": bound["patients"]}
                     places = {"sites": "in each hospital's steps", "sum": "in the sum of all hospitals"}
                     where = places[bound["dp"]] if keys[1] == "federated" else "in its steps"
                     where += f", of which {bound['colluders']} may collude" * (bound["dp"] == "sum")
-                    spent.append(_model(*keys) | {"noise": where, "unit": bound["unit"], **named, "runs": len(records)})
+                    counted = named | {"runs": spends.count(bound)}
+                    spent.append(_model(*keys) | {"noise": where, "unit": bound["unit"]} | counted)
         return {
             "seen": _seen(self.config),
             "partners": self._partners(),
@@ -279,6 +280,11 @@ class Results(Runs):
             ],
             "splits": self._splits(),
             "models": sorted({record["settings"]["model"] for record in self.records}),
+            "tried": {
+                name: list(dict.fromkeys(record["settings"][name] for record in self.records))
+                for name in ("optimizer", "schedule", "batch_size")
+            },
+            "epochs": sorted(set(self.chosen["epochs"])),
             "parameters": " or ".join(str(count) for count in sorted(set(self.points["parameters"]))),
             "nvflare": version("nvflare"),
             "confirmed": self.confirmed,

@@ -96,6 +96,8 @@ def test_a_hospital_hears_of_the_model_that_its_validation_chooses_and_of_the_sh
     cautious = table.assign(verdict="not shown", patients_needed=321.0)
     sentence = plain(next(iter(advices(cautious))).sentences[0])
     assert sentence.endswith("cannot be told (about 321 test patients would show that joining does not harm).")
+    harmed = plain(next(iter(advices(cautious.assign(verdict="harmed")))).sentences[0])
+    assert harmed.endswith("against us alone: harmed.")  # more patients only show it better
 
 
 def test_a_hospital_that_does_best_alone_is_told_so(table):

@@ -215,6 +215,14 @@ def test_a_hospital_has_its_verdict_its_patients_and_what_is_its_own(text, confi
     assert "Which kinds of pneumonia it has is not known; of the others it is." in us
     assert "pneumonia to train on" not in us
     assert "wrong on purpose" not in asia
+    for site in SITES:
+        card = read_json(folder.sites / site / "card.json")
+        card["splits"]["train"]["aetiologies"] = {"none": 12, "unknown": 12}
+        write_json(other.sites / site / "card.json", card)
+    write_table(other.registry, registry)
+    assert "like the others' in number, share of pneumonia and brightness." in words_of(page(config, other, ""))
+    lone = page(config | {"sites": ["us"]}, other, "")
+    assert "Its data are like" not in words_of(lone)
 
 
 def test_what_privacy_was_spent_is_said_with_its_record(text, config, folder, tmp_path):

@@ -130,6 +130,11 @@ def test_figures_of_few_lines_show_the_method_that_validation_chose(several, lea
     gain = of_results.gain(summary)
     assert legend(gain) == ["alone", "fedavg+steps", "ditto", "central"]
     assert len(gain.axes[0].lines) == 2 * 4 * len(SITES)
+    modes = {"alpha=1": ("alone", "personal"), "alpha=9": ("alone", "federated")}  # each cohort has a lead of its own
+    both = [summary[summary["mode"].isin(kept)].assign(cohort=cohort) for cohort, kept in modes.items()]
+    apart = of_results.gain(pd.concat(both))
+    assert legend(apart) == ["alone", "ditto", "fedavg+steps"]
+    assert [len(axis.lines) for axis in apart.axes] == [2 * 2 * len(SITES)] * 2
     roc = of_results.roc_curves(chosen, read_table(folder.predictions), summary, *DRAW)
     names = [text.get_text().split(":")[0] for text in roc.axes[0].get_legend().texts]
     assert names == ["fedavg+steps", "central", "us alone (steps)", "asia alone (steps)"]

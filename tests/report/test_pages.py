@@ -48,8 +48,9 @@ def test_runs_of_one_process_say_how_many_a_federation_confirmed(config, results
         (tmp_path / path.name).symlink_to(path)
     write_table(Folder(tmp_path).confirmed, pd.DataFrame({"path": ["0", "1"]}))
     one_process = config | {"federation": config["federation"] | {"engine": "inprocess"}}
-    text = text_of(render(one_process, Folder(tmp_path), "")["conclusions"])
-    assert "The 2 chosen federated runs were repeated by a real federation" in text
+    pages = render(one_process, Folder(tmp_path), "")
+    said = "Of the chosen federated runs those of the method that leads, 2, were repeated by"
+    assert all(said in text_of(pages[name]) for name in ("conclusions", "methods"))
 
 
 def test_the_datasheet_has_a_row_for_each_site_and_split_and_validation_once(config, results):
@@ -60,6 +61,10 @@ def test_the_datasheet_has_a_row_for_each_site_and_split_and_validation_once(con
     ]
     assert told["splits"][0]["normal"] == told["splits"][0]["virus"] == 12
     assert told["heterogeneity"][0]["largest / smallest hospital"] == "1.50"
+    assert "standardised to mean 0 and deviation 1, and augmented." in text_of(render(config, results, "")["datasheet"])
+    training = config["training"] | {"augmentation": dict.fromkeys(config["training"]["augmentation"], 0)}
+    other = config | {"model": config["model"] | {"standardise": "imagenet"}, "training": training}
+    assert "by the mean and deviation of ImageNet." in text_of(render(other, results, "")["datasheet"])
 
 
 @pytest.fixture
@@ -103,6 +108,9 @@ def test_pages_of_one_data_set_say_what_it_says_of_itself(config, results, tmp_p
         f"{kermany.title}: 48 images of 48 patients, of 50 files; left out: 2 (hidden). Patients come from: column"
     )
     assert methods in text_of(pages["methods"])
+    apart = "no patient is in two sets or at two hospitals"
+    assert apart in text_of(pages["methods"])
+    assert apart not in text_of(render(config, results, "patients unknown. A patient may be in two sets")["methods"])
     assert kermany.model_limits[0] in text_of(pages["model_card"])
     assert "phantom" not in sheet + text_of(pages["model_card"])
 
@@ -150,6 +158,22 @@ def test_methods_say_who_trained_at_what_cost(config, results):
     ]
     assert "whatever else it did" in told["energy"]
     assert {row["what"]: row["value"] for row in told["machine"]}["processor"] == "abacus"
+
+
+def test_methods_say_the_budgets_of_the_chosen_models_and_not_the_one_that_a_sweep_replaced(config, results, tmp_path):
+    for path in results.root.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    folder, points = Folder(tmp_path), read_table(results.points)
+    folder.points.unlink()
+    for epochs, said in (
+        ([7] * len(points), "of 7 epochs counts passes over a model's own data, equally many for all."),
+        (
+            np.where(points["mode"] == "central", 30, 20),
+            "of 20 or 30 epochs of the chosen models counts passes over a model's own data.",
+        ),
+    ):
+        write_table(folder.points, points.assign(epochs=epochs))
+        assert f"The budget {said}" in text_of(render(config, folder, "")["methods"])
 
 
 def test_the_model_card_has_the_exported_models_threshold_and_metrics(config, results, rendered):
@@ -267,6 +291,10 @@ def test_what_private_runs_spent_is_a_row_for_each_model_and_their_sum(config, r
     assert "This is a simulation" in text
     assert "in each hospital's steps patient 2 1e-05 1.5 0.1000 30 40" in text
     assert "fedxray-site budget" not in text
+    first = folder.run(points["path"][0])
+    write_json(first.record, first.read_record() | {"privacy": bound | {"steps": 60}})
+    told = [(row["model"], row["steps"], row["runs"]) for row in Results(config, folder).privacy()["spent"]]
+    assert told[:3] == [("federated", 60, 1), ("federated", 30, 1), ("central", 30, 2)]
     for path in points["path"]:
         run = folder.run(path)
         of_sum = bound | {"dp": "sum", "colluders": 1, "simulation": False}

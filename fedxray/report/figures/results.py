@@ -130,13 +130,16 @@ def gain(summary: pd.DataFrame) -> Figure:
         sites = list(table["test_set"].unique())
         for offset, mode in zip(np.linspace(-0.22, 0.22, len(modes)), modes, strict=True):
             of_mode = table[table["mode"] == mode].set_index("test_set")
+            if of_mode.empty:
+                continue  # another cohort has it
             for number, site in enumerate(sites):
                 name = "alone" if mode == "alone" else mode_name(mode, of_mode.at[site, "method"])
                 whisker(axis, of_mode.loc[site], mode, number + offset, ("_" if number else "") + name)
         axis.set(yticks=range(len(sites)), yticklabels=sites, xlabel="AUROC on the hospital's own test set")
         axis.invert_yaxis()
         title(axis, cohort)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(modes))
+    named = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named, loc="outside lower center", ncols=len(modes))
     return figure
 
 
