@@ -378,7 +378,8 @@ def _digest(images: pd.DataFrame) -> str:
 def _greys(facts: Sequence[dict], reading: Reading) -> list[float] | None:
     """The lowest and highest grey of images that do not say it themselves; None if all do.
 
-    Raises UserError if DICOMs without a window use so little of their range that they would be nearly black.
+    Raises UserError if DICOMs without a window use so little of their range that they would be nearly black, and if
+    there are such DICOMs beside other images of more than 8 bits, whose range is not theirs.
     """
     if reading.greys:
         return list(reading.greys)
@@ -392,5 +393,11 @@ def _greys(facts: Sequence[dict], reading: Reading) -> list[float] | None:
     deep = [row for row in facts if row["low"] is not None]
     if not deep:
         return None
+    if reaches:
+        raise UserError(
+            f"greys: {len(reaches)} DICOMs without a window and {len(deep)} PNG or TIFF of more than 8 bits are in one "
+            "source, and a range found from some is not that of the others; say one range for all by dataset.greys, or "
+            "make two sources of them"
+        )
     whole = all(row["whole"] for row in deep)
     return list(common_range(min(row["low"] for row in deep), max(row["high"] for row in deep), whole))

@@ -493,6 +493,14 @@ def test_greys_are_of_the_whole_source(tmp_path):
         Image.fromarray(values).save(tmp_path / "x" / name)
     assert catalogued(tmp_path / "x", patient="image")[2]["greys"] == [0, 4095]
     assert catalogued(tmp_path / "x", patient="image", greys=[0, 3000])[2]["greys"] == [0, 3000]
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    values = np.linspace(0, 4095, 64).reshape(8, 8).astype(np.uint16)
+    (tmp_path / "x" / "NORMAL" / "c.dcm").write_bytes(dicom(values, BitsStored=12, HighBit=11, **window))
+    assert catalogued(tmp_path / "x", patient="image")[2]["greys"] == [0, 4095]
+    (tmp_path / "x" / "NORMAL" / "c.dcm").write_bytes(dicom(values, BitsStored=12, HighBit=11))
+    with pytest.raises(UserError, match=r"greys: 1 DICOMs without a window and 2 PNG or TIFF .*; say one range"):
+        catalogued(tmp_path / "x", patient="image")
+    assert catalogued(tmp_path / "x", patient="image", greys=[0, 3000])[2]["greys"] == [0, 3000]
 
 
 def test_the_contract_of_nih_reads_its_archive_as_zip_and_folder(tmp_path):
