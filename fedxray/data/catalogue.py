@@ -51,7 +51,7 @@ def build_catalogue(
     _stop_for_classes(path, said, table)
     if not any(source.may_be_dicom(one.file) for one in said if not one.why):  # else its header may say whose it is
         persons_of(path, said, [], table, reading, salt)
-    said, looked = _look(path, said, reading, processes)
+    said, looked = _look(path, said, table, reading, processes)
     facts = [row for one, row in zip(said, looked, strict=True) if not one.why]
     account = pd.DataFrame(said).rename(columns={"split": "official_split", "site": "acquisition"})
     # Of a file that was opened and not read to its end the word "-" says so: if it changes, it has to be opened again.
@@ -265,7 +265,9 @@ def _stop_for_classes(path: Path, said: Sequence[Said], table: Table | None) -> 
             )
 
 
-def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) -> tuple[list[Said], list[dict]]:
+def _look(
+    path: Path, said: Sequence[Said], table: Table | None, reading: Reading, processes: int
+) -> tuple[list[Said], list[dict]]:
     """(what is said, with reasons for images that are not taken after all, what each that was looked at is, or {}).
 
     Raises UserError for images that cannot be read, of a view that is not stated, with annotations burned in, and of
@@ -274,9 +276,9 @@ def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) ->
     names = tuple(one.file for one in said if not one.why)
     rows = (row for chunk in in_chunks(_inspect, names, processes, "catalogue", path) for row in chunk)
     looked: list[dict] = [{} if one.why else next(rows) for one in said]
-    after = []
+    after, viewed = [], table is not None and "view" in table.headers
     for one, row in zip(said, looked, strict=True):
-        why = one.why or _why_not(row, one.view, reading)
+        why = one.why or _why_not(row, one.view, viewed, reading)
         after.append(one._replace(why=why, view=row.get("view") or one.view, label=-1 if why else one.label))
     _stop_for_bad(path, [one for one in after if one.why.startswith(source.UNREADABLE)], reading)
     if unstated := [one.file for one in after if one.why == f"{source.VIEW}: not stated"]:
@@ -293,14 +295,14 @@ def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) ->
     return after, looked
 
 
-def _why_not(row: dict, view: str, reading: Reading) -> str:
-    """Why an image that was looked at is not taken; empty if it is."""
+def _why_not(row: dict, view: str, viewed: bool, reading: Reading) -> str:
+    """Why an image that was looked at is not taken; empty if it is. `viewed` is whether a column says the views."""
     if row["unreadable"]:
         return f"{source.UNREADABLE}: {row['unreadable']}"
     if row["burned_in"] and reading.burned_in != "take":
         return source.BURNED_IN
     view = row["view"] or view
-    if (row["dicom"] or view) and view not in reading.views:
+    if (row["dicom"] or viewed) and view not in reading.views:
         return f"{source.VIEW}: {view or 'not stated'}"
     return ""
 

@@ -352,6 +352,16 @@ def test_views_that_are_not_frontal_are_left_out_and_one_that_is_not_stated_stop
         assert catalogued(of_dicom, views=["PA", ""], burned_in=burned_in)[2]["images"] == images
 
 
+def test_an_empty_cell_of_the_column_view_is_a_view_that_is_not_stated(listed):
+    views = ["PA", "ap", "LL", ""]
+    path = listed("image,label,patient,view", lambda n: f"i{n}.png,{label(n)},p{n},{views[n % 4]}")
+    with pytest.raises(UserError, match=r"10 images do not say their view, such as i11\.png, .*views: .PA, AP, "):
+        catalogued(path)
+    summary = catalogued(path, views=["PA", "AP", ""])[2]
+    assert summary["views"] == {"": 10, "AP": 10, "PA": 10}
+    assert summary["left_out"] == {"another view": 10, "document": 1}
+
+
 def test_labels_by_name_and_what_is_unlabelled_needs_a_word(tmp_path):
     folders = ("NORMAL", "PNEUMONIA", "COVID19", "masks")
     path = write_images(tmp_path / "x", [f"pneumonia/{name}/p{n}.png" for name in folders for n in range(6)])
