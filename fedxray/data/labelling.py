@@ -80,6 +80,7 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
     """
     labels = LABELS | NUMBERS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")
+    sites = normalised(reading.sites, "dataset.sites")
     resolve, said = _Paths(files, table, reader, reading), {}
     for index in range(len(table.rows)):
         cells = {role: column[index] for role, column in table.columns.items()}
@@ -87,7 +88,7 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
             raise UserError(f"{table.at(index)}: no image; name its file")
         name = resolve(cells["image"])
         why, label = _label(cells["label"], labels, reading.multiple, table, index)
-        site = reading.sites.get(cells.get("site", ""), cells.get("site", ""))
+        site = sites.get(word(cells.get("site", "")), cells.get("site", ""))
         split = splits.get(word(cells["split"]), "") if cells.get("split") else ""
         if cells.get("split") and not split:
             raise UserError(
