@@ -47,7 +47,8 @@ def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table
     """The table of a source, or None if it has none and its folders say what the images are.
 
     It is the .csv that the user named, or the one that is called as `reading.table`, anywhere. Raises UserError if a
-    known data set lacks its table, if there are several, and as `parse_table`.
+    known data set lacks its table, if there are several, if columns are declared and there is none, and as
+    `parse_table`.
     """
     if reader.root != reader.path:
         found = [reader.path.name]
@@ -60,6 +61,11 @@ def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table
         )
     if len(found) > 1:
         raise UserError(f"{reader.path}: several tables ({', '.join(found[:8])}); keep one, or give the path of one")
+    if not found and reading.columns:
+        raise UserError(
+            f"{reader.path}: columns are declared (dataset.columns), but no table is called {reading.table}; give the "
+            "path of the table in place of the folder, or declare no columns for this source"
+        )
     if not found:
         return None
     where = str(reader.path) if reader.root != reader.path else f"{reader.path}: {found[0]}"

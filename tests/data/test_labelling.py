@@ -307,6 +307,8 @@ def test_which_table_it_is(tmp_path):
             return found and found.name
 
     assert table() is None
+    with pytest.raises(UserError, match=r"columns are declared .* no table is called manifest\.csv; give the path"):
+        table(columns={"patient": "MRN"})
     with pytest.raises(UserError, match=r"no Data_Entry\*\.csv in it, which says what the images are; get the whole"):
         table(table="Data_Entry*.csv")
     (tmp_path / "Manifest.CSV").write_text("image,label\nNORMAL/a.png,0\n")
