@@ -31,11 +31,13 @@ def make_external(
 
     `training` has (catalogue, pixels) of each source on which hospitals train, and `same_patients` the catalogues among
     them whose patients have the same keys as these, because they are of the same data set: elsewhere equal keys are not
-    the same person. A patient's key gets the name before it. Raises UserError if a class has no image, and if an image,
-    by its pixels before or after resampling, or such a patient is in a training source too.
+    the same person. A patient's key gets the name before it. Raises UserError if there are waves, if a class has no
+    image, and if an image, by its pixels before or after resampling, or such a patient is in a training source too.
     """
     table = read_catalogue(catalogue)
     where = f"dataset.external: {name}"
+    if "wave" in table:
+        raise UserError(f"{where}: an external test has no waves; take the column wave out of its table")
     for label, word in enumerate(CLASSES):
         if not (table["label"] == label).any():
             raise UserError(f"{where}: no image is {word}; a test needs both classes")

@@ -77,6 +77,11 @@ def test_both_classes_are_needed(make, label, word):
         make(labels=(label,))
 
 
+def test_waves_of_its_table_are_refused(make):
+    with pytest.raises(UserError, match=r"^dataset.external: nih: an external test has no waves; take the column wave"):
+        make(rows={"wave": [1, 1, 1, 1, 2, 2]})
+
+
 def test_an_image_of_a_hospital_is_a_leak(make, tmp_path):
     known = pd.read_csv(tmp_path / "second" / "catalogue.csv")["sha256_pixels"][3]
     others = [hashlib.sha256(bytes([number])).hexdigest() for number in range(5)]
