@@ -36,9 +36,10 @@ def build_catalogue(
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
     """Read every file of the source `path`; returns (catalogue with `COLUMNS`, account with `ACCOUNT`, summary).
 
-    The catalogue has a row per image that is taken, sorted by name, the account one per file. Images of the same pixels
-    are of one patient. If there are waves, both have a column `wave` too, and the catalogue's patients are those that
-    the source names: `join` makes those who share an image one, wave by wave. A DICOM's PatientID is hashed with the
+    The catalogue has a row per image that is taken, sorted by name, the account one per file. The catalogue's patients
+    are those that the source names, so that another source finds each of them by his key: `join` makes those who share
+    an image one. In the account and the summary they are one already. If there are waves, both tables have a column
+    `wave` too. A DICOM's PatientID is hashed with the
     secret in the file `salt`, which is made if a hash needs it. Raises UserError for whatever is not known and
     `reading` has no word for: a label, a patient, an image that cannot be read, a view, a range of greys, a wave; and
     for waves that leave a gap.
@@ -76,10 +77,11 @@ def build_catalogue(
     account["taken"] = taken.map({True: "yes", False: "no"})
     account["label"] = account["label"].map({-1: "", **dict(enumerate(CLASSES))})
     summary = _summary(account, images, facts, named.nunique() - images["patient"].nunique(), table, reading)
+    images = images.assign(patient=named)
     if "wave" not in images:
         return images[COLUMNS], account[ACCOUNT], summary
     account["wave"] = pd.Series(images["wave"].to_numpy(), account.index[taken], dtype=object)
-    return images.assign(patient=named)[[*COLUMNS, "wave"]], account[[*ACCOUNT, "wave"]], summary
+    return images[[*COLUMNS, "wave"]], account[[*ACCOUNT, "wave"]], summary
 
 
 def read_catalogue(path: str | Path) -> pd.DataFrame:
@@ -91,13 +93,14 @@ def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | N
     """One catalogue of several sources, {name: its catalogue}: images and patients get the source's name before them.
 
     `patients` gives {source: another name for its patients}: where two have the same name, as parts of one published
-    data set do, a key is the same person. A single catalogue stays as it is, and so do names in the only one of wave 1,
-    so that later waves change nothing in it. If one of them has waves, the others are of wave 1. Raises UserError as
-    `bind`, whose images may here be of two sources, and for a gap between waves.
+    data set do, a key is the same person. Patients who share an image are made one. A single catalogue's names stay as
+    they are, and so do those in the only one of wave 1, so that later waves change nothing in it. If one of
+    them has waves, the others are of wave 1. Raises UserError as `bind`, whose images may here be of two sources, and
+    for a gap between waves.
     """
     waves = any("wave" in table for table in catalogues.values())
     if len(catalogues) == 1 and not waves:
-        return next(iter(catalogues.values()))
+        return bind(next(iter(catalogues.values())))
     if waves:
         catalogues = {name: table if "wave" in table else table.assign(wave=1) for name, table in catalogues.items()}
         check_waves((wave for table in catalogues.values() for wave in table["wave"].unique()), "dataset.sources")

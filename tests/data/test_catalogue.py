@@ -94,9 +94,12 @@ def test_identical_pixels_make_their_patients_one_whatever_their_bytes(make_zip)
     files = members()
     files[f"{TRAIN}/NORMAL/IM-0900-0001.jpeg"] = files[f"{TRAIN}/NORMAL/IM-0115-0001.jpeg"]
     files[f"{TRAIN}/NORMAL/IM-0900-0002.jpeg"] = files[f"{TRAIN}/NORMAL/IM-0523-0001-0003.jpeg"] + b"more bytes"
-    table, _, summary = catalogued(make_zip(files))
-    bound = table[table["image"].str.contains("IM-0115-0001|IM-0900|IM-0523") & ~table["image"].str.contains("NORMAL2")]
+    table, found, summary = catalogued(make_zip(files))
+    chosen = found["file"].str.contains("IM-0115-0001|IM-0900|IM-0523") & ~found["file"].str.contains("NORMAL2")
+    bound = found[chosen]
     assert set(bound["patient"]) == {"IM-0115"}
+    assert set(table["patient"]) > {"IM-0115", "IM-0523", "IM-0900"}  # for other sources, until they are joined
+    assert list(join({"": table})["patient"]) == list(found["patient"])
     assert sorted(bound["duplicate_group"]) == [1, 1, 2, 2]
     assert (summary["duplicates"], summary["duplicate_groups"], summary["patients_joined"]) == (4, 2, 2)
     assert summary["patients"] == 5  # of 7
@@ -586,9 +589,18 @@ def test_several_sources_have_patients_of_their_own_unless_they_share_an_image()
     table = join({"guangzhou": one, "nih": other})
     assert list(table["image"]) == ["guangzhou/a.png", "guangzhou/b.png", "nih/a.png", "nih/c.png"]
     assert list(table["patient"]) == ["guangzhou/7", "guangzhou/8", "nih/7", "guangzhou/8"]
-    assert join({"only": one}) is one
+    assert join({"only": one}).equals(one.assign(duplicate_group=0))
     with pytest.raises(UserError, match=r"one/b\.png and two/c\.png are the same image, but labelled differently"):
         join({"one": one, "two": rows(("c.png", 0, "9", "y"))})
+
+
+def test_a_patient_of_a_data_set_is_known_in_its_other_part_by_each_of_his_names(listed):
+    """3 and 8 share an image in the first part, so that they are one; 8 is in the second part too."""
+    path = listed("image,label,patient", lambda n: f"i{n}.png,{label(n)},{n}")
+    (path / "i8.png").write_bytes((path / "i3.png").read_bytes())
+    first = catalogued(path)[0]
+    table = join({"us": first, "asia": rows(("x.png", 0, "8", "x"))}, {"us": "nih", "asia": "nih"})
+    assert dict(zip(table["image"], table["patient"], strict=True))["asia/x.png"] == "nih/3"
 
 
 def test_waves_are_in_catalogue_account_and_summary(listed, tmp_path):
