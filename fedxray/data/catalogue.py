@@ -131,7 +131,8 @@ def bind(table: pd.DataFrame) -> pd.DataFrame:
 
     Images are the same if their decoded pixels are. Where there are waves, what a later one tells changes no patient of
     an earlier one; the further columns are then `again` (whether an image is in an earlier wave) and `torn` (whether it
-    is of a patient who would make two of earlier waves one). Raises UserError if the labels of one image differ.
+    is of a patient who would make two of earlier waves one, there or before). Raises
+    UserError if the labels of one image differ.
     """
     repeated = table["sha256_pixels"].duplicated(keep=False)
     numbers = {digest: number for number, digest in enumerate(table["sha256_pixels"][repeated].unique(), 1)}
@@ -182,6 +183,7 @@ def _bind_waves(table: pd.DataFrame) -> pd.DataFrame:
     """
     known: dict[str, str] = {}  # {a name in earlier waves: whose it is}
     seen: dict[str, str] = {}  # {pixels in earlier waves: whose they are}
+    apart: set[str] = set()  # patients of earlier waves, each of whom is one with another of them
     parts = []
     for _, rows in table.groupby("wave"):
         names, pixels = rows["patient"], rows["sha256_pixels"]
@@ -191,7 +193,8 @@ def _bind_waves(table: pd.DataFrame) -> pd.DataFrame:
         for patient, name, digest in zip(here, names, pixels, strict=True):
             old[patient].update(whose[key] for whose, key in ((known, name), (seen, digest)) if key in whose)
         patient = here.map({one: min(earlier, default=one) for one, earlier in old.items()})
-        torn = here.map({one: len(earlier) > 1 for one, earlier in old.items()})
+        torn = here.map({one: len(earlier) > 1 or bool(earlier & apart) for one, earlier in old.items()})
+        apart |= {one for earlier in old.values() if len(earlier) > 1 for one in earlier}
         parts.append(rows.assign(patient=patient, again=pixels.isin(seen.keys()), torn=torn))
         known |= {name: one for name, one in zip(names, patient, strict=True) if name not in known}
         seen |= {digest: one for digest, one in zip(pixels, patient, strict=True) if digest not in seen}

@@ -684,6 +684,13 @@ def test_a_later_wave_knows_patients_again_and_makes_no_two_of_them_one(seed):
                 assert other[0] in group[one[0]]
 
 
+def test_two_patients_whom_a_later_wave_makes_one_get_no_new_images_in_later_ones():
+    first = [("1", "A", "a", 1), ("2", "B", "b", 1), ("3", "C", "c", 1)]
+    both = [("4", "N", "a", 2), ("5", "N", "b", 2)]
+    found = bind(in_waves(*first, *both, ("7", "A", "u", 3), ("8", "N", "v", 3), ("9", "C", "w", 3)))
+    assert list(found["torn"]) == [False] * 3 + [True] * 4 + [False]
+
+
 def test_a_patient_of_an_earlier_archive_is_known_by_each_of_his_names():
     """A and B share an image in wave 1, so that they are one; in wave 2 he comes as B."""
     one, two = in_waves(("1", "A", "x", 1), ("2", "B", "x", 1)), in_waves(("1", "B", "y", 2), ("2", "C", "z", 2))
