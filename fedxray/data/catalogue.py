@@ -36,9 +36,10 @@ def build_catalogue(
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
     """Read every file of the source `path`; returns (catalogue with `COLUMNS`, account with `ACCOUNT`, summary).
 
-    The catalogue has a row per image that is taken, sorted by name, the account one per file. Images of the same pixels
-    are of one patient. If there are waves, both have a column `wave` too, and the catalogue's patients are those that
-    the source names: `join` makes those who share an image one, wave by wave. A DICOM's PatientID is hashed with the
+    The catalogue has a row per image that is taken, sorted by name, the account one per file. The catalogue's patients
+    are those that the source names, so that another source finds each of them by his key: `join` makes those who share
+    an image one. In the account and the summary they are one already. If there are waves, both tables have a column
+    `wave` too. A DICOM's PatientID is hashed with the
     secret in the file `salt`, which is made if a hash needs it. Raises UserError for whatever is not known and
     `reading` has no word for: a label, a patient, an image that cannot be read, a view, a range of greys, a wave; and
     for waves that leave a gap.
@@ -51,7 +52,7 @@ def build_catalogue(
     _stop_for_classes(path, said, table)
     if not any(source.may_be_dicom(one.file) for one in said if not one.why):  # else its header may say whose it is
         persons_of(path, said, [], table, reading, salt)
-    said, looked = _look(path, said, reading, processes)
+    said, looked = _look(path, said, table, reading, processes)
     facts = [row for one, row in zip(said, looked, strict=True) if not one.why]
     account = pd.DataFrame(said).rename(columns={"split": "official_split", "site": "acquisition"})
     # Of a file that was opened and not read to its end the word "-" says so: if it changes, it has to be opened again.
@@ -76,10 +77,11 @@ def build_catalogue(
     account["taken"] = taken.map({True: "yes", False: "no"})
     account["label"] = account["label"].map({-1: "", **dict(enumerate(CLASSES))})
     summary = _summary(account, images, facts, named.nunique() - images["patient"].nunique(), table, reading)
+    images = images.assign(patient=named)
     if "wave" not in images:
         return images[COLUMNS], account[ACCOUNT], summary
     account["wave"] = pd.Series(images["wave"].to_numpy(), account.index[taken], dtype=object)
-    return images.assign(patient=named)[[*COLUMNS, "wave"]], account[[*ACCOUNT, "wave"]], summary
+    return images[[*COLUMNS, "wave"]], account[[*ACCOUNT, "wave"]], summary
 
 
 def read_catalogue(path: str | Path) -> pd.DataFrame:
@@ -91,13 +93,14 @@ def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | N
     """One catalogue of several sources, {name: its catalogue}: images and patients get the source's name before them.
 
     `patients` gives {source: another name for its patients}: where two have the same name, as parts of one published
-    data set do, a key is the same person. A single catalogue stays as it is, and so do names in the only one of wave 1,
-    so that later waves change nothing in it. If one of them has waves, the others are of wave 1. Raises UserError as
-    `bind`, whose images may here be of two sources, and for a gap between waves.
+    data set do, a key is the same person. Patients who share an image are made one. A single catalogue's names stay as
+    they are, and so do those in the only one of wave 1, so that later waves change nothing in it. If one of
+    them has waves, the others are of wave 1. Raises UserError as `bind`, whose images may here be of two sources, and
+    for a gap between waves.
     """
     waves = any("wave" in table for table in catalogues.values())
     if len(catalogues) == 1 and not waves:
-        return next(iter(catalogues.values()))
+        return bind(next(iter(catalogues.values())))
     if waves:
         catalogues = {name: table if "wave" in table else table.assign(wave=1) for name, table in catalogues.items()}
         check_waves((wave for table in catalogues.values() for wave in table["wave"].unique()), "dataset.sources")
@@ -128,7 +131,8 @@ def bind(table: pd.DataFrame) -> pd.DataFrame:
 
     Images are the same if their decoded pixels are. Where there are waves, what a later one tells changes no patient of
     an earlier one; the further columns are then `again` (whether an image is in an earlier wave) and `torn` (whether it
-    is of a patient who would make two of earlier waves one). Raises UserError if the labels of one image differ.
+    is of a patient who would make two of earlier waves one, there or before). Raises
+    UserError if the labels of one image differ.
     """
     repeated = table["sha256_pixels"].duplicated(keep=False)
     numbers = {digest: number for number, digest in enumerate(table["sha256_pixels"][repeated].unique(), 1)}
@@ -179,6 +183,7 @@ def _bind_waves(table: pd.DataFrame) -> pd.DataFrame:
     """
     known: dict[str, str] = {}  # {a name in earlier waves: whose it is}
     seen: dict[str, str] = {}  # {pixels in earlier waves: whose they are}
+    apart: set[str] = set()  # patients of earlier waves, each of whom is one with another of them
     parts = []
     for _, rows in table.groupby("wave"):
         names, pixels = rows["patient"], rows["sha256_pixels"]
@@ -188,7 +193,8 @@ def _bind_waves(table: pd.DataFrame) -> pd.DataFrame:
         for patient, name, digest in zip(here, names, pixels, strict=True):
             old[patient].update(whose[key] for whose, key in ((known, name), (seen, digest)) if key in whose)
         patient = here.map({one: min(earlier, default=one) for one, earlier in old.items()})
-        torn = here.map({one: len(earlier) > 1 for one, earlier in old.items()})
+        torn = here.map({one: len(earlier) > 1 or bool(earlier & apart) for one, earlier in old.items()})
+        apart |= {one for earlier in old.values() if len(earlier) > 1 for one in earlier}
         parts.append(rows.assign(patient=patient, again=pixels.isin(seen.keys()), torn=torn))
         known |= {name: one for name, one in zip(names, patient, strict=True) if name not in known}
         seen |= {digest: one for digest, one in zip(pixels, patient, strict=True) if digest not in seen}
@@ -265,7 +271,9 @@ def _stop_for_classes(path: Path, said: Sequence[Said], table: Table | None) -> 
             )
 
 
-def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) -> tuple[list[Said], list[dict]]:
+def _look(
+    path: Path, said: Sequence[Said], table: Table | None, reading: Reading, processes: int
+) -> tuple[list[Said], list[dict]]:
     """(what is said, with reasons for images that are not taken after all, what each that was looked at is, or {}).
 
     Raises UserError for images that cannot be read, of a view that is not stated, with annotations burned in, and of
@@ -274,9 +282,9 @@ def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) ->
     names = tuple(one.file for one in said if not one.why)
     rows = (row for chunk in in_chunks(_inspect, names, processes, "catalogue", path) for row in chunk)
     looked: list[dict] = [{} if one.why else next(rows) for one in said]
-    after = []
+    after, viewed = [], table is not None and "view" in table.headers
     for one, row in zip(said, looked, strict=True):
-        why = one.why or _why_not(row, one.view, reading)
+        why = one.why or _why_not(row, one.view, viewed, reading)
         after.append(one._replace(why=why, view=row.get("view") or one.view, label=-1 if why else one.label))
     _stop_for_bad(path, [one for one in after if one.why.startswith(source.UNREADABLE)], reading)
     if unstated := [one.file for one in after if one.why == f"{source.VIEW}: not stated"]:
@@ -293,14 +301,14 @@ def _look(path: Path, said: Sequence[Said], reading: Reading, processes: int) ->
     return after, looked
 
 
-def _why_not(row: dict, view: str, reading: Reading) -> str:
-    """Why an image that was looked at is not taken; empty if it is."""
+def _why_not(row: dict, view: str, viewed: bool, reading: Reading) -> str:
+    """Why an image that was looked at is not taken; empty if it is. `viewed` is whether a column says the views."""
     if row["unreadable"]:
         return f"{source.UNREADABLE}: {row['unreadable']}"
     if row["burned_in"] and reading.burned_in != "take":
         return source.BURNED_IN
     view = row["view"] or view
-    if (row["dicom"] or view) and view not in reading.views:
+    if (row["dicom"] or viewed) and view not in reading.views:
         return f"{source.VIEW}: {view or 'not stated'}"
     return ""
 
@@ -378,7 +386,8 @@ def _digest(images: pd.DataFrame) -> str:
 def _greys(facts: Sequence[dict], reading: Reading) -> list[float] | None:
     """The lowest and highest grey of images that do not say it themselves; None if all do.
 
-    Raises UserError if DICOMs without a window use so little of their range that they would be nearly black.
+    Raises UserError if DICOMs without a window use so little of their range that they would be nearly black, and if
+    there are such DICOMs beside other images of more than 8 bits, whose range is not theirs.
     """
     if reading.greys:
         return list(reading.greys)
@@ -392,5 +401,11 @@ def _greys(facts: Sequence[dict], reading: Reading) -> list[float] | None:
     deep = [row for row in facts if row["low"] is not None]
     if not deep:
         return None
+    if reaches:
+        raise UserError(
+            f"greys: {len(reaches)} DICOMs without a window and {len(deep)} PNG or TIFF of more than 8 bits are in one "
+            "source, and a range found from some is not that of the others; say one range for all by dataset.greys, or "
+            "make two sources of them"
+        )
     whole = all(row["whole"] for row in deep)
     return list(common_range(min(row["low"] for row in deep), max(row["high"] for row in deep), whole))

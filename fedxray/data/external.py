@@ -9,7 +9,7 @@ import pandas as pd
 
 from fedxray.core.errors import UserError
 from fedxray.core.files import read_json, write_table
-from fedxray.data.catalogue import read_catalogue
+from fedxray.data.catalogue import bind, read_catalogue
 from fedxray.data.labels import CLASSES
 from fedxray.data.site import make_site, origin
 
@@ -31,11 +31,14 @@ def make_external(
 
     `training` has (catalogue, pixels) of each source on which hospitals train, and `same_patients` the catalogues among
     them whose patients have the same keys as these, because they are of the same data set: elsewhere equal keys are not
-    the same person. A patient's key gets the name before it. Raises UserError if a class has no image, and if an image,
-    by its pixels before or after resampling, or such a patient is in a training source too.
+    the same person. Keys are compared as the sources name them; then patients who share an image are one, and a
+    patient's key gets the name before it. Raises UserError if there are waves, if a class has no
+    image, and if an image, by its pixels before or after resampling, or such a patient is in a training source too.
     """
     table = read_catalogue(catalogue)
     where = f"dataset.external: {name}"
+    if "wave" in table:
+        raise UserError(f"{where}: an external test has no waves; take the column wave out of its table")
     for label, word in enumerate(CLASSES):
         if not (table["label"] == label).any():
             raise UserError(f"{where}: no image is {word}; a test needs both classes")
@@ -47,6 +50,7 @@ def make_external(
     _refuse(where, "has the same pixels here as an image", table["image"][same])
     keys = {key for path, source in sources.items() if path in known for key in source["patient"]}
     _refuse(where, "is of a patient", table["image"][table["patient"].isin(keys)])
+    table = bind(table)
     rows = table[["image", "label", "aetiology"]].assign(patient=f"{name}/" + table["patient"], split="test", site=name)
     write_table(split, rows.assign(hospital=name))
     make_site(split, [pixels], name, folder, origin([read_json(summary)], fit))

@@ -47,7 +47,8 @@ def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table
     """The table of a source, or None if it has none and its folders say what the images are.
 
     It is the .csv that the user named, or the one that is called as `reading.table`, anywhere. Raises UserError if a
-    known data set lacks its table, if there are several, and as `parse_table`.
+    known data set lacks its table, if there are several, if columns are declared and there is none, and as
+    `parse_table`.
     """
     if reader.root != reader.path:
         found = [reader.path.name]
@@ -60,6 +61,11 @@ def find_table(reader: Reader, files: Sequence[File], reading: Reading) -> Table
         )
     if len(found) > 1:
         raise UserError(f"{reader.path}: several tables ({', '.join(found[:8])}); keep one, or give the path of one")
+    if not found and reading.columns:
+        raise UserError(
+            f"{reader.path}: columns are declared (dataset.columns), but no table is called {reading.table}; give the "
+            "path of the table in place of the folder, or declare no columns for this source"
+        )
     if not found:
         return None
     where = str(reader.path) if reader.root != reader.path else f"{reader.path}: {found[0]}"
@@ -80,6 +86,7 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
     """
     labels = LABELS | NUMBERS | normalised(reading.labels, "dataset.labels")
     splits = SPLITS | normalised(reading.splits, "dataset.splits")
+    sites = normalised(reading.sites, "dataset.sites")
     resolve, said = _Paths(files, table, reader, reading), {}
     for index in range(len(table.rows)):
         cells = {role: column[index] for role, column in table.columns.items()}
@@ -87,7 +94,7 @@ def by_table(table: Table, files: Sequence[File], reader: Reader, reading: Readi
             raise UserError(f"{table.at(index)}: no image; name its file")
         name = resolve(cells["image"])
         why, label = _label(cells["label"], labels, reading.multiple, table, index)
-        site = reading.sites.get(cells.get("site", ""), cells.get("site", ""))
+        site = sites.get(word(cells.get("site", "")), cells.get("site", ""))
         split = splits.get(word(cells["split"]), "") if cells.get("split") else ""
         if cells.get("split") and not split:
             raise UserError(

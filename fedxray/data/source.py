@@ -156,5 +156,9 @@ def _why(reader: Reader, name: str, known: tuple[str, ...]) -> str:
 
 
 def _first_copy(name: str) -> str:
-    """The name that a copy in Kaggle's archive is of: `chest_xray/chest_xray/x` is a copy of `chest_xray/x`."""
+    """The name that a copy in Kaggle's archive is of: `chest_xray/chest_xray/x` is a copy of `chest_xray/x`.
+
+    Where the source is the outer of these two folders, `chest_xray/train/x` is a copy of `train/x`.
+    """
+    name = re.sub(r"^chest_xray/(train|val|test)/", r"\1/", name)
     return re.sub(r"(^|/)chest_xray/chest_xray/", r"\1chest_xray/", name)

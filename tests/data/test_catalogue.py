@@ -94,9 +94,12 @@ def test_identical_pixels_make_their_patients_one_whatever_their_bytes(make_zip)
     files = members()
     files[f"{TRAIN}/NORMAL/IM-0900-0001.jpeg"] = files[f"{TRAIN}/NORMAL/IM-0115-0001.jpeg"]
     files[f"{TRAIN}/NORMAL/IM-0900-0002.jpeg"] = files[f"{TRAIN}/NORMAL/IM-0523-0001-0003.jpeg"] + b"more bytes"
-    table, _, summary = catalogued(make_zip(files))
-    bound = table[table["image"].str.contains("IM-0115-0001|IM-0900|IM-0523") & ~table["image"].str.contains("NORMAL2")]
+    table, found, summary = catalogued(make_zip(files))
+    chosen = found["file"].str.contains("IM-0115-0001|IM-0900|IM-0523") & ~found["file"].str.contains("NORMAL2")
+    bound = found[chosen]
     assert set(bound["patient"]) == {"IM-0115"}
+    assert set(table["patient"]) > {"IM-0115", "IM-0523", "IM-0900"}  # for other sources, until they are joined
+    assert list(join({"": table})["patient"]) == list(found["patient"])
     assert sorted(bound["duplicate_group"]) == [1, 1, 2, 2]
     assert (summary["duplicates"], summary["duplicate_groups"], summary["patients_joined"]) == (4, 2, 2)
     assert summary["patients"] == 5  # of 7
@@ -352,6 +355,16 @@ def test_views_that_are_not_frontal_are_left_out_and_one_that_is_not_stated_stop
         assert catalogued(of_dicom, views=["PA", ""], burned_in=burned_in)[2]["images"] == images
 
 
+def test_an_empty_cell_of_the_column_view_is_a_view_that_is_not_stated(listed):
+    views = ["PA", "ap", "LL", ""]
+    path = listed("image,label,patient,view", lambda n: f"i{n}.png,{label(n)},p{n},{views[n % 4]}")
+    with pytest.raises(UserError, match=r"10 images do not say their view, such as i11\.png, .*views: .PA, AP, "):
+        catalogued(path)
+    summary = catalogued(path, views=["PA", "AP", ""])[2]
+    assert summary["views"] == {"": 10, "AP": 10, "PA": 10}
+    assert summary["left_out"] == {"another view": 10, "document": 1}
+
+
 def test_labels_by_name_and_what_is_unlabelled_needs_a_word(tmp_path):
     folders = ("NORMAL", "PNEUMONIA", "COVID19", "masks")
     path = write_images(tmp_path / "x", [f"pneumonia/{name}/p{n}.png" for name in folders for n in range(6)])
@@ -493,6 +506,14 @@ def test_greys_are_of_the_whole_source(tmp_path):
         Image.fromarray(values).save(tmp_path / "x" / name)
     assert catalogued(tmp_path / "x", patient="image")[2]["greys"] == [0, 4095]
     assert catalogued(tmp_path / "x", patient="image", greys=[0, 3000])[2]["greys"] == [0, 3000]
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    values = np.linspace(0, 4095, 64).reshape(8, 8).astype(np.uint16)
+    (tmp_path / "x" / "NORMAL" / "c.dcm").write_bytes(dicom(values, BitsStored=12, HighBit=11, **window))
+    assert catalogued(tmp_path / "x", patient="image")[2]["greys"] == [0, 4095]
+    (tmp_path / "x" / "NORMAL" / "c.dcm").write_bytes(dicom(values, BitsStored=12, HighBit=11))
+    with pytest.raises(UserError, match=r"greys: 1 DICOMs without a window and 2 PNG or TIFF .*; say one range"):
+        catalogued(tmp_path / "x", patient="image")
+    assert catalogued(tmp_path / "x", patient="image", greys=[0, 3000])[2]["greys"] == [0, 3000]
 
 
 def test_the_contract_of_nih_reads_its_archive_as_zip_and_folder(tmp_path):
@@ -568,9 +589,18 @@ def test_several_sources_have_patients_of_their_own_unless_they_share_an_image()
     table = join({"guangzhou": one, "nih": other})
     assert list(table["image"]) == ["guangzhou/a.png", "guangzhou/b.png", "nih/a.png", "nih/c.png"]
     assert list(table["patient"]) == ["guangzhou/7", "guangzhou/8", "nih/7", "guangzhou/8"]
-    assert join({"only": one}) is one
+    assert join({"only": one}).equals(one.assign(duplicate_group=0))
     with pytest.raises(UserError, match=r"one/b\.png and two/c\.png are the same image, but labelled differently"):
         join({"one": one, "two": rows(("c.png", 0, "9", "y"))})
+
+
+def test_a_patient_of_a_data_set_is_known_in_its_other_part_by_each_of_his_names(listed):
+    """3 and 8 share an image in the first part, so that they are one; 8 is in the second part too."""
+    path = listed("image,label,patient", lambda n: f"i{n}.png,{label(n)},{n}")
+    (path / "i8.png").write_bytes((path / "i3.png").read_bytes())
+    first = catalogued(path)[0]
+    table = join({"us": first, "asia": rows(("x.png", 0, "8", "x"))}, {"us": "nih", "asia": "nih"})
+    assert dict(zip(table["image"], table["patient"], strict=True))["asia/x.png"] == "nih/3"
 
 
 def test_waves_are_in_catalogue_account_and_summary(listed, tmp_path):
@@ -652,6 +682,13 @@ def test_a_later_wave_knows_patients_again_and_makes_no_two_of_them_one(seed):
         for other in images:
             if whose[one[0]] == whose[other[0]]:
                 assert other[0] in group[one[0]]
+
+
+def test_two_patients_whom_a_later_wave_makes_one_get_no_new_images_in_later_ones():
+    first = [("1", "A", "a", 1), ("2", "B", "b", 1), ("3", "C", "c", 1)]
+    both = [("4", "N", "a", 2), ("5", "N", "b", 2)]
+    found = bind(in_waves(*first, *both, ("7", "A", "u", 3), ("8", "N", "v", 3), ("9", "C", "w", 3)))
+    assert list(found["torn"]) == [False] * 3 + [True] * 4 + [False]
 
 
 def test_a_patient_of_an_earlier_archive_is_known_by_each_of_his_names():

@@ -38,7 +38,7 @@ def catalogue(patients=300, seed=0):
 @functools.cache
 def catalogue_of(path):
     with TemporaryDirectory() as folder:
-        return catalogued(path, "kermany", 2, Path(folder) / "salt")[0]
+        return join({"": catalogued(path, "kermany", 2, Path(folder) / "salt")[0]})
 
 
 @pytest.fixture
@@ -422,7 +422,8 @@ def test_what_check_split_refuses():
 
 def test_the_scripts_draw_and_check(tmp_path):
     scripts, split = Path(__file__).parents[2] / "scripts", tmp_path / "split.csv"
-    write_table(tmp_path / "catalogue.csv", catalogue().reindex(columns=COLUMNS, fill_value=""))
+    images = catalogue().assign(sha256_pixels=lambda rows: rows["image"])
+    write_table(tmp_path / "catalogue.csv", images.reindex(columns=COLUMNS, fill_value=""))
     script = ["draw_cohort.py", "--catalogue", tmp_path / "catalogue.csv", "--sites", *SITES, "--seed", 1]
     script += ["--test", "redraw", "--test-fraction", 0.2, "--validation-fraction", 0.1, "--balance", "none"]
     script += ["--partition", "quantity", "--power", 2, "--alpha", 1, "--viral-share", 0.5, "--output", split]

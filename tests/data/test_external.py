@@ -77,6 +77,11 @@ def test_both_classes_are_needed(make, label, word):
         make(labels=(label,))
 
 
+def test_waves_of_its_table_are_refused(make):
+    with pytest.raises(UserError, match=r"^dataset.external: nih: an external test has no waves; take the column wave"):
+        make(rows={"wave": [1, 1, 1, 1, 2, 2]})
+
+
 def test_an_image_of_a_hospital_is_a_leak(make, tmp_path):
     known = pd.read_csv(tmp_path / "second" / "catalogue.csv")["sha256_pixels"][3]
     others = [hashlib.sha256(bytes([number])).hexdigest() for number in range(5)]
@@ -96,6 +101,16 @@ def test_a_patient_of_the_same_data_set_is_a_leak_and_an_equal_key_elsewhere_is_
     with pytest.raises(UserError, match=r"nih: nih-100.png is of a patient of the hospitals \(and 3 more\);"):
         make(patient="p{}", same=[1])
     make(patient="q{}", same=[0, 1])
+
+
+def test_patients_who_share_an_image_are_one_after_each_of_their_keys_was_looked_for(make):
+    own = [hashlib.sha256(f"own{number}".encode()).hexdigest() for number in range(5)]
+    shared = {"sha256_pixels": [*own[:4], own[0], own[4]]}  # of the first patient and the last
+    at = make(rows=shared)
+    assert list(read_table(at.split)["patient"]) == ["nih/q0", "nih/q0", "nih/q1", "nih/q1", "nih/q0", "nih/q0"]
+    named = ["a", "a", "q1", "q1", "p1", "p1"]  # p1, who is a too, is in the training sources
+    with pytest.raises(UserError, match=r"nih: nih-104.png is of a patient of the hospitals \(and 1 more\);"):
+        make(rows=shared | {"patient": named}, same=[1])
 
 
 def test_no_image_differs_from_all_by_its_place_in_a_chunk(tmp_path, monkeypatch):

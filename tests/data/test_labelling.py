@@ -191,7 +191,7 @@ def test_an_empty_label_and_a_file_that_no_row_names_have_none(listed):
 
 
 def test_hospitals_by_name_also_one_that_is_called_na(listed):
-    text = "image,label,site\na.png,0,NA\nb.png,0,St. Mary\nc.png,0,test scanner\nd.png,0,us\ne.png,0,\n"
+    text = "image,label,site\na.png,0,NA\nb.png,0,ST.  Mary\nc.png,0,Test Scanner\nd.png,0,us\ne.png,0,\n"
     said = listed(text, *(f"{name}.png" for name in "abcde"), sites={"St. Mary": "us", "test scanner": "drop"})
     assert [(one.site, one.why) for one in said.values()] == [
         ("NA", ""),
@@ -307,6 +307,8 @@ def test_which_table_it_is(tmp_path):
             return found and found.name
 
     assert table() is None
+    with pytest.raises(UserError, match=r"columns are declared .* no table is called manifest\.csv; give the path"):
+        table(columns={"patient": "MRN"})
     with pytest.raises(UserError, match=r"no Data_Entry\*\.csv in it, which says what the images are; get the whole"):
         table(table="Data_Entry*.csv")
     (tmp_path / "Manifest.CSV").write_text("image,label\nNORMAL/a.png,0\n")

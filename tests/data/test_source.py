@@ -64,6 +64,8 @@ def test_the_second_copy_in_kaggles_archive_is_one_and_alone_it_is_none(make_zip
     one = {f"{TRAIN}/NORMAL/IM-{n:04}-0001.jpeg": b"x" for n in range(3)}
     second = {name.replace("chest_xray/", "chest_xray/chest_xray/", 1): data for name, data in one.items()}
     assert why(make_zip(one | second)) == dict.fromkeys(one, "") | dict.fromkeys(second, "copy")
+    inside = {name.removeprefix("chest_xray/"): data for name, data in (one | second).items()}  # of the outer folder
+    assert list(why(make_zip(inside)).values()).count("copy") == len(second)
     assert why(make_zip(second, "second.zip")) == dict.fromkeys(second, "")
 
 
