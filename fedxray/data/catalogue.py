@@ -14,7 +14,7 @@ from fedxray.data import source
 from fedxray.data.labelling import Said, by_folders, by_table, find_table
 from fedxray.data.labels import CLASSES
 from fedxray.data.names import BY_IMAGE, OF_IMAGES, shown
-from fedxray.data.patients import aetiologies_of, persons_of
+from fedxray.data.patients import aetiologies_of, persons_of, stop_for_unlike
 from fedxray.data.pixels import Facts, Unreadable, common_range, inspect
 from fedxray.data.reading import Reading, way
 from fedxray.data.source import open_reader, open_source
@@ -95,8 +95,8 @@ def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | N
     `patients` gives {source: another name for its patients}: where two have the same name, as parts of one published
     data set do, a key is the same person. Patients who share an image are made one. A single catalogue's names stay as
     they are, and so do those in the only one of wave 1, so that later waves change nothing in it. If one of
-    them has waves, the others are of wave 1. Raises UserError as `bind`, whose images may here be of two sources, and
-    for a gap between waves.
+    them has waves, the others are of wave 1. Raises UserError as `bind`, whose images may here be of two sources,
+    for a gap between waves, and for sources of the same patients that tell or write them in different ways.
     """
     waves = any("wave" in table for table in catalogues.values())
     if len(catalogues) == 1 and not waves:
@@ -107,8 +107,11 @@ def join(catalogues: Mapping[str, pd.DataFrame], patients: Mapping[str, str] | N
     first = [name for name, table in catalogues.items() if not waves or (table["wave"] == 1).any()]
     whose = {name: (patients or {}).get(name, name) for name in catalogues}
     plain = first[0] if len(first) == 1 else None
-    parts = []
+    parts, same = [], {}  # {whose patients: the catalogues that have them}
     for name, table in catalogues.items():
+        if others := same.get(whose[name]):
+            stop_for_unlike(f"dataset.sources: {name}", pd.concat(others), table)
+        same[whose[name]] = [*same.get(whose[name], []), table]
         prefix = "" if name == plain else f"{name}/"
         before = "" if plain is not None and whose[name] == whose[plain] else f"{whose[name]}/"
         parts.append(named_apart(table, prefix, before, waves))

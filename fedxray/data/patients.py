@@ -96,6 +96,26 @@ def _stop_for_twins(where: str, cells: Sequence[str]) -> None:
             raise UserError(f"{where}: {seen[word(key)]} and {key} may be one patient; write it in one way")
 
 
+def stop_for_unlike(where: str, before: pd.DataFrame, new: pd.DataFrame) -> None:
+    """Raise UserError if who comes again in `new` would not be known, of two catalogues of the same people.
+
+    That is so if patients are told in another way there, or if one may be written in two ways.
+    """
+    ways = [
+        {word.split()[0] if word.startswith("column") else word for word in table["patient_from"]} - {BY_IMAGE}
+        for table in (before, new)
+    ]
+    if others := sorted(ways[1] - ways[0]):
+        was = ", ".join(sorted(ways[0])) or BY_IMAGE
+        raise UserError(
+            f"{where}: patients are told by {others[0]}, and before by {was}; tell them in the same way, or none who "
+            "comes again would be known"
+        )
+    _stop_for_twins(
+        where, [key for table in (before, new) for key in table["patient"][table["patient_from"] != BY_IMAGE]]
+    )
+
+
 def _stop_for_twin_headers(path: Path, patients: Sequence[tuple[str, str]]) -> None:
     """The same of DICOMs, each (PatientID, file), whose headers go into no message."""
     seen: dict[str, tuple[str, str]] = {}

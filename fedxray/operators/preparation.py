@@ -20,7 +20,8 @@ from fedxray.data import account
 from fedxray.data.catalogue import bind, build_catalogue, named_apart, read_catalogue
 from fedxray.data.cohort import check_split, draw_cohort
 from fedxray.data.labels import SHARED
-from fedxray.data.names import BY_IMAGE, HASHED
+from fedxray.data.names import HASHED
+from fedxray.data.patients import stop_for_unlike
 from fedxray.data.pixels import resample
 from fedxray.data.reading import DEFAULT, Reading
 from fedxray.data.site import SiteData, digest_of_all, load_site, make_site, origin, waves_of
@@ -123,7 +124,7 @@ def extend_site(
 
         def check(found: pd.DataFrame) -> None:
             _stop_for_others(images, found, site.name)
-            _stop_for_unlike(images, before, found)
+            stop_for_unlike(str(images), before, found)
 
         catalogue, source, files = _read(images, image_size, fit, of_wave, salt, processes, scratch, check)
         summaries = read_json(old / SUMMARY), read_json(scratch / SUMMARY)
@@ -219,19 +220,6 @@ def _catalogue_of(folder: Path) -> pd.DataFrame:
                 "this data set again, with the same options, and then add the new ones"
             )
     return read_catalogue(folder / CATALOGUE)
-
-
-def _stop_for_unlike(images: Path, before: pd.DataFrame, new: pd.DataFrame) -> None:
-    """Raise UserError if patients are told in another way than before, so that none could be known again."""
-    ways = [
-        {word.split()[0] if word.startswith("column") else word for word in table["patient_from"]}
-        for table in (before, new)
-    ]
-    if others := sorted(ways[1] - ways[0] - {BY_IMAGE}):
-        raise UserError(
-            f"{images}: patients are told by {others[0]}, and before by {', '.join(sorted(ways[0]))}; tell them in the "
-            "same way, or none who comes again would be known"
-        )
 
 
 def _stop_for_changed(old: Path, rows: pd.DataFrame, drawn: pd.DataFrame) -> None:

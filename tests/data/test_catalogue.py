@@ -599,7 +599,8 @@ def test_a_patient_of_a_data_set_is_known_in_its_other_part_by_each_of_his_names
     path = listed("image,label,patient", lambda n: f"i{n}.png,{label(n)},{n}")
     (path / "i8.png").write_bytes((path / "i3.png").read_bytes())
     first = catalogued(path)[0]
-    table = join({"us": first, "asia": rows(("x.png", 0, "8", "x"))}, {"us": "nih", "asia": "nih"})
+    other = rows(("x.png", 0, "8", "x")).assign(patient_from="column patient")
+    table = join({"us": first, "asia": other}, {"us": "nih", "asia": "nih"})
     assert dict(zip(table["image"], table["patient"], strict=True))["asia/x.png"] == "nih/3"
 
 
@@ -702,6 +703,18 @@ def test_a_patient_of_an_earlier_archive_is_known_by_each_of_his_names():
     assert list(other["patient"]) == ["A", "A", "us-wave2/B", "us-wave2/C"]
     three = join({"us": one, "asia": one.drop(columns="wave"), "us-wave2": two}, {"us-wave2": "us"})
     assert list(three["patient"]) == ["asia/A"] * 5 + ["us/C"]  # x is in both
+
+
+def test_people_who_are_told_or_written_in_another_way_in_another_source_of_theirs_stop():
+    one, two = in_waves(("1", "A12", "x", 1)), in_waves(("1", "a12", "y", 2))
+    whose = {"us": "us", "us-wave2": "us"}
+    with pytest.raises(UserError, match=r"^dataset\.sources: us-wave2: A12 and a12 may be one patient"):
+        join({"us": one, "us-wave2": two}, whose)
+    assert len(join({"us": one, "us-wave2": two})) == 2  # two hospitals
+    hashed = two.assign(patient_from=HASHED)
+    said = r"^dataset\.sources: us-wave2: patients are told by DICOM PatientID, hashed, and before by .*in the same way"
+    with pytest.raises(UserError, match=said):
+        join({"us": one, "us-wave2": hashed}, whose)
 
 
 def test_the_account_has_a_row_of_every_file_and_reads_back(make_zip, tmp_path):
