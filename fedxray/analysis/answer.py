@@ -73,11 +73,14 @@ def answers(
     """(cohort, sentence, sentence): whether the shared model is as good as the reference, and who should join.
 
     In a sweep of privacy the first also says what noise leaves. `table` is methods.csv, with the index of its file.
-    With `updates` (updates.csv) the strategies for a second wave come first, under the name of their key. What is
-    called better, worse, gain or harm follows from the interval, adjusted p and `margin`, never from an estimate.
+    With `updates` (updates.csv) the strategies for a second wave come first, under the name of their key and cohort.
+    What is called better, worse, gain or harm follows from the interval, adjusted p and `margin`, never from an
+    estimate.
     """
     if updates is not None:
-        yield "update.strategy", *_of_strategies(updates, confidence)
+        for cohort, rows in updates.groupby("cohort", sort=False):
+            name = ", ".join(filter(None, ["update.strategy", str(cohort)]))
+            yield name, *_of_strategies(rows, confidence)
     for cohort, rows in table.groupby("cohort", sort=False):
         of_hospitals = list(advices(rows))
         yield str(cohort), [*_overall(rows, margin, confidence), *_of_noise(rows)], _joining(of_hospitals)

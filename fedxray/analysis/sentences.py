@@ -15,7 +15,7 @@ def with_interval(estimate: float, low: float | None = None, high: float | None 
     """An estimate with its interval, if it has one, to three decimals; `sign` is "+" for a difference."""
     if pd.isna(estimate):
         return UNDEFINED
-    return f"{estimate:{sign}.3f}" + ("" if pd.isna(low) else f" [{low:z.3f}, {high:z.3f}]")
+    return f"{estimate:{sign}z.3f}" + ("" if pd.isna(low) else f" [{low:z.3f}, {high:z.3f}]")
 
 
 def sentence(

@@ -516,7 +516,7 @@ def _interval(rows: pd.DataFrame, metric: str) -> str:
 def _cell(value: float, low: float, high: float) -> str:
     if np.isnan(value):
         return "-"
-    text = f"{value:.3f} [{low:z.3f}, {high:z.3f}]" if not np.isnan(low) else f"{value:.3f}"
+    text = f"{value:z.3f} [{low:z.3f}, {high:z.3f}]" if not np.isnan(low) else f"{value:z.3f}"
     return text.replace(" ", "\u00a0")  # so that an interval is not broken between lines
 
 

@@ -178,7 +178,15 @@ def test_a_terminal_has_a_line_for_each_cohort(table):
 
 def test_strategies_come_first_and_what_is_shown_follows_from_adjusted_p_values(folder, table):
     rows = [
-        {"question": question, "mode": mode, "method": "", "strategy": strategy, "test_set": test_set, "metric": metric}
+        {
+            "cohort": "",
+            "question": question,
+            "mode": mode,
+            "method": "",
+            "strategy": strategy,
+            "test_set": test_set,
+            "metric": metric,
+        }
         | {"estimate": value, "low": value - 0.01, "high": value + 0.01, "p_adjusted": p}
         for test_set, mode, metric in (("us", "federated", "auroc"), *((POOLED, *each) for each in OF_UPDATES))
         for question, strategy, value, p in (
@@ -198,6 +206,11 @@ def test_strategies_come_first_and_what_is_shown_follows_from_adjusted_p_values(
             check(folder, *part)
     told = "a gain on new patients (all) and a loss on old patients (all); the other changes may be chance."
     assert plain(shown).endswith(told)
+    both = pd.concat([pd.DataFrame(rows).assign(cohort=name) for name in ("alpha=0.1", "alpha=1")], ignore_index=True)
+    write_table(folder / "updates.csv", both)
+    first, second, *_ = answers(table, 0.02, 0.95, read_table(folder / "updates.csv"))
+    assert (first[0], second[0]) == ("update.strategy, alpha=0.1", "update.strategy, alpha=1")
+    assert plain(first[1]) == plain(numbers) == plain(second[1])
     for few in rows:
         few["p_adjusted"] = 0.5
     _, numbers, shown = next(answers(table, 0.02, 0.95, pd.DataFrame(rows).assign(method="fedavg")))
