@@ -183,6 +183,8 @@ class AdminSession:
                 reason = cause.removeprefix(REFUSED)
                 raise UserError(f"{self.kit}: the server refused: {reason}; copy the kit from there again") from error
             raise flare.NoConnection(str(error)) from error
+        except TypeError as error:  # a busy server has not answered who it is, which NVFlare takes for a certificate
+            raise flare.NoConnection("the server has not answered the login") from error
 
     def _address(self) -> tuple[str, int]:
         admin = read_json(self.kit / "startup" / "fed_admin.json")["admin"]

@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -62,3 +63,15 @@ def test_an_interruption_that_was_swallowed_ends_the_next_call(session, monkeypa
     cli._INTERRUPTED.set()
     with pytest.raises(KeyboardInterrupt):
         session.call(lambda session: 1)
+
+
+def test_a_server_that_is_too_busy_to_say_who_it_is_is_asked_again(session, monkeypatch):
+    def too_busy(*of, **more):
+        raise TypeError("'None' is not an instance of 'bytes'")  # as NVFlare 2.9 reads an answer without a certificate
+
+    session.session = None
+    monkeypatch.setattr("socket.create_connection", lambda *of, **more: nullcontext())
+    monkeypatch.setattr("fedxray.flare.session.use_grpc_of", lambda kit: None)
+    monkeypatch.setattr("fedxray.flare.session.new_secure_session", too_busy)
+    with pytest.raises(UserError, match=r"no answer from the server in 0 s \(.*not answered the login\); is it up"):
+        session.call(lambda connected: None)

@@ -37,11 +37,11 @@ class Run:
     def said(self):
         return self.log.read_text()
 
-    def wait_for(self, text, timeout_s=120):
+    def wait_for(self, text, timeout_s=300):
         wait_until(lambda: text in self.said() or self.process.poll() is not None, timeout_s, text)
         assert text in self.said(), self.said()
 
-    def end(self, timeout_s=150):
+    def end(self, timeout_s=300):
         code = self.process.wait(timeout_s)
         return code, self.said()
 
