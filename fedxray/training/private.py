@@ -167,7 +167,8 @@ def clipped_sum(model: nn.Module, images: Tensor, labels: Tensor, clip: float) -
         chunk = standardise(images[start : start + CHUNK], standard_of(model))
         found = gradients(parameters, chunk, labels[start : start + CHUNK])
         norms = torch.stack([gradient.flatten(1).square().sum(1) for gradient in found.values()]).sum(0).sqrt()
-        scale, wild = clip / norms.clamp(min=clip), ~torch.isfinite(norms)
+        wild = ~torch.isfinite(norms)
+        scale = (clip / norms.clamp(min=clip)).masked_fill(wild, 0)
         for name, gradient in found.items():
             gradient[wild] = 0
             sums[name] += torch.tensordot(scale, gradient, dims=1)

@@ -68,6 +68,9 @@ def test_a_gradient_that_is_not_finite_counts_as_none():
     assert all(torch.isfinite(value).all() for value in sums.values())
     norm = torch.stack([value.square().sum() for value in sums.values()]).sum().sqrt()
     assert norm <= (8 - sum(zero)) * 1.001
+    with torch.no_grad():
+        model.blocks[2].norm2.weight.fill_(math.nan)
+    assert not any(value.any() for value in clipped_sum(model, images, labels, 1.0).values())
 
 
 class Deep(nn.Module):
